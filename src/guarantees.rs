@@ -1,0 +1,1 @@
+//! What holds, numbered, and what does not.
