@@ -3,4 +3,5 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("heirloom needs Linux 5.4 or newer: it rests on pidfd, SO_COOKIE and SOCK_SEQPACKET");
 
+#[allow(dead_code)]
 pub(crate) mod sys;
