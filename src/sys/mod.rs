@@ -14,7 +14,10 @@
 
 #[cfg(test)]
 mod alone;
+pub(crate) mod channel;
 pub(crate) mod directory;
+pub(crate) mod inherit;
 pub(crate) mod pidfd;
 pub(crate) mod signals;
+pub(crate) mod socket;
 pub(crate) mod spawn;
