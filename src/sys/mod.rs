@@ -17,6 +17,7 @@ mod alone;
 pub(crate) mod channel;
 pub(crate) mod directory;
 pub(crate) mod inherit;
+pub(crate) mod lock;
 pub(crate) mod pidfd;
 pub(crate) mod signals;
 pub(crate) mod socket;
