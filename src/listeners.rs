@@ -1,0 +1,419 @@
+//! Inherit or bind: every listening socket of this process, and which of them were handed down and wait for somebody
+//! to ask for them.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::address::Address;
+use crate::inherited::InheritedSocket;
+use crate::listen::{Listen, ListenParseError};
+use crate::sys::lock::{LockError, PathLock, PathState, is_stale_socket};
+use crate::sys::socket::{self, Kind, TcpOptions, UdpOptions};
+
+/// All listening sockets of this process.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    state: Mutex<State>,
+    /// How many accept loops still serve what their queue holds.
+    emptying: watch::Sender<usize>,
+}
+
+#[derive(Debug)]
+struct State {
+    open: Vec<Arc<Socket>>,
+    inherited: Vec<Option<InheritedSocket>>,
+    /// What a socket that is claimed or bound from now on may do.
+    gate: Gate,
+}
+
+/// What an accept loop may do with its socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// Not now: before COMMIT, or while a successor is on probation. The queue waits in the kernel.
+    Paused,
+    /// Accept.
+    Open,
+    /// Accept what the queue holds, then close.
+    Last,
+    /// Close, and leave the queue to whoever holds the socket beside us.
+    Closed,
+}
+
+/// One listening socket of this process.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    fd: OwnedFd,
+    pub(crate) kind: Kind,
+    pub(crate) cookie: u64,
+    pub(crate) name: String,
+    pub(crate) requested: OsString,
+    pub(crate) address: Address,
+    place: Option<Place>,
+    pub(crate) gate: watch::Sender<Gate>,
+    /// Whether the accept loop is ours: only then can it be told to empty the queue.
+    pub(crate) looped: Mutex<bool>,
+}
+
+/// The path of a Unix socket that this process owns.
+#[derive(Debug)]
+struct Place {
+    lock: PathLock,
+    path: PathBuf,
+    /// Device and inode of the socket that we made there: what somebody else put there is not ours to remove.
+    made: Option<(u64, u64)>,
+}
+
+/// Why there is no listener.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The address cannot be read.
+    #[error(transparent)]
+    Parse(#[from] ListenParseError),
+    /// Somebody else listens there.
+    #[error("{address} is in use by another process; stop it, or choose another address{hint}")]
+    InUse {
+        /// The address.
+        address: Address,
+        /// What else may be the matter.
+        hint: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A live server's Unix socket.
+    #[error("{address} belongs to a server that is running; stop it, or choose another path")]
+    Live {
+        /// The address.
+        address: Address,
+    },
+    /// Something that is not a socket is in the way.
+    #[error("{path:?} exists and is not a socket; it was left alone, remove it or choose another path")]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The lock that owns a Unix socket's path cannot be had.
+    #[error("cannot own the path of {address}")]
+    Lock {
+        /// The address.
+        address: Address,
+        /// What is in the way.
+        source: io::Error,
+    },
+    /// Anything else that the system refuses.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// This process drains: it takes no new listeners.
+    #[error("cannot listen on {address}: this process is draining")]
+    Draining {
+        /// The address.
+        address: Address,
+    },
+}
+
+impl Listeners {
+    pub(crate) fn new(inherited: Vec<Option<InheritedSocket>>) -> Listeners {
+        let state = State { open: Vec::new(), inherited, gate: Gate::Paused };
+        Listeners { state: Mutex::new(state), emptying: watch::Sender::new(0) }
+    }
+
+    /// The inherited socket that `listen` means, or a new one.
+    pub(crate) fn inherit_or_bind(&self, listen: &Listen, kind: Kind) -> Result<Arc<Socket>, ListenError> {
+        let mut state = self.lock();
+        if state.gate == Gate::Closed || state.gate == Gate::Last {
+            return Err(ListenError::Draining { address: listen.address.clone() });
+        }
+        let claimed = find(&state.inherited, listen, kind);
+        let socket = match claimed.and_then(|index| state.inherited[index].take()) {
+            Some(inherited) => Socket::claim(inherited, listen)?,
+            None => Socket::bind(listen, kind)?,
+        };
+        let socket = Arc::new(socket);
+        socket.gate.send_replace(state.gate);
+        state.open.push(Arc::clone(&socket));
+        Ok(socket)
+    }
+
+    /// The sockets to hand down, in order.
+    pub(crate) fn open(&self) -> Vec<Arc<Socket>> {
+        self.lock().open.clone()
+    }
+
+    /// Indexes of the inherited sockets that nobody has claimed, which are closed here: the predecessor has them.
+    pub(crate) fn close_unclaimed(&self) -> Vec<u16> {
+        let mut state = self.lock();
+        let unclaimed = state.inherited.iter_mut().enumerate().filter_map(|(index, slot)| {
+            let socket = slot.take()?;
+            tracing::info!(address = %socket.address, name = socket.name, "closing an inherited socket that nobody asked for");
+            u16::try_from(index).ok()
+        });
+        unclaimed.collect()
+    }
+
+    /// Lets every accept loop run.
+    pub(crate) fn accept(&self) {
+        let mut state = self.lock();
+        state.gate = Gate::Open;
+        state.open.iter().for_each(|socket| socket.set(Gate::Open));
+    }
+
+    /// Stops every accept loop but those of `sockets`' indexes `unclaimed`; everything stays open.
+    pub(crate) fn pause(&self, sockets: &[Arc<Socket>], unclaimed: &[u16]) {
+        let mut state = self.lock();
+        state.gate = Gate::Paused;
+        for (index, socket) in sockets.iter().enumerate() {
+            if !names(unclaimed, index) {
+                socket.set(Gate::Paused);
+            }
+        }
+    }
+
+    /// Closes what was handed down without emptying it; the queues of the `unclaimed` are served first.
+    pub(crate) fn hand_over(&self, sockets: &[Arc<Socket>], unclaimed: &[u16]) {
+        let mut state = self.lock();
+        state.gate = Gate::Closed;
+        for socket in state.open.drain(..) {
+            let index = sockets.iter().position(|handed| Arc::ptr_eq(handed, &socket));
+            // What was bound after the spawn was never announced: the successor does not have it either.
+            let is_ours_alone = index.is_none_or(|index| names(unclaimed, index));
+            self.finish(&socket, if is_ours_alone { Gate::Last } else { Gate::Closed });
+        }
+    }
+
+    /// Serves what the queues hold, then closes; and gives up the paths.
+    pub(crate) fn serve_backlog(&self) {
+        let mut state = self.lock();
+        state.gate = Gate::Last;
+        state.inherited.clear();
+        for socket in state.open.drain(..) {
+            // The path first: who connects from now on is told at once that nobody is there.
+            socket.give_up_place();
+            self.finish(&socket, Gate::Last);
+        }
+    }
+
+    /// Closes everything, whatever is queued.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.gate = Gate::Closed;
+        state.inherited.clear();
+        for socket in state.open.drain(..) {
+            socket.give_up_place();
+            socket.set(Gate::Closed);
+        }
+        self.emptying.send_replace(0);
+    }
+
+    /// Waits until no accept loop serves a queue any more. Cancel safe.
+    pub(crate) async fn emptied(&self) {
+        let mut emptying = self.emptying.subscribe();
+        let _ = emptying.wait_for(|loops| *loops == 0).await;
+    }
+
+    /// An accept loop has come to its end.
+    pub(crate) fn loop_ended(&self, socket: &Socket) {
+        let was_looped = std::mem::take(&mut *socket.looped.lock().unwrap_or_else(PoisonError::into_inner));
+        if was_looped && *socket.gate.borrow() == Gate::Last {
+            self.emptying.send_modify(|loops| *loops = loops.saturating_sub(1));
+        }
+    }
+
+    /// Nobody accepts from this socket any more, and nobody is to inherit it.
+    pub(crate) fn forget(&self, socket: &Arc<Socket>) {
+        self.lock().open.retain(|open| !Arc::ptr_eq(open, socket));
+    }
+
+    fn finish(&self, socket: &Socket, gate: Gate) {
+        let looped = socket.looped.lock().unwrap_or_else(PoisonError::into_inner);
+        if gate == Gate::Last && *looped {
+            self.emptying.send_modify(|loops| *loops += 1);
+        }
+        socket.set(gate);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Socket {
+    fn claim(inherited: InheritedSocket, listen: &Listen) -> Result<Socket, ListenError> {
+        let InheritedSocket { fd, kind, name, requested, address, lock } = inherited;
+        let failed = |source| ListenError::Bind { address: address.clone(), source };
+        if kind != Kind::Udp {
+            // On a listening socket this only sets the queue's new length.
+            socket::listen(fd.as_fd(), backlog(listen)).map_err(failed)?;
+        }
+        let place = match (&address, lock) {
+            (Address::UnixPath(path), Some(lock)) => Some(Place {
+                lock: PathLock::from_inherited(lock, path).map_err(|error| lock_error(&address, error))?,
+                path: path.clone(),
+                made: identity(path),
+            }),
+            _ => None,
+        };
+        let name = if listen.name.is_empty() { name } else { listen.name.clone() };
+        let requested = if requested.is_empty() { listen.address.to_os_string() } else { requested };
+        tracing::debug!(%address, name, "inherited a socket");
+        Socket::new(fd, kind, name, requested, address.clone(), place).map_err(failed)
+    }
+
+    fn bind(listen: &Listen, kind: Kind) -> Result<Socket, ListenError> {
+        let asked = &listen.address;
+        let mut place = None;
+        let bound = match (asked, kind) {
+            (Address::Inet(address), Kind::Udp) => {
+                let options = UdpOptions { reuse_port: listen.reuse_port, only_v6: listen.only_v6 };
+                socket::bind_udp(*address, &options)
+            }
+            (Address::Inet(address), _) => {
+                let (reuse_port, only_v6) = (listen.reuse_port, listen.only_v6);
+                let options = TcpOptions { backlog: backlog(listen), reuse_port, only_v6 };
+                let bound = socket::bind_tcp(*address, &options);
+                // Accepted sockets have it from their listener: one call here instead of one per connection.
+                bound.and_then(|fd| socket::set_nodelay(fd.as_fd(), listen.nodelay).map(|()| fd))
+            }
+            (Address::UnixPath(path), _) => {
+                place = Some(Place { lock: own_path(path, asked)?, path: path.clone(), made: None });
+                socket::bind_unix(path, backlog(listen))
+            }
+            (Address::UnixAbstract(name), _) => socket::bind_unix_abstract(name, backlog(listen)),
+            (Address::Unnamed, _) => Err(io::Error::from(io::ErrorKind::InvalidInput)),
+        };
+        let fd = bound.map_err(|source| bind_error(asked, source))?;
+        if let Some(place) = &mut place {
+            place.made = identity(&place.path);
+        }
+        let failed = |source| ListenError::Bind { address: asked.clone(), source };
+        let address = socket::facts(fd.as_fd()).map_err(|error| failed(io::Error::other(error)))?.local;
+        tracing::debug!(%address, name = listen.name, "bound a socket");
+        Socket::new(fd, kind, listen.name.clone(), asked.to_os_string(), address, place).map_err(failed)
+    }
+
+    fn new(
+        fd: OwnedFd,
+        kind: Kind,
+        name: String,
+        requested: OsString,
+        address: Address,
+        place: Option<Place>,
+    ) -> io::Result<Socket> {
+        let cookie = socket::cookie(fd.as_fd())?;
+        let gate = watch::Sender::new(Gate::Paused);
+        Ok(Socket { fd, kind, cookie, name, requested, address, place, gate, looped: Mutex::new(false) })
+    }
+
+    /// The lock that goes with it to a successor.
+    pub(crate) fn lock_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.place.as_ref().map(|place| place.lock.as_fd())
+    }
+
+    fn set(&self, gate: Gate) {
+        self.gate.send_replace(gate);
+    }
+
+    fn give_up_place(&self) {
+        let Some(place) = &self.place else { return };
+        if place.made.is_some() && identity(&place.path) == place.made {
+            if let Err(error) = fs::remove_file(&place.path) {
+                tracing::warn!(%error, address = %self.address, "cannot remove the socket's path");
+            }
+        }
+        if let Err(error) = place.lock.remove() {
+            tracing::warn!(%error, address = %self.address, "cannot remove the socket's lock file");
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+/// Which inherited socket `listen` means.
+fn find(inherited: &[Option<InheritedSocket>], listen: &Listen, kind: Kind) -> Option<usize> {
+    let is_meant = |socket: &InheritedSocket| {
+        let activated = socket.requested.is_empty();
+        let same_name = socket.name == listen.name;
+        let same_address =
+            socket.address == listen.address || !activated && socket.requested == listen.address.to_os_string();
+        if activated {
+            // By name the unit file alone says where; by address the unit's name for it does not matter.
+            (same_name && !listen.name.is_empty()) || same_address
+        } else {
+            same_name && same_address
+        }
+    };
+    inherited.iter().position(|slot| slot.as_ref().is_some_and(|socket| socket.kind == kind && is_meant(socket)))
+}
+
+fn names(indexes: &[u16], index: usize) -> bool {
+    indexes.iter().any(|named| usize::from(*named) == index)
+}
+
+fn backlog(listen: &Listen) -> i32 {
+    i32::try_from(listen.backlog).unwrap_or(i32::MAX)
+}
+
+/// Takes the path's lock and clears away what a killed server left there. Anything else that lies there is left alone.
+fn own_path(path: &Path, address: &Address) -> Result<PathLock, ListenError> {
+    let lock = PathLock::acquire(path).map_err(|error| lock_error(address, error))?;
+    let failed = |source| ListenError::Bind { address: address.clone(), source };
+    let refusal = match is_stale_socket(path).map_err(failed)? {
+        PathState::Missing => return Ok(lock),
+        PathState::Stale => {
+            tracing::info!(path = %path.display(), "removing the socket of a server that is gone");
+            fs::remove_file(path).map_err(failed)?;
+            return Ok(lock);
+        }
+        PathState::NotASocket => ListenError::NotASocket { path: path.to_owned() },
+        PathState::Live => ListenError::Live { address: address.clone() },
+    };
+    // The lock file is ours, made a moment ago: nothing of this try stays behind.
+    let _ = lock.remove();
+    Err(refusal)
+}
+
+fn lock_error(address: &Address, error: LockError) -> ListenError {
+    match error {
+        LockError::Held { .. } => ListenError::Live { address: address.clone() },
+        error => ListenError::Lock { address: address.clone(), source: io::Error::other(error) },
+    }
+}
+
+fn bind_error(address: &Address, source: io::Error) -> ListenError {
+    let address = address.clone();
+    if source.kind() != io::ErrorKind::AddrInUse {
+        return ListenError::Bind { address, source };
+    }
+    // The case that surprises: between 0.0.0.0:P and 127.0.0.1:P the predecessor's own socket is in the way.
+    let hint = match address.inet() {
+        Some(_) => " (a predecessor that listens on a wildcard or single address of the same port counts: change that in two restarts, through another port)",
+        None => "",
+    };
+    ListenError::InUse { address, hint, source }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
