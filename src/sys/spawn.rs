@@ -113,17 +113,16 @@ fn spawn_with(request: &Spawn<'_>, hold: fn(i32) -> io::Result<Pidfd>) -> Result
     let other = |source| classify(program, source);
     check_targets(request)?;
     let text = Text::new(request)?;
-    let above = request.fds.iter().map(|(_, target)| target + 1).max().unwrap_or(0);
-    let directory = match &request.directory {
-        None => None,
-        Some(directory) => Some(enter(directory, above).map_err(|source| match source.raw_os_error() {
+    let directory = request.directory.as_ref().map(|directory| {
+        enter(directory).map_err(|source| match source.raw_os_error() {
             Some(libc::EMFILE | libc::ENFILE) => other(source),
             _ => SpawnError::Directory { program: program.into(), directory: directory.clone(), source },
-        })?),
-    };
-    let moved = move_colliding(&request.fds, above).map_err(other)?;
+        })
+    });
+    let directory = directory.transpose()?;
+    let moved = move_colliding(&request.fds).map_err(other)?;
     let mut actions = FileActions::new().map_err(other)?;
-    // The directory first: the descriptor for it has a number of its own only until the dup2s begin.
+    // The directory first: its descriptor may have the number of a target, and be written over.
     if let Some(directory) = &directory {
         actions.enter(directory.as_fd()).map_err(other)?;
     }
@@ -163,18 +162,18 @@ fn check_targets(request: &Spawn<'_>) -> Result<(), SpawnError> {
     }
 }
 
-/// Opens a directory that the child can enter, out of the way of the child's numbers. Looking up "." in it needs
-/// the same permission that entering it does, so that a refusal shows here and not as a failed exec.
-fn enter(directory: &Path, above: RawFd) -> io::Result<OwnedFd> {
+/// Opens a directory that the child can enter. Looking up "." in it needs the same permission that entering it
+/// does, so that a refusal shows here and not as a failed exec.
+fn enter(directory: &Path) -> io::Result<OwnedFd> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY);
-    let opened = OwnedFd::from(options.open(directory.join("."))?);
-    if opened.as_raw_fd() >= above { Ok(opened) } else { move_above(opened.as_fd(), above) }
+    Ok(options.open(directory.join("."))?.into())
 }
 
 /// File actions run in order, so a source whose number is another's target could be overwritten before its turn:
 /// such a source gets a copy above all targets. One that is its own target stays: nobody else writes there.
-fn move_colliding(fds: &[(BorrowedFd<'_>, RawFd)], above: RawFd) -> io::Result<Vec<Option<OwnedFd>>> {
+fn move_colliding(fds: &[(BorrowedFd<'_>, RawFd)]) -> io::Result<Vec<Option<OwnedFd>>> {
+    let above = fds.iter().map(|(_, target)| target + 1).max().unwrap_or(0);
     fds.iter()
         .map(|(source, own)| {
             let number = source.as_raw_fd();
