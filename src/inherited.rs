@@ -29,6 +29,8 @@ pub(crate) struct Inherited {
     pub(crate) sockets: Vec<Option<InheritedSocket>>,
     /// The program's path and start directory, as the first generation found them.
     pub(crate) program: Option<(PathBuf, PathBuf)>,
+    /// The lock that owns the pid file.
+    pub(crate) pid_file: Option<OwnedFd>,
 }
 
 /// The process before this one.
@@ -119,7 +121,7 @@ impl Inherited {
             }
             tracing::debug!("{VARIABLE} speaks of another process's sockets; this is a first start");
         }
-        Ok(Inherited { generation: 1, predecessor: None, sockets: from_activation()?, program: None })
+        Ok(Inherited { generation: 1, predecessor: None, sockets: from_activation()?, program: None, pid_file: None })
     }
 }
 
@@ -153,6 +155,7 @@ fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritErro
         generation: announcement.generation,
         predecessor: Some(predecessor),
         sockets: sockets.collect::<Result<_, _>>()?,
+        pid_file: announcement.pid_file.map(|fd| take(fd).map_err(wrong("pid file's lock", fd))).transpose()?,
         program: Some((announcement.program.into(), announcement.directory.into())),
     })
 }

@@ -55,7 +55,7 @@ const OWN: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_
 fn start_directory() -> PathBuf {
     let shell = env::var_os("PWD").map(PathBuf::from).filter(|pwd| pwd.is_absolute());
     match shell {
-        Some(pwd) if same_directory(&pwd, Path::new(".")) => pwd,
+        Some(pwd) if same_directory(&pwd, Path::new(".")).unwrap_or(false) => pwd,
         _ => env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
     }
 }

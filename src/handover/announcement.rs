@@ -39,6 +39,8 @@ pub struct Announcement {
     pub program: OsString,
     /// The directory that the first generation was started in, unresolved.
     pub directory: OsString,
+    /// The lock that owns the pid file.
+    pub pid_file: Option<i32>,
     /// The sockets, in order; [`Message::Ready`](super::message::Message::Ready) names them by index.
     pub sockets: Vec<AnnouncedSocket>,
 }
@@ -118,6 +120,9 @@ impl Announcement {
             escape(self.program.as_bytes()),
             escape(self.directory.as_bytes()),
         );
+        if let Some(fd) = self.pid_file {
+            text += &format!(" pid-file={fd}");
+        }
         for socket in &self.sockets {
             text += " socket=";
             text += &socket.encode();
@@ -190,6 +195,7 @@ struct Draft {
     channel: Option<(i32, u64)>,
     program: Option<OsString>,
     directory: Option<OsString>,
+    pid_file: Option<i32>,
     sockets: Vec<AnnouncedSocket>,
 }
 
@@ -203,6 +209,7 @@ impl Draft {
             "channel" => set(&mut self.channel, channel(value)),
             "program" => set(&mut self.program, unescape(value).map(OsString::from_vec)),
             "directory" => set(&mut self.directory, unescape(value).map(OsString::from_vec)),
+            "pid-file" => set(&mut self.pid_file, descriptor(value)),
             "socket" if self.sockets.len() == MAX_SOCKETS => return Err(AnnouncementError::TooMany),
             "socket" => AnnouncedSocket::decode(value).map(|socket| self.sockets.push(socket)).is_some(),
             _ => true,
@@ -219,11 +226,12 @@ impl Draft {
             channel: self.channel.ok_or(missing("channel"))?,
             program: self.program.ok_or(missing("program"))?,
             directory: self.directory.ok_or(missing("directory"))?,
+            pid_file: self.pid_file,
             sockets: self.sockets,
         };
         let mut seen = BTreeSet::from([announcement.pidfd]);
         let sockets = announcement.sockets.iter().flat_map(|socket| [Some(socket.fd), socket.lock]);
-        for fd in sockets.flatten().chain([announcement.channel.0]) {
+        for fd in sockets.flatten().chain([announcement.channel.0]).chain(announcement.pid_file) {
             if !seen.insert(fd) {
                 return Err(AnnouncementError::Twice { fd });
             }
@@ -298,6 +306,7 @@ mod tests {
             channel: (6, 3001),
             program: "/srv/my app/hello".into(),
             directory: "/srv".into(),
+            pid_file: Some(8),
             sockets: vec![
                 AnnouncedSocket {
                     fd: 3,
@@ -323,7 +332,7 @@ mod tests {
 
     /// As release 0.1 writes it. Never edit it; add a line for a new release.
     const RECORDED: &str = "1 generation=2 predecessor=4711 pidfd=7 channel=6/3001 program=%2fsrv%2fmy%20app%2fhello \
-         directory=%2fsrv socket=3/1001/tcp/web/127.0.0.1:0/127.0.0.1:43210/ \
+         directory=%2fsrv pid-file=8 socket=3/1001/tcp/web/127.0.0.1:0/127.0.0.1:43210/ \
          socket=4/1002/unix//unix:%2frun%2f%ff/unix:%2frun%2f%ff/5";
 
     #[test]

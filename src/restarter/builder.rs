@@ -177,11 +177,10 @@ impl Builder {
             return Err(StartError::AlreadyStarted);
         }
         let inherited = Inherited::take()?;
-        let pid_file = self
-            .pid_file
-            .as_ref()
-            .map(|path| PidFile::claim(path, inherited.predecessor.as_ref().map(|predecessor| predecessor.pid)))
-            .transpose()?;
+        let pid_file = match &self.pid_file {
+            Some(path) => Some(Arc::new(PidFile::claim(path, inherited.pid_file)?)),
+            None => None,
+        };
         let recipe = Recipe {
             program: self.successor_program(inherited.program),
             generation: inherited.generation + 1,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::handover::Failure;
 use crate::handover::announcement::{AnnouncedSocket, Announcement, VARIABLE};
 use crate::listeners::Socket;
+use crate::operate::pid_file::PidFile;
 use crate::program::Program;
 use crate::sys::channel::Channel;
 use crate::sys::pidfd::Pidfd;
@@ -38,7 +39,7 @@ const FIRST: RawFd = 3;
 
 impl Recipe {
     /// Starts a successor that is handed `sockets`. Blocks until it has executed its program.
-    pub(super) fn make(&self, sockets: &[Arc<Socket>]) -> Result<Made, Failure> {
+    pub(super) fn make(&self, sockets: &[Arc<Socket>], pid_file: Option<&PidFile>) -> Result<Made, Failure> {
         let (channel, far) = Channel::pair().map_err(|error| no_channel(&error))?;
         let mut numbers = FIRST..;
         let mut fds: Vec<(BorrowedFd<'_>, RawFd)> = Vec::new();
@@ -54,6 +55,7 @@ impl Recipe {
             predecessor: std::process::id(),
             channel: (place(far.as_fd()), socket::cookie(far.as_fd()).map_err(|error| no_channel(&error))?),
             pidfd: place(self.own_pidfd.as_fd()),
+            pid_file: pid_file.map(|file| place(file.as_fd())),
             program: self.program.path.clone().into_os_string(),
             directory: self.program.directory.clone().into_os_string(),
             sockets: sockets.iter().zip(listening).zip(locks).map(announced).collect(),

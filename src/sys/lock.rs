@@ -83,10 +83,10 @@ impl PathLock {
 
     /// Removes the lock file, as the path's last owner: with a successor that holds the lock too, drop it instead.
     /// The socket itself must be gone by now, since the next starter may own the path from here on.
-    pub(crate) fn remove(self) -> Result<(), LockError> {
+    pub(crate) fn remove(&self) -> Result<(), LockError> {
         // A file that is not ours any more is somebody else's lock.
         if !names(&self.lock_path, &self.file)? {
-            return Err(LockError::Lost { lock_path: self.lock_path });
+            return Err(LockError::Lost { lock_path: self.lock_path.clone() });
         }
         std::fs::remove_file(&self.lock_path)
             .map_err(|source| LockError::Other { lock_path: self.lock_path.clone(), source })

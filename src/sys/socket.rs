@@ -9,9 +9,12 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use nix::sys::socket::{SockFlag, accept4};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use crate::address::Address;
 
 /// What can be learnt about a socket without changing it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,19 +36,6 @@ pub(crate) enum Kind {
     UnixDatagram,
     UnixSeqpacket,
     Other,
-}
-
-/// Where a socket is bound, or where its peer is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Address {
-    /// An IP address and port.
-    Inet(SocketAddr),
-    /// A Unix socket with a place in the file system.
-    UnixPath(PathBuf),
-    /// A Unix socket in the abstract namespace: the name without its leading NUL byte.
-    UnixAbstract(Vec<u8>),
-    /// None, or none of the above.
-    Unnamed,
 }
 
 /// Why nothing was learnt about a descriptor.
@@ -154,9 +144,35 @@ pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
     SockRef::from(&fd).listen(backlog)
 }
 
+/// Takes the next connection from the queue, close-on-exec and non-blocking.
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let fd = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+    // SAFETY: the kernel has just made this descriptor for us; nobody else knows its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Whether small writes go out at once. A listener passes it on to what it accepts.
+pub(crate) fn set_nodelay(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    SockRef::from(&fd).set_tcp_nodelay(on)
+}
+
 /// Says to the other side that nothing more will come, while what it still sends can be read.
 pub(crate) fn shutdown_write(fd: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&fd).shutdown(std::net::Shutdown::Write)
+}
+
+impl Kind {
+    /// The word for it in an announcement.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Tcp => "tcp",
+            Kind::Udp => "udp",
+            Kind::UnixStream => "unix",
+            Kind::UnixDatagram => "unix-datagram",
+            Kind::UnixSeqpacket => "unix-seqpacket",
+            Kind::Other => "other",
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -169,17 +185,6 @@ impl fmt::Display for Kind {
             Kind::UnixSeqpacket => "Unix seqpacket",
             Kind::Other => "other",
         })
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Inet(address) => write!(f, "{address}"),
-            Address::UnixPath(path) => write!(f, "unix:{}", path.display()),
-            Address::UnixAbstract(name) => write!(f, "unix:@{}", name.escape_ascii()),
-            Address::Unnamed => f.write_str("(no address)"),
-        }
     }
 }
 

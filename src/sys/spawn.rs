@@ -225,7 +225,7 @@ fn executable_exists(request: &Spawn<'_>) -> bool {
 }
 
 /// The child has not been reaped, so the number is still its own.
-fn kill_and_reap(pid: i32) {
+pub(crate) fn kill_and_reap(pid: i32) {
     // SAFETY: neither call touches memory of ours (a null status is allowed); the pid is our unreaped child's.
     unsafe {
         libc::kill(pid, libc::SIGKILL);
