@@ -88,7 +88,9 @@ pub enum DescriptorError {
     #[error(transparent)]
     Unusable(std::io::Error),
     /// Another socket lies there.
-    #[error("another socket lies there than the one that was announced; does a wrapper close or open descriptors?")]
+    #[error(
+        "another socket lies there than the one that was announced; does a wrapper close or open descriptors?"
+    )]
     Another,
     /// The socket is of another kind.
     #[error("it is a {found} socket, and a {announced} socket was announced")]
@@ -121,7 +123,13 @@ impl Inherited {
             }
             tracing::debug!("{VARIABLE} speaks of another process's sockets; this is a first start");
         }
-        Ok(Inherited { generation: 1, predecessor: None, sockets: from_activation()?, program: None, pid_file: None })
+        Ok(Inherited {
+            generation: 1,
+            predecessor: None,
+            sockets: from_activation()?,
+            program: None,
+            pid_file: None,
+        })
     }
 }
 
@@ -155,7 +163,10 @@ fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritErro
         generation: announcement.generation,
         predecessor: Some(predecessor),
         sockets: sockets.collect::<Result<_, _>>()?,
-        pid_file: announcement.pid_file.map(|fd| take(fd).map_err(wrong("pid file's lock", fd))).transpose()?,
+        pid_file: announcement
+            .pid_file
+            .map(|fd| take(fd).map_err(wrong("pid file's lock", fd)))
+            .transpose()?,
         program: Some((announcement.program.into(), announcement.directory.into())),
     })
 }
@@ -184,13 +195,20 @@ fn from_activation() -> Result<Vec<Option<InheritedSocket>>, InheritError> {
     let for_us = number("LISTEN_PID")?.is_none_or(|pid| pid == std::process::id());
     let count = number("LISTEN_FDS")?.filter(|_| for_us).unwrap_or(0);
     let count = RawFd::try_from(count).ok().filter(|count| *count <= 1024).ok_or_else(|| {
-        InheritError::Activation { variable: "LISTEN_FDS", value: env::var_os("LISTEN_FDS").unwrap_or_default() }
+        InheritError::Activation {
+            variable: "LISTEN_FDS",
+            value: env::var_os("LISTEN_FDS").unwrap_or_default(),
+        }
     })?;
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':').map(str::to_owned);
     let sockets = (FIRST..FIRST + count).map(|fd| {
         let name = names.next().unwrap_or_default();
-        activated(fd, name).map(Some).map_err(|source| InheritError::Descriptor { what: "activation socket", fd, source })
+        activated(fd, name).map(Some).map_err(|source| InheritError::Descriptor {
+            what: "activation socket",
+            fd,
+            source,
+        })
     });
     sockets.collect()
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::sys::socket::Address;
+use crate::address::Address;
 
 /// A listener to inherit or to bind.
 ///
@@ -45,7 +45,9 @@ const BACKLOG: u32 = 4096;
 #[non_exhaustive]
 pub enum ListenParseError {
     /// Neither `HOST:PORT` nor `unix:PATH`.
-    #[error("{address:?} is not an address to listen on; write 127.0.0.1:8080, [::]:8080, unix:/path or unix:@name")]
+    #[error(
+        "{address:?} is not an address to listen on; write 127.0.0.1:8080, [::]:8080, unix:/path or unix:@name"
+    )]
     Malformed {
         /// What was given.
         address: String,
@@ -69,7 +71,14 @@ pub enum ListenParseError {
 impl Listen {
     /// A listener on `address`, with the default options.
     pub fn new(address: Address) -> Listen {
-        Listen { address, name: String::new(), backlog: BACKLOG, reuse_port: false, only_v6: None, nodelay: true }
+        Listen {
+            address,
+            name: String::new(),
+            backlog: BACKLOG,
+            reuse_port: false,
+            only_v6: None,
+            nodelay: true,
+        }
     }
 
     /// Names it, for the match with an inherited socket (heirloom's own or `LISTEN_FDNAMES`) and for logs.
@@ -176,7 +185,8 @@ fn parse(text: &str) -> Result<Address, ListenParseError> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(Address::Inet(address));
     }
-    let named = text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    let named =
+        text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     if !named {
         return Err(ListenParseError::Malformed { address: text.to_owned() });
     }
@@ -211,7 +221,9 @@ mod tests {
         for text in ["127.0.0.1:8080", "[::1]:0", "unix:/run/app.sock", "unix:@app"] {
             assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
         }
-        assert!(matches!("localhost:80".parse::<Listen>().unwrap().address, Address::Inet(a) if a.ip().is_loopback()));
+        assert!(
+            matches!("localhost:80".parse::<Listen>().unwrap().address, Address::Inet(a) if a.ip().is_loopback())
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::drain::{Connection, Kind as ConnectionKind, Tracker};
 use crate::listeners::{Gate, Listeners, Socket};
 use crate::stream::Stream;
 use crate::sys::socket;
+use crate::sys::watched::watch;
 
 /// A stream listener that knows when to accept and when to leave the queue to another generation.
 ///
@@ -36,7 +37,7 @@ pub struct Listener {
     tracker: Tracker,
     gate: watch::Receiver<Gate>,
     /// Registered with the runtime at the first accept, so that a listener can be made outside of one.
-    registered: Option<AsyncFd<Arc<Socket>>>,
+    registered: Option<AsyncFd<Arc<OwnedFd>>>,
 }
 
 /// How long accept waits after an error that time alone can mend (no descriptors, no memory). Long enough not to
@@ -128,7 +129,9 @@ impl Listener {
     /// As [`into_std`](Self::into_std), for a Unix socket.
     pub fn into_std_unix(self) -> io::Result<std::os::unix::net::UnixListener> {
         match self.address {
-            Address::Inet(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "a TCP listener: use into_std")),
+            Address::Inet(_) => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "a TCP listener: use into_std"))
+            }
             _ => self.leave_loop().map(Into::into),
         }
     }
@@ -162,14 +165,17 @@ impl Drop for Listener {
     }
 }
 
-async fn accept_next(socket: &Arc<Socket>, registered: &mut Option<AsyncFd<Arc<Socket>>>) -> io::Result<OwnedFd> {
+async fn accept_next(
+    socket: &Arc<Socket>,
+    registered: &mut Option<AsyncFd<Arc<OwnedFd>>>,
+) -> io::Result<OwnedFd> {
     if registered.is_none() {
-        *registered = Some(AsyncFd::new(Arc::clone(socket))?);
+        *registered = Some(watch(Arc::clone(&socket.fd))?);
     }
     let registered = registered.as_ref().expect("it was registered just now");
     loop {
         let mut ready = registered.readable().await?;
-        if let Ok(accepted) = ready.try_io(|socket| socket::accept(socket.get_ref().as_fd())) {
+        if let Ok(accepted) = ready.try_io(|fd| socket::accept(fd.get_ref().as_fd())) {
             return accepted;
         }
     }

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,7 +50,7 @@ pub(crate) enum Gate {
 /// One listening socket of this process.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    fd: OwnedFd,
+    pub(crate) fd: Arc<OwnedFd>,
     pub(crate) kind: Kind,
     pub(crate) cookie: u64,
     pub(crate) name: String,
@@ -313,7 +313,17 @@ impl Socket {
     ) -> io::Result<Socket> {
         let cookie = socket::cookie(fd.as_fd())?;
         let gate = watch::Sender::new(Gate::Paused);
-        Ok(Socket { fd, kind, cookie, name, requested, address, place, gate, looped: Mutex::new(false) })
+        Ok(Socket {
+            fd: Arc::new(fd),
+            kind,
+            cookie,
+            name,
+            requested,
+            address,
+            place,
+            gate,
+            looped: Mutex::new(false),
+        })
     }
 
     /// The lock that goes with it to a successor.
@@ -344,19 +354,13 @@ impl AsFd for Socket {
     }
 }
 
-impl AsRawFd for Socket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
-    }
-}
-
 /// Which inherited socket `listen` means.
 fn find(inherited: &[Option<InheritedSocket>], listen: &Listen, kind: Kind) -> Option<usize> {
     let is_meant = |socket: &InheritedSocket| {
         let activated = socket.requested.is_empty();
         let same_name = socket.name == listen.name;
-        let same_address =
-            socket.address == listen.address || !activated && socket.requested == listen.address.to_os_string();
+        let same_address = socket.address == listen.address
+            || !activated && socket.requested == listen.address.to_os_string();
         if activated {
             // By name the unit file alone says where; by address the unit's name for it does not matter.
             (same_name && !listen.name.is_empty()) || same_address
@@ -364,7 +368,9 @@ fn find(inherited: &[Option<InheritedSocket>], listen: &Listen, kind: Kind) -> O
             same_name && same_address
         }
     };
-    inherited.iter().position(|slot| slot.as_ref().is_some_and(|socket| socket.kind == kind && is_meant(socket)))
+    inherited
+        .iter()
+        .position(|slot| slot.as_ref().is_some_and(|socket| socket.kind == kind && is_meant(socket)))
 }
 
 fn names(indexes: &[u16], index: usize) -> bool {
@@ -408,7 +414,9 @@ fn bind_error(address: &Address, source: io::Error) -> ListenError {
     }
     // The case that surprises: between 0.0.0.0:P and 127.0.0.1:P the predecessor's own socket is in the way.
     let hint = match address.inet() {
-        Some(_) => " (a predecessor that listens on a wildcard or single address of the same port counts: change that in two restarts, through another port)",
+        Some(_) => {
+            " (a predecessor that listens on a wildcard or single address of the same port counts: change that in two restarts, through another port)"
+        }
         None => "",
     };
     ListenError::InUse { address, hint, source }

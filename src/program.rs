@@ -99,7 +99,9 @@ mod tests {
         let mut program = Program::own(None);
         program.changes = vec![("HOME".into(), None), ("ADDED".into(), Some("1".into()))];
         let environment = program.environment(("HEIRLOOM", "1 generation=2".into()));
-        let value = |key: &str| environment.iter().filter(|(name, _)| name == key).map(|(_, v)| v).collect::<Vec<_>>();
+        let value = |key: &str| {
+            environment.iter().filter(|(name, _)| name == key).map(|(_, v)| v).collect::<Vec<_>>()
+        };
         assert_eq!(value("HEIRLOOM"), ["1 generation=2"]);
         assert_eq!(value("ADDED"), ["1"]);
         assert!(value("HOME").is_empty());

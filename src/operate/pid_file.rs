@@ -25,7 +25,9 @@ pub(crate) struct PidFile {
 #[non_exhaustive]
 pub enum PidFileError {
     /// Another server owns it.
-    #[error("the pid file {path:?} belongs to a server that is running (process {owner}); stop that one, or name another file")]
+    #[error(
+        "the pid file {path:?} belongs to a server that is running (process {owner}); stop that one, or name another file"
+    )]
     Held {
         /// The file.
         path: PathBuf,

@@ -11,10 +11,10 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, watch};
 
+use super::Restarter;
 use super::driver::{self, Start};
 use super::shared::{Life, Shared};
 use super::successor::Recipe;
-use super::Restarter;
 use crate::drain::Tracker;
 use crate::handover::Refusal;
 use crate::inherited::{InheritError, Inherited};

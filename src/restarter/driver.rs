@@ -3,7 +3,6 @@
 //! The thread lives as long as the process: signals are unblocked in it (a signal that every thread blocks stays
 //! pending for ever), and it outlives the runtimes of the program.
 
-use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, mpsc as std_mpsc};
@@ -138,7 +137,8 @@ enum Input {
 
 impl Driver {
     fn new(start: Start) -> Result<Driver, StartError> {
-        let Start { refusal, deadlines, signals: map, predecessor, recipe, pid_file, shared, commands } = start;
+        let Start { refusal, deadlines, signals: map, predecessor, recipe, pid_file, shared, commands } =
+            start;
         let numbers = map.signals();
         let failed = |source| StartError::Signals { signals: numbers.clone(), source };
         let signals = Signals::new(&numbers).map_err(failed)?;
@@ -173,7 +173,7 @@ impl Driver {
         })
     }
 
-    async fn drive(mut self) -> Infallible {
+    async fn drive(mut self) {
         loop {
             let input = self.next().await;
             self.take(input);
@@ -326,7 +326,10 @@ impl Driver {
                 // What cannot be watched must not become the service.
                 self.abandoned.push(tokio::task::spawn_blocking(move || sys::spawn::kill_and_reap(reaper)));
                 self.attempt = None;
-                self.launch.spawn_failed(now, Failure::Spawn { reason: format!("cannot watch the successor: {error}") });
+                self.launch.spawn_failed(
+                    now,
+                    Failure::Spawn { reason: format!("cannot watch the successor: {error}") },
+                );
             }
         }
     }
@@ -369,7 +372,9 @@ impl Driver {
     }
 
     fn reap(&self) -> String {
-        let Some(Attempt { step: Step::Running { peer, .. }, .. }) = &self.attempt else { return String::new() };
+        let Some(Attempt { step: Step::Running { peer, .. }, .. }) = &self.attempt else {
+            return String::new();
+        };
         match peer.pidfd().reap() {
             Ok(Some(exit)) => exit.to_string(),
             Ok(None) | Err(_) => Exit::Unknown.to_string(),
@@ -491,7 +496,8 @@ impl Driver {
         let recipe = self.recipe.clone();
         let (handed, pid_file) = (sockets.clone(), self.pid_file.clone());
         // A thread of its own, since an exec from a file system that hangs must not keep a stop from being heard.
-        let step = Step::Spawning(tokio::task::spawn_blocking(move || recipe.make(&handed, pid_file.as_deref())));
+        let step =
+            Step::Spawning(tokio::task::spawn_blocking(move || recipe.make(&handed, pid_file.as_deref())));
         self.attempt = Some(Attempt { requested: now, sockets, step });
     }
 

@@ -50,7 +50,9 @@ pub enum ReadyError {
     #[error("this process was asked to stop before it was ready; it has served nothing")]
     Stopped,
     /// Its predecessor lives and does not answer.
-    #[error("the predecessor did not answer by the start deadline; it serves on, and this process has served nothing")]
+    #[error(
+        "the predecessor did not answer by the start deadline; it serves on, and this process has served nothing"
+    )]
     Unanswered,
     /// A bug in heirloom: its thread is gone.
     #[error("heirloom's thread is gone")]

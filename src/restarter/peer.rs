@@ -1,19 +1,19 @@
 //! The process at the other end of the handover channel, seen from either side.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use tokio::io::unix::AsyncFd;
 
 use crate::handover::message::{Message, MessageError};
 use crate::sys::channel::{Channel, Received};
 use crate::sys::pidfd::Pidfd;
+use crate::sys::watched::watch;
 
 /// A channel, and a pidfd that says when the process behind it is gone.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    channel: AsyncFd<ChannelFd>,
-    pidfd: AsyncFd<PidfdFd>,
+    channel: AsyncFd<Channel>,
+    pidfd: AsyncFd<Pidfd>,
     /// Whether the channel's other end is closed. That says nothing of the process, nor the other way round: a
     /// helper that a dead one left behind keeps the channel open.
     ended: bool,
@@ -32,13 +32,13 @@ pub(crate) enum Did {
 impl Peer {
     /// Must be called on the driver's runtime.
     pub(crate) fn new(channel: Channel, pidfd: Pidfd) -> io::Result<Peer> {
-        Ok(Peer { channel: AsyncFd::new(ChannelFd(channel))?, pidfd: AsyncFd::new(PidfdFd(pidfd))?, ended: false })
+        Ok(Peer { channel: watch(channel)?, pidfd: watch(pidfd)?, ended: false })
     }
 
     /// Sends at once, or not at all: the messages of one handover fit into a socket's buffer many times over, so a
     /// full one means a peer that has stopped reading. Its deadline ends that.
     pub(crate) fn send(&self, message: &Message) {
-        let sent = self.channel.get_ref().0.send(&message.encode(), &[]);
+        let sent = self.channel.get_ref().send(&message.encode(), &[]);
         match sent {
             Ok(()) => tracing::debug!(?message, "sent"),
             Err(error) => tracing::debug!(?message, %error, "could not send"),
@@ -46,7 +46,7 @@ impl Peer {
     }
 
     pub(crate) fn pidfd(&self) -> &Pidfd {
-        &self.pidfd.get_ref().0
+        self.pidfd.get_ref()
     }
 
     /// What the peer does next. Cancel safe.
@@ -56,7 +56,7 @@ impl Peer {
                 biased;
                 ready = self.channel.readable(), if !self.ended => {
                     let Ok(mut ready) = ready else { self.ended = true; continue };
-                    match ready.try_io(|channel| channel.get_ref().0.recv()) {
+                    match ready.try_io(|channel| channel.get_ref().recv()) {
                         Ok(received) => {
                             if let Some(did) = heard(received, &mut self.ended) { return did }
                         }
@@ -67,7 +67,7 @@ impl Peer {
                 Ok(_) = self.pidfd.readable() => {
                     // What it said last may be queued behind its death.
                     while !self.ended {
-                        match self.channel.get_ref().0.recv() {
+                        match self.channel.get_ref().recv() {
                             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                             received => if let Some(did) = heard(received, &mut self.ended) { return did },
                         }
@@ -92,29 +92,5 @@ fn heard(received: io::Result<Received>, ended: &mut bool) -> Option<Did> {
             *ended = true;
             None
         }
-    }
-}
-
-#[derive(Debug)]
-struct ChannelFd(Channel);
-
-impl AsRawFd for ChannelFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
-}
-
-#[derive(Debug)]
-struct PidfdFd(Pidfd);
-
-impl AsRawFd for PidfdFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
-}
-
-impl AsFd for PidfdFd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }

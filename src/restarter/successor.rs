@@ -49,7 +49,8 @@ impl Recipe {
             number
         };
         let listening: Vec<RawFd> = sockets.iter().map(|socket| place(socket.as_fd())).collect();
-        let locks: Vec<Option<RawFd>> = sockets.iter().map(|socket| socket.lock_fd().map(&mut place)).collect();
+        let locks: Vec<Option<RawFd>> =
+            sockets.iter().map(|socket| socket.lock_fd().map(&mut place)).collect();
         let announcement = Announcement {
             generation: self.generation,
             predecessor: std::process::id(),
@@ -61,11 +62,16 @@ impl Recipe {
             sockets: sockets.iter().zip(listening).zip(locks).map(announced).collect(),
         };
         let value = announcement.encode().map_err(|error| Failure::Spawn { reason: error.to_string() })?;
-        let spawned = self.spawn(fds, value).map_err(|error| Failure::Spawn { reason: with_source(&error) })?;
+        let spawned =
+            self.spawn(fds, value).map_err(|error| Failure::Spawn { reason: with_source(&error) })?;
         Ok(Made { spawned, channel })
     }
 
-    fn spawn(&self, fds: Vec<(BorrowedFd<'_>, RawFd)>, announcement: OsString) -> Result<Spawned, SpawnError> {
+    fn spawn(
+        &self,
+        fds: Vec<(BorrowedFd<'_>, RawFd)>,
+        announcement: OsString,
+    ) -> Result<Spawned, SpawnError> {
         let mut request = Spawn {
             program: self.program.path.clone(),
             argv: self.program.arguments.clone(),

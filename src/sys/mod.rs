@@ -22,3 +22,4 @@ pub(crate) mod pidfd;
 pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod spawn;
+pub(crate) mod watched;

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -96,6 +96,16 @@ pub(crate) fn facts(fd: BorrowedFd<'_>) -> Result<Facts, FactsError> {
 /// Where the other side of a connection is; `None` when there is none (any more).
 pub(crate) fn peer_of(fd: BorrowedFd<'_>) -> Option<Address> {
     SockRef::from(&fd).peer_addr().ok().map(address)
+}
+
+/// As [`peer_of`], for a connection that somebody else holds open: asked of one that is not, it may tell of another.
+pub(crate) fn peer_of_number(fd: RawFd) -> Option<Address> {
+    if fd < 0 {
+        return None;
+    }
+    // SAFETY: the borrow ends with this call, which only reads; a number that is not open is an error of
+    // getpeername, and one that has come to mean something else gives that one's peer.
+    peer_of(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
 /// Listens on a TCP address, port 0 being any free one.
