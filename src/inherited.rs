@@ -192,7 +192,7 @@ fn inherit_socket(announced: AnnouncedSocket) -> Result<InheritedSocket, Descrip
 fn from_activation() -> Result<Vec<Option<InheritedSocket>>, InheritError> {
     /// The convention's first descriptor.
     const FIRST: RawFd = 3;
-    let for_us = number("LISTEN_PID")?.is_none_or(|pid| pid == std::process::id());
+    let for_us = number("LISTEN_PID")? == Some(std::process::id());
     let count = number("LISTEN_FDS")?.filter(|_| for_us).unwrap_or(0);
     let count = RawFd::try_from(count).ok().filter(|count| *count <= 1024).ok_or_else(|| {
         InheritError::Activation {
