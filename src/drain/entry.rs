@@ -308,6 +308,10 @@ impl Entry {
 /// What the HTTP layer tells.
 #[cfg(feature = "http")]
 impl Entry {
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Makes the limits hold, from now on. Once a connection.
     pub(crate) fn limit(&self, limits: Limits) {
         if self.limits.set(limits).is_ok() {

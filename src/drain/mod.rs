@@ -48,4 +48,4 @@ pub use status::{ConnectionStatus, Kind, Phase, State};
 pub use tracker::{Hold, Tracker};
 
 #[cfg(feature = "http")]
-pub(crate) use entry::{Base, Entry, Limits};
+pub(crate) use entry::{Base, Entry, Limits, Stage};

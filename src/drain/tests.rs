@@ -52,7 +52,8 @@ async fn counts_connections_and_holds_until_the_last_is_dropped() {
     let (second, _b) = pipe(&tracker, Kind::Raw);
     let hold = tracker.hold();
     let mut emptied = pin!(tracker.emptied());
-    assert!(is_ready(emptied.as_mut()) == false && tracker.count() == 2);
+    assert!(!is_ready(emptied.as_mut()));
+    assert_eq!(tracker.count(), 2);
     drop(first);
     assert_eq!(second.id(), 2);
     let inner = second.into_inner();
