@@ -4,7 +4,8 @@ use axum::Router;
 use axum::routing::get;
 
 #[tokio::main]
-async fn main() -> Result<heirloom::Ending, Box<dyn std::error::Error>> { // 1: was Result<(), ...>
+async fn main() -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
+    // 1: was Result<(), ...>
     let router = Router::new().route("/", get(|| async { "Hello World" }));
     let restarter = heirloom::Restarter::new()?; // 2: new
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());

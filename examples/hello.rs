@@ -65,7 +65,10 @@ async fn serve(options: Options, builder: heirloom::Builder) -> Result<ExitCode,
     Ok(ending.into())
 }
 
-async fn answer(restarter: Restarter, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    restarter: Restarter,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let body = match request.uri().path() {
         "/" => MESSAGE.to_owned(),
         "/pid" => std::process::id().to_string(),

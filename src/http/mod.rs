@@ -32,6 +32,7 @@
 
 mod config;
 mod io;
+mod listen;
 mod peer;
 mod server;
 mod service;
@@ -40,6 +41,7 @@ mod sniff;
 
 pub use config::Config;
 pub use io::Io;
+pub use listen::{RunError, run, serve};
 pub use peer::Peer;
 pub use server::{Server, serve_connection};
 pub use service::{HttpService, TrackedBody, TrackedFuture, TrackedService};
