@@ -43,7 +43,8 @@ pub struct Launch {
 enum State {
     Idle,
     Starting { deadline: Instant },
-    Failing { why: Failure, deadline: Instant, killed: bool },
+    /// `taken_back`: it was ready before it failed, and this side accepts again already.
+    Failing { why: Failure, deadline: Instant, killed: bool, taken_back: bool },
     Probation { unclaimed: Vec<u16>, deadline: Instant },
     Settling { unclaimed: Vec<u16>, deadline: Instant },
     Settled,
@@ -159,8 +160,8 @@ impl Launch {
     /// There is no successor's process, and there will be none.
     pub fn spawn_failed(&mut self, now: Instant, why: Failure) {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Starting { .. } => self.fail(now, why),
-            State::Failing { why, .. } => self.fail(now, why),
+            State::Starting { .. } => self.end_try(now, Report::Failed(why)),
+            State::Failing { why, taken_back, .. } => self.end_failing(now, why, taken_back),
             other => self.state = other,
         }
     }
@@ -174,6 +175,7 @@ impl Launch {
                     why: Failure::Reported { reason },
                     deadline: now + LEAVE,
                     killed: false,
+                    taken_back: false,
                 };
             }
             (State::Starting { .. }, message) => {
@@ -183,8 +185,17 @@ impl Launch {
                 self.state = State::Stopped;
                 self.actions.push_back(Action::Shutdown);
             }
-            // FAILED that crossed our COMMIT: its exit follows, and that is what we act on.
-            (State::Probation { .. } | State::Settling { .. }, Message::Failed { .. }) => {}
+            // FAILED that crossed our COMMIT: it has left, accepts nothing and never will. To wait for its exit
+            // could last beyond probation, and then we would settle on nobody.
+            (State::Probation { .. } | State::Settling { .. }, Message::Failed { reason }) => {
+                self.resume();
+                self.state = State::Failing {
+                    why: Failure::Reported { reason },
+                    deadline: now + LEAVE,
+                    killed: false,
+                    taken_back: true,
+                };
+            }
             (State::Failing { .. } | State::Stopped | State::Settled, _) => {}
             (_, message) => self.report(Report::OutOfTurn(message)),
         }
@@ -201,12 +212,12 @@ impl Launch {
     /// The successor's process is gone, and all that it had said was given to [`message`](Self::message) before.
     pub fn died(&mut self, now: Instant, why: Failure) {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Starting { .. } => self.fail(now, why),
-            State::Failing { why, .. } => self.fail(now, why),
-            State::Probation { .. } => self.take_back(now, why),
-            State::Settling { .. } => {
-                self.actions.push_back(Action::AnnounceOwn);
-                self.take_back(now, why);
+            State::Starting { .. } => self.end_try(now, Report::Failed(why)),
+            State::Failing { why, taken_back, .. } => self.end_failing(now, why, taken_back),
+            was_ready @ (State::Probation { .. } | State::Settling { .. }) => {
+                self.state = was_ready;
+                self.resume();
+                self.end_try(now, Report::TakenBack(why));
             }
             other @ (State::Idle | State::Settled | State::Stopped) => self.state = other,
         }
@@ -261,10 +272,13 @@ impl Launch {
         }
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Starting { .. } => self.kill(now, Failure::TimedOut { after: self.start_timeout }),
-            State::Failing { why, killed: false, .. } => self.kill(now, why),
-            State::Failing { why, .. } => {
+            State::Failing { why, killed: false, taken_back, .. } => {
+                self.state = State::Failing { why, deadline: now + DIE, killed: true, taken_back };
+                self.actions.push_back(Action::Kill);
+            }
+            State::Failing { why, taken_back, .. } => {
                 self.actions.push_back(Action::Abandon);
-                self.fail(now, why);
+                self.end_failing(now, why, taken_back);
             }
             State::Probation { unclaimed, .. } => self.settle(now, unclaimed),
             settling @ State::Settling { .. } => {
@@ -272,6 +286,18 @@ impl Launch {
                 self.announced();
             }
             other => self.state = other,
+        }
+    }
+
+    /// Puts the deadline to `due`, so that states which differ in time alone are equal.
+    #[cfg(test)]
+    pub(super) fn forget_time(&mut self, due: Instant) {
+        match &mut self.state {
+            State::Starting { deadline }
+            | State::Failing { deadline, .. }
+            | State::Probation { deadline, .. }
+            | State::Settling { deadline, .. } => *deadline = due,
+            State::Idle | State::Settled | State::Stopped => {}
         }
     }
 
@@ -306,17 +332,21 @@ impl Launch {
     }
 
     fn kill(&mut self, now: Instant, why: Failure) {
-        self.state = State::Failing { why, deadline: now + DIE, killed: true };
+        self.state = State::Failing { why, deadline: now + DIE, killed: true, taken_back: false };
         self.actions.push_back(Action::Kill);
     }
 
-    fn take_back(&mut self, now: Instant, why: Failure) {
+    /// Takes back what a successor that was ready had been given.
+    fn resume(&mut self) {
+        if matches!(self.state, State::Settling { .. }) {
+            self.actions.push_back(Action::AnnounceOwn);
+        }
         self.actions.push_back(Action::ResumeAccepting);
-        self.end_try(now, Report::TakenBack(why));
     }
 
-    fn fail(&mut self, now: Instant, why: Failure) {
-        self.end_try(now, Report::Failed(why));
+    fn end_failing(&mut self, now: Instant, why: Failure, taken_back: bool) {
+        let report = if taken_back { Report::TakenBack(why) } else { Report::Failed(why) };
+        self.end_try(now, report);
     }
 
     fn end_try(&mut self, now: Instant, report: Report) {
