@@ -185,6 +185,12 @@ impl Launch {
                 self.state = State::Stopped;
                 self.actions.push_back(Action::Shutdown);
             }
+            // It went on without us, since we were silent for too long (stopped by a debugger, say), and told the
+            // world by itself. What we remembered is lost: the one to ask has changed.
+            (State::Probation { .. } | State::Settling { .. }, Message::Settled { .. }) => {
+                self.remembered = false;
+                self.hand_over();
+            }
             // FAILED that crossed our COMMIT: it has left, accepts nothing and never will. To wait for its exit
             // could last beyond probation, and then we would settle on nobody.
             (State::Probation { .. } | State::Settling { .. }, Message::Failed { reason }) => {
@@ -225,15 +231,10 @@ impl Launch {
 
     /// The world knows the successor as the main process, or cannot be told.
     pub fn announced(&mut self) {
-        if let State::Settling { unclaimed, .. } = &mut self.state {
-            let unclaimed = std::mem::take(unclaimed);
+        if matches!(self.state, State::Settling { .. }) {
             let restart_again = std::mem::take(&mut self.remembered);
-            self.state = State::Settled;
-            self.actions.extend([
-                Action::Send(Message::Settled { restart_again }),
-                Action::HandOver { unclaimed },
-                Action::Report(Report::Settled),
-            ]);
+            self.actions.push_back(Action::Send(Message::Settled { restart_again }));
+            self.hand_over();
         }
     }
 
@@ -342,6 +343,14 @@ impl Launch {
             self.actions.push_back(Action::AnnounceOwn);
         }
         self.actions.push_back(Action::ResumeAccepting);
+    }
+
+    fn hand_over(&mut self) {
+        if let State::Probation { unclaimed, .. } | State::Settling { unclaimed, .. } = &mut self.state {
+            let unclaimed = std::mem::take(unclaimed);
+            self.state = State::Settled;
+            self.actions.extend([Action::HandOver { unclaimed }, Action::Report(Report::Settled)]);
+        }
     }
 
     fn end_failing(&mut self, now: Instant, why: Failure, taken_back: bool) {

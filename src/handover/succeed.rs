@@ -189,12 +189,22 @@ impl Succeed {
                 self.leave(Departure::Unanswered, reason);
             }
             State::Accepting { .. } => {
-                // LEAVING, so that a predecessor that wakes up after all finds that this process is none of its
-                // business any more: it stops, instead of taking our later exit for a death.
-                self.actions.extend([Action::Send(Message::Leaving), Action::AnnounceOwn]);
+                // A predecessor that wakes up after all must find that the sockets are ours: else it would take our
+                // later exit for a death and come back beside our own successor. Not LEAVING, since the service
+                // does not stop.
+                let settled = Message::Settled { restart_again: false };
+                self.actions.extend([Action::Send(settled), Action::AnnounceOwn]);
                 self.serve();
             }
             _ => {}
+        }
+    }
+
+    /// Puts the deadline to `due`, so that states which differ in time alone are equal.
+    #[cfg(test)]
+    pub(super) fn forget_time(&mut self, due: Instant) {
+        if let State::Waiting { deadline } | State::Accepting { deadline } = &mut self.state {
+            *deadline = due;
         }
     }
 
