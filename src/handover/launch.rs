@@ -48,7 +48,8 @@ enum State {
     Probation { unclaimed: Vec<u16>, deadline: Instant },
     Settling { unclaimed: Vec<u16>, deadline: Instant },
     Settled,
-    Stopped,
+    /// `asked`: by somebody at this process itself, and not only by the successor's LEAVING.
+    Stopped { asked: bool },
 }
 
 /// What the driver is to do, in this order.
@@ -124,12 +125,12 @@ impl Launch {
 
     /// Whether a successor is on its way.
     pub fn in_progress(&self) -> bool {
-        !matches!(self.state, State::Idle | State::Settled | State::Stopped)
+        !matches!(self.state, State::Idle | State::Settled | State::Stopped { .. })
     }
 
     /// Whether this process still owns the service: it may have to accept again.
     pub fn owns_service(&self) -> bool {
-        !matches!(self.state, State::Settled | State::Stopped)
+        !matches!(self.state, State::Settled | State::Stopped { .. })
     }
 
     /// Somebody wants a restart.
@@ -140,7 +141,7 @@ impl Launch {
                 Ok(Requested::Started)
             }
             State::Settled => Err(Refusal::Settled),
-            State::Stopped => Err(Refusal::Stopping),
+            State::Stopped { .. } => Err(Refusal::Stopping),
             _ => {
                 if !std::mem::replace(&mut self.remembered, true) {
                     self.report(Report::Remembered);
@@ -182,7 +183,7 @@ impl Launch {
                 self.kill(now, Failure::Protocol { said: format!("{message:?} before it was ready") });
             }
             (State::Probation { .. } | State::Settling { .. }, Message::Leaving) => {
-                self.state = State::Stopped;
+                self.state = State::Stopped { asked: false };
                 self.actions.push_back(Action::Shutdown);
             }
             // It went on without us, since we were silent for too long (stopped by a debugger, say), and told the
@@ -202,7 +203,7 @@ impl Launch {
                     taken_back: true,
                 };
             }
-            (State::Failing { .. } | State::Stopped | State::Settled, _) => {}
+            (State::Failing { .. } | State::Stopped { .. } | State::Settled, _) => {}
             (_, message) => self.report(Report::OutOfTurn(message)),
         }
     }
@@ -225,7 +226,7 @@ impl Launch {
                 self.resume();
                 self.end_try(now, Report::TakenBack(why));
             }
-            other @ (State::Idle | State::Settled | State::Stopped) => self.state = other,
+            other @ (State::Idle | State::Settled | State::Stopped { .. }) => self.state = other,
         }
     }
 
@@ -246,10 +247,16 @@ impl Launch {
             State::Probation { .. } | State::Settling { .. } => {
                 self.actions.push_back(Action::Send(Message::Stop));
             }
-            State::Idle | State::Settled | State::Stopped => {}
+            // A TERM to the whole group reaches both sides, and the successor's word of it may be faster than our
+            // own signal. That is one request, not the second that calls the hammer.
+            State::Stopped { asked: false } => {
+                self.state = State::Stopped { asked: true };
+                return;
+            }
+            State::Idle | State::Settled | State::Stopped { asked: true } => {}
         }
         if self.state != State::Settled {
-            self.state = State::Stopped;
+            self.state = State::Stopped { asked: true };
         }
         self.remembered = false;
         self.actions.push_back(Action::Shutdown);
@@ -262,7 +269,7 @@ impl Launch {
             | State::Failing { deadline, .. }
             | State::Probation { deadline, .. }
             | State::Settling { deadline, .. } => Some(deadline),
-            State::Idle | State::Settled | State::Stopped => None,
+            State::Idle | State::Settled | State::Stopped { .. } => None,
         }
     }
 
@@ -298,7 +305,7 @@ impl Launch {
             | State::Failing { deadline, .. }
             | State::Probation { deadline, .. }
             | State::Settling { deadline, .. } => *deadline = due,
-            State::Idle | State::Settled | State::Stopped => {}
+            State::Idle | State::Settled | State::Stopped { .. } => {}
         }
     }
 

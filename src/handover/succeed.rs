@@ -37,7 +37,8 @@ enum State {
     Waiting { deadline: Instant },
     Accepting { deadline: Instant },
     Serving,
-    Leaving,
+    /// `asked`: by somebody at this process itself, and not only by the predecessor's STOP.
+    Leaving { asked: bool },
     Left,
 }
 
@@ -130,7 +131,7 @@ impl Succeed {
             }
             // STOP follows COMMIT, so both can be waiting for us; and a predecessor that says it has committed us.
             (State::Accepting { .. }, Message::Stop) => {
-                self.state = State::Leaving;
+                self.state = State::Leaving { asked: false };
                 self.actions.push_back(Action::Shutdown);
             }
             _ => {}
@@ -146,7 +147,7 @@ impl Succeed {
                 self.actions.push_back(Action::AnnounceOwn);
                 self.serve();
             }
-            State::Initialising | State::Serving | State::Leaving | State::Left => {}
+            State::Initialising | State::Serving | State::Leaving { .. } | State::Left => {}
         }
     }
 
@@ -162,10 +163,13 @@ impl Succeed {
                 self.leave(Departure::Stopped, "it was asked to stop before it was ready".to_owned());
             }
             State::Accepting { .. } => {
-                self.state = State::Leaving;
+                self.state = State::Leaving { asked: true };
                 self.actions.extend([Action::Send(Message::Leaving), Action::Shutdown]);
             }
-            State::Leaving => self.actions.push_back(Action::Shutdown),
+            // A TERM to the whole group reaches both sides, and STOP may be faster than our own signal. That is one
+            // request, not the second that calls the hammer.
+            State::Leaving { asked: false } => self.state = State::Leaving { asked: true },
+            State::Leaving { asked: true } => self.actions.push_back(Action::Shutdown),
             State::Serving | State::Left => {}
         }
     }
@@ -174,7 +178,7 @@ impl Succeed {
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Waiting { deadline } | State::Accepting { deadline } => Some(deadline),
-            State::Initialising | State::Serving | State::Leaving | State::Left => None,
+            State::Initialising | State::Serving | State::Leaving { .. } | State::Left => None,
         }
     }
 
