@@ -16,6 +16,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::after;
 use super::message::Message;
 use super::reason::{Failure, Refusal};
 
@@ -315,7 +316,7 @@ impl Launch {
     }
 
     fn start(&mut self, now: Instant) {
-        self.state = State::Starting { deadline: now + self.start_timeout };
+        self.state = State::Starting { deadline: after(now, self.start_timeout) };
         self.actions.extend([Action::Report(Report::Starting), Action::Spawn]);
     }
 
@@ -330,7 +331,7 @@ impl Launch {
         if self.probation.is_zero() {
             self.settle(now, unclaimed);
         } else {
-            self.state = State::Probation { unclaimed, deadline: now + self.probation };
+            self.state = State::Probation { unclaimed, deadline: after(now, self.probation) };
         }
     }
 

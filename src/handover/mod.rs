@@ -43,3 +43,13 @@ pub use launch::Launch;
 pub use reason::{Failure, Refusal};
 pub use serving::Serving;
 pub use succeed::Succeed;
+
+use std::time::{Duration, Instant};
+
+/// `now + wait`, for waits that a user sets: one that the clock cannot hold (`Duration::MAX`) is as good as for ever.
+fn after(now: Instant, wait: Duration) -> Instant {
+    now.checked_add(wait).or_else(|| now.checked_add(FOR_EVER)).unwrap_or(now)
+}
+
+/// Longer than any process lives, and short enough for every clock.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);

@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::after;
 use super::message::Message;
 
 /// How long a successor that accepts waits for SETTLED beyond its predecessor's probation. A predecessor that is
@@ -104,7 +105,7 @@ impl Succeed {
             return;
         }
         if self.predecessor {
-            self.state = State::Waiting { deadline: now + self.start_timeout };
+            self.state = State::Waiting { deadline: after(now, self.start_timeout) };
             self.actions.push_back(Action::Send(Message::Ready { unclaimed }));
         } else {
             self.take_over();
@@ -122,7 +123,7 @@ impl Succeed {
     pub fn message(&mut self, now: Instant, message: Message) {
         match (&self.state, message) {
             (State::Waiting { .. }, Message::Commit { probation }) => {
-                self.state = State::Accepting { deadline: silence_ends(now, probation) };
+                self.state = State::Accepting { deadline: after(now, probation.saturating_add(SILENCE)) };
                 self.actions.push_back(Action::StartAccepting);
             }
             (State::Accepting { .. }, Message::Settled { restart_again }) => {
@@ -234,9 +235,4 @@ impl Succeed {
         }
         self.actions.push_back(Action::Leave(why));
     }
-}
-
-/// A probation beyond what the clock can hold counts as one that it can.
-fn silence_ends(now: Instant, probation: Duration) -> Instant {
-    now.checked_add(probation).and_then(|end| end.checked_add(SILENCE)).unwrap_or(now + SILENCE)
 }
