@@ -1,0 +1,6 @@
+//! TODO prose
+
+mod driver;
+mod invariants;
+mod walk;
+mod world;
