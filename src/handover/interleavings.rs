@@ -2,5 +2,6 @@
 
 mod driver;
 mod invariants;
+mod schedules;
 mod walk;
 mod world;

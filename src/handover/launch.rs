@@ -378,3 +378,6 @@ impl Launch {
         self.actions.push_back(Action::Report(report));
     }
 }
+
+#[cfg(test)]
+mod tests;

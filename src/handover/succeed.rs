@@ -236,3 +236,6 @@ impl Succeed {
         self.actions.push_back(Action::Leave(why));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,7 +107,17 @@ fn two_generations_whole() {
 #[test]
 fn three_generations() {
     for probation in [PROBATION, Duration::ZERO] {
-        let walked = walk(Settings { probation, processes: 3, clock: false }, 14);
+        let walked = walk(Settings { probation, processes: 3, clock: false }, 17);
         println!("{probation:?}: {walked:?}");
+    }
+}
+#[test]
+#[ignore]
+fn three_generations_far() {
+    for probation in [PROBATION, Duration::ZERO] {
+        for depth in [22, 26, 30] {
+        let walked = walk(Settings { probation, processes: 3, clock: false }, depth);
+        println!("{probation:?}: {walked:?}");
+        }
     }
 }

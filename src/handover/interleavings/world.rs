@@ -175,6 +175,11 @@ impl Process {
         self.holds && !self.serving.is_draining() && !self.ending && !self.dying && !self.forsaken
     }
 
+    /// Whether a signal still reaches its driver.
+    pub(super) fn can_be_asked(&self) -> bool {
+        !self.ending && !self.dying
+    }
+
     /// The driver reads a channel to its end, and asks the pidfd, before it gives a machine anything that may end
     /// a state by itself.
     fn has_heard_successor(&self) -> bool {
