@@ -16,6 +16,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::after;
 use super::message::Message;
 use super::reason::{Failure, Refusal};
 
@@ -43,11 +44,13 @@ pub struct Launch {
 enum State {
     Idle,
     Starting { deadline: Instant },
-    Failing { why: Failure, deadline: Instant, killed: bool },
+    /// `taken_back`: it was ready before it failed, and this side accepts again already.
+    Failing { why: Failure, deadline: Instant, killed: bool, taken_back: bool },
     Probation { unclaimed: Vec<u16>, deadline: Instant },
     Settling { unclaimed: Vec<u16>, deadline: Instant },
     Settled,
-    Stopped,
+    /// `asked`: by somebody at this process itself, and not only by the successor's LEAVING.
+    Stopped { asked: bool },
 }
 
 /// What the driver is to do, in this order.
@@ -123,12 +126,12 @@ impl Launch {
 
     /// Whether a successor is on its way.
     pub fn in_progress(&self) -> bool {
-        !matches!(self.state, State::Idle | State::Settled | State::Stopped)
+        !matches!(self.state, State::Idle | State::Settled | State::Stopped { .. })
     }
 
     /// Whether this process still owns the service: it may have to accept again.
     pub fn owns_service(&self) -> bool {
-        !matches!(self.state, State::Settled | State::Stopped)
+        !matches!(self.state, State::Settled | State::Stopped { .. })
     }
 
     /// Somebody wants a restart.
@@ -139,7 +142,7 @@ impl Launch {
                 Ok(Requested::Started)
             }
             State::Settled => Err(Refusal::Settled),
-            State::Stopped => Err(Refusal::Stopping),
+            State::Stopped { .. } => Err(Refusal::Stopping),
             _ => {
                 if !std::mem::replace(&mut self.remembered, true) {
                     self.report(Report::Remembered);
@@ -159,8 +162,8 @@ impl Launch {
     /// There is no successor's process, and there will be none.
     pub fn spawn_failed(&mut self, now: Instant, why: Failure) {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Starting { .. } => self.fail(now, why),
-            State::Failing { why, .. } => self.fail(now, why),
+            State::Starting { .. } => self.end_try(now, Report::Failed(why)),
+            State::Failing { why, taken_back, .. } => self.end_failing(now, why, taken_back),
             other => self.state = other,
         }
     }
@@ -174,18 +177,34 @@ impl Launch {
                     why: Failure::Reported { reason },
                     deadline: now + LEAVE,
                     killed: false,
+                    taken_back: false,
                 };
             }
             (State::Starting { .. }, message) => {
                 self.kill(now, Failure::Protocol { said: format!("{message:?} before it was ready") });
             }
             (State::Probation { .. } | State::Settling { .. }, Message::Leaving) => {
-                self.state = State::Stopped;
+                self.state = State::Stopped { asked: false };
                 self.actions.push_back(Action::Shutdown);
             }
-            // FAILED that crossed our COMMIT: its exit follows, and that is what we act on.
-            (State::Probation { .. } | State::Settling { .. }, Message::Failed { .. }) => {}
-            (State::Failing { .. } | State::Stopped | State::Settled, _) => {}
+            // It went on without us, since we were silent for too long (stopped by a debugger, say), and told the
+            // world by itself. What we remembered is lost: the one to ask has changed.
+            (State::Probation { .. } | State::Settling { .. }, Message::Settled { .. }) => {
+                self.remembered = false;
+                self.hand_over();
+            }
+            // FAILED that crossed our COMMIT: it has left, accepts nothing and never will. To wait for its exit
+            // could last beyond probation, and then we would settle on nobody.
+            (State::Probation { .. } | State::Settling { .. }, Message::Failed { reason }) => {
+                self.resume();
+                self.state = State::Failing {
+                    why: Failure::Reported { reason },
+                    deadline: now + LEAVE,
+                    killed: false,
+                    taken_back: true,
+                };
+            }
+            (State::Failing { .. } | State::Stopped { .. } | State::Settled, _) => {}
             (_, message) => self.report(Report::OutOfTurn(message)),
         }
     }
@@ -201,28 +220,23 @@ impl Launch {
     /// The successor's process is gone, and all that it had said was given to [`message`](Self::message) before.
     pub fn died(&mut self, now: Instant, why: Failure) {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Starting { .. } => self.fail(now, why),
-            State::Failing { why, .. } => self.fail(now, why),
-            State::Probation { .. } => self.take_back(now, why),
-            State::Settling { .. } => {
-                self.actions.push_back(Action::AnnounceOwn);
-                self.take_back(now, why);
+            State::Starting { .. } => self.end_try(now, Report::Failed(why)),
+            State::Failing { why, taken_back, .. } => self.end_failing(now, why, taken_back),
+            was_ready @ (State::Probation { .. } | State::Settling { .. }) => {
+                self.state = was_ready;
+                self.resume();
+                self.end_try(now, Report::TakenBack(why));
             }
-            other @ (State::Idle | State::Settled | State::Stopped) => self.state = other,
+            other @ (State::Idle | State::Settled | State::Stopped { .. }) => self.state = other,
         }
     }
 
     /// The world knows the successor as the main process, or cannot be told.
     pub fn announced(&mut self) {
-        if let State::Settling { unclaimed, .. } = &mut self.state {
-            let unclaimed = std::mem::take(unclaimed);
+        if matches!(self.state, State::Settling { .. }) {
             let restart_again = std::mem::take(&mut self.remembered);
-            self.state = State::Settled;
-            self.actions.extend([
-                Action::Send(Message::Settled { restart_again }),
-                Action::HandOver { unclaimed },
-                Action::Report(Report::Settled),
-            ]);
+            self.actions.push_back(Action::Send(Message::Settled { restart_again }));
+            self.hand_over();
         }
     }
 
@@ -234,10 +248,16 @@ impl Launch {
             State::Probation { .. } | State::Settling { .. } => {
                 self.actions.push_back(Action::Send(Message::Stop));
             }
-            State::Idle | State::Settled | State::Stopped => {}
+            // A TERM to the whole group reaches both sides, and the successor's word of it may be faster than our
+            // own signal. That is one request, not the second that calls the hammer.
+            State::Stopped { asked: false } => {
+                self.state = State::Stopped { asked: true };
+                return;
+            }
+            State::Idle | State::Settled | State::Stopped { asked: true } => {}
         }
         if self.state != State::Settled {
-            self.state = State::Stopped;
+            self.state = State::Stopped { asked: true };
         }
         self.remembered = false;
         self.actions.push_back(Action::Shutdown);
@@ -250,7 +270,7 @@ impl Launch {
             | State::Failing { deadline, .. }
             | State::Probation { deadline, .. }
             | State::Settling { deadline, .. } => Some(deadline),
-            State::Idle | State::Settled | State::Stopped => None,
+            State::Idle | State::Settled | State::Stopped { .. } => None,
         }
     }
 
@@ -261,10 +281,13 @@ impl Launch {
         }
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Starting { .. } => self.kill(now, Failure::TimedOut { after: self.start_timeout }),
-            State::Failing { why, killed: false, .. } => self.kill(now, why),
-            State::Failing { why, .. } => {
+            State::Failing { why, killed: false, taken_back, .. } => {
+                self.state = State::Failing { why, deadline: now + DIE, killed: true, taken_back };
+                self.actions.push_back(Action::Kill);
+            }
+            State::Failing { why, taken_back, .. } => {
                 self.actions.push_back(Action::Abandon);
-                self.fail(now, why);
+                self.end_failing(now, why, taken_back);
             }
             State::Probation { unclaimed, .. } => self.settle(now, unclaimed),
             settling @ State::Settling { .. } => {
@@ -275,13 +298,25 @@ impl Launch {
         }
     }
 
+    /// Puts the deadline to `due`, so that states which differ in time alone are equal.
+    #[cfg(test)]
+    pub(super) fn forget_time(&mut self, due: Instant) {
+        match &mut self.state {
+            State::Starting { deadline }
+            | State::Failing { deadline, .. }
+            | State::Probation { deadline, .. }
+            | State::Settling { deadline, .. } => *deadline = due,
+            State::Idle | State::Settled | State::Stopped { .. } => {}
+        }
+    }
+
     /// What to do next; call until `None` after every other call.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
     fn start(&mut self, now: Instant) {
-        self.state = State::Starting { deadline: now + self.start_timeout };
+        self.state = State::Starting { deadline: after(now, self.start_timeout) };
         self.actions.extend([Action::Report(Report::Starting), Action::Spawn]);
     }
 
@@ -296,7 +331,7 @@ impl Launch {
         if self.probation.is_zero() {
             self.settle(now, unclaimed);
         } else {
-            self.state = State::Probation { unclaimed, deadline: now + self.probation };
+            self.state = State::Probation { unclaimed, deadline: after(now, self.probation) };
         }
     }
 
@@ -306,17 +341,29 @@ impl Launch {
     }
 
     fn kill(&mut self, now: Instant, why: Failure) {
-        self.state = State::Failing { why, deadline: now + DIE, killed: true };
+        self.state = State::Failing { why, deadline: now + DIE, killed: true, taken_back: false };
         self.actions.push_back(Action::Kill);
     }
 
-    fn take_back(&mut self, now: Instant, why: Failure) {
+    /// Takes back what a successor that was ready had been given.
+    fn resume(&mut self) {
+        if matches!(self.state, State::Settling { .. }) {
+            self.actions.push_back(Action::AnnounceOwn);
+        }
         self.actions.push_back(Action::ResumeAccepting);
-        self.end_try(now, Report::TakenBack(why));
     }
 
-    fn fail(&mut self, now: Instant, why: Failure) {
-        self.end_try(now, Report::Failed(why));
+    fn hand_over(&mut self) {
+        if let State::Probation { unclaimed, .. } | State::Settling { unclaimed, .. } = &mut self.state {
+            let unclaimed = std::mem::take(unclaimed);
+            self.state = State::Settled;
+            self.actions.extend([Action::HandOver { unclaimed }, Action::Report(Report::Settled)]);
+        }
+    }
+
+    fn end_failing(&mut self, now: Instant, why: Failure, taken_back: bool) {
+        let report = if taken_back { Report::TakenBack(why) } else { Report::Failed(why) };
+        self.end_try(now, report);
     }
 
     fn end_try(&mut self, now: Instant, report: Report) {
@@ -331,3 +378,6 @@ impl Launch {
         self.actions.push_back(Action::Report(report));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,8 @@ pub enum Message {
         /// How long the predecessor watches before it settles, to the millisecond.
         probation: Duration,
     },
-    /// Predecessor: probation is over, the sockets are the successor's.
+    /// Predecessor: probation is over, the sockets are the successor's. From a successor: it heard nothing for too
+    /// long, and took the sockets for its own.
     Settled {
         /// A trigger arrived meanwhile: the successor is to restart at once.
         restart_again: bool,

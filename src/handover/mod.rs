@@ -31,8 +31,25 @@
 //!
 //! At most one process starts while one serves (G4): a [`Launch`] has one successor, and a process is not a
 //! [`Launch`] before it is settled itself.
+//!
+//! # What the driver owes the machines
+//!
+//! The walk over every order of events (`interleavings`) finds a way to lose the service for each of these that is
+//! left out:
+//!
+//! * Before it gives a machine a death, a `timeout` or an `announced`, it has read that peer's channel to its end and
+//!   has asked the peer's pidfd, and given on what it found. Else a predecessor settles on a successor that is known
+//!   to be dead, and a successor gives up beside a COMMIT that waits to be read.
+//! * It calls [`Launch::spawned`] before it gives on what that successor said.
+//! * It does not let the process end while a spawn is on: nobody could kill the child, and that takes over from its
+//!   dead predecessor although the service was stopped. What is spawned after [`launch::Action::Abandon`] it kills
+//!   by itself.
+//! * [`launch::Action::AnnounceOwn`] and the end of a try put an announcement that is on its way off: it is neither
+//!   carried out later nor answered with [`Launch::announced`].
 
 pub mod announcement;
+#[cfg(test)]
+mod interleavings;
 pub mod launch;
 pub mod message;
 pub mod reason;
@@ -43,3 +60,13 @@ pub use launch::Launch;
 pub use reason::{Failure, Refusal};
 pub use serving::Serving;
 pub use succeed::Succeed;
+
+use std::time::{Duration, Instant};
+
+/// `now + wait`, for waits that a user sets: one that the clock cannot hold (`Duration::MAX`) is as good as for ever.
+fn after(now: Instant, wait: Duration) -> Instant {
+    now.checked_add(wait).or_else(|| now.checked_add(FOR_EVER)).unwrap_or(now)
+}
+
+/// Longer than any process lives, and short enough for every clock.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);

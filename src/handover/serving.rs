@@ -11,6 +11,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::after;
+
 /// How long serving what the backlog holds may take before the listeners are closed on what is left. Accepting is
 /// microseconds a connection; this only ends it where clients connect faster than that for ever.
 const EMPTYING: Duration = Duration::from_secs(2);
@@ -77,14 +79,14 @@ impl Serving {
     /// A successor is the service; the listeners are closed.
     pub fn handed_over(&mut self, now: Instant) {
         if self.state == State::Serving {
-            self.drain(now + self.drain_timeout, Reason::Restart);
+            self.drain(after(now, self.drain_timeout), Reason::Restart);
         }
     }
 
     /// Somebody wants this process to stop, within `within` or else the default. The first request begins the
     /// shutdown or hastens the drain after a restart; one more is the hammer.
     pub fn shutdown(&mut self, now: Instant, within: Option<Duration>) {
-        let limit = now + within.unwrap_or(self.shutdown_timeout);
+        let limit = after(now, within.unwrap_or(self.shutdown_timeout));
         match self.state {
             State::Serving => {
                 let until = limit.min(now + EMPTYING);
@@ -144,6 +146,16 @@ impl Serving {
             }
             State::Draining { deadline, reason } if now >= deadline => self.hammer(reason),
             _ => {}
+        }
+    }
+
+    /// Puts the deadlines to `due`, so that states which differ in time alone are equal.
+    #[cfg(test)]
+    pub(super) fn forget_time(&mut self, due: Instant) {
+        match &mut self.state {
+            State::Emptying { until, deadline, .. } => (*until, *deadline) = (due, due),
+            State::Draining { deadline, .. } => *deadline = due,
+            State::Serving | State::Over => {}
         }
     }
 
@@ -243,6 +255,16 @@ mod tests {
         );
         serving.timeout(now + SECOND);
         assert_eq!(actions(&mut serving), [Action::Hammer, Action::End(Reason::Shutdown)]);
+    }
+
+    #[test]
+    fn no_limit_is_a_limit_that_the_clock_cannot_hold() {
+        let now = Instant::now();
+        let mut serving = Serving::new(Duration::MAX, Duration::MAX);
+        serving.handed_over(now);
+        serving.timeout(now + DRAIN);
+        serving.shutdown(now, None);
+        assert!(serving.deadline().is_some_and(|deadline| deadline > now + DRAIN));
     }
 
     #[test]

@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::after;
 use super::message::Message;
 
 /// How long a successor that accepts waits for SETTLED beyond its predecessor's probation. A predecessor that is
@@ -37,7 +38,8 @@ enum State {
     Waiting { deadline: Instant },
     Accepting { deadline: Instant },
     Serving,
-    Leaving,
+    /// `asked`: by somebody at this process itself, and not only by the predecessor's STOP.
+    Leaving { asked: bool },
     Left,
 }
 
@@ -103,7 +105,7 @@ impl Succeed {
             return;
         }
         if self.predecessor {
-            self.state = State::Waiting { deadline: now + self.start_timeout };
+            self.state = State::Waiting { deadline: after(now, self.start_timeout) };
             self.actions.push_back(Action::Send(Message::Ready { unclaimed }));
         } else {
             self.take_over();
@@ -121,7 +123,7 @@ impl Succeed {
     pub fn message(&mut self, now: Instant, message: Message) {
         match (&self.state, message) {
             (State::Waiting { .. }, Message::Commit { probation }) => {
-                self.state = State::Accepting { deadline: silence_ends(now, probation) };
+                self.state = State::Accepting { deadline: after(now, probation.saturating_add(SILENCE)) };
                 self.actions.push_back(Action::StartAccepting);
             }
             (State::Accepting { .. }, Message::Settled { restart_again }) => {
@@ -130,7 +132,7 @@ impl Succeed {
             }
             // STOP follows COMMIT, so both can be waiting for us; and a predecessor that says it has committed us.
             (State::Accepting { .. }, Message::Stop) => {
-                self.state = State::Leaving;
+                self.state = State::Leaving { asked: false };
                 self.actions.push_back(Action::Shutdown);
             }
             _ => {}
@@ -146,7 +148,7 @@ impl Succeed {
                 self.actions.push_back(Action::AnnounceOwn);
                 self.serve();
             }
-            State::Initialising | State::Serving | State::Leaving | State::Left => {}
+            State::Initialising | State::Serving | State::Leaving { .. } | State::Left => {}
         }
     }
 
@@ -162,10 +164,13 @@ impl Succeed {
                 self.leave(Departure::Stopped, "it was asked to stop before it was ready".to_owned());
             }
             State::Accepting { .. } => {
-                self.state = State::Leaving;
+                self.state = State::Leaving { asked: true };
                 self.actions.extend([Action::Send(Message::Leaving), Action::Shutdown]);
             }
-            State::Leaving => self.actions.push_back(Action::Shutdown),
+            // A TERM to the whole group reaches both sides, and STOP may be faster than our own signal. That is one
+            // request, not the second that calls the hammer.
+            State::Leaving { asked: false } => self.state = State::Leaving { asked: true },
+            State::Leaving { asked: true } => self.actions.push_back(Action::Shutdown),
             State::Serving | State::Left => {}
         }
     }
@@ -174,7 +179,7 @@ impl Succeed {
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Waiting { deadline } | State::Accepting { deadline } => Some(deadline),
-            State::Initialising | State::Serving | State::Leaving | State::Left => None,
+            State::Initialising | State::Serving | State::Leaving { .. } | State::Left => None,
         }
     }
 
@@ -189,12 +194,22 @@ impl Succeed {
                 self.leave(Departure::Unanswered, reason);
             }
             State::Accepting { .. } => {
-                // LEAVING, so that a predecessor that wakes up after all finds that this process is none of its
-                // business any more: it stops, instead of taking our later exit for a death.
-                self.actions.extend([Action::Send(Message::Leaving), Action::AnnounceOwn]);
+                // A predecessor that wakes up after all must find that the sockets are ours: else it would take our
+                // later exit for a death and come back beside our own successor. Not LEAVING, since the service
+                // does not stop.
+                let settled = Message::Settled { restart_again: false };
+                self.actions.extend([Action::Send(settled), Action::AnnounceOwn]);
                 self.serve();
             }
             _ => {}
+        }
+    }
+
+    /// Puts the deadline to `due`, so that states which differ in time alone are equal.
+    #[cfg(test)]
+    pub(super) fn forget_time(&mut self, due: Instant) {
+        if let State::Waiting { deadline } | State::Accepting { deadline } = &mut self.state {
+            *deadline = due;
         }
     }
 
@@ -222,7 +237,5 @@ impl Succeed {
     }
 }
 
-/// A probation beyond what the clock can hold counts as one that it can.
-fn silence_ends(now: Instant, probation: Duration) -> Instant {
-    now.checked_add(probation).and_then(|end| end.checked_add(SILENCE)).unwrap_or(now + SILENCE)
-}
+#[cfg(test)]
+mod tests;

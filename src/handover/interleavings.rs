@@ -1,0 +1,7 @@
+//! TODO prose
+
+mod driver;
+mod invariants;
+mod schedules;
+mod walk;
+mod world;
