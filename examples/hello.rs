@@ -40,8 +40,13 @@ async fn main() -> ExitCode {
         }
     };
     serve(options, builder).await.unwrap_or_else(|error| {
-        let causes = std::iter::successors(error.source(), |cause| cause.source());
-        eprintln!("hello: {error}{}", causes.map(|cause| format!(": {cause}")).collect::<String>());
+        eprint!("hello: {error}");
+        let mut cause = error.source();
+        while let Some(deeper) = cause {
+            eprint!(": {deeper}");
+            cause = deeper.source();
+        }
+        eprintln!();
         ExitCode::FAILURE
     })
 }

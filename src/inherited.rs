@@ -36,7 +36,6 @@ pub(crate) struct Inherited {
 /// The process before this one.
 #[derive(Debug)]
 pub(crate) struct Predecessor {
-    pub(crate) pid: u32,
     pub(crate) channel: Channel,
     pub(crate) pidfd: Pidfd,
 }
@@ -147,7 +146,6 @@ fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritErro
     let channel_fd = take_socket(channel, cookie).map_err(wrong("handover channel", channel))?;
     let pidfd = announcement.pidfd;
     let predecessor = Predecessor {
-        pid: announcement.predecessor,
         channel: Channel::from_fd(channel_fd)
             .map_err(DescriptorError::Unusable)
             .map_err(wrong("handover channel", channel))?,

@@ -4,7 +4,6 @@
 //! pending for ever), and it outlives the runtimes of the program.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread;
 use std::time::Instant;
@@ -13,6 +12,7 @@ use futures_core::Stream;
 use signal_hook_tokio::Signals;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::builder::{Deadlines, StartError};
 use super::outcome::{Outcome, RestartError};
@@ -74,7 +74,9 @@ fn run(start: Start, started: &std_mpsc::SyncSender<Result<(), StartError>>) {
     match made {
         Ok((runtime, driver)) => {
             let _ = started.send(Ok(()));
-            runtime.block_on(driver.drive());
+            let span =
+                tracing::info_span!(target: "heirloom", "heirloom", generation = driver.shared.generation);
+            runtime.block_on(driver.drive().instrument(span));
         }
         Err(error) => {
             let _ = started.send(Err(error));

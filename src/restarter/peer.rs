@@ -84,10 +84,14 @@ fn heard(received: io::Result<Received>, ended: &mut bool) -> Option<Did> {
         Ok(Received::Message { truncated: true, bytes, .. }) => {
             Some(Did::Babble(MessageError::TooLong { length: bytes.len() }))
         }
-        Ok(Received::Message { bytes, .. }) => match Message::decode(&bytes) {
-            Ok(message) => message.map(Did::Say),
-            Err(error) => Some(Did::Babble(error)),
-        },
+        Ok(Received::Message { bytes, fds, fds_lost, .. }) => {
+            if !fds.is_empty() || fds_lost {
+                // Dropped, and so closed; the message counts all the same.
+                tracing::debug!(count = fds.len(), fds_lost, "descriptors that nobody asked for");
+            }
+            Message::decode(&bytes)
+                .map_or_else(|error| Some(Did::Babble(error)), |message| message.map(Did::Say))
+        }
         Ok(Received::End) | Err(_) => {
             *ended = true;
             None

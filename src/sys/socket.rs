@@ -166,11 +166,6 @@ pub(crate) fn set_nodelay(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     SockRef::from(&fd).set_tcp_nodelay(on)
 }
 
-/// Says to the other side that nothing more will come, while what it still sends can be read.
-pub(crate) fn shutdown_write(fd: BorrowedFd<'_>) -> io::Result<()> {
-    SockRef::from(&fd).shutdown(std::net::Shutdown::Write)
-}
-
 impl Kind {
     /// The word for it in an announcement.
     pub(crate) fn name(self) -> &'static str {

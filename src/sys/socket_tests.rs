@@ -124,16 +124,3 @@ fn other_descriptors_are_told_apart() {
     assert_eq!(cookie(udp.as_fd()).ok(), crate::sys::inherit::peek_cookie(udp.as_raw_fd()));
     assert_eq!(peer_of(udp.as_fd()), None);
 }
-
-#[test]
-fn after_the_last_word_the_answer_can_be_read() {
-    use std::io::{Read, Write};
-    let (mut one, mut other) = UnixStream::pair().unwrap();
-    shutdown_write(one.as_fd()).unwrap();
-    let mut heard = Vec::new();
-    other.read_to_end(&mut heard).unwrap();
-    other.write_all(b"answer").unwrap();
-    drop(other);
-    one.read_to_end(&mut heard).unwrap();
-    assert_eq!(heard, b"answer");
-}

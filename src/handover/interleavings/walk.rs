@@ -78,7 +78,13 @@ fn comes_to_rest(states: usize, by_itself: &[(usize, usize)]) {
     assert_eq!(ordered, states, "G5: some states come again by themselves");
 }
 
-fn fail(trail: &[(usize, Option<Step>)], mut at: usize, last: Option<Step>, broken: &str, world: &World) -> ! {
+fn fail(
+    trail: &[(usize, Option<Step>)],
+    mut at: usize,
+    last: Option<Step>,
+    broken: &str,
+    world: &World,
+) -> ! {
     let mut steps = Vec::from_iter(last);
     while let (before, Some(step)) = trail[at] {
         steps.push(step);
@@ -116,8 +122,8 @@ fn three_generations() {
 fn three_generations_far() {
     for probation in [PROBATION, Duration::ZERO] {
         for depth in [22, 26, 30] {
-        let walked = walk(Settings { probation, processes: 3, clock: false }, depth);
-        println!("{probation:?}: {walked:?}");
+            let walked = walk(Settings { probation, processes: 3, clock: false }, depth);
+            println!("{probation:?}: {walked:?}");
         }
     }
 }
