@@ -36,7 +36,7 @@ impl Address {
             Address::Inet(address) => address.to_string().into(),
             Address::UnixPath(path) => with_prefix("unix:", path.as_os_str().as_bytes()),
             Address::UnixAbstract(name) => with_prefix("unix:@", name),
-            Address::Unnamed => "unnamed".into(),
+            Address::Unnamed => "unix:unnamed".into(),
         }
     }
 }
