@@ -43,14 +43,29 @@ pub struct Launch {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     Idle,
-    Starting { deadline: Instant },
+    Starting {
+        deadline: Instant,
+    },
     /// `taken_back`: it was ready before it failed, and this side accepts again already.
-    Failing { why: Failure, deadline: Instant, killed: bool, taken_back: bool },
-    Probation { unclaimed: Vec<u16>, deadline: Instant },
-    Settling { unclaimed: Vec<u16>, deadline: Instant },
+    Failing {
+        why: Failure,
+        deadline: Instant,
+        killed: bool,
+        taken_back: bool,
+    },
+    Probation {
+        unclaimed: Vec<u16>,
+        deadline: Instant,
+    },
+    Settling {
+        unclaimed: Vec<u16>,
+        deadline: Instant,
+    },
     Settled,
     /// `asked`: by somebody at this process itself, and not only by the successor's LEAVING.
-    Stopped { asked: bool },
+    Stopped {
+        asked: bool,
+    },
 }
 
 /// What the driver is to do, in this order.

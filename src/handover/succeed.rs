@@ -35,11 +35,17 @@ pub struct Succeed {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     Initialising,
-    Waiting { deadline: Instant },
-    Accepting { deadline: Instant },
+    Waiting {
+        deadline: Instant,
+    },
+    Accepting {
+        deadline: Instant,
+    },
     Serving,
     /// `asked`: by somebody at this process itself, and not only by the predecessor's STOP.
-    Leaving { asked: bool },
+    Leaving {
+        asked: bool,
+    },
     Left,
 }
 
