@@ -15,7 +15,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use thiserror::Error;
 
-use super::message::MAX_SOCKETS;
+use super::message::{MAX_SOCKETS, cut};
 
 /// The environment variable that holds the announcement.
 pub const VARIABLE: &str = "HEIRLOOM";
@@ -259,7 +259,7 @@ fn descriptor(value: &str) -> Option<i32> {
 }
 
 fn malformed(word: &str) -> AnnouncementError {
-    AnnouncementError::Malformed { word: word[..word.floor_char_boundary(100)].to_owned() }
+    AnnouncementError::Malformed { word: cut(word, 100).to_owned() }
 }
 
 /// Percent-encodes all but what cannot be mistaken for the announcement's own punctuation.

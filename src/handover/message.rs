@@ -100,7 +100,9 @@ impl Message {
                 let value: Vec<u8> = unclaimed.iter().flat_map(|index| index.to_le_bytes()).collect();
                 push_field(&mut bytes, tag::UNCLAIMED, &value);
             }
-            Message::Failed { reason } => push_field(&mut bytes, tag::REASON, cut(reason).as_bytes()),
+            Message::Failed { reason } => {
+                push_field(&mut bytes, tag::REASON, cut(reason, MAX_REASON).as_bytes())
+            }
             Message::Commit { probation } => {
                 let millis = u64::try_from(probation.as_millis()).unwrap_or(u64::MAX);
                 push_field(&mut bytes, tag::PROBATION, &millis.to_le_bytes());
@@ -149,7 +151,7 @@ impl Message {
                     *unclaimed = indexes.iter().map(|index| u16::from_le_bytes(*index)).collect();
                 }
                 (Message::Failed { reason }, tag::REASON) => {
-                    *reason = cut(&String::from_utf8_lossy(value)).to_owned();
+                    *reason = cut(&String::from_utf8_lossy(value), MAX_REASON).to_owned();
                 }
                 (Message::Commit { probation }, tag::PROBATION) => {
                     let millis = value.try_into().map_err(|_| unfit)?;
@@ -191,9 +193,11 @@ fn next_field<'a>(rest: &mut &'a [u8]) -> Result<Option<(u8, &'a [u8])>, Message
     Ok(Some((tag, value)))
 }
 
-/// `reason` without what goes over [`MAX_REASON`], cut between characters.
-fn cut(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(MAX_REASON)]
+/// `text` without what goes over `most` bytes, cut between characters.
+pub(super) fn cut(text: &str, most: usize) -> &str {
+    // `str::floor_char_boundary` is younger than the oldest Rust that builds this crate.
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
 }
 
 mod kind {

@@ -34,8 +34,8 @@
 //!
 //! # What the driver owes the machines
 //!
-//! The walk over every order of events (`interleavings`) finds a way to lose the service for each of these that is
-//! left out:
+//! The walk over every order of events (`interleavings`) takes all of these for granted; without the first it finds
+//! a way to lose the service within ten steps.
 //!
 //! * Before it gives a machine a death, a `timeout` or an `announced`, it has read that peer's channel to its end and
 //!   has asked the peer's pidfd, and given on what it found. Else a predecessor settles on a successor that is known

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::world::{Peer, Process, START_TIMEOUT, Step, UNCLAIMED, World};
+use super::steps::Step;
+use super::world::{Peer, Process, START_TIMEOUT, UNCLAIMED, World};
 use crate::handover::launch::{Action as LaunchAction, Report, Requested};
 use crate::handover::message::Message;
 use crate::handover::serving::Action as ServingAction;
