@@ -101,6 +101,15 @@ impl Serving {
         }
     }
 
+    /// The end is to come within `within`, if that is sooner; unlike a second [`shutdown`](Self::shutdown), this is
+    /// no hammer.
+    pub fn hasten(&mut self, now: Instant, within: Duration) {
+        let limit = after(now, within);
+        if let State::Emptying { deadline, .. } | State::Draining { deadline, .. } = &mut self.state {
+            *deadline = limit.min(*deadline);
+        }
+    }
+
     /// No more waiting: what is left is aborted.
     pub fn hammer_now(&mut self) {
         match self.state {

@@ -104,11 +104,7 @@ impl Socket {
             socket::listen(fd.as_fd(), backlog(listen)).map_err(failed)?;
         }
         let place = match (&address, lock) {
-            (Address::UnixPath(path), Some(lock)) => Some(Place {
-                lock: PathLock::from_inherited(lock, path).map_err(|error| lock_error(&address, error))?,
-                path: path.clone(),
-                made: identity(path),
-            }),
+            (Address::UnixPath(path), Some(lock)) => inherit_place(lock, path),
             _ => None,
         };
         let name = if listen.name.is_empty() { name } else { listen.name.clone() };
@@ -201,6 +197,17 @@ impl AsFd for Socket {
 
 fn backlog(listen: &Listen) -> i32 {
     i32::try_from(listen.backlog).unwrap_or(i32::MAX)
+}
+
+/// Without its lock (somebody has tidied it away) a path is still served, and left in place at the end.
+fn inherit_place(lock: OwnedFd, path: &Path) -> Option<Place> {
+    match PathLock::from_inherited(lock, path) {
+        Ok(lock) => Some(Place { lock, path: path.to_owned(), made: identity(path) }),
+        Err(error) => {
+            tracing::warn!(%error, "the socket's path is not ours any more");
+            None
+        }
+    }
 }
 
 /// Takes the path's lock and clears away what a killed server left there. Anything else that lies there is left alone.

@@ -21,6 +21,7 @@ use super::outcome::RestartError;
 use super::peer::{Did, Peer};
 use super::shared::{Answer, Command, Life, Shared};
 use super::successor::{Made, Recipe};
+use crate::ending::Ending;
 use crate::event::Event;
 use crate::handover::launch::Requested;
 use crate::handover::{Failure, Launch, Refusal, Serving, Succeed};
@@ -102,6 +103,8 @@ struct Driver {
     /// Those whose request was remembered, for the next outcome but one.
     later: Vec<Answer>,
     watches: Watches,
+    /// What waits for a successor that is being born: with us gone it would take over.
+    held_end: Option<(Instant, Ending)>,
 }
 
 /// What the driver waits for beside peers, signals and commands.
@@ -109,6 +112,8 @@ struct Driver {
 struct Watches {
     backlog: bool,
     connections: bool,
+    /// The world has been told of the successor; the machine has not heard so yet.
+    announced: bool,
 }
 
 /// One try to restart.
@@ -170,6 +175,7 @@ impl Driver {
             answers: Vec::new(),
             later: Vec::new(),
             watches: Watches::default(),
+            held_end: None,
         })
     }
 
@@ -178,12 +184,41 @@ impl Driver {
             let input = self.next().await;
             self.take(input);
             self.act();
+            if std::mem::take(&mut self.watches.announced) {
+                self.catch_up();
+                self.launch.announced();
+                self.act();
+            }
+        }
+    }
+
+    /// Hears what the peers have done by now, before the machines act on the passing of time alone: a successor that
+    /// died in the last moment of its probation must not be settled on.
+    fn catch_up(&mut self) {
+        for _ in 0..MESSAGES_AT_ONCE {
+            let now = Instant::now();
+            if let Some(did) = self.successor().and_then(Peer::so_far) {
+                self.successor_did(now, did);
+            } else if let Some(did) = self.predecessor.as_mut().and_then(Peer::so_far) {
+                self.predecessor_did(now, did);
+            } else {
+                return;
+            }
+            self.act();
+        }
+    }
+
+    fn successor(&mut self) -> Option<&mut Peer> {
+        match &mut self.attempt.as_mut()?.step {
+            Step::Running { peer, .. } => Some(peer),
+            Step::Spawning(_) => None,
         }
     }
 
     /// What happens next. Cancel safe in each of its branches.
     async fn next(&mut self) -> Input {
-        let deadlines = [self.succeed.deadline(), self.launch.deadline(), self.serving.deadline()];
+        let held = self.held_end.as_ref().map(|(until, _)| *until);
+        let deadlines = [self.succeed.deadline(), self.launch.deadline(), self.serving.deadline(), held];
         let deadline = deadlines.into_iter().flatten().min();
         let signals = &mut self.signals;
         let attempt = &mut self.attempt;
@@ -207,10 +242,16 @@ impl Driver {
         match input {
             Input::Command(command) => self.command(now, command),
             Input::Signal(signal) => self.signal(now, signal),
-            Input::Made(Ok(made)) => self.made(now, made),
-            Input::Made(Err(failure)) => {
-                self.attempt = None;
-                self.launch.spawn_failed(now, failure);
+            Input::Made(made) => {
+                match made {
+                    Ok(made) => self.made(now, made),
+                    Err(failure) => {
+                        self.attempt = None;
+                        self.launch.spawn_failed(now, failure);
+                    }
+                }
+                self.act();
+                self.release_end();
             }
             Input::Successor(did) => self.successor_did(now, did),
             Input::Predecessor(did) => self.predecessor_did(now, did),
@@ -223,9 +264,13 @@ impl Driver {
                 self.serving.drained();
             }
             Input::Timeout => {
+                self.catch_up();
                 self.succeed.timeout(now);
                 self.launch.timeout(now);
                 self.serving.timeout(now);
+                if self.held_end.as_ref().is_some_and(|(until, _)| now >= *until) {
+                    self.release_end();
+                }
             }
         }
     }
@@ -300,12 +345,16 @@ impl Driver {
 
     fn stop(&mut self, now: Instant, within: Option<std::time::Duration>) {
         if self.succeed.is_serving() {
-            // The launch answers with an action that has no time limit in it.
+            // The machines' actions have no time limit in them, so they are carried out here.
             self.launch.stop();
             self.act_on_launch(now, within);
         } else {
             self.succeed.stop();
             self.act_on_succeed(now, within);
+        }
+        // It may have been on already, by the other side's word.
+        if let Some(within) = within {
+            self.serving.hasten(now, within);
         }
     }
 
@@ -381,6 +430,9 @@ impl Driver {
         }
     }
 }
+
+/// How much a peer may say before others are heard again. A handover is six messages; more is babble.
+const MESSAGES_AT_ONCE: usize = 64;
 
 async fn next_of_attempt(attempt: &mut Option<Attempt>) -> Input {
     let Some(attempt) = attempt else { return std::future::pending().await };

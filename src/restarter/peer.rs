@@ -56,26 +56,39 @@ impl Peer {
                 biased;
                 ready = self.channel.readable(), if !self.ended => {
                     let Ok(mut ready) = ready else { self.ended = true; continue };
-                    match ready.try_io(|channel| channel.get_ref().recv()) {
-                        Ok(received) => {
-                            if let Some(did) = heard(received, &mut self.ended) { return did }
-                        }
-                        Err(_would_block) => {}
+                    // On WouldBlock the readiness is cleared, and we wait again.
+                    if let Ok(received) = ready.try_io(|channel| channel.get_ref().recv())
+                        && let Some(did) = heard(received, &mut self.ended)
+                    {
+                        return did;
                     }
                 }
                 // A registered pidfd that cannot be waited for does not occur short of a broken reactor.
-                Ok(_) = self.pidfd.readable() => {
-                    // What it said last may be queued behind its death.
-                    while !self.ended {
-                        match self.channel.get_ref().recv() {
-                            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                            received => if let Some(did) = heard(received, &mut self.ended) { return did },
-                        }
+                // What it said last may be queued behind its death.
+                Ok(_) = self.pidfd.readable() => return self.said().unwrap_or(Did::Die),
+            }
+        }
+    }
+
+    /// What the peer has done by now, asked of the kernel: the runtime may not have noticed yet.
+    pub(crate) fn so_far(&mut self) -> Option<Did> {
+        // Looked at first, and reported last: a word that came between the two looks is read with the others.
+        let dead = self.pidfd().has_exited().unwrap_or(false);
+        self.said().or_else(|| dead.then_some(Did::Die))
+    }
+
+    fn said(&mut self) -> Option<Did> {
+        while !self.ended {
+            match self.channel.get_ref().recv() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                received => {
+                    if let Some(did) = heard(received, &mut self.ended) {
+                        return Some(did);
                     }
-                    return Did::Die;
                 }
             }
         }
+        None
     }
 }
 

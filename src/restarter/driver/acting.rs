@@ -176,7 +176,7 @@ impl Driver {
         if let (Some(pid_file), Some(pid)) = (&self.pid_file, self.successor_pid()) {
             pid_file.write(pid);
         }
-        self.launch.announced();
+        self.watches.announced = true;
     }
 
     fn announce_own(&self) {
@@ -247,9 +247,18 @@ impl Driver {
         {
             pid_file.remove();
         }
-        tracing::info!(?reason, "ended");
-        self.shared.report(Event::Ended);
-        self.shared.ending.send_replace(Some(Ending { reason, aborted }));
+        self.held_end = Some((Instant::now() + BIRTH, Ending { reason, aborted }));
+        if !matches!(self.attempt, Some(Attempt { step: Step::Spawning(_), .. })) {
+            self.release_end();
+        }
+    }
+
+    pub(super) fn release_end(&mut self) {
+        if let Some((_, ending)) = self.held_end.take() {
+            tracing::info!(reason = ?ending.reason, "ended");
+            self.shared.report(Event::Ended);
+            self.shared.ending.send_replace(Some(ending));
+        }
     }
 
     fn sockets(&self) -> &[Arc<Socket>] {
@@ -267,6 +276,10 @@ impl Driver {
         self.attempt.as_ref().map(|attempt| attempt.requested.elapsed()).unwrap_or_default()
     }
 }
+
+/// How long the end waits for an exec that is under way, so that what comes of it can be killed. An exec takes
+/// well under a millisecond; one from a file system that hangs is not waited for any longer.
+const BIRTH: Duration = Duration::from_secs(2);
 
 /// How many aborted connections are named in the log; the rest are in the [`Ending`].
 const LISTED: usize = 20;
