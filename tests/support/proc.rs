@@ -1,4 +1,5 @@
 //! What `/proc` says of a process, and signals without a race for its pid.
+#![allow(dead_code, unreachable_pub, reason = "each test and script uses its own part of it")]
 
 use std::collections::BTreeMap;
 use std::fs;
