@@ -1,6 +1,89 @@
 //! Restart a network server without a single client noticing.
+//!
+//! On SIGHUP or SIGUSR2 the process starts its own program again and hands its listening sockets down: as inherited
+//! file descriptors, the first of them fd 3, announced in an environment variable. The successor initialises, says that
+//! it is ready, and accepts; the predecessor watches it for a moment, then finishes what it holds, and exits. A successor
+//! that does not make it changes nothing: the predecessor serves on.
+//!
+//! # One line
+//!
+//! ```no_run
+//! #[tokio::main]
+//! async fn main() -> Result<heirloom::Ending, heirloom::http::RunError> {
+//!     let router = axum::Router::new().route("/", axum::routing::get(|| async { "Hello World" }));
+//!     heirloom::http::run("127.0.0.1:8080", router).await
+//! }
+//! ```
+//!
+//! `kill -USR2 PID` restarts it, under full load, and not one request fails. `kill PID` stops it gracefully.
+//!
+//! # Around an existing server
+//!
+//! [`Restarter::new`] early in `main`, listeners from [`Restarter::listen`] instead of from the system, and
+//! [`Restarter::run`] at the end:
+//!
+//! ```no_run
+//! # async fn handle(connection: heirloom::drain::Connection<heirloom::stream::Stream>) {}
+//! # async fn load_config() -> Result<(), std::io::Error> { Ok(()) }
+//! # #[tokio::main]
+//! # async fn main() -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
+//! let restarter = heirloom::Restarter::new()?;
+//! let mut listener = restarter.listen("127.0.0.1:7000")?;
+//! // An error here is told to the predecessor, whose log is the one that somebody reads.
+//! restarter.check(load_config().await).await?;
+//! tokio::spawn(async move {
+//!     // Accepts nothing before the predecessor has stopped, and ends when a successor has taken over.
+//!     while let Some(connection) = listener.accept().await {
+//!         tokio::spawn(handle(connection));
+//!     }
+//! });
+//! // Ready: from here on the listener accepts. Returns when this process has nothing left to do.
+//! Ok(restarter.run().await?)
+//! # }
+//! ```
+//!
+//! Connections from [`Listener::accept`] are counted until they are dropped, and know when to say goodbye
+//! ([`drain::Connection::draining`]). [`http::serve`] does all of it for a tower or hyper service. A framework that wants
+//! to accept by itself gets [`Listener::into_tokio`] and [`Restarter::draining`].
+//!
+//! # Where things are
+//!
+//! * [`guarantees`]: what holds, by number, and what does not.
+//! * [`handover`]: the protocol, as pure state machines.
+//! * [`drain`]: how connections are counted and told to go; [`http`]: how that is said in HTTP.
+//! * [`Builder`]: every deadline, with its default and the reason for it.
+//! * [`SignalMap`]: which signal does what. [`Event`]: what happens, as it happens.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("heirloom needs Linux 5.4 or newer: it rests on pidfd, SO_COOKIE and SOCK_SEQPACKET");
 
-pub(crate) mod sys;
+mod address;
+pub mod drain;
+mod ending;
+mod event;
+pub mod guarantees;
+pub mod handover;
+#[cfg(feature = "http")]
+pub mod http;
+mod inherited;
+mod listen;
+mod listener;
+mod listeners;
+mod operate;
+mod program;
+mod restarter;
+mod signals;
+pub mod stream;
+mod sys;
+
+pub use address::Address;
+pub use ending::{Ending, Reason};
+pub use event::Event;
+pub use handover::{Failure, Refusal};
+pub use inherited::{DescriptorError, InheritError};
+pub use listen::{IntoListen, Listen, ListenParseError};
+pub use listener::Listener;
+pub use listeners::ListenError;
+pub use operate::pid_file::PidFileError;
+pub use restarter::{Builder, Outcome, ReadyError, RestartError, Restarter, StartError};
+pub use signals::{Reaction, Signal, SignalMap};

@@ -26,7 +26,7 @@ pub mod says {
     /// Once for each restart that came to nothing, with the reason.
     pub const FAILED: &str = "restart failed";
     /// When a successor died in probation and its predecessor accepts again.
-    pub const TOOK_BACK: &str = "took back";
+    pub const TOOK_BACK: &str = "taken back";
 }
 
 /// Takes the machine for one test: loads beside each other would measure each other. It also keeps a

@@ -1,0 +1,262 @@
+//! A tracked I/O object: counted until it is dropped, and deaf once the hammer fell.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::entry::{Base, CLOSING_LIMIT, Direction, Entry};
+use super::signal::DrainSignal;
+use super::status::{Kind, Phase};
+
+/// A connection that its [`Tracker`](super::Tracker) counts until this is dropped.
+///
+/// Reads and writes go through to `S`. After [`Tracker::hammer`](super::Tracker::hammer) they all fail
+/// with [`io::ErrorKind::ConnectionAborted`], and a task that waits in one is woken to see that.
+#[derive(Debug)]
+pub struct Connection<S> {
+    // Before `stream`: fields drop in this order, and the entry must leave the registry while its fd is open.
+    registration: Registration,
+    stream: S,
+    write_blocked: bool,
+    farewell: Farewell,
+}
+
+/// How far a shutdown has come.
+#[derive(Clone, Copy, Debug)]
+enum Farewell {
+    Unsaid,
+    /// Our direction is shut; reading on until the peer's is too.
+    Said {
+        discarded: usize,
+    },
+    Done,
+}
+
+/// Takes the entry out of the registry when dropped.
+#[derive(Debug)]
+struct Registration {
+    entry: Arc<Entry>,
+}
+
+impl<S> Connection<S> {
+    pub(super) fn new(entry: Arc<Entry>, stream: S) -> Self {
+        Connection {
+            registration: Registration { entry },
+            stream,
+            write_blocked: false,
+            farewell: Farewell::Unsaid,
+        }
+    }
+
+    /// Its number in the tracker, as in [`ConnectionStatus::id`](super::ConnectionStatus::id).
+    pub fn id(&self) -> u64 {
+        self.entry().id
+    }
+
+    /// What is spoken on it.
+    pub fn kind(&self) -> Kind {
+        self.entry().kind()
+    }
+
+    /// Resolves once the tracker begins to drain. Owned: it can be awaited while the connection is used.
+    pub fn draining(&self) -> DrainSignal {
+        DrainSignal::new(self.entry().shared.clone(), Phase::Draining)
+    }
+
+    /// Resolves once the hammer has fallen.
+    pub fn hammered(&self) -> DrainSignal {
+        DrainSignal::new(self.entry().shared.clone(), Phase::Hammered)
+    }
+
+    /// What is tracked.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
+    /// Ends the tracking, not the connection.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
+        &self.registration.entry
+    }
+
+    /// To be called when `poll` is pending; an error if the hammer fell meanwhile.
+    fn wait(&self, direction: Direction, cx: &Context<'_>) -> io::Result<()> {
+        if !self.entry().is_driven() {
+            self.entry().register(direction, cx.waker());
+            // Again, after the waker is known: the hammer may have fallen before it was.
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn check(&self) -> io::Result<()> {
+        if self.entry().is_hammered() { Err(aborted()) } else { Ok(()) }
+    }
+
+    fn written(&mut self, cx: &Context<'_>, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if poll.is_pending() {
+            if !self.write_blocked {
+                self.write_blocked = true;
+                self.entry().write_blocked(true);
+            }
+            self.wait(Direction::Write, cx)?;
+        } else if self.write_blocked {
+            self.write_blocked = false;
+            self.entry().write_blocked(false);
+        }
+        poll
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Says goodbye so that the peer hears all that was written: shuts our direction, then reads and
+    /// discards until the peer has shut its own, within bounds of bytes and time.
+    ///
+    /// Without that, input that nobody read turns into a reset, which can take the last answer with it.
+    pub async fn close(mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_close(cx, true)).await
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>, linger: bool) -> Poll<io::Result<()>> {
+        if let Farewell::Unsaid = self.farewell {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.farewell = if linger { Farewell::Said { discarded: 0 } } else { Farewell::Done };
+            self.entry().enter(Base::Closing);
+            if linger {
+                self.entry().shared.watch(CLOSING_LIMIT);
+            }
+        }
+        let Farewell::Said { discarded } = &mut self.farewell else { return Poll::Ready(Ok(())) };
+        loop {
+            let mut scrap = [MaybeUninit::uninit(); DISCARD_AT_ONCE];
+            let mut buf = ReadBuf::uninit(&mut scrap);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                    *discarded += buf.filled().len();
+                    if *discarded < DISCARD_IN_ALL {
+                        continue;
+                    }
+                }
+                // The peer is gone, politely or not: either way it has what it will get.
+                Poll::Ready(_) => {}
+                Poll::Pending if self.registration.entry.is_overdue() => {}
+                Poll::Pending => {
+                    self.wait(Direction::Write, cx)?;
+                    if !self.entry().is_overdue() {
+                        return Poll::Pending;
+                    }
+                }
+            }
+            self.farewell = Farewell::Done;
+            return Poll::Ready(Ok(()));
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+    #[inline]
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.check()?;
+        let before = buf.filled().len();
+        match Pin::new(&mut this.stream).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => {
+                if buf.filled().len() > before {
+                    this.entry().bytes_read();
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                this.wait(Direction::Read, cx)?;
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+    #[inline]
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.check()?;
+        this.entry().write_asked();
+        let poll = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.written(cx, poll)
+    }
+
+    #[inline]
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.check()?;
+        this.entry().write_asked();
+        let poll = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.written(cx, poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    #[inline]
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.check()?;
+        match Pin::new(&mut this.stream).poll_flush(cx) {
+            Poll::Ready(Ok(())) => {
+                this.entry().flushed();
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                this.wait(Direction::Write, cx)?;
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Shuts our direction. An HTTP connection also awaits the peer's goodbye, as
+    /// [`close`](Connection::close) does, where the end is not what the peer asked for.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.check()?;
+        if this.entry().keeps_open() {
+            return Poll::Ready(Ok(()));
+        }
+        match this.farewell {
+            Farewell::Done => Poll::Ready(Ok(())),
+            Farewell::Unsaid => this.poll_close(cx, this.entry().lingers()),
+            Farewell::Said { .. } => this.poll_close(cx, true),
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.entry.shared.remove(&self.entry);
+    }
+}
+
+fn aborted() -> io::Error {
+    io::ErrorKind::ConnectionAborted.into()
+}
+
+/// On the stack of whoever polls, so small.
+const DISCARD_AT_ONCE: usize = 4096;
+
+/// An upload that was refused has at most this much more read for it: enough for what was under way on a
+/// fast, long link; past it the peer is not listening.
+const DISCARD_IN_ALL: usize = 1 << 20;

@@ -1,0 +1,254 @@
+//! The entries of all live connections, and the phase that they are in.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::entry::{CLOSING_LIMIT, DRAINING, Entry, HAMMERED};
+use super::status::{ConnectionStatus, Kind, Phase};
+use super::sweeper;
+use crate::address::Address;
+use crate::sys::socket::peer_of_number;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    origin: Instant,
+    /// Milliseconds since `origin`, as the sweeper last published them. Relaxed: it orders nothing,
+    /// and a stale value only makes an activity look older, which the sweep allows for.
+    tick: AtomicU64,
+    /// Written under the registry's lock. Release and acquire: who sees the drain also sees what was
+    /// done before it began.
+    phase: AtomicU8,
+    pub(super) phase_changed: Arc<Notify>,
+    pub(super) emptied: Notify,
+    /// There is something to sweep sooner than the sweeper thought.
+    pub(super) sweep_sooner: Notify,
+    pub(super) registry: Mutex<Registry>,
+}
+
+#[derive(Debug)]
+pub(super) struct Registry {
+    slots: Vec<Option<Arc<Entry>>>,
+    free: Vec<u32>,
+    last_id: u64,
+    pub(super) live: usize,
+    pub(super) holds: usize,
+    pub(super) linger: Option<Linger>,
+    /// The shortest limit that any connection ever had, in milliseconds: it sets the sweeper's pace.
+    pub(super) shortest: u64,
+    pub(super) sweeping: bool,
+    /// Where the sweeper goes if it is needed from outside a runtime.
+    runtime: Option<Handle>,
+}
+
+/// When an idle connection is to be closed while draining.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Linger {
+    /// For one that is idle already.
+    close_at: u64,
+    /// For one that becomes idle later: from then on.
+    length: u64,
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Shared {
+            origin: Instant::now(),
+            tick: AtomicU64::new(FIRST_TICK),
+            phase: AtomicU8::new(Phase::Serving as u8),
+            phase_changed: Arc::default(),
+            emptied: Notify::new(),
+            sweep_sooner: Notify::new(),
+            registry: Mutex::new(Registry {
+                slots: Vec::new(),
+                free: Vec::new(),
+                last_id: 0,
+                live: 0,
+                holds: 0,
+                linger: None,
+                shortest: CLOSING_LIMIT,
+                sweeping: false,
+                runtime: None,
+            }),
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        Phase::from_bits(self.phase.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    pub(super) fn tick(&self) -> u64 {
+        self.tick.load(Ordering::Relaxed)
+    }
+
+    /// Reads the clock, and lets everybody know.
+    pub(super) fn now(&self) -> u64 {
+        let now = FIRST_TICK + u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX >> 8);
+        self.tick.fetch_max(now, Ordering::Relaxed).max(now)
+    }
+
+    pub(super) fn insert(self: &Arc<Self>, kind: Kind, fd: Option<RawFd>) -> Arc<Entry> {
+        let mut registry = lock(&self.registry);
+        let slot = registry.free.pop().unwrap_or_else(|| {
+            registry.slots.push(None);
+            u32::try_from(registry.slots.len() - 1).expect("more connections than fds can be numbered")
+        });
+        registry.last_id += 1;
+        let entry = Arc::new(Entry::new(self.clone(), registry.last_id, slot, kind, fd));
+        // Under the lock: `begin` marks all entries under it, so none falls between.
+        entry.raise(match self.phase() {
+            Phase::Serving => 0,
+            Phase::Draining => DRAINING,
+            Phase::Hammered => DRAINING | HAMMERED,
+        });
+        registry.slots[slot as usize] = Some(entry.clone());
+        registry.live += 1;
+        entry
+    }
+
+    pub(super) fn remove(&self, entry: &Entry) {
+        let mut registry = lock(&self.registry);
+        registry.slots[entry.slot as usize] = None;
+        registry.free.push(entry.slot);
+        registry.live -= 1;
+        if registry.live == 0 {
+            // A burst of connections is not to be paid for until the next one.
+            registry.slots = Vec::new();
+            registry.free = Vec::new();
+        }
+        self.announce_if_empty(&registry);
+    }
+
+    pub(super) fn hold(&self) {
+        lock(&self.registry).holds += 1;
+    }
+
+    pub(super) fn release(&self) {
+        let mut registry = lock(&self.registry);
+        registry.holds -= 1;
+        self.announce_if_empty(&registry);
+    }
+
+    fn announce_if_empty(&self, registry: &Registry) {
+        if registry.is_empty() {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    pub(super) fn begin(self: &Arc<Self>, length: u64) {
+        let now = self.now();
+        let woken = {
+            let mut registry = lock(&self.registry);
+            let linger = Linger { close_at: now.saturating_add(length), length };
+            registry.linger = Some(registry.linger.map_or(linger, |earlier| earlier.shortened(linger)));
+            if self.phase() == Phase::Serving {
+                self.phase.store(Phase::Draining as u8, Ordering::Release);
+                registry.raise_all(DRAINING)
+            } else {
+                Vec::new()
+            }
+        };
+        self.phase_changed.notify_waiters();
+        woken.into_iter().for_each(Waker::wake);
+        self.watch(length);
+        // It may have planned to look up only after this linger's end.
+        self.sweep_sooner.notify_one();
+    }
+
+    pub(super) fn hammer(&self) -> Vec<ConnectionStatus> {
+        let now = self.now();
+        let (aborted, woken) = {
+            let registry = lock(&self.registry);
+            if self.phase() == Phase::Hammered {
+                return Vec::new();
+            }
+            self.phase.store(Phase::Hammered as u8, Ordering::Release);
+            // Before they are woken: the report is of what was cut, not of what came of it.
+            let aborted = registry.entries().map(|entry| entry.status(now)).collect();
+            (aborted, registry.raise_all(DRAINING | HAMMERED))
+        };
+        self.phase_changed.notify_waiters();
+        woken.into_iter().for_each(Waker::wake);
+        aborted
+    }
+
+    pub(super) fn snapshot(&self) -> Vec<ConnectionStatus> {
+        let now = self.now();
+        lock(&self.registry).entries().map(|entry| entry.status(now)).collect()
+    }
+
+    #[cfg(feature = "http")]
+    pub(super) fn peer_of(&self, entry: &Entry) -> Option<Address> {
+        let registry = lock(&self.registry);
+        // Still in its slot: its socket is open, and stays so while the lock is held.
+        let listed = registry.slots.get(entry.slot as usize)?.as_ref()?;
+        (listed.id == entry.id).then_some(entry.fd).flatten().and_then(peer_of_number)
+    }
+
+    /// Makes sure that the sweeper runs, and at a pace that fits a limit of so many milliseconds.
+    pub(super) fn watch(self: &Arc<Self>, limit: u64) {
+        let mut registry = lock(&self.registry);
+        let sooner = limit < registry.shortest;
+        registry.shortest = registry.shortest.min(limit);
+        if let Ok(here) = Handle::try_current()
+            && (registry.runtime.is_none() || !registry.sweeping)
+        {
+            registry.runtime = Some(here);
+        }
+        if registry.sweeping {
+            if sooner {
+                self.sweep_sooner.notify_one();
+            }
+        } else if registry.live > 0
+            && let Some(runtime) = registry.runtime.clone()
+        {
+            registry.sweeping = true;
+            drop(registry);
+            runtime.spawn(sweeper::run(sweeper::Sweeping::new(self.clone())));
+        }
+    }
+}
+
+impl Registry {
+    pub(super) fn is_empty(&self) -> bool {
+        self.live == 0 && self.holds == 0
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.slots.iter().flatten()
+    }
+
+    /// Returns whom to wake once the lock is free: a waker may run anything, and drop a connection in it.
+    fn raise_all(&self, flags: u8) -> Vec<Waker> {
+        let mut woken = Vec::new();
+        for entry in self.entries() {
+            entry.raise(flags);
+            woken.extend(entry.wakers());
+        }
+        woken
+    }
+}
+
+impl Linger {
+    pub(super) fn due(self, idle_since: u64) -> u64 {
+        self.close_at.max(idle_since.saturating_add(self.length))
+    }
+
+    fn shortened(self, later: Linger) -> Linger {
+        Linger { close_at: self.close_at.min(later.close_at), length: self.length.min(later.length) }
+    }
+}
+
+/// A panic in a user's waker does not make the bookkeeping wrong: every update is whole before one is called.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// So that no time is 0, which stands for "none".
+const FIRST_TICK: u64 = 1;

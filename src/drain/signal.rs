@@ -1,0 +1,70 @@
+//! A future that a framework can keep: it resolves when the drain, or the hammer, begins.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tokio::sync::futures::OwnedNotified;
+
+use super::registry::Shared;
+use super::status::Phase;
+
+pin_project! {
+    /// Resolves once its tracker is draining (or hammered, if that was asked for).
+    ///
+    /// Owned, `'static` and `Clone`: what axum's `with_graceful_shutdown` and its like take. Polled
+    /// again after it resolved it resolves again. Dropping it is free.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct DrainSignal {
+        shared: Arc<Shared>,
+        awaited: Phase,
+        #[pin]
+        change: OwnedNotified,
+    }
+}
+
+impl DrainSignal {
+    pub(super) fn new(shared: Arc<Shared>, awaited: Phase) -> Self {
+        let change = shared.phase_changed.clone().notified_owned();
+        DrainSignal { shared, awaited, change }
+    }
+
+    /// Whether it would resolve now.
+    pub fn is_raised(&self) -> bool {
+        self.shared.phase() >= self.awaited
+    }
+}
+
+impl Future for DrainSignal {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        // The phase is looked at after `change` was made: a change between the two is in `change`.
+        while this.shared.phase() < *this.awaited {
+            if this.change.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            this.change.set(this.shared.phase_changed.clone().notified_owned());
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Clone for DrainSignal {
+    fn clone(&self) -> Self {
+        DrainSignal::new(self.shared.clone(), self.awaited)
+    }
+}
+
+impl fmt::Debug for DrainSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DrainSignal")
+            .field("awaited", &self.awaited)
+            .field("raised", &self.is_raised())
+            .finish()
+    }
+}

@@ -1,0 +1,147 @@
+//! The registry as its users see it.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connection::Connection;
+use super::registry::{Shared, lock};
+use super::signal::DrainSignal;
+use super::status::{ConnectionStatus, Kind, Phase};
+
+/// All live connections of a server, or of several, and the phase that they are in.
+///
+/// A handle: clones share everything.
+///
+/// ```
+/// # use heirloom::drain::{Kind, Tracker};
+/// # use std::time::Duration;
+/// # async fn serve(listener: tokio::net::TcpListener) -> std::io::Result<()> {
+/// let tracker = Tracker::new();
+/// let (stream, _) = listener.accept().await?;
+/// let connection = tracker.track(stream, Kind::Raw);
+/// tokio::spawn(async move {
+///     connection.draining().await;
+///     // finish, say goodbye
+///     connection.close().await
+/// });
+/// tracker.begin(Duration::from_secs(5));
+/// if tokio::time::timeout(Duration::from_secs(60), tracker.emptied()).await.is_err() {
+///     let aborted = tracker.hammer();
+///     eprintln!("gave up on {} connections", aborted.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Tracker {
+    shared: Arc<Shared>,
+}
+
+impl Tracker {
+    /// A tracker without connections, serving.
+    pub fn new() -> Self {
+        Tracker { shared: Arc::new(Shared::new()) }
+    }
+
+    /// Counts `stream` until the returned connection is dropped.
+    ///
+    /// Works in every phase: a connection that was accepted while draining is served and told to close
+    /// like the others; one that comes after the hammer is aborted at once.
+    pub fn track<S: AsFd>(&self, stream: S, kind: Kind) -> Connection<S> {
+        let fd = stream.as_fd().as_raw_fd();
+        Connection::new(self.shared.insert(kind, Some(fd)), stream)
+    }
+
+    /// Starts the drain. HTTP connections that are idle, or become so later, are closed when they have
+    /// been idle for `idle_linger` from now on.
+    ///
+    /// Called again it may shorten the linger, and never lengthens it.
+    pub fn begin(&self, idle_linger: Duration) {
+        self.shared.begin(u64::try_from(idle_linger.as_millis()).unwrap_or(u64::MAX >> 8));
+    }
+
+    /// Aborts all that is left, and says what that was. Empty if it has fallen before.
+    ///
+    /// Those connections are counted until their tasks have noticed, which they are woken for.
+    #[must_use = "what was aborted should be reported"]
+    pub fn hammer(&self) -> Vec<ConnectionStatus> {
+        self.shared.hammer()
+    }
+
+    /// Where the drain is.
+    pub fn phase(&self) -> Phase {
+        self.shared.phase()
+    }
+
+    /// How many connections are alive.
+    pub fn count(&self) -> usize {
+        lock(&self.shared.registry).live
+    }
+
+    /// What every live connection is doing. Asks the kernel for each peer's address.
+    pub fn snapshot(&self) -> Vec<ConnectionStatus> {
+        self.shared.snapshot()
+    }
+
+    /// Resolves when there is no connection and no [`Hold`]: at once if there is none now.
+    ///
+    /// Does not start a drain. New connections may come right after. Cancel safe.
+    pub async fn emptied(&self) {
+        loop {
+            let mut emptied = pin!(self.shared.emptied.notified());
+            // Listen first, look second: what ends in between is heard.
+            emptied.as_mut().enable();
+            if lock(&self.shared.registry).is_empty() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Makes [`emptied`](Self::emptied) wait for work that is not a connection, until dropped.
+    #[must_use = "a hold that is dropped at once holds nothing"]
+    pub fn hold(&self) -> Hold {
+        self.shared.hold();
+        Hold { shared: self.shared.clone() }
+    }
+
+    /// Resolves once draining begins.
+    pub fn draining(&self) -> DrainSignal {
+        DrainSignal::new(self.shared.clone(), Phase::Draining)
+    }
+
+    /// Resolves once the hammer has fallen.
+    pub fn hammered(&self) -> DrainSignal {
+        DrainSignal::new(self.shared.clone(), Phase::Hammered)
+    }
+
+    #[cfg(all(test, feature = "http"))]
+    pub(super) fn track_without_fd<S>(&self, stream: S, kind: Kind) -> Connection<S> {
+        Connection::new(self.shared.insert(kind, None), stream)
+    }
+
+    #[cfg(all(test, feature = "http"))]
+    pub(super) fn is_sweeping(&self) -> bool {
+        lock(&self.shared.registry).sweeping
+    }
+}
+
+impl Default for Tracker {
+    fn default() -> Self {
+        Tracker::new()
+    }
+}
+
+/// Work that a drain waits for although it has no connection of its own.
+#[derive(Debug)]
+pub struct Hold {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.shared.release();
+    }
+}

@@ -1,0 +1,391 @@
+//! The announcement: the one environment variable that tells a successor what it was handed.
+//!
+//! ```text
+//! HEIRLOOM=1 generation=2 predecessor=4711 pidfd=6 channel=5/3001 socket=3/1001/tcp//127.0.0.1:0/127.0.0.1:43210 ...
+//! ```
+//!
+//! The first word is the version. Then come `key=value` words, whose values are percent-encoded where they hold
+//! anything unusual; a key that the reader does not know is skipped, so that releases can add keys (G7).
+//! Every socket stands there with its cookie, a number that the kernel gives to each socket once: a process that was
+//! not handed these very sockets (a grandchild that inherited the string) sees that by itself and ignores the string.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use thiserror::Error;
+
+use super::message::{MAX_SOCKETS, cut};
+
+/// The environment variable that holds the announcement.
+pub const VARIABLE: &str = "HEIRLOOM";
+/// The version that this release writes, and the only one so far.
+pub const VERSION: u32 = 1;
+/// Longest announcement in bytes: the kernel takes 128 KiB for one string of the environment, name included.
+pub const MAX_ANNOUNCEMENT: usize = 120 * 1024;
+
+/// What a predecessor hands down, and where in the successor's file descriptor table it lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// The successor's generation, from 2.
+    pub generation: u64,
+    /// The predecessor's process id.
+    pub predecessor: u32,
+    /// A pidfd of the predecessor: readable when it is gone.
+    pub pidfd: i32,
+    /// The handover channel, and its cookie.
+    pub channel: (i32, u64),
+    /// The program that was started, by the path that the predecessor resolved at its own start.
+    pub program: OsString,
+    /// The directory that the first generation was started in, unresolved.
+    pub directory: OsString,
+    /// The lock that owns the pid file.
+    pub pid_file: Option<i32>,
+    /// The sockets, in order; [`Message::Ready`](super::message::Message::Ready) names them by index.
+    pub sockets: Vec<AnnouncedSocket>,
+}
+
+/// One socket that is handed down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnnouncedSocket {
+    /// Its number in the successor.
+    pub fd: i32,
+    /// Its SO_COOKIE.
+    pub cookie: u64,
+    /// `tcp`, `unix` or `udp`.
+    pub kind: String,
+    /// The name that the user gave it; empty without one.
+    pub name: String,
+    /// The address that was asked for (`127.0.0.1:0`).
+    pub requested: OsString,
+    /// The address that it has (`127.0.0.1:43210`).
+    pub address: OsString,
+    /// The lock that owns a Unix socket's path.
+    pub lock: Option<i32>,
+}
+
+/// Why a string is not an announcement that this release can act on.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AnnouncementError {
+    /// Longer than [`MAX_ANNOUNCEMENT`].
+    #[error("{VARIABLE} holds {length} bytes, the limit is {MAX_ANNOUNCEMENT}")]
+    TooLong {
+        /// Its length.
+        length: usize,
+    },
+    /// Written by a release that this one must not guess at.
+    #[error(
+        "{VARIABLE} has version {version}, this release reads version {VERSION}; restart through a release that reads both, or stop and start"
+    )]
+    Version {
+        /// The version it names.
+        version: u32,
+    },
+    /// A word that cannot be read.
+    #[error("{VARIABLE} is malformed at {word:?}")]
+    Malformed {
+        /// The word.
+        word: String,
+    },
+    /// A key without which nothing can be done.
+    #[error("{VARIABLE} lacks {key}")]
+    Missing {
+        /// The key.
+        key: &'static str,
+    },
+    /// More than [`MAX_SOCKETS`].
+    #[error("{VARIABLE} names more than {MAX_SOCKETS} sockets")]
+    TooMany,
+    /// One descriptor number is announced for two things.
+    #[error("{VARIABLE} names fd {fd} twice")]
+    Twice {
+        /// The number.
+        fd: i32,
+    },
+}
+
+impl Announcement {
+    /// The variable's value.
+    pub fn encode(&self) -> Result<OsString, AnnouncementError> {
+        if self.sockets.len() > MAX_SOCKETS {
+            return Err(AnnouncementError::TooMany);
+        }
+        let (channel, cookie) = self.channel;
+        let mut text = format!(
+            "{VERSION} generation={} predecessor={} pidfd={} channel={channel}/{cookie} program={} directory={}",
+            self.generation,
+            self.predecessor,
+            self.pidfd,
+            escape(self.program.as_bytes()),
+            escape(self.directory.as_bytes()),
+        );
+        if let Some(fd) = self.pid_file {
+            text += &format!(" pid-file={fd}");
+        }
+        for socket in &self.sockets {
+            text += " socket=";
+            text += &socket.encode();
+        }
+        if text.len() > MAX_ANNOUNCEMENT {
+            return Err(AnnouncementError::TooLong { length: text.len() });
+        }
+        Ok(text.into())
+    }
+
+    /// Reads the variable's value.
+    pub fn decode(value: &OsStr) -> Result<Announcement, AnnouncementError> {
+        if value.len() > MAX_ANNOUNCEMENT {
+            return Err(AnnouncementError::TooLong { length: value.len() });
+        }
+        let text = value.to_str().ok_or_else(|| malformed(&value.to_string_lossy()))?;
+        let mut words = text.split_ascii_whitespace();
+        let version = words.next().unwrap_or_default();
+        match version.parse() {
+            Ok(VERSION) => {}
+            Ok(version) => return Err(AnnouncementError::Version { version }),
+            Err(_) => return Err(malformed(version)),
+        }
+        let mut draft = Draft::default();
+        for word in words {
+            draft.take(word)?;
+        }
+        draft.finish()
+    }
+}
+
+impl AnnouncedSocket {
+    fn encode(&self) -> String {
+        let lock = self.lock.map(|fd| fd.to_string()).unwrap_or_default();
+        format!(
+            "{}/{}/{}/{}/{}/{}/{lock}",
+            self.fd,
+            self.cookie,
+            self.kind,
+            escape(self.name.as_bytes()),
+            escape(self.requested.as_bytes()),
+            escape(self.address.as_bytes()),
+        )
+    }
+
+    fn decode(value: &str) -> Option<AnnouncedSocket> {
+        let mut parts = value.split('/');
+        let socket = AnnouncedSocket {
+            fd: descriptor(parts.next()?)?,
+            cookie: parts.next()?.parse().ok()?,
+            kind: parts.next()?.to_owned(),
+            name: String::from_utf8(unescape(parts.next()?)?).ok()?,
+            requested: OsString::from_vec(unescape(parts.next()?)?),
+            address: OsString::from_vec(unescape(parts.next()?)?),
+            lock: match parts.next()? {
+                "" => None,
+                fd => Some(descriptor(fd)?),
+            },
+        };
+        Some(socket)
+    }
+}
+
+/// An announcement whose keys have not all been seen.
+#[derive(Default)]
+struct Draft {
+    generation: Option<u64>,
+    predecessor: Option<u32>,
+    pidfd: Option<i32>,
+    channel: Option<(i32, u64)>,
+    program: Option<OsString>,
+    directory: Option<OsString>,
+    pid_file: Option<i32>,
+    sockets: Vec<AnnouncedSocket>,
+}
+
+impl Draft {
+    fn take(&mut self, word: &str) -> Result<(), AnnouncementError> {
+        let (key, value) = word.split_once('=').ok_or_else(|| malformed(word))?;
+        let understood = match key {
+            "generation" => set(&mut self.generation, value.parse().ok()),
+            "predecessor" => set(&mut self.predecessor, value.parse().ok()),
+            "pidfd" => set(&mut self.pidfd, descriptor(value)),
+            "channel" => set(&mut self.channel, channel(value)),
+            "program" => set(&mut self.program, unescape(value).map(OsString::from_vec)),
+            "directory" => set(&mut self.directory, unescape(value).map(OsString::from_vec)),
+            "pid-file" => set(&mut self.pid_file, descriptor(value)),
+            "socket" if self.sockets.len() == MAX_SOCKETS => return Err(AnnouncementError::TooMany),
+            "socket" => AnnouncedSocket::decode(value).map(|socket| self.sockets.push(socket)).is_some(),
+            _ => true,
+        };
+        if understood { Ok(()) } else { Err(malformed(word)) }
+    }
+
+    fn finish(self) -> Result<Announcement, AnnouncementError> {
+        let missing = |key| AnnouncementError::Missing { key };
+        let announcement = Announcement {
+            generation: self.generation.ok_or(missing("generation"))?,
+            predecessor: self.predecessor.ok_or(missing("predecessor"))?,
+            pidfd: self.pidfd.ok_or(missing("pidfd"))?,
+            channel: self.channel.ok_or(missing("channel"))?,
+            program: self.program.ok_or(missing("program"))?,
+            directory: self.directory.ok_or(missing("directory"))?,
+            pid_file: self.pid_file,
+            sockets: self.sockets,
+        };
+        let mut seen = BTreeSet::from([announcement.pidfd]);
+        let sockets = announcement.sockets.iter().flat_map(|socket| [Some(socket.fd), socket.lock]);
+        for fd in sockets.flatten().chain([announcement.channel.0]).chain(announcement.pid_file) {
+            if !seen.insert(fd) {
+                return Err(AnnouncementError::Twice { fd });
+            }
+        }
+        Ok(announcement)
+    }
+}
+
+/// Fills `slot`; false when there is nothing to fill it with, or when it is full.
+fn set<T>(slot: &mut Option<T>, value: Option<T>) -> bool {
+    slot.is_none() && {
+        *slot = value;
+        slot.is_some()
+    }
+}
+
+fn channel(value: &str) -> Option<(i32, u64)> {
+    let (fd, cookie) = value.split_once('/')?;
+    Some((descriptor(fd)?, cookie.parse().ok()?))
+}
+
+/// A number that can be a handed down descriptor: 0, 1 and 2 never are.
+fn descriptor(value: &str) -> Option<i32> {
+    value.parse().ok().filter(|fd| *fd >= 3)
+}
+
+fn malformed(word: &str) -> AnnouncementError {
+    AnnouncementError::Malformed { word: cut(word, 100).to_owned() }
+}
+
+/// Percent-encodes all but what cannot be mistaken for the announcement's own punctuation.
+fn escape(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b':' | b'-' | b'_' | b'[' | b']' | b'@' => {
+                text.push(char::from(byte));
+            }
+            _ => text += &format!("%{byte:02x}"),
+        }
+    }
+    text
+}
+
+fn unescape(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        bytes.push(match byte {
+            b'%' => {
+                let (digits, after) = rest.split_first_chunk::<2>()?;
+                rest = after;
+                u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?
+            }
+            byte => byte,
+        });
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn example() -> Announcement {
+        Announcement {
+            generation: 2,
+            predecessor: 4711,
+            pidfd: 7,
+            channel: (6, 3001),
+            program: "/srv/my app/hello".into(),
+            directory: "/srv".into(),
+            pid_file: Some(8),
+            sockets: vec![
+                AnnouncedSocket {
+                    fd: 3,
+                    cookie: 1001,
+                    kind: "tcp".into(),
+                    name: "web".into(),
+                    requested: "127.0.0.1:0".into(),
+                    address: "127.0.0.1:43210".into(),
+                    lock: None,
+                },
+                AnnouncedSocket {
+                    fd: 4,
+                    cookie: 1002,
+                    kind: "unix".into(),
+                    name: String::new(),
+                    requested: OsString::from_vec(b"unix:/run/\xff".to_vec()),
+                    address: OsString::from_vec(b"unix:/run/\xff".to_vec()),
+                    lock: Some(5),
+                },
+            ],
+        }
+    }
+
+    /// As release 0.1 writes it. Never edit it; add a line for a new release.
+    const RECORDED: &str = "1 generation=2 predecessor=4711 pidfd=7 channel=6/3001 program=%2fsrv%2fmy%20app%2fhello \
+         directory=%2fsrv pid-file=8 socket=3/1001/tcp/web/127.0.0.1:0/127.0.0.1:43210/ \
+         socket=4/1002/unix//unix:%2frun%2f%ff/unix:%2frun%2f%ff/5";
+
+    #[test]
+    fn g7_recorded_bytes_are_written_and_read() {
+        assert_eq!(example().encode().unwrap(), RECORDED);
+        assert_eq!(Announcement::decode(OsStr::new(RECORDED)).unwrap(), example());
+    }
+
+    #[test]
+    fn g7_an_unknown_key_is_skipped() {
+        let newer = format!("{RECORDED} supervisor=12 socket-options=3/4");
+        assert_eq!(Announcement::decode(OsStr::new(&newer)).unwrap(), example());
+    }
+
+    #[test]
+    fn what_cannot_be_acted_on_names_the_word() {
+        let read = |text: &str| Announcement::decode(OsStr::new(text)).unwrap_err().to_string();
+        assert!(read("2 generation=1").contains("version 2"), "{}", read("2 generation=1"));
+        assert!(read("").contains("malformed"));
+        assert!(read("1 generation=x").contains("generation=x"));
+        assert!(read("1 nonsense").contains("nonsense"));
+        assert!(read("1 socket=3/1/tcp").contains("socket=3/1/tcp"));
+        assert!(read("1 socket=1/1/tcp/a/b/c/").contains("socket=1/1"), "fd 1 is standard output");
+        assert!(read("1 generation=2").contains("lacks predecessor"));
+        assert!(read(&RECORDED.replace("socket=4/", "socket=3/")).contains("fd 3 twice"));
+        assert!(read(&RECORDED.replace("pidfd=7", "pidfd=7 pidfd=8")).contains("pidfd=8"));
+        assert!(read(&"x".repeat(MAX_ANNOUNCEMENT + 1)).contains("the limit is"));
+        let many = " socket=3/1/tcp/a/b/c/".repeat(MAX_SOCKETS + 1);
+        assert_eq!(Announcement::decode(OsStr::new(&format!("1{many}"))), Err(AnnouncementError::TooMany));
+    }
+
+    #[test]
+    fn what_is_over_the_bounds_is_not_written() {
+        let mut announcement = example();
+        announcement.program = "x".repeat(MAX_ANNOUNCEMENT).into();
+        assert!(matches!(announcement.encode(), Err(AnnouncementError::TooLong { .. })));
+        announcement.sockets = vec![announcement.sockets[0].clone(); MAX_SOCKETS + 1];
+        assert_eq!(announcement.encode(), Err(AnnouncementError::TooMany));
+    }
+
+    proptest! {
+        #[test]
+        fn any_string_is_read_without_a_panic(text in "(1 )?([a-z]{0,12}=?[ -~é]{0,40} ?){0,8}") {
+            let _ = Announcement::decode(OsStr::new(&text));
+        }
+
+        #[test]
+        fn any_bytes_survive(program in proptest::collection::vec(1u8.., 0..80), name in "\\PC{0,40}") {
+            let mut announcement = example();
+            announcement.program = OsString::from_vec(program);
+            announcement.sockets[0].name = name;
+            let decoded = Announcement::decode(&announcement.encode().unwrap());
+            prop_assert_eq!(decoded, Ok(announcement));
+        }
+    }
+}

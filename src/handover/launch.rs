@@ -1,0 +1,398 @@
+//! The predecessor: from a trigger to a settled successor, or back to serving as if nothing had happened.
+//!
+//! ```text
+//!                 request                     READY                  probation over
+//!   Idle ───────────────────▶ Starting ───────────────▶ Probation ───────────────────▶ Settling
+//!    ▲ ▲                      │   │ FAILED, deadline     │    │ LEAVING, stop             │  │ announced
+//!    │ │ exec failed, died    │   ▼                      │    └──────────▶ Stopped        │  ▼
+//!    │ └──────────────────────┘  Failing ── died ──┐     │ died            (the service   │ Settled
+//!    │                                             │     ▼                  ends)         │ (drains)
+//!    └─────────────────────────────────────────────┴── take back ◀────────────────────────┘
+//! ```
+//!
+//! A request that arrives on the way is remembered once (G4): a successor that settles acts on it, else this side
+//! does after the failure.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::after;
+use super::message::Message;
+use super::reason::{Failure, Refusal};
+
+/// How long a successor that said FAILED may take to exit by itself before it is killed. It has nothing left to
+/// do but to unwind and print; longer would only delay the next try.
+const LEAVE: Duration = Duration::from_secs(1);
+/// How long a killed successor may take to be gone before it is given up. SIGKILL takes microseconds, except
+/// for a process that hangs in the kernel; that one must not hold up later restarts (G5).
+const DIE: Duration = Duration::from_secs(5);
+/// How long it may take to tell the service manager and the pid file of the new main process. Both are local
+/// and take milliseconds; a manager that hangs must not keep two generations alive.
+const ANNOUNCE: Duration = Duration::from_secs(5);
+
+/// The predecessor's side of one process's life. See the [module's page](self).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Launch {
+    start_timeout: Duration,
+    probation: Duration,
+    state: State,
+    remembered: bool,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum State {
+    Idle,
+    Starting {
+        deadline: Instant,
+    },
+    /// `taken_back`: it was ready before it failed, and this side accepts again already.
+    Failing {
+        why: Failure,
+        deadline: Instant,
+        killed: bool,
+        taken_back: bool,
+    },
+    Probation {
+        unclaimed: Vec<u16>,
+        deadline: Instant,
+    },
+    Settling {
+        unclaimed: Vec<u16>,
+        deadline: Instant,
+    },
+    Settled,
+    /// `asked`: by somebody at this process itself, and not only by the successor's LEAVING.
+    Stopped {
+        asked: bool,
+    },
+}
+
+/// What the driver is to do, in this order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Action {
+    /// Start a successor; answer with [`Launch::spawned`] or [`Launch::spawn_failed`].
+    Spawn,
+    /// Tell the successor.
+    Send(Message),
+    /// SIGKILL the successor. Its death comes as [`Launch::died`].
+    Kill,
+    /// Stop watching the successor, dead or not; reap it whenever it dies.
+    Abandon,
+    /// Accept no more on the inherited listeners, but for these; keep them all open.
+    PauseAccepting {
+        /// What the successor did not claim.
+        unclaimed: Vec<u16>,
+    },
+    /// Accept again on all.
+    ResumeAccepting,
+    /// Tell the world that the successor is the main process now (service manager, pid file); answer with
+    /// [`Launch::announced`].
+    Announce,
+    /// Tell the world that this process is the main one after all.
+    AnnounceOwn,
+    /// Close the listeners without emptying them, but serve the queues of these first; then drain.
+    HandOver {
+        /// What the successor did not claim.
+        unclaimed: Vec<u16>,
+    },
+    /// Stop the service: shut down, or hasten the drain that is on.
+    Shutdown,
+    /// Report this.
+    Report(Report),
+}
+
+/// What became of a restart, for the log and for whoever asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Report {
+    /// A successor is being started.
+    Starting,
+    /// A request arrived on the way and is kept.
+    Remembered,
+    /// The successor is ready and accepts; probation begins.
+    Ready,
+    /// Probation is over and the successor is the service; this process drains.
+    Settled,
+    /// The successor did not get ready; nothing has changed.
+    Failed(Failure),
+    /// The successor was lost after it was ready; this process accepts again.
+    TakenBack(Failure),
+    /// A message that does not belong here, and was ignored.
+    OutOfTurn(Message),
+}
+
+/// What a request for a restart led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Requested {
+    /// A successor is being started.
+    Started,
+    /// One is on its way already; this request is acted on after it.
+    Remembered,
+}
+
+impl Launch {
+    /// A process that serves, with nothing on its way.
+    pub fn new(start_timeout: Duration, probation: Duration) -> Launch {
+        Launch { start_timeout, probation, state: State::Idle, remembered: false, actions: VecDeque::new() }
+    }
+
+    /// Whether a successor is on its way.
+    pub fn in_progress(&self) -> bool {
+        !matches!(self.state, State::Idle | State::Settled | State::Stopped { .. })
+    }
+
+    /// Whether this process still owns the service: it may have to accept again.
+    pub fn owns_service(&self) -> bool {
+        !matches!(self.state, State::Settled | State::Stopped { .. })
+    }
+
+    /// Somebody wants a restart.
+    pub fn request(&mut self, now: Instant) -> Result<Requested, Refusal> {
+        match self.state {
+            State::Idle => {
+                self.start(now);
+                Ok(Requested::Started)
+            }
+            State::Settled => Err(Refusal::Settled),
+            State::Stopped { .. } => Err(Refusal::Stopping),
+            _ => {
+                if !std::mem::replace(&mut self.remembered, true) {
+                    self.report(Report::Remembered);
+                }
+                Ok(Requested::Remembered)
+            }
+        }
+    }
+
+    /// The successor's process exists. One that is no longer wanted is killed.
+    pub fn spawned(&mut self) {
+        if !matches!(self.state, State::Starting { .. }) {
+            self.actions.push_back(Action::Kill);
+        }
+    }
+
+    /// There is no successor's process, and there will be none.
+    pub fn spawn_failed(&mut self, now: Instant, why: Failure) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Starting { .. } => self.end_try(now, Report::Failed(why)),
+            State::Failing { why, taken_back, .. } => self.end_failing(now, why, taken_back),
+            other => self.state = other,
+        }
+    }
+
+    /// The successor said something.
+    pub fn message(&mut self, now: Instant, message: Message) {
+        match (&self.state, message) {
+            (State::Starting { .. }, Message::Ready { unclaimed }) => self.commit(now, unclaimed),
+            (State::Starting { .. }, Message::Failed { reason }) => {
+                self.state = State::Failing {
+                    why: Failure::Reported { reason },
+                    deadline: now + LEAVE,
+                    killed: false,
+                    taken_back: false,
+                };
+            }
+            (State::Starting { .. }, message) => {
+                self.kill(now, Failure::Protocol { said: format!("{message:?} before it was ready") });
+            }
+            (State::Probation { .. } | State::Settling { .. }, Message::Leaving) => {
+                self.state = State::Stopped { asked: false };
+                self.actions.push_back(Action::Shutdown);
+            }
+            // It went on without us, since we were silent for too long (stopped by a debugger, say), and told the
+            // world by itself. What we remembered is lost: the one to ask has changed.
+            (State::Probation { .. } | State::Settling { .. }, Message::Settled { .. }) => {
+                self.remembered = false;
+                self.hand_over();
+            }
+            // FAILED that crossed our COMMIT: it has left, accepts nothing and never will. To wait for its exit
+            // could last beyond probation, and then we would settle on nobody.
+            (State::Probation { .. } | State::Settling { .. }, Message::Failed { reason }) => {
+                self.resume();
+                self.state = State::Failing {
+                    why: Failure::Reported { reason },
+                    deadline: now + LEAVE,
+                    killed: false,
+                    taken_back: true,
+                };
+            }
+            (State::Failing { .. } | State::Stopped { .. } | State::Settled, _) => {}
+            (_, message) => self.report(Report::OutOfTurn(message)),
+        }
+    }
+
+    /// The successor sent what is not a message. Before it is ready that is a failure; afterwards it serves, and
+    /// killing it would cost requests.
+    pub fn garbage(&mut self, now: Instant, said: String) {
+        if matches!(self.state, State::Starting { .. }) {
+            self.kill(now, Failure::Protocol { said });
+        }
+    }
+
+    /// The successor's process is gone, and all that it had said was given to [`message`](Self::message) before.
+    pub fn died(&mut self, now: Instant, why: Failure) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Starting { .. } => self.end_try(now, Report::Failed(why)),
+            State::Failing { why, taken_back, .. } => self.end_failing(now, why, taken_back),
+            was_ready @ (State::Probation { .. } | State::Settling { .. }) => {
+                self.state = was_ready;
+                self.resume();
+                self.end_try(now, Report::TakenBack(why));
+            }
+            other @ (State::Idle | State::Settled | State::Stopped { .. }) => self.state = other,
+        }
+    }
+
+    /// The world knows the successor as the main process, or cannot be told.
+    pub fn announced(&mut self) {
+        if matches!(self.state, State::Settling { .. }) {
+            let restart_again = std::mem::take(&mut self.remembered);
+            self.actions.push_back(Action::Send(Message::Settled { restart_again }));
+            self.hand_over();
+        }
+    }
+
+    /// Somebody wants this process to stop. Until settle that means the service (both sides); after it, this
+    /// process's drain.
+    pub fn stop(&mut self) {
+        match self.state {
+            State::Starting { .. } | State::Failing { .. } => self.actions.push_back(Action::Kill),
+            State::Probation { .. } | State::Settling { .. } => {
+                self.actions.push_back(Action::Send(Message::Stop));
+            }
+            // A TERM to the whole group reaches both sides, and the successor's word of it may be faster than our
+            // own signal. That is one request, not the second that calls the hammer.
+            State::Stopped { asked: false } => {
+                self.state = State::Stopped { asked: true };
+                return;
+            }
+            State::Idle | State::Settled | State::Stopped { asked: true } => {}
+        }
+        if self.state != State::Settled {
+            self.state = State::Stopped { asked: true };
+        }
+        self.remembered = false;
+        self.actions.push_back(Action::Shutdown);
+    }
+
+    /// When [`timeout`](Self::timeout) is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Starting { deadline }
+            | State::Failing { deadline, .. }
+            | State::Probation { deadline, .. }
+            | State::Settling { deadline, .. } => Some(deadline),
+            State::Idle | State::Settled | State::Stopped { .. } => None,
+        }
+    }
+
+    /// The clock says `now`.
+    pub fn timeout(&mut self, now: Instant) {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Starting { .. } => self.kill(now, Failure::TimedOut { after: self.start_timeout }),
+            State::Failing { why, killed: false, taken_back, .. } => {
+                self.state = State::Failing { why, deadline: now + DIE, killed: true, taken_back };
+                self.actions.push_back(Action::Kill);
+            }
+            State::Failing { why, taken_back, .. } => {
+                self.actions.push_back(Action::Abandon);
+                self.end_failing(now, why, taken_back);
+            }
+            State::Probation { unclaimed, .. } => self.settle(now, unclaimed),
+            settling @ State::Settling { .. } => {
+                self.state = settling;
+                self.announced();
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// Puts the deadline to `due`, so that states which differ in time alone are equal.
+    #[cfg(test)]
+    pub(super) fn forget_time(&mut self, due: Instant) {
+        match &mut self.state {
+            State::Starting { deadline }
+            | State::Failing { deadline, .. }
+            | State::Probation { deadline, .. }
+            | State::Settling { deadline, .. } => *deadline = due,
+            State::Idle | State::Settled | State::Stopped { .. } => {}
+        }
+    }
+
+    /// What to do next; call until `None` after every other call.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn start(&mut self, now: Instant) {
+        self.state = State::Starting { deadline: after(now, self.start_timeout) };
+        self.actions.extend([Action::Report(Report::Starting), Action::Spawn]);
+    }
+
+    fn commit(&mut self, now: Instant, unclaimed: Vec<u16>) {
+        self.actions.extend([
+            // In this order: after COMMIT two processes would accept, and a client could be answered by the old
+            // code after the new one.
+            Action::PauseAccepting { unclaimed: unclaimed.clone() },
+            Action::Send(Message::Commit { probation: self.probation }),
+            Action::Report(Report::Ready),
+        ]);
+        if self.probation.is_zero() {
+            self.settle(now, unclaimed);
+        } else {
+            self.state = State::Probation { unclaimed, deadline: after(now, self.probation) };
+        }
+    }
+
+    fn settle(&mut self, now: Instant, unclaimed: Vec<u16>) {
+        self.state = State::Settling { unclaimed, deadline: now + ANNOUNCE };
+        self.actions.push_back(Action::Announce);
+    }
+
+    fn kill(&mut self, now: Instant, why: Failure) {
+        self.state = State::Failing { why, deadline: now + DIE, killed: true, taken_back: false };
+        self.actions.push_back(Action::Kill);
+    }
+
+    /// Takes back what a successor that was ready had been given.
+    fn resume(&mut self) {
+        if matches!(self.state, State::Settling { .. }) {
+            self.actions.push_back(Action::AnnounceOwn);
+        }
+        self.actions.push_back(Action::ResumeAccepting);
+    }
+
+    fn hand_over(&mut self) {
+        if let State::Probation { unclaimed, .. } | State::Settling { unclaimed, .. } = &mut self.state {
+            let unclaimed = std::mem::take(unclaimed);
+            self.state = State::Settled;
+            self.actions.extend([Action::HandOver { unclaimed }, Action::Report(Report::Settled)]);
+        }
+    }
+
+    fn end_failing(&mut self, now: Instant, why: Failure, taken_back: bool) {
+        let report = if taken_back { Report::TakenBack(why) } else { Report::Failed(why) };
+        self.end_try(now, report);
+    }
+
+    fn end_try(&mut self, now: Instant, report: Report) {
+        self.state = State::Idle;
+        self.report(report);
+        if std::mem::take(&mut self.remembered) {
+            self.start(now);
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        self.actions.push_back(Action::Report(report));
+    }
+}
+
+#[cfg(test)]
+mod tests;

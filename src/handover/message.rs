@@ -1,0 +1,305 @@
+//! What the two sides say to each other: versioned, bounded, and the same bytes for ever.
+//!
+//! A message is `[version][kind]` and then fields, each `[tag][length, 4 bytes little endian][value]`. One message is
+//! one packet of the handover channel, so there is no framing. Two rules keep mixed versions talking (G7):
+//!
+//! * a kind or tag of [`OPTIONAL`] or above that the reader does not know is skipped; below it, it is an error;
+//! * the version changes only when a reader of the old one could do harm.
+//!
+//! The recorded bytes of every released version stand in the tests below and never change.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// The version that this release writes, and the only one so far.
+pub const VERSION: u8 = 1;
+/// From here on, a kind or tag may be skipped by a reader that does not know it.
+pub const OPTIONAL: u8 = 128;
+/// Longest message in bytes. Far above what any message needs, and small enough that a socket buffer of the
+/// kernel's default size holds several.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+/// Longest reason in bytes that a failed successor may give; the rest is cut. Enough for an error chain, not for a log.
+pub const MAX_REASON: usize = 4 * 1024;
+/// Most listeners that one process may hand down: an announcement must stay below the kernel's 128 KiB a string.
+pub const MAX_SOCKETS: usize = 512;
+
+/// One message of the handover.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Message {
+    /// Successor: initialised, accepting nothing yet. `unclaimed` are the announced sockets (by index) that it does
+    /// not want; the predecessor serves their queues before it closes them.
+    Ready {
+        /// Indexes into the announcement's sockets.
+        unclaimed: Vec<u16>,
+    },
+    /// Successor: could not initialise, and exits.
+    Failed {
+        /// For the predecessor's log; at most [`MAX_REASON`] bytes.
+        reason: String,
+    },
+    /// Successor, in probation: leaves on purpose, so its exit is not to be taken for a death.
+    Leaving,
+    /// Predecessor: has stopped accepting; the successor accepts from now on.
+    Commit {
+        /// How long the predecessor watches before it settles, to the millisecond.
+        probation: Duration,
+    },
+    /// Predecessor: probation is over, the sockets are the successor's. From a successor: it heard nothing for too
+    /// long, and took the sockets for its own.
+    Settled {
+        /// A trigger arrived meanwhile: the successor is to restart at once.
+        restart_again: bool,
+    },
+    /// Predecessor, in probation: the service is to stop, both of us.
+    Stop,
+}
+
+/// Why bytes are not a message.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// Longer than [`MAX_MESSAGE`].
+    #[error("handover message of {length} bytes is over the limit of {MAX_MESSAGE}")]
+    TooLong {
+        /// Its length.
+        length: usize,
+    },
+    /// The bytes end inside a field.
+    #[error("handover message ends in the middle of a field")]
+    Truncated,
+    /// Written by a release that this one must not guess at.
+    #[error("handover message has version {version}, this release reads version {VERSION}; restart in steps")]
+    Version {
+        /// The version it names.
+        version: u8,
+    },
+    /// A kind that may not be skipped.
+    #[error("handover message has the unknown kind {kind}")]
+    Kind {
+        /// The kind's number.
+        kind: u8,
+    },
+    /// A field that may not be skipped, stands twice, or has a value that does not fit.
+    #[error("handover message of kind {kind} has a field {tag} that does not fit")]
+    Field {
+        /// The kind's number.
+        kind: u8,
+        /// The field's tag.
+        tag: u8,
+    },
+}
+
+impl Message {
+    /// The message's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION, self.kind()];
+        match self {
+            Message::Ready { unclaimed } if !unclaimed.is_empty() => {
+                let value: Vec<u8> = unclaimed.iter().flat_map(|index| index.to_le_bytes()).collect();
+                push_field(&mut bytes, tag::UNCLAIMED, &value);
+            }
+            Message::Failed { reason } => {
+                push_field(&mut bytes, tag::REASON, cut(reason, MAX_REASON).as_bytes())
+            }
+            Message::Commit { probation } => {
+                let millis = u64::try_from(probation.as_millis()).unwrap_or(u64::MAX);
+                push_field(&mut bytes, tag::PROBATION, &millis.to_le_bytes());
+            }
+            Message::Settled { restart_again: true } => push_field(&mut bytes, tag::RESTART_AGAIN, &[]),
+            _ => {}
+        }
+        bytes
+    }
+
+    /// Reads a message; `None` for one that this release may skip.
+    pub fn decode(bytes: &[u8]) -> Result<Option<Message>, MessageError> {
+        if bytes.len() > MAX_MESSAGE {
+            return Err(MessageError::TooLong { length: bytes.len() });
+        }
+        let [version, kind, rest @ ..] = bytes else { return Err(MessageError::Truncated) };
+        if *version != VERSION {
+            return Err(MessageError::Version { version: *version });
+        }
+        let message = match *kind {
+            kind::READY => Message::Ready { unclaimed: Vec::new() },
+            kind::FAILED => Message::Failed { reason: String::new() },
+            kind::LEAVING => Message::Leaving,
+            kind::COMMIT => Message::Commit { probation: Duration::ZERO },
+            kind::SETTLED => Message::Settled { restart_again: false },
+            kind::STOP => Message::Stop,
+            kind if kind >= OPTIONAL => return Ok(None),
+            kind => return Err(MessageError::Kind { kind }),
+        };
+        message.with_fields(*kind, rest).map(Some)
+    }
+
+    fn with_fields(mut self, kind: u8, mut rest: &[u8]) -> Result<Message, MessageError> {
+        let mut seen = [false; 256];
+        while let Some((tag, value)) = next_field(&mut rest)? {
+            let unfit = MessageError::Field { kind, tag };
+            if std::mem::replace(&mut seen[usize::from(tag)], true) {
+                return Err(unfit);
+            }
+            match (&mut self, tag) {
+                (Message::Ready { unclaimed }, tag::UNCLAIMED) => {
+                    let (indexes, rest) = value.as_chunks::<2>();
+                    if !rest.is_empty() || indexes.len() > MAX_SOCKETS {
+                        return Err(unfit);
+                    }
+                    *unclaimed = indexes.iter().map(|index| u16::from_le_bytes(*index)).collect();
+                }
+                (Message::Failed { reason }, tag::REASON) => {
+                    *reason = cut(&String::from_utf8_lossy(value), MAX_REASON).to_owned();
+                }
+                (Message::Commit { probation }, tag::PROBATION) => {
+                    let millis = value.try_into().map_err(|_| unfit)?;
+                    *probation = Duration::from_millis(u64::from_le_bytes(millis));
+                }
+                (Message::Settled { restart_again }, tag::RESTART_AGAIN) => *restart_again = true,
+                (_, tag) if tag >= OPTIONAL => {}
+                _ => return Err(unfit),
+            }
+        }
+        Ok(self)
+    }
+
+    fn kind(&self) -> u8 {
+        match self {
+            Message::Ready { .. } => kind::READY,
+            Message::Failed { .. } => kind::FAILED,
+            Message::Leaving => kind::LEAVING,
+            Message::Commit { .. } => kind::COMMIT,
+            Message::Settled { .. } => kind::SETTLED,
+            Message::Stop => kind::STOP,
+        }
+    }
+}
+
+fn push_field(bytes: &mut Vec<u8>, tag: u8, value: &[u8]) {
+    let length = u32::try_from(value.len()).expect("a field is bounded far below 4 GiB");
+    bytes.push(tag);
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(value);
+}
+
+fn next_field<'a>(rest: &mut &'a [u8]) -> Result<Option<(u8, &'a [u8])>, MessageError> {
+    let Some((&tag, after_tag)) = rest.split_first() else { return Ok(None) };
+    let (length, after_length) = after_tag.split_first_chunk::<4>().ok_or(MessageError::Truncated)?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| MessageError::Truncated)?;
+    let (value, after) = after_length.split_at_checked(length).ok_or(MessageError::Truncated)?;
+    *rest = after;
+    Ok(Some((tag, value)))
+}
+
+/// `text` without what goes over `most` bytes, cut between characters.
+pub(super) fn cut(text: &str, most: usize) -> &str {
+    // `str::floor_char_boundary` is younger than the oldest Rust that builds this crate.
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
+}
+
+mod kind {
+    pub(super) const READY: u8 = 1;
+    pub(super) const FAILED: u8 = 2;
+    pub(super) const LEAVING: u8 = 3;
+    pub(super) const COMMIT: u8 = 4;
+    pub(super) const SETTLED: u8 = 5;
+    pub(super) const STOP: u8 = 6;
+}
+
+mod tag {
+    pub(super) const UNCLAIMED: u8 = 1;
+    pub(super) const REASON: u8 = 2;
+    pub(super) const RESTART_AGAIN: u8 = 3;
+    pub(super) const PROBATION: u8 = 4;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Bytes as release 0.1 writes them. Never edit a line; add lines for new releases.
+    fn recorded() -> Vec<(Message, &'static [u8])> {
+        vec![
+            (Message::Ready { unclaimed: vec![] }, b"\x01\x01"),
+            (Message::Ready { unclaimed: vec![0, 258] }, b"\x01\x01\x01\x04\0\0\0\x00\x00\x02\x01"),
+            (Message::Failed { reason: "no config".into() }, b"\x01\x02\x02\x09\0\0\0no config"),
+            (Message::Leaving, b"\x01\x03"),
+            (
+                Message::Commit { probation: Duration::from_secs(1) },
+                b"\x01\x04\x04\x08\0\0\0\xe8\x03\0\0\0\0\0\0",
+            ),
+            (Message::Settled { restart_again: false }, b"\x01\x05"),
+            (Message::Settled { restart_again: true }, b"\x01\x05\x03\0\0\0\0"),
+            (Message::Stop, b"\x01\x06"),
+        ]
+    }
+
+    #[test]
+    fn g7_recorded_bytes_are_written_and_read() {
+        for (message, bytes) in recorded() {
+            assert_eq!(message.encode(), bytes, "{message:?}");
+            assert_eq!(Message::decode(bytes), Ok(Some(message)));
+        }
+    }
+
+    #[test]
+    fn g7_what_may_be_skipped_is_skipped() {
+        assert_eq!(Message::decode(b"\x01\x80anything"), Ok(None));
+        assert_eq!(Message::decode(b"\x01\x06\x80\x02\0\0\0hi"), Ok(Some(Message::Stop)));
+    }
+
+    #[test]
+    fn what_may_not_be_skipped_is_an_error() {
+        use MessageError::*;
+        assert_eq!(Message::decode(b""), Err(Truncated));
+        assert_eq!(Message::decode(b"\x01"), Err(Truncated));
+        assert_eq!(Message::decode(b"\x02\x01"), Err(Version { version: 2 }));
+        assert_eq!(Message::decode(b"\x01\x63"), Err(Kind { kind: 99 }));
+        assert_eq!(Message::decode(b"\x01\x04\x09\0\0\0\0"), Err(Field { kind: 4, tag: 9 }));
+        assert_eq!(Message::decode(b"\x01\x02\x02\xff\xff\xff\xff"), Err(Truncated));
+        assert_eq!(Message::decode(b"\x01\x01\x01\x01\0\0\0x"), Err(Field { kind: 1, tag: 1 }));
+        let twice = b"\x01\x05\x03\0\0\0\0\x03\0\0\0\0";
+        assert_eq!(Message::decode(twice), Err(Field { kind: 5, tag: 3 }));
+        assert_eq!(Message::decode(&vec![1; MAX_MESSAGE + 1]), Err(TooLong { length: MAX_MESSAGE + 1 }));
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let reason = "é".repeat(MAX_REASON);
+        let Ok(Some(Message::Failed { reason })) = Message::decode(&Message::Failed { reason }.encode())
+        else {
+            panic!("a reason of any length is a message");
+        };
+        assert_eq!(reason, "é".repeat(MAX_REASON / 2));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(Some(message)) = Message::decode(&bytes) {
+                prop_assert_eq!(Message::decode(&message.encode()), Ok(Some(message)));
+            }
+        }
+
+        #[test]
+        fn any_message_survives_the_wire(
+            unclaimed in proptest::collection::vec(any::<u16>(), 0..MAX_SOCKETS),
+            reason in ".{0,200}",
+            restart_again: bool,
+            millis: u64,
+        ) {
+            for message in [
+                Message::Ready { unclaimed },
+                Message::Failed { reason },
+                Message::Settled { restart_again },
+                Message::Commit { probation: Duration::from_millis(millis) },
+            ] {
+                prop_assert_eq!(Message::decode(&message.encode()), Ok(Some(message)));
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Why a restart was refused, and why one failed: plain data, so that machines can hold and tests compare it.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Why a restart was refused before anything was started.
+#[derive(Clone, Debug, Error, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// This process is past settling: its successor is the one to ask.
+    #[error("this process has handed over and drains; ask its successor for a restart")]
+    Settled,
+    /// The service is being stopped.
+    #[error("the service is stopping")]
+    Stopping,
+    /// Process 1 of a PID namespace ends it when it exits.
+    #[error(
+        "this process is PID 1, and its exit would end the container: run it under a parent with a stable PID \
+         (`heirloom run`), which restarts it without giving up PID 1"
+    )]
+    Init,
+    /// systemd would take the exit of its main process for the service's end.
+    #[error(
+        "this process is the main process of a systemd unit that cannot be told of a new one: use Type=notify \
+         with NotifyAccess=all, or a pid file with PIDFile=, or run it under `heirloom run`"
+    )]
+    Systemd,
+}
+
+/// Why a successor failed.
+#[derive(Clone, Debug, Error, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The program could not be started.
+    #[error("{reason}")]
+    Spawn {
+        /// What the system said, and of which program.
+        reason: String,
+    },
+    /// The successor gave its reason.
+    #[error("the successor gave up: {reason}")]
+    Reported {
+        /// Its words.
+        reason: String,
+    },
+    /// The successor's process ended without a word.
+    #[error("the successor {how}")]
+    Died {
+        /// How it ended.
+        how: String,
+    },
+    /// The successor was not ready in time and was killed.
+    #[error("the successor was not ready after {after:?} and was killed")]
+    TimedOut {
+        /// The start deadline.
+        after: Duration,
+    },
+    /// The successor said what it must not say.
+    #[error("the successor broke the protocol: {said}")]
+    Protocol {
+        /// What it said.
+        said: String,
+    },
+}

@@ -1,0 +1,166 @@
+//! The limits that keep a server alive among slow, silent and greedy clients.
+
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::drain::Limits;
+
+/// How connections are served. Every limit has a default; `None` lifts one.
+///
+/// ```
+/// use std::time::Duration;
+/// use heirloom::http::Config;
+///
+/// let config = Config::new().header_read_timeout(Duration::from_secs(5)).http2(false);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    header_read_timeout: Option<Duration>,
+    keep_alive_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+    max_header_size: usize,
+    max_headers: Option<usize>,
+    http2: bool,
+    max_concurrent_streams: u32,
+    ping_interval: Option<Duration>,
+    ping_timeout: Duration,
+    peer: bool,
+}
+
+/// A config in the form in which each connection uses it.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) http1: http1::Builder,
+    pub(super) http2: http2::Builder<TokioExecutor>,
+    pub(super) limits: Limits,
+    pub(super) sniff: bool,
+    pub(super) peer: bool,
+}
+
+impl Config {
+    /// The defaults.
+    pub fn new() -> Self {
+        Config {
+            header_read_timeout: Some(Duration::from_secs(30)),
+            keep_alive_timeout: Some(Duration::from_secs(75)),
+            write_timeout: Some(Duration::from_secs(30)),
+            max_header_size: 64 << 10,
+            max_headers: None,
+            http2: true,
+            max_concurrent_streams: 200,
+            ping_interval: Some(Duration::from_secs(30)),
+            ping_timeout: Duration::from_secs(20),
+            peer: false,
+        }
+    }
+
+    /// How long the head of an HTTP/1 request may take from its first byte to its last. Then the connection
+    /// is closed without an answer.
+    ///
+    /// Default 30 s: no honest client takes as long, and a dishonest one holds little meanwhile.
+    pub fn header_read_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.header_read_timeout = limit.into();
+        self
+    }
+
+    /// How long a connection may be idle: no request in flight, nothing read of a next one. A
+    /// connection that has never spoken is idle too (browsers open some in advance).
+    ///
+    /// Default 75 s: longer than the 60 s for which common load balancers keep idle connections to a
+    /// backend. If the backend gives up first, the balancer's next request meets a closing connection.
+    ///
+    /// While draining, the tracker's idle linger holds instead.
+    pub fn keep_alive_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.keep_alive_timeout = limit.into();
+        self
+    }
+
+    /// How long a write may wait for the client to read anything at all. Then the connection is dropped.
+    ///
+    /// Default 30 s: a client that stopped reading holds the response's memory. It starts anew with
+    /// every byte taken, so a slow client is not cut.
+    pub fn write_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.write_timeout = limit.into();
+        self
+    }
+
+    /// The longest head of a request in bytes; above it the answer is 431.
+    ///
+    /// Default 64 KiB: several times what browsers send with all their cookies; each connection may make
+    /// the server buffer as much.
+    pub fn max_header_size(mut self, bytes: usize) -> Self {
+        self.max_header_size = bytes;
+        self
+    }
+
+    /// The most header fields of an HTTP/1 request; above it the answer is 431.
+    ///
+    /// Default 100, hyper's own, for which it needs no allocation a request. Any value set here costs one.
+    pub fn max_headers(mut self, fields: usize) -> Self {
+        self.max_headers = Some(fields);
+        self
+    }
+
+    /// Whether HTTP/2 is served, to clients that start with it. Default yes.
+    pub fn http2(mut self, on: bool) -> Self {
+        self.http2 = on;
+        self
+    }
+
+    /// The most requests in flight on one HTTP/2 connection. Default 200: above the 100 that RFC 9113 asks for,
+    /// and a bound to what one client can have running.
+    pub fn max_concurrent_streams(mut self, streams: u32) -> Self {
+        self.max_concurrent_streams = streams;
+        self
+    }
+
+    /// How often an HTTP/2 client is pinged, and how long it may take to answer before the connection is
+    /// closed.
+    ///
+    /// Default every 30 s, 20 s to answer: HTTP/2 has no head whose time could be limited, and without
+    /// pings a client that vanished is noticed by TCP only, after hours.
+    pub fn ping(mut self, interval: impl Into<Option<Duration>>, timeout: Duration) -> Self {
+        self.ping_interval = interval.into();
+        self.ping_timeout = timeout;
+        self
+    }
+
+    /// Whether each request carries a [`Peer`](super::Peer) extension, which knows the client's address.
+    ///
+    /// Default no: an extension costs three allocations a request.
+    pub fn peer(mut self, on: bool) -> Self {
+        self.peer = on;
+        self
+    }
+
+    pub(super) fn prepare(&self) -> Prepared {
+        let mut http1 = http1::Builder::new();
+        // hyper's own would also limit idle time, and cost a timer a connection.
+        http1.header_read_timeout(None).max_header_size(self.max_header_size);
+        if let Some(fields) = self.max_headers {
+            http1.max_headers(fields);
+        }
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.max_concurrent_streams)
+            .max_header_list_size(u32::try_from(self.max_header_size).unwrap_or(u32::MAX))
+            .keep_alive_interval(self.ping_interval)
+            .keep_alive_timeout(self.ping_timeout);
+        Prepared {
+            http1,
+            http2,
+            limits: Limits::new(self.header_read_timeout, self.keep_alive_timeout, self.write_timeout),
+            sniff: self.http2,
+            peer: self.peer,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config::new()
+    }
+}

@@ -1,0 +1,86 @@
+//! From a listener to served connections, and the one-line server.
+
+use hyper_util::service::TowerToHyperService;
+use thiserror::Error;
+use tokio::task::JoinHandle;
+
+use super::config::Config;
+use super::server::Server;
+use super::service::HttpService;
+use crate::ending::Ending;
+use crate::listen::IntoListen;
+use crate::listener::Listener;
+use crate::listeners::ListenError;
+use crate::restarter::{ReadyError, Restarter, StartError};
+
+/// Serves a tower service (an `axum::Router`, say) on `address`, restartable: the whole server in one call.
+///
+/// HUP and USR2 restart, TERM and INT stop. Returns when the service of this process has ended; return what it gives
+/// from `main`. Programs with more than one listener, or an initialisation of their own that can fail, use
+/// [`Restarter`] and [`serve`].
+///
+/// ```no_run
+/// #[tokio::main]
+/// async fn main() -> Result<heirloom::Ending, heirloom::http::RunError> {
+///     let router = axum::Router::new().route("/", axum::routing::get(|| async { "Hello World" }));
+///     heirloom::http::run("127.0.0.1:8080", router).await
+/// }
+/// ```
+///
+/// # Errors
+///
+/// Nothing has been served then.
+pub async fn run<T>(address: impl IntoListen, service: T) -> Result<Ending, RunError>
+where
+    TowerToHyperService<T>: HttpService,
+{
+    let restarter = Restarter::new()?;
+    let listener = restarter.check(restarter.listen(address)).await?;
+    serve(listener, service);
+    Ok(restarter.run().await?)
+}
+
+/// Serves what `listener` accepts with a tower service and the default [`Config`], on a task of its own that ends
+/// when this process accepts no more. Call it once for each listener, then [`Restarter::run`].
+///
+/// # Panics
+///
+/// Outside a tokio runtime.
+pub fn serve<T>(listener: Listener, service: T) -> JoinHandle<()>
+where
+    TowerToHyperService<T>: HttpService,
+{
+    Server::tower(Config::new(), service).accept_from(listener)
+}
+
+impl<H: HttpService> Server<H> {
+    /// Serves what `listener` accepts, on a task of its own that ends when this process accepts no more. The
+    /// connections go on after that, until the drain ends them.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn accept_from(&self, mut listener: Listener) -> JoinHandle<()> {
+        let server = self.clone();
+        tokio::spawn(async move {
+            while let Some(connection) = listener.accept().await {
+                server.spawn(connection);
+            }
+        })
+    }
+}
+
+/// Why [`run`] served nothing.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// What the process was started with cannot be taken over.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The address cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The process was not to serve.
+    #[error(transparent)]
+    Ready(#[from] ReadyError),
+}

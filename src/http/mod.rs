@@ -1,0 +1,48 @@
+//! HTTP/1.1 and HTTP/2 on one port, with hyper, and a goodbye that loses no request.
+//!
+//! A [`Server`] is a service and a [`Config`]. Give it tracked connections, and it serves them until
+//! they end: by the client, by a limit, by the drain of their [`Tracker`](crate::drain::Tracker), or by
+//! its hammer.
+//!
+//! # Goodbye
+//!
+//! | when the drain begins the connection is | then |
+//! |---|---|
+//! | in a request (HTTP/1) | it is answered in full, with `Connection: close` if the head is not out yet |
+//! | idle, or has never spoken | kept for the idle linger; its next request is answered with `Connection: close`; then closed |
+//! | halfway through a head | kept until that request is answered, or its time limit |
+//! | HTTP/2 | GOAWAY in two steps: what is on its way is served, what is open finishes |
+//! | upgraded | left alone: it is its owner's, and counted until dropped |
+//!
+//! A close that the client did not ask for is a FIN and then reading on for a while, so that what
+//! the client sends meanwhile does not turn into a reset that destroys the last answer.
+//!
+//! # How an idle connection is known
+//!
+//! hyper's `graceful_shutdown` closes a connection that has not spoken yet, with the request that is on its
+//! way (hyperium/hyper#3792), so nothing here calls it to say goodbye over HTTP/1. Instead the
+//! connection is polled by our own future, which knows from the service, the response body and the
+//! last flush that nothing is in flight. It then takes hyper apart. If hyper had read a part of a further
+//! request, nothing is lost: the connection is put together again around those bytes.
+//!
+//! One thing hyper alone knows: whether the body of a request has been read to its end, where the
+//! handler answered first. There, and only where the response is out, hyper is asked to end the connection
+//! (with an I/O object that ignores the shutdown): it does at once if it was idle, and then its unread bytes
+//! are taken out in the same way. Otherwise it finishes reading, and closes.
+
+mod config;
+mod io;
+mod listen;
+mod peer;
+mod server;
+mod service;
+mod serving;
+mod sniff;
+
+pub use config::Config;
+pub use io::Io;
+pub use listen::{RunError, run, serve};
+pub use peer::Peer;
+pub use server::{Server, serve_connection};
+pub use service::{HttpService, TrackedBody, TrackedFuture, TrackedService};
+pub use serving::{ServeError, Serving};

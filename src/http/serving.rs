@@ -1,0 +1,271 @@
+//! One connection from its first byte to its goodbye.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::config::Prepared;
+use super::io::Io;
+use super::service::{HttpService, TrackedService};
+use super::sniff::{Sniff, Version};
+use crate::drain::{Base, Connection, Entry, Kind, Stage};
+
+/// A connection being served. See [`Server::serve`](super::Server::serve).
+///
+/// Resolves when the connection has ended, or has been upgraded and belongs to whoever asked for that.
+#[must_use = "futures do nothing unless polled"]
+pub struct Serving<S, H: HttpService> {
+    talk: Talk<S, H>,
+    entry: Arc<Entry>,
+    registered: Option<Waker>,
+    prepared: Arc<Prepared>,
+}
+
+/// Why a connection ended otherwise than by the client's or our goodbye.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The drain's deadline: it was cut wherever it was.
+    #[error("connection aborted: the drain deadline has passed")]
+    Hammered,
+    /// The client took too long over the head of a request.
+    #[error("client did not send the head of its request in time")]
+    HeaderTimeout,
+    /// The client stopped reading the response.
+    #[error("client did not read its response in time")]
+    WriteTimeout,
+    /// HTTP went wrong, or the service failed.
+    #[error("http connection failed")]
+    Http(#[source] hyper::Error),
+    /// The socket failed before or after HTTP was spoken.
+    #[error("connection failed")]
+    Io(#[source] io::Error),
+}
+
+// Nearly every connection is HTTP/1: boxing it would cost each an allocation.
+#[allow(clippy::large_enum_variant)]
+enum Talk<S, H: HttpService> {
+    Sniffing(Sniff<S>, H),
+    Http1(Http1<S, H>),
+    Http2 { connection: Pin<Box<Http2<S, H>>>, told: bool },
+    Closing(Connection<S>),
+    Over,
+}
+
+type Http1<S, H> = http1::UpgradeableConnection<TokioIo<Io<S>>, TrackedService<H>>;
+type Http2<S, H> = http2::Connection<TokioIo<Io<S>>, TrackedService<H>, TokioExecutor>;
+
+impl<S, H> Serving<S, H>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: HttpService,
+{
+    pub(super) fn new(prepared: Arc<Prepared>, connection: Connection<S>, service: H) -> Self {
+        let entry = connection.entry().clone();
+        entry.set_kind(Kind::Http1);
+        entry.limit(prepared.limits);
+        let mut serving = Serving { talk: Talk::Over, entry, registered: None, prepared };
+        serving.talk = if serving.prepared.sniff {
+            Talk::Sniffing(Sniff::new(connection), service)
+        } else {
+            serving.http1(connection, Bytes::new(), service)
+        };
+        serving
+    }
+
+    fn http1(&self, connection: Connection<S>, ahead: Bytes, service: H) -> Talk<S, H> {
+        let service = TrackedService::new(service, self.entry.clone(), self.prepared.peer);
+        Talk::Http1(self.http1_with(connection, ahead, service))
+    }
+
+    fn http1_with(&self, connection: Connection<S>, ahead: Bytes, service: TrackedService<H>) -> Http1<S, H> {
+        let io = TokioIo::new(Io::new(connection, ahead));
+        self.prepared.http1.serve_connection(io, service).with_upgrades()
+    }
+
+    fn http2(&self, connection: Connection<S>, ahead: Bytes, service: H) -> Talk<S, H> {
+        self.entry.set_kind(Kind::Http2);
+        self.entry.enter(Base::Busy);
+        let service = TrackedService::new(service, self.entry.clone(), self.prepared.peer);
+        let io = TokioIo::new(Io::new(connection, ahead));
+        let connection = Box::pin(self.prepared.http2.serve_connection(io, service));
+        Talk::Http2 { connection, told: false }
+    }
+
+    fn poll_talk(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
+        loop {
+            match &mut self.talk {
+                Talk::Sniffing(sniff, _) => {
+                    let version = ready!(sniff.poll(cx)).map_err(ServeError::Io)?;
+                    let Talk::Sniffing(sniff, service) = mem::replace(&mut self.talk, Talk::Over) else {
+                        unreachable!("it was sniffing")
+                    };
+                    let (connection, ahead) = sniff.into_parts();
+                    self.talk = match version {
+                        Version::Http1 => self.http1(connection, ahead, service),
+                        Version::Http2 => self.http2(connection, ahead, service),
+                        Version::None => return Poll::Ready(Ok(())),
+                    };
+                }
+                Talk::Http1(http1) => {
+                    ready!(Pin::new(http1).poll(cx)).map_err(ServeError::Http)?;
+                    if let Talk::Http1(http1) = mem::replace(&mut self.talk, Talk::Over)
+                        && http1.into_parts().is_none()
+                    {
+                        self.entry.upgrade();
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Talk::Http2 { connection, told } => {
+                    if !*told && self.entry.is_draining() {
+                        *told = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    return connection.as_mut().poll(cx).map_err(ServeError::Http);
+                }
+                Talk::Closing(connection) => {
+                    return Pin::new(connection).poll_shutdown(cx).map_err(ServeError::Io);
+                }
+                Talk::Over => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// The sweeper found it overdue, and polling it once more has not changed that. Ready if it ends here; else
+    /// it is to be polled again.
+    #[cold]
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
+        let stage = self.entry.stage();
+        match (mem::replace(&mut self.talk, Talk::Over), stage.base) {
+            (Talk::Sniffing(..) | Talk::Http1(_), Base::Head) => {
+                return Poll::Ready(Err(ServeError::HeaderTimeout));
+            }
+            (Talk::Sniffing(sniff, _), Base::Fresh) => {
+                let (connection, _) = sniff.into_parts();
+                self.talk = self.goodbye(connection);
+            }
+            (Talk::Http1(http1), Base::Fresh | Base::Idle) => {
+                self.talk = match self.take_apart(http1, stage, cx)? {
+                    Ok(connection) => self.goodbye(connection),
+                    Err(http1) => Talk::Http1(http1),
+                }
+            }
+            (Talk::Http2 { mut connection, told }, _) => {
+                if !told && self.entry.streams() == 0 {
+                    self.entry.say_goodbye();
+                    connection.as_mut().graceful_shutdown();
+                }
+                // A new time, or this would be found overdue at every poll.
+                self.entry.enter(Base::Busy);
+                self.talk = Talk::Http2 { connection, told: true };
+            }
+            (talk, _) => self.talk = talk,
+        }
+        Poll::Pending
+    }
+
+    fn goodbye(&self, connection: Connection<S>) -> Talk<S, H> {
+        self.entry.say_goodbye();
+        // Now, not when the shutdown is done: what is closing is not overdue for being idle.
+        self.entry.enter(Base::Closing);
+        Talk::Closing(connection)
+    }
+
+    /// Takes an HTTP/1 connection without a request in flight out of hyper, or gives it back if there turns
+    /// out to be one.
+    ///
+    /// Only while its stage is fresh or idle: then the last response is written and flushed, so
+    /// that hyper holds nothing but bytes that it has read.
+    fn take_apart(
+        &self,
+        mut http1: Http1<S, H>,
+        stage: Stage,
+        cx: &mut Context<'_>,
+    ) -> Result<Result<Connection<S>, Http1<S, H>>, ServeError> {
+        if stage.body {
+            // Its last request had a body. If hyper has read all of it, this ends the connection at once;
+            // else hyper ends it when it has.
+            self.entry.keep_open(true);
+            Pin::new(&mut http1).graceful_shutdown();
+            let ended = Pin::new(&mut http1).poll(cx);
+            self.entry.keep_open(false);
+            if ended.map_err(ServeError::Http)?.is_pending() {
+                self.entry.enter(Stage { base: Base::Finishing, body: true });
+                return Ok(Err(http1));
+            }
+        }
+        let parts = http1.into_parts().expect("an upgraded connection has no idle stage");
+        let (ahead, connection) = parts.io.into_inner().into_parts();
+        if parts.read_buf.is_empty() && ahead.is_empty() {
+            return Ok(Ok(connection));
+        }
+        // A request came close behind the last one, in part. It gets its answer, and its own time.
+        let read = if ahead.is_empty() { parts.read_buf } else { [parts.read_buf, ahead].concat().into() };
+        self.entry.enter(Base::Head);
+        Ok(Err(self.http1_with(connection, read, parts.service)))
+    }
+}
+
+impl<S, H> Future for Serving<S, H>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: HttpService,
+{
+    type Output = Result<(), ServeError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        // First: what the sweeper or the drain decides after this point wakes this task again.
+        this.entry.drive(&mut this.registered, cx.waker());
+        loop {
+            if this.entry.is_hammered() {
+                this.talk = Talk::Over;
+                return Poll::Ready(Err(ServeError::Hammered));
+            }
+            let mut ended = this.poll_talk(cx);
+            if ended.is_pending() {
+                if this.entry.is_stalled() {
+                    ended = Poll::Ready(Err(ServeError::WriteTimeout));
+                } else if this.entry.is_overdue() && this.entry.stage().base != Base::Closing {
+                    ended = this.poll_overdue(cx);
+                    if ended.is_pending() {
+                        continue;
+                    }
+                } else {
+                    return Poll::Pending;
+                }
+            }
+            this.talk = Talk::Over;
+            return match ended {
+                // The aborted read or write is only how it became known.
+                Poll::Ready(Err(_)) if this.entry.is_hammered() => Poll::Ready(Err(ServeError::Hammered)),
+                ended => ended,
+            };
+        }
+    }
+}
+
+/// Nothing in it is pinned in place: hyper boxes what must be, and so does this.
+impl<S, H: HttpService> Unpin for Serving<S, H> {}
+
+impl<S, H: HttpService> fmt::Debug for Serving<S, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let talk = match self.talk {
+            Talk::Sniffing(..) => "sniffing",
+            Talk::Http1(_) => "http1",
+            Talk::Http2 { .. } => "http2",
+            Talk::Closing(_) => "closing",
+            Talk::Over => "over",
+        };
+        f.debug_struct("Serving").field("talk", &talk).field("entry", &self.entry).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,251 @@
+//! What this process was started with: a predecessor's announcement, sockets by activation, or nothing.
+//!
+//! The environment is read once and never changed. An announcement that is not for this process (it reached a
+//! grandchild, say) is recognised by its channel's cookie and ignored; one that is, but does not hold, is an error
+//! that names the descriptor, since going on would mean to bind beside a server that is alive.
+
+use std::env;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::address::Address;
+use crate::handover::announcement::{AnnouncedSocket, Announcement, AnnouncementError, VARIABLE};
+use crate::sys::channel::Channel;
+use crate::sys::inherit::{AdoptError, adopt, peek_cookie};
+use crate::sys::pidfd::Pidfd;
+use crate::sys::socket::{self, FactsError, Kind};
+
+/// Everything that this process was handed.
+#[derive(Debug)]
+pub(crate) struct Inherited {
+    /// From 1.
+    pub(crate) generation: u64,
+    /// Who handed it over; `None` on a first start.
+    pub(crate) predecessor: Option<Predecessor>,
+    /// The sockets, in the order of their announcement; a claimed one leaves a gap.
+    pub(crate) sockets: Vec<Option<InheritedSocket>>,
+    /// The program's path and start directory, as the first generation found them.
+    pub(crate) program: Option<(PathBuf, PathBuf)>,
+    /// The lock that owns the pid file.
+    pub(crate) pid_file: Option<OwnedFd>,
+}
+
+/// The process before this one.
+#[derive(Debug)]
+pub(crate) struct Predecessor {
+    pub(crate) channel: Channel,
+    pub(crate) pidfd: Pidfd,
+}
+
+/// A socket that is there to be claimed.
+#[derive(Debug)]
+pub(crate) struct InheritedSocket {
+    pub(crate) fd: OwnedFd,
+    pub(crate) kind: Kind,
+    pub(crate) name: String,
+    /// The address that was asked for, as text; empty with socket activation.
+    pub(crate) requested: OsString,
+    pub(crate) address: Address,
+    pub(crate) lock: Option<OwnedFd>,
+}
+
+/// Why what the environment announces cannot be taken over.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum InheritError {
+    /// The announcement cannot be read.
+    #[error(transparent)]
+    Announcement(#[from] AnnouncementError),
+    /// `LISTEN_FDS` or `LISTEN_PID` is not a number, or out of range.
+    #[error("{variable}={value:?} is not a number that socket activation can mean")]
+    Activation {
+        /// The variable.
+        variable: &'static str,
+        /// Its value.
+        value: OsString,
+    },
+    /// An announced descriptor is not open, or cannot be used.
+    #[error("cannot inherit the {what} that is announced at fd {fd}")]
+    Descriptor {
+        /// What it should have been.
+        what: &'static str,
+        /// Its number.
+        fd: RawFd,
+        /// What is wrong.
+        source: DescriptorError,
+    },
+}
+
+/// What is wrong with one announced descriptor.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DescriptorError {
+    /// It is closed, or taken already.
+    #[error(transparent)]
+    Unusable(std::io::Error),
+    /// Another socket lies there.
+    #[error(
+        "another socket lies there than the one that was announced; does a wrapper close or open descriptors?"
+    )]
+    Another,
+    /// The socket is of another kind.
+    #[error("it is a {found} socket, and a {announced} socket was announced")]
+    Kind {
+        /// What was announced.
+        announced: String,
+        /// What it is.
+        found: &'static str,
+    },
+    /// The socket is bound elsewhere.
+    #[error("it is bound to {found}, and {announced} was announced")]
+    Address {
+        /// What was announced.
+        announced: String,
+        /// What it is.
+        found: String,
+    },
+    /// A stream socket that does not listen.
+    #[error("it is not listening")]
+    NotListening,
+}
+
+impl Inherited {
+    /// Reads the environment. Once per process: descriptors have one owner.
+    pub(crate) fn take() -> Result<Inherited, InheritError> {
+        if let Some(value) = env::var_os(VARIABLE) {
+            let announcement = Announcement::decode(&value)?;
+            if is_for_us(&announcement) {
+                return from_predecessor(announcement);
+            }
+            tracing::debug!("{VARIABLE} speaks of another process's sockets; this is a first start");
+        }
+        Ok(Inherited {
+            generation: 1,
+            predecessor: None,
+            sockets: from_activation()?,
+            program: None,
+            pid_file: None,
+        })
+    }
+}
+
+/// Whether the announced channel lies where it should. A grandchild has the string but not the channel; where the
+/// announcer is our parent and the channel is *gone*, something in between closed it, and that is an error that
+/// taking it over reports.
+fn is_for_us(announcement: &Announcement) -> bool {
+    let (fd, cookie) = announcement.channel;
+    peek_cookie(fd) == Some(cookie) || std::os::unix::process::parent_id() == announcement.predecessor
+}
+
+fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritError> {
+    let (channel, cookie) = announcement.channel;
+    let wrong = |what, fd| move |source| InheritError::Descriptor { what, fd, source };
+    let channel_fd = take_socket(channel, cookie).map_err(wrong("handover channel", channel))?;
+    let pidfd = announcement.pidfd;
+    let predecessor = Predecessor {
+        channel: Channel::from_fd(channel_fd)
+            .map_err(DescriptorError::Unusable)
+            .map_err(wrong("handover channel", channel))?,
+        pidfd: take(pidfd)
+            .and_then(|fd| Pidfd::from_fd(fd).map_err(DescriptorError::Unusable))
+            .map_err(wrong("predecessor's pidfd", pidfd))?,
+    };
+    let sockets = announcement.sockets.into_iter().map(|announced| {
+        let fd = announced.fd;
+        inherit_socket(announced).map(Some).map_err(wrong("socket", fd))
+    });
+    Ok(Inherited {
+        generation: announcement.generation,
+        predecessor: Some(predecessor),
+        sockets: sockets.collect::<Result<_, _>>()?,
+        pid_file: announcement
+            .pid_file
+            .map(|fd| take(fd).map_err(wrong("pid file's lock", fd)))
+            .transpose()?,
+        program: Some((announcement.program.into(), announcement.directory.into())),
+    })
+}
+
+fn inherit_socket(announced: AnnouncedSocket) -> Result<InheritedSocket, DescriptorError> {
+    let fd = take_socket(announced.fd, announced.cookie)?;
+    let (kind, address) = inspect(&fd)?;
+    if kind.name() != announced.kind {
+        return Err(DescriptorError::Kind { announced: announced.kind, found: kind.name() });
+    }
+    let found = address.to_os_string();
+    if found != announced.address {
+        return Err(DescriptorError::Address {
+            announced: announced.address.to_string_lossy().into_owned(),
+            found: address.to_string(),
+        });
+    }
+    let lock = announced.lock.map(take).transpose()?;
+    Ok(InheritedSocket { fd, kind, name: announced.name, requested: announced.requested, address, lock })
+}
+
+/// `LISTEN_FDS` and its companions, as systemd and others set them.
+fn from_activation() -> Result<Vec<Option<InheritedSocket>>, InheritError> {
+    /// The convention's first descriptor.
+    const FIRST: RawFd = 3;
+    let for_us = number("LISTEN_PID")? == Some(std::process::id());
+    let count = number("LISTEN_FDS")?.filter(|_| for_us).unwrap_or(0);
+    let count = RawFd::try_from(count).ok().filter(|count| *count <= 1024).ok_or_else(|| {
+        InheritError::Activation {
+            variable: "LISTEN_FDS",
+            value: env::var_os("LISTEN_FDS").unwrap_or_default(),
+        }
+    })?;
+    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':').map(str::to_owned);
+    let sockets = (FIRST..FIRST + count).map(|fd| {
+        let name = names.next().unwrap_or_default();
+        activated(fd, name).map(Some).map_err(|source| InheritError::Descriptor {
+            what: "activation socket",
+            fd,
+            source,
+        })
+    });
+    sockets.collect()
+}
+
+fn activated(fd: RawFd, name: String) -> Result<InheritedSocket, DescriptorError> {
+    let fd = take(fd)?;
+    let (kind, address) = inspect(&fd)?;
+    socket::set_nonblocking(fd.as_fd()).map_err(DescriptorError::Unusable)?;
+    // systemd calls a socket without FileDescriptorName= after its unit, or "unknown": a name that nobody chose
+    // must not keep a listener from being found by its address, so names only ever add a way to match.
+    Ok(InheritedSocket { fd, kind, name, requested: OsString::new(), address, lock: None })
+}
+
+fn number(variable: &'static str) -> Result<Option<u32>, InheritError> {
+    let Some(value) = env::var_os(variable) else { return Ok(None) };
+    match value.to_str().and_then(|text| text.parse().ok()) {
+        Some(number) => Ok(Some(number)),
+        None => Err(InheritError::Activation { variable, value }),
+    }
+}
+
+fn take(fd: RawFd) -> Result<OwnedFd, DescriptorError> {
+    adopt(fd).map_err(|error: AdoptError| DescriptorError::Unusable(std::io::Error::other(error)))
+}
+
+fn take_socket(fd: RawFd, cookie: u64) -> Result<OwnedFd, DescriptorError> {
+    // Looked at before it is taken: what is not ours stays open for whoever owns it.
+    match peek_cookie(fd) {
+        Some(found) if found != cookie => Err(DescriptorError::Another),
+        _ => take(fd),
+    }
+}
+
+/// What the socket is; an error unless it can serve.
+fn inspect(fd: &OwnedFd) -> Result<(Kind, Address), DescriptorError> {
+    let facts = socket::facts(fd.as_fd())
+        .map_err(|error: FactsError| DescriptorError::Unusable(std::io::Error::other(error)))?;
+    if matches!(facts.kind, Kind::Tcp | Kind::UnixStream) && !facts.listening {
+        return Err(DescriptorError::NotListening);
+    }
+    Ok((facts.kind, facts.local))
+}

@@ -1,0 +1,238 @@
+//! What to listen on: an address, a name, and the options that must be set before the bind.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::address::Address;
+
+/// A listener to inherit or to bind.
+///
+/// Most programs pass a string to [`Restarter::listen`](crate::Restarter::listen) and never see this type:
+///
+/// ```
+/// use heirloom::Listen;
+///
+/// let plain: Listen = "127.0.0.1:8080".parse()?;
+/// let with_options = "[::]:8443".parse::<Listen>()?.name("tls").backlog(1024).only_v6(true);
+/// let path: Listen = "unix:/run/app.sock".parse()?;
+/// let hidden: Listen = "unix:@app".parse()?;
+/// # Ok::<(), heirloom::ListenParseError>(())
+/// ```
+///
+/// **Which inherited socket it finds.** One of the same kind and name whose address is the one asked for. Port 0
+/// finds the socket that an earlier generation got for port 0, so that it keeps its port. Equal specs match in
+/// order. If a name's address has changed, the new address is bound and the old socket is served empty and closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    pub(crate) address: Address,
+    pub(crate) name: String,
+    pub(crate) backlog: u32,
+    pub(crate) reuse_port: bool,
+    pub(crate) only_v6: Option<bool>,
+    pub(crate) nodelay: bool,
+}
+
+/// The queue for connections that are complete and not accepted. During a restart they wait in it, so it is as long
+/// as the kernel allows (net.core.somaxconn, 4096 since Linux 5.4, cuts it).
+const BACKLOG: u32 = 4096;
+
+/// Why a string is not an address to listen on.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ListenParseError {
+    /// Neither `HOST:PORT` nor `unix:PATH`.
+    #[error(
+        "{address:?} is not an address to listen on; write 127.0.0.1:8080, [::]:8080, unix:/path or unix:@name"
+    )]
+    Malformed {
+        /// What was given.
+        address: String,
+    },
+    /// A host name that the system cannot resolve.
+    #[error("cannot resolve {address:?}")]
+    Resolve {
+        /// What was given.
+        address: String,
+        /// What the resolver said.
+        source: std::io::Error,
+    },
+    /// A Unix path that the kernel has no room for.
+    #[error("the Unix socket path {path:?} is longer than the kernel's 107 bytes")]
+    PathTooLong {
+        /// What was given.
+        path: PathBuf,
+    },
+}
+
+impl Listen {
+    /// A listener on `address`, with the default options.
+    pub fn new(address: Address) -> Listen {
+        Listen {
+            address,
+            name: String::new(),
+            backlog: BACKLOG,
+            reuse_port: false,
+            only_v6: None,
+            nodelay: true,
+        }
+    }
+
+    /// Names it, for the match with an inherited socket (heirloom's own or `LISTEN_FDNAMES`) and for logs.
+    pub fn name(mut self, name: impl Into<String>) -> Listen {
+        self.name = name.into();
+        self
+    }
+
+    /// How many complete connections may wait; 4096 by default, cut to net.core.somaxconn.
+    pub fn backlog(mut self, connections: u32) -> Listen {
+        self.backlog = connections;
+        self
+    }
+
+    /// Sets SO_REUSEPORT, so that unrelated processes may bind the port too. Off by default: with it, a closing
+    /// socket loses its queue, which inheritance never does.
+    pub fn reuse_port(mut self, on: bool) -> Listen {
+        self.reuse_port = on;
+        self
+    }
+
+    /// Whether an IPv6 socket takes IPv6 alone; by default as the system has it (net.ipv6.bindv6only, mostly off).
+    pub fn only_v6(mut self, on: bool) -> Listen {
+        self.only_v6 = Some(on);
+        self
+    }
+
+    /// TCP_NODELAY on accepted connections; on by default, since a server that answers in more than one write else
+    /// waits for the client's delayed acknowledgement (40 ms).
+    pub fn nodelay(mut self, on: bool) -> Listen {
+        self.nodelay = on;
+        self
+    }
+
+    /// The address.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
+}
+
+impl FromStr for Listen {
+    type Err = ListenParseError;
+
+    fn from_str(text: &str) -> Result<Listen, ListenParseError> {
+        parse(text).map(Listen::new)
+    }
+}
+
+/// What [`Restarter::listen`](crate::Restarter::listen) takes: a [`Listen`], a [`SocketAddr`], or a string.
+pub trait IntoListen: sealed::Sealed {
+    /// The listener that is meant.
+    fn into_listen(self) -> Result<Listen, ListenParseError>;
+}
+
+impl IntoListen for Listen {
+    fn into_listen(self) -> Result<Listen, ListenParseError> {
+        Ok(self)
+    }
+}
+
+impl IntoListen for SocketAddr {
+    fn into_listen(self) -> Result<Listen, ListenParseError> {
+        Ok(Listen::new(Address::Inet(self)))
+    }
+}
+
+impl IntoListen for &str {
+    fn into_listen(self) -> Result<Listen, ListenParseError> {
+        self.parse()
+    }
+}
+
+impl IntoListen for String {
+    fn into_listen(self) -> Result<Listen, ListenParseError> {
+        self.parse()
+    }
+}
+
+impl IntoListen for &String {
+    fn into_listen(self) -> Result<Listen, ListenParseError> {
+        self.parse()
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Listen {}
+    impl Sealed for std::net::SocketAddr {}
+    impl Sealed for &str {}
+    impl Sealed for String {}
+    impl Sealed for &String {}
+}
+
+fn parse(text: &str) -> Result<Address, ListenParseError> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return parse_unix(text, path);
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(Address::Inet(address));
+    }
+    let named =
+        text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if !named {
+        return Err(ListenParseError::Malformed { address: text.to_owned() });
+    }
+    let resolved = text
+        .to_socket_addrs()
+        .map_err(|source| ListenParseError::Resolve { address: text.to_owned(), source })?
+        .next();
+    resolved.map(Address::Inet).ok_or_else(|| ListenParseError::Malformed { address: text.to_owned() })
+}
+
+fn parse_unix(text: &str, path: &str) -> Result<Address, ListenParseError> {
+    /// sun_path holds 108 bytes, one of them for the end of the string (or the abstract name's leading zero).
+    const ROOM: usize = 107;
+    if path.strip_prefix('@').unwrap_or(path).is_empty() {
+        return Err(ListenParseError::Malformed { address: text.to_owned() });
+    }
+    if path.len() > ROOM {
+        return Err(ListenParseError::PathTooLong { path: path.into() });
+    }
+    Ok(match path.strip_prefix('@') {
+        Some(name) => Address::UnixAbstract(name.as_bytes().to_vec()),
+        None => Address::UnixPath(path.into()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_read_as_they_print() {
+        for text in ["127.0.0.1:8080", "[::1]:0", "unix:/run/app.sock", "unix:@app"] {
+            assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
+        }
+        assert!(
+            matches!("localhost:80".parse::<Listen>().unwrap().address, Address::Inet(a) if a.ip().is_loopback())
+        );
+    }
+
+    #[test]
+    fn what_is_no_address_is_named() {
+        for text in ["", "8080", ":8080", "unix:", "unix:@", "127.0.0.1:99999"] {
+            let error = text.parse::<Listen>().unwrap_err().to_string();
+            assert!(error.contains(&format!("{text:?}")), "{error}");
+        }
+        let long = format!("unix:/{}", "x".repeat(107));
+        assert!(matches!(long.parse::<Listen>(), Err(ListenParseError::PathTooLong { .. })));
+    }
+}

@@ -1,0 +1,204 @@
+//! The accept loop's side of a listening socket.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+
+use crate::address::Address;
+use crate::drain::{Connection, Kind as ConnectionKind, Tracker};
+use crate::listeners::{Gate, Listeners, Socket};
+use crate::stream::Stream;
+use crate::sys::socket;
+use crate::sys::watched::watch;
+
+/// A stream listener that knows when to accept and when to leave the queue to another generation.
+///
+/// ```no_run
+/// # async fn example(restarter: heirloom::Restarter) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut listener = restarter.listen("127.0.0.1:7000")?;
+/// tokio::spawn(async move {
+///     while let Some(connection) = listener.accept().await {
+///         tokio::spawn(async move { /* read and write `connection` */ });
+///     }
+/// });
+/// restarter.run().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Listener {
+    address: Address,
+    /// `None` once this process accepts no more: the last holder closes it.
+    socket: Option<Arc<Socket>>,
+    listeners: Arc<Listeners>,
+    tracker: Tracker,
+    gate: watch::Receiver<Gate>,
+    /// Registered with the runtime at the first accept, so that a listener can be made outside of one.
+    registered: Option<AsyncFd<Arc<OwnedFd>>>,
+}
+
+/// How long accept waits after an error that time alone can mend (no descriptors, no memory). Long enough not to
+/// spin, short enough that a client at the head of the queue does not notice much.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+impl Listener {
+    pub(crate) fn new(socket: Arc<Socket>, listeners: Arc<Listeners>, tracker: Tracker) -> Listener {
+        *socket.looped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        let (address, gate) = (socket.address.clone(), socket.gate.subscribe());
+        Listener { address, socket: Some(socket), listeners, tracker, gate, registered: None }
+    }
+
+    /// The address that it has; with a port, where port 0 was asked for.
+    pub fn local_addr(&self) -> &Address {
+        &self.address
+    }
+
+    /// The next connection, tracked; `None` when this process accepts no more.
+    ///
+    /// Waits while it is not this process's turn: before the predecessor has committed, and while a successor is on
+    /// probation. Errors of single connections are passed over; when descriptors or memory run out it backs off and
+    /// tries again, with a warning. After `None` the socket is closed here.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no connection is lost when the future is dropped.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub async fn accept(&mut self) -> Option<Connection<Stream>> {
+        loop {
+            match self.accept_once().await? {
+                Ok(stream) => return Some(self.tracker.track(stream, ConnectionKind::Raw)),
+                Err(error) if is_about_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, address = %self.address, "cannot accept, trying again");
+                    tokio::time::sleep(BACK_OFF).await;
+                }
+            }
+        }
+    }
+
+    async fn accept_once(&mut self) -> Option<io::Result<Stream>> {
+        loop {
+            let socket = self.socket.as_ref()?;
+            let gate = *self.gate.borrow_and_update();
+            let accepted = match gate {
+                Gate::Paused => {
+                    // No error to look at: the sender lives in the socket that we hold.
+                    let _ = self.gate.changed().await;
+                    continue;
+                }
+                Gate::Open => tokio::select! {
+                    biased;
+                    _ = self.gate.changed() => continue,
+                    accepted = accept_next(socket, &mut self.registered) => accepted,
+                },
+                Gate::Last => match socket::accept(socket.as_fd()) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.end(),
+                    accepted => accepted,
+                },
+                Gate::Closed => return self.end(),
+            };
+            return Some(accepted.and_then(|fd| Stream::from_fd(fd, socket.kind)));
+        }
+    }
+
+    /// The socket for an accept loop that is not ours (axum's or hyper's own, actix-web): a duplicate that shares
+    /// everything with this one, non-blocking.
+    ///
+    /// Such a loop cannot be paused: this process then accepts beside its successor until probation is over. Give
+    /// the framework [`Restarter::draining`](crate::Restarter::draining) as its shutdown signal, and hold a
+    /// [`Restarter::hold`](crate::Restarter::hold) until it is done. Its goodbye is its own: most of them close idle connections, and each of those
+    /// closes can cost a request. [`http::serve`](crate::http::serve) does not.
+    pub fn into_std(self) -> io::Result<std::net::TcpListener> {
+        match self.address {
+            Address::Inet(_) => self.leave_loop().map(Into::into),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "a Unix listener: use into_std_unix")),
+        }
+    }
+
+    /// As [`into_std`](Self::into_std), registered with the current tokio runtime.
+    pub fn into_tokio(self) -> io::Result<tokio::net::TcpListener> {
+        self.into_std().and_then(tokio::net::TcpListener::from_std)
+    }
+
+    /// As [`into_std`](Self::into_std), for a Unix socket.
+    pub fn into_std_unix(self) -> io::Result<std::os::unix::net::UnixListener> {
+        match self.address {
+            Address::Inet(_) => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "a TCP listener: use into_std"))
+            }
+            _ => self.leave_loop().map(Into::into),
+        }
+    }
+
+    fn leave_loop(mut self) -> io::Result<OwnedFd> {
+        let duplicate = match &self.socket {
+            Some(socket) => socket.as_fd().try_clone_to_owned(),
+            None => Err(io::Error::new(io::ErrorKind::NotConnected, "this process accepts no more")),
+        };
+        self.end::<()>();
+        duplicate
+    }
+
+    /// Deregisters before the descriptor can close: epoll goes on firing for a closed one while a duplicate lives.
+    fn end<T>(&mut self) -> Option<T> {
+        self.registered = None;
+        if let Some(socket) = self.socket.take() {
+            self.listeners.loop_ended(&socket);
+        }
+        None
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(socket) = self.socket.clone() {
+            // Nobody accepts from it any more in this process; a successor that wants it binds it anew.
+            self.end::<()>();
+            self.listeners.forget(&socket);
+        }
+    }
+}
+
+async fn accept_next(
+    socket: &Arc<Socket>,
+    registered: &mut Option<AsyncFd<Arc<OwnedFd>>>,
+) -> io::Result<OwnedFd> {
+    if registered.is_none() {
+        *registered = Some(watch(Arc::clone(&socket.fd))?);
+    }
+    let registered = registered.as_ref().expect("it was registered just now");
+    loop {
+        let mut ready = registered.readable().await?;
+        if let Ok(accepted) = ready.try_io(|fd| socket::accept(fd.get_ref().as_fd())) {
+            return accepted;
+        }
+    }
+}
+
+/// Errors of a connection that was gone before it was accepted, and of the network that accept(2) passes on.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        errno,
+        Some(
+            Errno::ECONNABORTED
+                | Errno::EINTR
+                | Errno::EPROTO
+                | Errno::ENETDOWN
+                | Errno::ENOPROTOOPT
+                | Errno::EHOSTDOWN
+                | Errno::ENONET
+                | Errno::EHOSTUNREACH
+                | Errno::EOPNOTSUPP
+                | Errno::ENETUNREACH
+                | Errno::EPERM
+        )
+    )
+}

@@ -1,0 +1,192 @@
+//! Inherit or bind: every listening socket of this process, and which of them were handed down and wait for somebody
+//! to ask for them.
+
+mod socket;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::inherited::InheritedSocket;
+use crate::listen::Listen;
+use crate::sys::socket::Kind;
+
+pub use socket::ListenError;
+pub(crate) use socket::Socket;
+
+/// All listening sockets of this process.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    state: Mutex<State>,
+    /// How many accept loops still serve what their queue holds.
+    emptying: watch::Sender<usize>,
+}
+
+#[derive(Debug)]
+struct State {
+    open: Vec<Arc<Socket>>,
+    inherited: Vec<Option<InheritedSocket>>,
+    /// What a socket that is claimed or bound from now on may do.
+    gate: Gate,
+}
+
+/// What an accept loop may do with its socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// Not now: before COMMIT, or while a successor is on probation. The queue waits in the kernel.
+    Paused,
+    /// Accept.
+    Open,
+    /// Accept what the queue holds, then close.
+    Last,
+    /// Close, and leave the queue to whoever holds the socket beside us.
+    Closed,
+}
+
+impl Listeners {
+    pub(crate) fn new(inherited: Vec<Option<InheritedSocket>>) -> Listeners {
+        let state = State { open: Vec::new(), inherited, gate: Gate::Paused };
+        Listeners { state: Mutex::new(state), emptying: watch::Sender::new(0) }
+    }
+
+    /// The inherited socket that `listen` means, or a new one.
+    pub(crate) fn inherit_or_bind(&self, listen: &Listen, kind: Kind) -> Result<Arc<Socket>, ListenError> {
+        let mut state = self.lock();
+        if state.gate == Gate::Closed || state.gate == Gate::Last {
+            return Err(ListenError::Draining { address: listen.address.clone() });
+        }
+        let claimed = find(&state.inherited, listen, kind);
+        let socket = match claimed.and_then(|index| state.inherited[index].take()) {
+            Some(inherited) => Socket::claim(inherited, listen)?,
+            None => Socket::bind(listen, kind)?,
+        };
+        let socket = Arc::new(socket);
+        socket.gate.send_replace(state.gate);
+        state.open.push(Arc::clone(&socket));
+        Ok(socket)
+    }
+
+    /// The sockets to hand down, in order.
+    pub(crate) fn open(&self) -> Vec<Arc<Socket>> {
+        self.lock().open.clone()
+    }
+
+    /// Indexes of the inherited sockets that nobody has claimed, which are closed here: the predecessor has them.
+    pub(crate) fn close_unclaimed(&self) -> Vec<u16> {
+        let mut state = self.lock();
+        let unclaimed = state.inherited.iter_mut().enumerate().filter_map(|(index, slot)| {
+            let socket = slot.take()?;
+            tracing::info!(address = %socket.address, name = socket.name, "closing an inherited socket that nobody asked for");
+            u16::try_from(index).ok()
+        });
+        unclaimed.collect()
+    }
+
+    /// Lets every accept loop run.
+    pub(crate) fn accept(&self) {
+        let mut state = self.lock();
+        state.gate = Gate::Open;
+        state.open.iter().for_each(|socket| socket.set(Gate::Open));
+    }
+
+    /// Stops every accept loop but those of `sockets`' indexes `unclaimed`; everything stays open.
+    pub(crate) fn pause(&self, sockets: &[Arc<Socket>], unclaimed: &[u16]) {
+        let mut state = self.lock();
+        state.gate = Gate::Paused;
+        for (index, socket) in sockets.iter().enumerate() {
+            if !names(unclaimed, index) {
+                socket.set(Gate::Paused);
+            }
+        }
+    }
+
+    /// Closes what was handed down without emptying it; the queues of the `unclaimed` are served first.
+    pub(crate) fn hand_over(&self, sockets: &[Arc<Socket>], unclaimed: &[u16]) {
+        let mut state = self.lock();
+        state.gate = Gate::Closed;
+        for socket in state.open.drain(..) {
+            let index = sockets.iter().position(|handed| Arc::ptr_eq(handed, &socket));
+            // What was bound after the spawn was never announced: the successor does not have it either.
+            let is_ours_alone = index.is_none_or(|index| names(unclaimed, index));
+            self.finish(&socket, if is_ours_alone { Gate::Last } else { Gate::Closed });
+        }
+    }
+
+    /// Serves what the queues hold, then closes; and gives up the paths.
+    pub(crate) fn serve_backlog(&self) {
+        let mut state = self.lock();
+        state.gate = Gate::Last;
+        state.inherited.clear();
+        for socket in state.open.drain(..) {
+            // The path first: who connects from now on is told at once that nobody is there.
+            socket.give_up_place();
+            self.finish(&socket, Gate::Last);
+        }
+    }
+
+    /// Closes everything, whatever is queued.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.gate = Gate::Closed;
+        state.inherited.clear();
+        for socket in state.open.drain(..) {
+            socket.give_up_place();
+            socket.set(Gate::Closed);
+        }
+        self.emptying.send_replace(0);
+    }
+
+    /// Waits until no accept loop serves a queue any more. Cancel safe.
+    pub(crate) async fn emptied(&self) {
+        let mut emptying = self.emptying.subscribe();
+        let _ = emptying.wait_for(|loops| *loops == 0).await;
+    }
+
+    /// An accept loop has come to its end.
+    pub(crate) fn loop_ended(&self, socket: &Socket) {
+        let was_looped = std::mem::take(&mut *socket.looped.lock().unwrap_or_else(PoisonError::into_inner));
+        if was_looped && *socket.gate.borrow() == Gate::Last {
+            self.emptying.send_modify(|loops| *loops = loops.saturating_sub(1));
+        }
+    }
+
+    /// Nobody accepts from this socket any more, and nobody is to inherit it.
+    pub(crate) fn forget(&self, socket: &Arc<Socket>) {
+        self.lock().open.retain(|open| !Arc::ptr_eq(open, socket));
+    }
+
+    fn finish(&self, socket: &Socket, gate: Gate) {
+        let looped = socket.looped.lock().unwrap_or_else(PoisonError::into_inner);
+        if gate == Gate::Last && *looped {
+            self.emptying.send_modify(|loops| *loops += 1);
+        }
+        socket.set(gate);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which inherited socket `listen` means.
+fn find(inherited: &[Option<InheritedSocket>], listen: &Listen, kind: Kind) -> Option<usize> {
+    let is_meant = |socket: &InheritedSocket| {
+        let activated = socket.requested.is_empty();
+        let same_name = socket.name == listen.name;
+        let same_address = socket.address == listen.address
+            || !activated && socket.requested == listen.address.to_os_string();
+        if activated {
+            // By name the unit file alone says where; by address the unit's name for it does not matter.
+            (same_name && !listen.name.is_empty()) || same_address
+        } else {
+            same_name && same_address
+        }
+    };
+    inherited
+        .iter()
+        .position(|slot| slot.as_ref().is_some_and(|socket| socket.kind == kind && is_meant(socket)))
+}
+
+fn names(indexes: &[u16], index: usize) -> bool {
+    indexes.iter().any(|named| usize::from(*named) == index)
+}

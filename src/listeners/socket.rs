@@ -1,0 +1,249 @@
+//! One listening socket, and for a Unix one the path that it owns.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use thiserror::Error;
+use tokio::sync::watch;
+
+use super::Gate;
+use crate::address::Address;
+use crate::inherited::InheritedSocket;
+use crate::listen::{Listen, ListenParseError};
+use crate::sys::lock::{LockError, PathLock, PathState, is_stale_socket};
+use crate::sys::socket::{self, Kind, TcpOptions, UdpOptions};
+
+/// One listening socket of this process.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) fd: Arc<OwnedFd>,
+    pub(crate) kind: Kind,
+    pub(crate) cookie: u64,
+    pub(crate) name: String,
+    pub(crate) requested: OsString,
+    pub(crate) address: Address,
+    place: Option<Place>,
+    pub(crate) gate: watch::Sender<Gate>,
+    /// Whether the accept loop is ours: only then can it be told to empty the queue.
+    pub(crate) looped: Mutex<bool>,
+}
+
+/// The path of a Unix socket that this process owns.
+#[derive(Debug)]
+struct Place {
+    lock: PathLock,
+    path: PathBuf,
+    /// Device and inode of the socket that we made there: what somebody else put there is not ours to remove.
+    made: Option<(u64, u64)>,
+}
+
+/// Why there is no listener.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The address cannot be read.
+    #[error(transparent)]
+    Parse(#[from] ListenParseError),
+    /// Somebody else listens there.
+    #[error("{address} is in use by another process; stop it, or choose another address{hint}")]
+    InUse {
+        /// The address.
+        address: Address,
+        /// What else may be the matter.
+        hint: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A live server's Unix socket.
+    #[error("{address} belongs to a server that is running; stop it, or choose another path")]
+    Live {
+        /// The address.
+        address: Address,
+    },
+    /// Something that is not a socket is in the way.
+    #[error("{path:?} exists and is not a socket; it was left alone, remove it or choose another path")]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The lock that owns a Unix socket's path cannot be had.
+    #[error("cannot own the path of {address}")]
+    Lock {
+        /// The address.
+        address: Address,
+        /// What is in the way.
+        source: io::Error,
+    },
+    /// Anything else that the system refuses.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// This process drains: it takes no new listeners.
+    #[error("cannot listen on {address}: this process is draining")]
+    Draining {
+        /// The address.
+        address: Address,
+    },
+}
+
+impl Socket {
+    pub(super) fn claim(inherited: InheritedSocket, listen: &Listen) -> Result<Socket, ListenError> {
+        let InheritedSocket { fd, kind, name, requested, address, lock } = inherited;
+        let failed = |source| ListenError::Bind { address: address.clone(), source };
+        if kind != Kind::Udp {
+            // On a listening socket this only sets the queue's new length.
+            socket::listen(fd.as_fd(), backlog(listen)).map_err(failed)?;
+        }
+        let place = match (&address, lock) {
+            (Address::UnixPath(path), Some(lock)) => Some(Place {
+                lock: PathLock::from_inherited(lock, path).map_err(|error| lock_error(&address, error))?,
+                path: path.clone(),
+                made: identity(path),
+            }),
+            _ => None,
+        };
+        let name = if listen.name.is_empty() { name } else { listen.name.clone() };
+        let requested = if requested.is_empty() { listen.address.to_os_string() } else { requested };
+        tracing::debug!(%address, name, "inherited a socket");
+        Socket::new(fd, kind, name, requested, address.clone(), place).map_err(failed)
+    }
+
+    pub(super) fn bind(listen: &Listen, kind: Kind) -> Result<Socket, ListenError> {
+        let asked = &listen.address;
+        let mut place = None;
+        let bound = match (asked, kind) {
+            (Address::Inet(address), Kind::Udp) => {
+                let options = UdpOptions { reuse_port: listen.reuse_port, only_v6: listen.only_v6 };
+                socket::bind_udp(*address, &options)
+            }
+            (Address::Inet(address), _) => {
+                let (reuse_port, only_v6) = (listen.reuse_port, listen.only_v6);
+                let options = TcpOptions { backlog: backlog(listen), reuse_port, only_v6 };
+                let bound = socket::bind_tcp(*address, &options);
+                // Accepted sockets have it from their listener: one call here instead of one per connection.
+                bound.and_then(|fd| socket::set_nodelay(fd.as_fd(), listen.nodelay).map(|()| fd))
+            }
+            (Address::UnixPath(path), _) => {
+                place = Some(Place { lock: own_path(path, asked)?, path: path.clone(), made: None });
+                socket::bind_unix(path, backlog(listen))
+            }
+            (Address::UnixAbstract(name), _) => socket::bind_unix_abstract(name, backlog(listen)),
+            (Address::Unnamed, _) => Err(io::Error::from(io::ErrorKind::InvalidInput)),
+        };
+        let fd = bound.map_err(|source| bind_error(asked, source))?;
+        if let Some(place) = &mut place {
+            place.made = identity(&place.path);
+        }
+        let failed = |source| ListenError::Bind { address: asked.clone(), source };
+        let address = socket::facts(fd.as_fd()).map_err(|error| failed(io::Error::other(error)))?.local;
+        tracing::debug!(%address, name = listen.name, "bound a socket");
+        Socket::new(fd, kind, listen.name.clone(), asked.to_os_string(), address, place).map_err(failed)
+    }
+
+    fn new(
+        fd: OwnedFd,
+        kind: Kind,
+        name: String,
+        requested: OsString,
+        address: Address,
+        place: Option<Place>,
+    ) -> io::Result<Socket> {
+        let cookie = socket::cookie(fd.as_fd())?;
+        let gate = watch::Sender::new(Gate::Paused);
+        Ok(Socket {
+            fd: Arc::new(fd),
+            kind,
+            cookie,
+            name,
+            requested,
+            address,
+            place,
+            gate,
+            looped: Mutex::new(false),
+        })
+    }
+
+    /// The lock that goes with it to a successor.
+    pub(crate) fn lock_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.place.as_ref().map(|place| place.lock.as_fd())
+    }
+
+    pub(super) fn set(&self, gate: Gate) {
+        self.gate.send_replace(gate);
+    }
+
+    pub(super) fn give_up_place(&self) {
+        let Some(place) = &self.place else { return };
+        let still_ours = place.made.is_some() && identity(&place.path) == place.made;
+        if still_ours && let Err(error) = fs::remove_file(&place.path) {
+            tracing::warn!(%error, address = %self.address, "cannot remove the socket's path");
+        }
+        if let Err(error) = place.lock.remove() {
+            tracing::warn!(%error, address = %self.address, "cannot remove the socket's lock file");
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn backlog(listen: &Listen) -> i32 {
+    i32::try_from(listen.backlog).unwrap_or(i32::MAX)
+}
+
+/// Takes the path's lock and clears away what a killed server left there. Anything else that lies there is left alone.
+fn own_path(path: &Path, address: &Address) -> Result<PathLock, ListenError> {
+    let lock = PathLock::acquire(path).map_err(|error| lock_error(address, error))?;
+    let failed = |source| ListenError::Bind { address: address.clone(), source };
+    let refusal = match is_stale_socket(path).map_err(failed)? {
+        PathState::Missing => return Ok(lock),
+        PathState::Stale => {
+            tracing::info!(path = %path.display(), "removing the socket of a server that is gone");
+            fs::remove_file(path).map_err(failed)?;
+            return Ok(lock);
+        }
+        PathState::NotASocket => ListenError::NotASocket { path: path.to_owned() },
+        PathState::Live => ListenError::Live { address: address.clone() },
+    };
+    // The lock file is ours, made a moment ago: nothing of this try stays behind.
+    let _ = lock.remove();
+    Err(refusal)
+}
+
+fn lock_error(address: &Address, error: LockError) -> ListenError {
+    match error {
+        LockError::Held { .. } => ListenError::Live { address: address.clone() },
+        error => ListenError::Lock { address: address.clone(), source: io::Error::other(error) },
+    }
+}
+
+fn bind_error(address: &Address, source: io::Error) -> ListenError {
+    let address = address.clone();
+    if source.kind() != io::ErrorKind::AddrInUse {
+        return ListenError::Bind { address, source };
+    }
+    // The case that surprises: between 0.0.0.0:P and 127.0.0.1:P the predecessor's own socket is in the way.
+    let hint = match address.inet() {
+        Some(_) => {
+            " (a predecessor that listens on a wildcard or single address of the same port counts: change that in two restarts, through another port)"
+        }
+        None => "",
+    };
+    ListenError::InUse { address, hint, source }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}

@@ -1,0 +1,163 @@
+//! The pid file: always whole, always the main process's, gone with the last one.
+//!
+//! Its owner is whoever holds the lock on the file beside it (`PATH.lock`), which a successor inherits. So a live
+//! owner is told from what a killed one left behind without a guess at process ids, which are reused.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::sys::lock::{LockError, PathLock};
+
+/// A pid file that this process owns, or shares with its predecessor.
+#[derive(Debug)]
+pub(crate) struct PidFile {
+    path: PathBuf,
+    lock: PathLock,
+}
+
+/// Why a pid file cannot be had.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PidFileError {
+    /// Another server owns it.
+    #[error(
+        "the pid file {path:?} belongs to a server that is running (process {owner}); stop that one, or name another file"
+    )]
+    Held {
+        /// The file.
+        path: PathBuf,
+        /// What stands in it.
+        owner: String,
+    },
+    /// The system refused.
+    #[error("cannot own the pid file {path:?}; its directory must exist and be writable")]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl PidFile {
+    /// Takes the ownership, from the predecessor if `inherited` is the lock of this very file. Writes nothing yet.
+    pub(crate) fn claim(path: &Path, inherited: Option<OwnedFd>) -> Result<PidFile, PidFileError> {
+        let other = |source| PidFileError::Other { path: path.to_owned(), source };
+        // Absolute, since the program may change its directory.
+        let path = std::path::absolute(path).map_err(other)?;
+        let lock = match inherited.map(|fd| PathLock::from_inherited(fd, &path)) {
+            Some(Ok(lock)) => lock,
+            // The predecessor's is another file, or somebody has removed its lock.
+            Some(Err(_)) | None => PathLock::acquire(&path).map_err(|error| match error {
+                LockError::Held { .. } => {
+                    let owner = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+                    PidFileError::Held { path: path.clone(), owner }
+                }
+                error => other(io::Error::other(error)),
+            })?,
+        };
+        Ok(PidFile { path, lock })
+    }
+
+    /// Makes `pid` the main process. A failure is logged and changes nothing else: the service matters more.
+    pub(crate) fn write(&self, pid: u32) {
+        if let Err(error) = self.replace(pid) {
+            tracing::warn!(%error, path = %self.path.display(), "cannot write the pid file");
+        }
+    }
+
+    /// Removes the file, if it still names this process, as the last owner.
+    pub(crate) fn remove(&self) {
+        let own = std::process::id().to_string();
+        if fs::read_to_string(&self.path).is_ok_and(|text| text.trim() == own) {
+            if let Err(error) = fs::remove_file(&self.path) {
+                tracing::warn!(%error, path = %self.path.display(), "cannot remove the pid file");
+            }
+            let _ = self.lock.remove();
+        }
+    }
+
+    /// By rename: a reader finds the old number or the new one, never half of one.
+    fn replace(&self, pid: u32) -> io::Result<()> {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{}", std::process::id()));
+        let draft = PathBuf::from(name);
+        let written = create(&draft).and_then(|mut file| writeln!(file, "{pid}"));
+        let placed = written.and_then(|()| fs::rename(&draft, &self.path));
+        if placed.is_err() {
+            let _ = fs::remove_file(&draft);
+        }
+        placed
+    }
+}
+
+impl AsFd for PidFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
+}
+
+/// Readable for everybody: whoever may signal the process is checked elsewhere.
+fn create(path: &Path) -> io::Result<File> {
+    let _ = fs::remove_file(path);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+    // The mode is subject to the umask of a daemon, often 077.
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn directory(name: &str) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("heirloom-{name}-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        directory
+    }
+
+    #[test]
+    fn it_names_one_process_and_goes_with_it() {
+        let directory = directory("pid-file");
+        let path = directory.join("server.pid");
+        let file = PidFile::claim(&path, None).unwrap();
+        assert!(!path.exists(), "a claim writes nothing");
+        file.write(4711);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "4711\n");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o644);
+        file.remove();
+        assert!(path.exists(), "another process's is left alone");
+        file.write(std::process::id());
+        file.remove();
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0, "nothing stays behind");
+        fs::remove_dir(directory).unwrap();
+    }
+
+    #[test]
+    fn a_live_owner_is_named_and_a_dead_one_is_no_hindrance() {
+        let directory = directory("pid-file-owner");
+        let path = directory.join("server.pid");
+        let owner = PidFile::claim(&path, None).unwrap();
+        owner.write(4711);
+        let refused = PidFile::claim(&path, None).unwrap_err().to_string();
+        assert!(refused.contains("4711") && refused.contains("server.pid"), "{refused}");
+        // As a SIGKILL leaves it: the file is there, and nobody holds the lock.
+        drop(owner);
+        let next = PidFile::claim(&path, None).unwrap();
+        let inherited = next.as_fd().try_clone_to_owned().unwrap();
+        PidFile::claim(&path, Some(inherited)).unwrap();
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_named() {
+        let error = PidFile::claim(Path::new("/nowhere/server.pid"), None).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/server.pid"), "{error}");
+    }
+}

@@ -1,0 +1,110 @@
+//! Which program the successor runs, and where: decided once, at the start.
+//!
+//! Why at the start, and by name: `/proc/self/exe` names the *old* file once a deploy has replaced it, and resolves
+//! the `current ->` symlink that a deploy flips. So the path is taken as the user typed it, made absolute, and left
+//! unresolved; whatever lies there at the restart is what runs.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::sys::directory::same_directory;
+
+/// What is executed at a restart.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    /// Absolute, unresolved.
+    pub(crate) path: PathBuf,
+    /// The directory that the first generation was started in, unresolved; the successor starts there again, so
+    /// that a relative path among its arguments means what it meant.
+    pub(crate) directory: PathBuf,
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) changes: Vec<(OsString, Option<OsString>)>,
+}
+
+impl Program {
+    /// This process's own program, or what its predecessor found for it.
+    pub(crate) fn own(inherited: Option<(PathBuf, PathBuf)>) -> Program {
+        let arguments: Vec<OsString> = env::args_os().collect();
+        let (path, directory) = inherited.unwrap_or_else(|| {
+            let directory = start_directory();
+            let name = arguments.first().cloned().unwrap_or_default();
+            (find(&name, &directory), directory)
+        });
+        Program { path, directory, arguments, changes: Vec::new() }
+    }
+
+    /// The successor's environment: this process's own, without what is meant for this process alone, with the
+    /// user's changes and the announcement.
+    pub(crate) fn environment(&self, announcement: (&str, OsString)) -> Vec<(OsString, OsString)> {
+        let changed = |key: &OsStr| self.changes.iter().any(|(name, _)| name == key);
+        let own = |key: &OsStr| key == announcement.0 || OWN.iter().any(|name| key == *name);
+        let kept = env::vars_os().filter(|(key, _)| !own(key) && !changed(key));
+        let set = self.changes.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?)));
+        kept.chain(set).chain([(announcement.0.into(), announcement.1.clone())]).collect()
+    }
+}
+
+/// Variables that name this process's own id or descriptors. Without WATCHDOG_PID the watchdog is for whoever reads
+/// WATCHDOG_USEC, which is what a successor whose id nobody knows yet needs.
+const OWN: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
+
+/// The start directory as the shell saw it: `$PWD` if it names the directory that we are in, since getcwd gives the
+/// old release behind a `current ->` symlink.
+fn start_directory() -> PathBuf {
+    let shell = env::var_os("PWD").map(PathBuf::from).filter(|pwd| pwd.is_absolute());
+    match shell {
+        Some(pwd) if same_directory(&pwd, Path::new(".")).unwrap_or(false) => pwd,
+        _ => env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+    }
+}
+
+fn find(name: &OsStr, directory: &Path) -> PathBuf {
+    let as_path = Path::new(name);
+    if name.as_encoded_bytes().contains(&b'/') {
+        return directory.join(as_path);
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .map(|folder| directory.join(folder).join(as_path))
+        .find(|candidate| is_executable(candidate))
+        // A first argument that says nothing of the file (`-bash`, say): then only the running image is left.
+        .or_else(|| env::current_exe().ok())
+        .unwrap_or_else(|| as_path.to_owned())
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_a_slash_is_kept_unresolved() {
+        assert_eq!(find(OsStr::new("./hello"), Path::new("/srv/current")), Path::new("/srv/current/./hello"));
+        assert_eq!(find(OsStr::new("/opt/hello"), Path::new("/srv")), Path::new("/opt/hello"));
+    }
+
+    #[test]
+    fn a_bare_name_is_looked_up_in_the_path() {
+        let found = find(OsStr::new("sh"), Path::new("/"));
+        assert!(found.is_absolute() && found.ends_with("sh"), "{found:?}");
+    }
+
+    #[test]
+    fn the_environment_is_ours_but_for_what_names_us() {
+        let mut program = Program::own(None);
+        program.changes = vec![("HOME".into(), None), ("ADDED".into(), Some("1".into()))];
+        let environment = program.environment(("HEIRLOOM", "1 generation=2".into()));
+        let value = |key: &str| {
+            environment.iter().filter(|(name, _)| name == key).map(|(_, v)| v).collect::<Vec<_>>()
+        };
+        assert_eq!(value("HEIRLOOM"), ["1 generation=2"]);
+        assert_eq!(value("ADDED"), ["1"]);
+        assert!(value("HOME").is_empty());
+        assert!(value("LISTEN_FDS").is_empty());
+    }
+}

@@ -1,0 +1,239 @@
+//! What can be set before the start, and the start itself.
+
+use std::env;
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::{broadcast, mpsc, watch};
+
+use super::Restarter;
+use super::driver::{self, Start};
+use super::shared::{Life, Shared};
+use super::successor::Recipe;
+use crate::drain::Tracker;
+use crate::handover::Refusal;
+use crate::inherited::{InheritError, Inherited};
+use crate::listeners::Listeners;
+use crate::operate::pid_file::{PidFile, PidFileError};
+use crate::program::Program;
+use crate::signals::SignalMap;
+use crate::sys::pidfd::Pidfd;
+
+/// Settings of a [`Restarter`]. Every deadline has a default that its method explains.
+#[derive(Debug)]
+#[must_use = "nothing is taken over before start()"]
+pub struct Builder {
+    pub(super) deadlines: Deadlines,
+    signals: SignalMap,
+    pid_file: Option<PathBuf>,
+    program: Option<PathBuf>,
+    arguments: Option<Vec<OsString>>,
+    changes: Vec<(OsString, Option<OsString>)>,
+}
+
+/// How long each thing may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadlines {
+    pub(super) start: Duration,
+    pub(super) probation: Duration,
+    pub(super) drain: Duration,
+    pub(super) shutdown: Duration,
+    pub(super) idle_linger: Duration,
+}
+
+/// Why a process cannot start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Descriptors and signals belong to the process: there is one restarter in it.
+    #[error("this process has a restarter already; clone that one")]
+    AlreadyStarted,
+    /// What the environment announces cannot be taken over.
+    #[error("cannot take over what this process was started with")]
+    Inherit(#[from] InheritError),
+    /// A signal cannot be handled.
+    #[error("cannot handle the signals {signals:?}")]
+    Signals {
+        /// The numbers that the map names.
+        signals: Vec<i32>,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The pid file is another process's, or cannot be written.
+    #[error("cannot have the pid file")]
+    PidFile(#[from] PidFileError),
+    /// The kernel lacks pidfd_open, or descriptors or threads have run out.
+    #[error("cannot start heirloom's thread")]
+    Thread(#[source] io::Error),
+}
+
+impl Builder {
+    pub(super) fn new() -> Builder {
+        let deadlines = Deadlines {
+            start: Duration::from_secs(60),
+            probation: Duration::from_secs(1),
+            drain: Duration::from_secs(60),
+            shutdown: Duration::from_secs(9),
+            idle_linger: Duration::from_secs(2),
+        };
+        Builder {
+            deadlines,
+            signals: SignalMap::none(),
+            pid_file: None,
+            program: None,
+            arguments: None,
+            changes: Vec::new(),
+        }
+    }
+
+    /// How long a successor may take from its start until it is ready; then it is killed and this process serves
+    /// on. Default 60 s: longer than any initialisation that is not stuck, and nobody waits for it but the operator.
+    pub fn start_timeout(mut self, limit: Duration) -> Builder {
+        self.deadlines.start = limit;
+        self
+    }
+
+    /// How long this process watches its successor after that has begun to accept; if the successor dies, this
+    /// process accepts again at once. Default 1 s: what dies of its first requests dies in that time, and old code
+    /// serves the old connections no longer than that. Zero turns it off.
+    pub fn probation(mut self, length: Duration) -> Builder {
+        self.deadlines.probation = length;
+        self
+    }
+
+    /// How long connections may take to end after a restart; then the hammer falls. Default 60 s: old and new run
+    /// beside each other, so only memory is at stake, and slow downloads deserve a minute.
+    pub fn drain_timeout(mut self, limit: Duration) -> Builder {
+        self.deadlines.drain = limit;
+        self
+    }
+
+    /// How long connections may take to end when the service stops; then the hammer falls. Default 9 s: `docker
+    /// stop` kills after 10 s, and what is aborted here is at least counted and reported.
+    pub fn shutdown_timeout(mut self, limit: Duration) -> Builder {
+        self.deadlines.shutdown = limit;
+        self
+    }
+
+    /// While draining, how long an idle connection is kept for a request that may be on its way; that request is
+    /// answered and the connection closed with notice. Default 2 s: far above any round trip, and it leaves most of
+    /// the shutdown timeout to the requests themselves.
+    pub fn idle_linger(mut self, length: Duration) -> Builder {
+        self.deadlines.idle_linger = length;
+        self
+    }
+
+    /// Which signals are handled, and how. Without this call none is.
+    pub fn signals(mut self, map: SignalMap) -> Builder {
+        self.signals = map;
+        self
+    }
+
+    /// Keeps the main process's id in a file: written when this process serves, rewritten at each restart, removed
+    /// by the last generation.
+    pub fn pid_file(mut self, path: impl Into<PathBuf>) -> Builder {
+        self.pid_file = Some(path.into());
+        self
+    }
+
+    /// What a successor runs, instead of this program as it was named at its start.
+    pub fn program(mut self, path: impl Into<PathBuf>) -> Builder {
+        self.program = Some(path.into());
+        self
+    }
+
+    /// The successor's arguments, its own name first, instead of this process's.
+    pub fn arguments<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Builder {
+        self.arguments = Some(arguments.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Sets a variable in the successor's environment, which else is this process's.
+    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Builder {
+        self.changes.push((key.into(), Some(value.into())));
+        self
+    }
+
+    /// Removes a variable from the successor's environment.
+    pub fn env_remove(mut self, key: impl Into<OsString>) -> Builder {
+        self.changes.push((key.into(), None));
+        self
+    }
+
+    /// Takes over what a predecessor handed down, and starts heirloom's thread. On return the signals are handled.
+    ///
+    /// # Errors
+    ///
+    /// Nothing has been accepted or announced then; print the error and exit.
+    pub fn start(self) -> Result<Restarter, StartError> {
+        static STARTED: AtomicBool = AtomicBool::new(false);
+        // Nothing else is published through the flag.
+        if STARTED.swap(true, Ordering::Relaxed) {
+            return Err(StartError::AlreadyStarted);
+        }
+        let inherited = Inherited::take()?;
+        let pid_file = match &self.pid_file {
+            Some(path) => Some(Arc::new(PidFile::claim(path, inherited.pid_file)?)),
+            None => None,
+        };
+        let recipe = Recipe {
+            program: self.successor_program(inherited.program),
+            generation: inherited.generation + 1,
+            signals: self.signals.signals(),
+            blocked: self.signals.blocked_at_start(),
+            own_pidfd: Arc::new(Pidfd::own().map_err(StartError::Thread)?),
+        };
+        let (commands, received) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            generation: inherited.generation,
+            listeners: Arc::new(Listeners::new(inherited.sockets)),
+            tracker: Tracker::new(),
+            commands,
+            life: watch::Sender::new(Life::Starting),
+            ending: watch::Sender::new(None),
+            events: broadcast::Sender::new(EVENTS),
+        });
+        driver::start(Start {
+            refusal: may_not_exit(pid_file.is_some()),
+            deadlines: self.deadlines,
+            signals: self.signals,
+            predecessor: inherited.predecessor,
+            recipe,
+            pid_file,
+            shared: Arc::clone(&shared),
+            commands: received,
+        })?;
+        Ok(Restarter { shared })
+    }
+
+    fn successor_program(&self, inherited: Option<(PathBuf, PathBuf)>) -> Program {
+        let mut program = Program::own(inherited);
+        if let Some(path) = &self.program {
+            program.path = program.directory.join(path);
+        }
+        if let Some(arguments) = &self.arguments {
+            program.arguments.clone_from(arguments);
+        }
+        program.changes.clone_from(&self.changes);
+        program
+    }
+}
+
+/// How many events a receiver may lag behind: a burst of restarts makes about ten each.
+const EVENTS: usize = 256;
+
+/// Why this process may not exit, if so: then it must not hand over to another one either.
+fn may_not_exit(has_pid_file: bool) -> Option<Refusal> {
+    let own = std::process::id();
+    let is_unit = env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid.parse() == Ok(own));
+    match own {
+        1 => Some(Refusal::Init),
+        _ if is_unit && !has_pid_file => Some(Refusal::Systemd),
+        _ => None,
+    }
+}

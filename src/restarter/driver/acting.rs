@@ -1,0 +1,279 @@
+//! The driver's other half: doing what the machines ask.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::outcome::{Outcome, RestartError};
+use super::super::peer::{Did, Peer};
+use super::super::shared::{Answer, Life};
+use super::{Attempt, Driver, Step};
+use crate::ending::Ending;
+use crate::event::Event;
+use crate::handover::launch::{self, Report};
+use crate::handover::message::Message;
+use crate::handover::serving::{self, Reason};
+use crate::handover::succeed::{self, Departure};
+use crate::listeners::Socket;
+
+impl Driver {
+    /// Does what the machines ask, until they ask for nothing more.
+    pub(super) fn act(&mut self) {
+        let now = Instant::now();
+        self.act_on_succeed(now, None);
+        self.act_on_launch(now, None);
+        self.act_on_serving(now);
+    }
+
+    pub(super) fn act_on_succeed(&mut self, now: Instant, within: Option<Duration>) {
+        while let Some(action) = self.succeed.poll_action() {
+            match action {
+                succeed::Action::Send(message) => {
+                    if let Some(predecessor) = &self.predecessor {
+                        predecessor.send(&message);
+                    }
+                }
+                succeed::Action::StartAccepting => self.start_accepting(),
+                succeed::Action::AnnounceOwn => self.announce_own(),
+                succeed::Action::Serve { restart } => self.serve(now, restart),
+                succeed::Action::Shutdown => self.serving.shutdown(now, within),
+                succeed::Action::Leave(departure) => self.leave(departure),
+                #[expect(unreachable_patterns, reason = "open for additions to others, complete here")]
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn act_on_launch(&mut self, now: Instant, within: Option<Duration>) {
+        while let Some(action) = self.launch.poll_action() {
+            match action {
+                launch::Action::Spawn => self.spawn(now),
+                launch::Action::Send(message) => self.tell_successor(&message),
+                launch::Action::Kill => self.kill(),
+                launch::Action::Abandon => self.abandon(),
+                launch::Action::PauseAccepting { unclaimed } => {
+                    self.shared.listeners.pause(self.sockets(), &unclaimed);
+                }
+                launch::Action::ResumeAccepting => self.shared.listeners.accept(),
+                launch::Action::Announce => self.announce_successor(),
+                launch::Action::AnnounceOwn => self.announce_own(),
+                launch::Action::HandOver { unclaimed } => {
+                    self.shared.listeners.hand_over(self.sockets(), &unclaimed);
+                    self.pid_file = None;
+                    self.serving.handed_over(now);
+                }
+                launch::Action::Shutdown => {
+                    self.answer_stopped();
+                    self.serving.shutdown(now, within);
+                }
+                launch::Action::Report(report) => self.report(report),
+                #[expect(unreachable_patterns, reason = "open for additions to others, complete here")]
+                _ => {}
+            }
+        }
+    }
+
+    fn act_on_serving(&mut self, now: Instant) {
+        while let Some(action) = self.serving.poll_action() {
+            match action {
+                serving::Action::ServeBacklog => {
+                    self.shared.listeners.serve_backlog();
+                    self.watches.backlog = true;
+                }
+                serving::Action::CloseListeners => {
+                    self.watches.backlog = false;
+                    self.shared.listeners.close();
+                }
+                serving::Action::Drain { deadline, .. } => {
+                    let connections = self.shared.tracker.count();
+                    let within = deadline.saturating_duration_since(now);
+                    tracing::info!(connections, ?within, "draining");
+                    self.shared.report(Event::Draining { connections, within });
+                    self.shared.tracker.begin(self.deadlines.idle_linger);
+                    self.watches.connections = true;
+                }
+                serving::Action::Hammer => self.watches.connections = false,
+                serving::Action::End(reason) => self.end(reason),
+                #[expect(unreachable_patterns, reason = "open for additions to others, complete here")]
+                _ => {}
+            }
+        }
+    }
+
+    fn start_accepting(&mut self) {
+        self.shared.listeners.accept();
+        self.shared.life.send_replace(Life::Accepting);
+        let generation = self.shared.generation;
+        tracing::info!(generation, "accepting");
+        self.shared.report(Event::Accepting { generation });
+    }
+
+    fn serve(&mut self, now: Instant, restart: bool) {
+        // What it still has to tell has been told; its exit is none of our business.
+        self.predecessor = None;
+        // It wrote our id to its own pid file; ours may be another.
+        self.announce_own();
+        tracing::debug!("settled, this process is the service");
+        if restart {
+            self.answers.append(&mut self.later);
+            self.request(now, None);
+        }
+    }
+
+    fn leave(&mut self, departure: Departure) {
+        tracing::info!(?departure, "leaving, nothing was taken");
+        self.shared.listeners.close();
+        self.shared.life.send_replace(Life::Left(departure));
+        self.shared.tracker.begin(Duration::ZERO);
+    }
+
+    fn spawn(&mut self, now: Instant) {
+        let sockets = self.shared.listeners.open();
+        let recipe = self.recipe.clone();
+        let (handed, pid_file) = (sockets.clone(), self.pid_file.clone());
+        // A thread of its own, since an exec from a file system that hangs must not keep a stop from being heard.
+        let step =
+            Step::Spawning(tokio::task::spawn_blocking(move || recipe.make(&handed, pid_file.as_deref())));
+        self.attempt = Some(Attempt { requested: now, sockets, step });
+    }
+
+    fn tell_successor(&self, message: &Message) {
+        if let Some(Attempt { step: Step::Running { peer, .. }, .. }) = &self.attempt {
+            peer.send(message);
+        }
+    }
+
+    fn kill(&self) {
+        if let Some(Attempt { step: Step::Running { peer, pid }, .. }) = &self.attempt {
+            // ESRCH: it is dead already, and its death is on its way to us.
+            if let Err(error) = peer.pidfd().signal(libc::SIGKILL) {
+                tracing::debug!(pid, %error, "could not kill the successor");
+            }
+        }
+    }
+
+    fn abandon(&mut self) {
+        let Some(attempt) = self.attempt.take() else { return };
+        self.abandoned.retain(|waiting| !waiting.is_finished());
+        self.abandoned.push(tokio::spawn(async move {
+            let mut peer = match attempt.step {
+                Step::Running { pid, peer } => {
+                    tracing::error!(pid, "a killed successor does not die; going on without it");
+                    peer
+                }
+                Step::Spawning(spawning) => {
+                    let Ok(Ok(made)) = spawning.await else { return };
+                    let _ = made.spawned.pidfd.signal(libc::SIGKILL);
+                    let Ok(peer) = Peer::new(made.channel, made.spawned.pidfd) else { return };
+                    peer
+                }
+            };
+            while !matches!(peer.next().await, Did::Die) {}
+            let _ = peer.pidfd().reap();
+        }));
+    }
+
+    fn announce_successor(&mut self) {
+        if let (Some(pid_file), Some(pid)) = (&self.pid_file, self.successor_pid()) {
+            pid_file.write(pid);
+        }
+        self.launch.announced();
+    }
+
+    fn announce_own(&self) {
+        if let Some(pid_file) = &self.pid_file {
+            pid_file.write(std::process::id());
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        let (pid, after) = (self.successor_pid().unwrap_or_default(), self.since_request());
+        match report {
+            Report::Starting => {
+                tracing::info!("restart: starting a successor");
+                self.shared.report(Event::Starting);
+            }
+            Report::Remembered => {
+                tracing::info!("restart: one is on its way, another one follows it");
+                self.shared.report(Event::Remembered);
+            }
+            Report::Ready => {
+                tracing::info!(pid, ?after, "successor ready");
+                self.shared.report(Event::Ready { pid, after });
+            }
+            Report::Settled => {
+                tracing::info!(pid, ?after, "successor settled");
+                self.shared.report(Event::Settled { pid, after });
+                answer(&mut self.answers, &Ok(Outcome::Settled { pid }));
+                answer(&mut self.later, &Ok(Outcome::PassedOn));
+            }
+            Report::Failed(failure) => {
+                tracing::error!(%failure, "restart failed, serving on");
+                self.shared.report(Event::Failed(failure.clone()));
+                self.answer_failed(&Err(RestartError::Failed(failure)));
+            }
+            Report::TakenBack(failure) => {
+                tracing::error!(%failure, "restart taken back, accepting again");
+                self.shared.report(Event::TakenBack(failure.clone()));
+                self.answer_failed(&Err(RestartError::TakenBack(failure)));
+            }
+            Report::OutOfTurn(message) => tracing::warn!(?message, "the successor speaks out of turn"),
+            #[expect(unreachable_patterns, reason = "open for additions to others, complete here")]
+            _ => {}
+        }
+    }
+
+    fn answer_failed(&mut self, result: &Result<Outcome, RestartError>) {
+        answer(&mut self.answers, result);
+        // The machine starts the remembered one next; from now on it is the one that these wait for.
+        self.answers.append(&mut self.later);
+    }
+
+    fn answer_stopped(&mut self) {
+        answer(&mut self.answers, &Err(RestartError::Stopped));
+        answer(&mut self.later, &Err(RestartError::Stopped));
+    }
+
+    fn end(&mut self, reason: Reason) {
+        let aborted = self.shared.tracker.hammer();
+        if !aborted.is_empty() {
+            tracing::warn!(aborted = aborted.len(), "the hammer fell");
+            for connection in aborted.iter().take(LISTED) {
+                tracing::warn!(%connection, "aborted");
+            }
+            self.shared.report(Event::Hammered { aborted: aborted.len() });
+        }
+        if reason == Reason::Shutdown
+            && let Some(pid_file) = self.pid_file.take()
+        {
+            pid_file.remove();
+        }
+        tracing::info!(?reason, "ended");
+        self.shared.report(Event::Ended);
+        self.shared.ending.send_replace(Some(Ending { reason, aborted }));
+    }
+
+    fn sockets(&self) -> &[Arc<Socket>] {
+        self.attempt.as_ref().map_or(&[], |attempt| &attempt.sockets)
+    }
+
+    fn successor_pid(&self) -> Option<u32> {
+        match self.attempt.as_ref()?.step {
+            Step::Running { pid, .. } => Some(pid),
+            Step::Spawning(_) => None,
+        }
+    }
+
+    fn since_request(&self) -> Duration {
+        self.attempt.as_ref().map(|attempt| attempt.requested.elapsed()).unwrap_or_default()
+    }
+}
+
+/// How many aborted connections are named in the log; the rest are in the [`Ending`].
+const LISTED: usize = 20;
+
+fn answer(waiting: &mut Vec<Answer>, result: &Result<Outcome, RestartError>) {
+    for answer in waiting.drain(..) {
+        // Whoever has dropped the future does not want to know.
+        let _ = answer.send(result.clone());
+    }
+}

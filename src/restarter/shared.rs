@@ -1,0 +1,56 @@
+//! What the handles and the driver share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::outcome::{Outcome, RestartError};
+use crate::drain::Tracker;
+use crate::ending::Ending;
+use crate::event::Event;
+use crate::handover::succeed::Departure;
+use crate::listeners::Listeners;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) generation: u64,
+    pub(super) listeners: Arc<Listeners>,
+    pub(super) tracker: Tracker,
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+    pub(super) life: watch::Sender<Life>,
+    pub(super) ending: watch::Sender<Option<Ending>>,
+    pub(super) events: broadcast::Sender<Event>,
+}
+
+/// Where the process is, as far as [`ready`](super::Restarter::ready) wants to know.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Life {
+    Starting,
+    Accepting,
+    Left(Departure),
+}
+
+/// What a handle asks of the driver.
+#[derive(Debug)]
+pub(super) enum Command {
+    Ready,
+    Failed { reason: String, said: oneshot::Sender<()> },
+    Restart { answer: Option<Answer> },
+    Shutdown { within: Option<Duration> },
+    Hammer,
+}
+
+/// Who waits for the outcome of a restart.
+pub(super) type Answer = oneshot::Sender<Result<Outcome, RestartError>>;
+
+impl Shared {
+    /// The driver's thread ends with the process, so it hears this.
+    pub(super) fn send(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+
+    pub(super) fn report(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+}

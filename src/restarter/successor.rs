@@ -1,0 +1,117 @@
+//! Making a successor: what it runs, what it is handed, and under which numbers.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+
+use crate::handover::Failure;
+use crate::handover::announcement::{AnnouncedSocket, Announcement, VARIABLE};
+use crate::listeners::Socket;
+use crate::operate::pid_file::PidFile;
+use crate::program::Program;
+use crate::sys::channel::Channel;
+use crate::sys::pidfd::Pidfd;
+use crate::sys::socket;
+use crate::sys::spawn::{Spawn, SpawnError, Spawned, spawn};
+
+/// What every successor of this process has in common.
+#[derive(Clone, Debug)]
+pub(super) struct Recipe {
+    pub(super) program: Program,
+    pub(super) generation: u64,
+    /// Every signal that is handled here: an ignored one would stay ignored through the exec.
+    pub(super) signals: Vec<i32>,
+    /// What must wait until the successor has handlers.
+    pub(super) blocked: Vec<i32>,
+    pub(super) own_pidfd: Arc<Pidfd>,
+}
+
+/// A successor's process, and our end of the channel to it.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) spawned: Spawned,
+    pub(super) channel: Channel,
+}
+
+/// The first descriptor that a successor is handed, as with LISTEN_FDS.
+const FIRST: RawFd = 3;
+
+impl Recipe {
+    /// Starts a successor that is handed `sockets`. Blocks until it has executed its program.
+    pub(super) fn make(&self, sockets: &[Arc<Socket>], pid_file: Option<&PidFile>) -> Result<Made, Failure> {
+        let (channel, far) = Channel::pair().map_err(|error| no_channel(&error))?;
+        let mut numbers = FIRST..;
+        let mut fds: Vec<(BorrowedFd<'_>, RawFd)> = Vec::new();
+        let mut place = |fd| {
+            let number = numbers.next().expect("descriptors run out before their numbers do");
+            fds.push((fd, number));
+            number
+        };
+        let listening: Vec<RawFd> = sockets.iter().map(|socket| place(socket.as_fd())).collect();
+        let locks: Vec<Option<RawFd>> =
+            sockets.iter().map(|socket| socket.lock_fd().map(&mut place)).collect();
+        let announcement = Announcement {
+            generation: self.generation,
+            predecessor: std::process::id(),
+            channel: (place(far.as_fd()), socket::cookie(far.as_fd()).map_err(|error| no_channel(&error))?),
+            pidfd: place(self.own_pidfd.as_fd()),
+            pid_file: pid_file.map(|file| place(file.as_fd())),
+            program: self.program.path.clone().into_os_string(),
+            directory: self.program.directory.clone().into_os_string(),
+            sockets: sockets.iter().zip(listening).zip(locks).map(announced).collect(),
+        };
+        let value = announcement.encode().map_err(|error| Failure::Spawn { reason: error.to_string() })?;
+        let spawned =
+            self.spawn(fds, value).map_err(|error| Failure::Spawn { reason: with_source(&error) })?;
+        Ok(Made { spawned, channel })
+    }
+
+    fn spawn(
+        &self,
+        fds: Vec<(BorrowedFd<'_>, RawFd)>,
+        announcement: OsString,
+    ) -> Result<Spawned, SpawnError> {
+        let mut request = Spawn {
+            program: self.program.path.clone(),
+            argv: self.program.arguments.clone(),
+            env: self.program.environment((VARIABLE, announcement)),
+            directory: Some(self.program.directory.clone()),
+            fds,
+            blocked: self.blocked.clone(),
+            defaults: self.signals.iter().copied().chain([libc::SIGPIPE]).collect(),
+        };
+        match spawn(&request) {
+            Err(SpawnError::Directory { directory, source, .. }) => {
+                tracing::warn!(directory = %directory.display(), error = %source, "the start directory is gone, starting the successor in the current one");
+                request.directory = None;
+                spawn(&request)
+            }
+            spawned => spawned,
+        }
+    }
+}
+
+fn announced(((socket, fd), lock): ((&Arc<Socket>, RawFd), Option<RawFd>)) -> AnnouncedSocket {
+    AnnouncedSocket {
+        fd,
+        cookie: socket.cookie,
+        kind: socket.kind.name().to_owned(),
+        name: socket.name.clone(),
+        requested: socket.requested.clone(),
+        address: socket.address.to_os_string(),
+        lock,
+    }
+}
+
+fn no_channel(error: &io::Error) -> Failure {
+    Failure::Spawn { reason: format!("cannot make the handover channel: {error}") }
+}
+
+/// The error with what the system said: a [`Failure`] is plain text, so its chain ends here.
+fn with_source(error: &SpawnError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,228 @@
+//! Which signal does what, and hooks around each.
+
+use std::fmt;
+
+/// A signal, by its name. `SIGKILL` and `SIGSTOP` cannot be caught and are not here.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Signal(i32);
+
+impl Signal {
+    /// SIGHUP: by default, restart.
+    pub const HUP: Signal = Signal(libc::SIGHUP);
+    /// SIGINT, Ctrl-C: by default, stop.
+    pub const INT: Signal = Signal(libc::SIGINT);
+    /// SIGQUIT.
+    pub const QUIT: Signal = Signal(libc::SIGQUIT);
+    /// SIGUSR1.
+    pub const USR1: Signal = Signal(libc::SIGUSR1);
+    /// SIGUSR2: by default, restart.
+    pub const USR2: Signal = Signal(libc::SIGUSR2);
+    /// SIGALRM.
+    pub const ALRM: Signal = Signal(libc::SIGALRM);
+    /// SIGTERM: by default, stop.
+    pub const TERM: Signal = Signal(libc::SIGTERM);
+    /// SIGTSTP.
+    pub const TSTP: Signal = Signal(libc::SIGTSTP);
+    /// SIGTTIN.
+    pub const TTIN: Signal = Signal(libc::SIGTTIN);
+    /// SIGTTOU.
+    pub const TTOU: Signal = Signal(libc::SIGTTOU);
+    /// SIGWINCH.
+    pub const WINCH: Signal = Signal(libc::SIGWINCH);
+
+    /// Its number.
+    pub fn number(self) -> i32 {
+        self.0
+    }
+
+    pub(crate) fn from_number(number: i32) -> Signal {
+        Signal(number)
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match nix::sys::signal::Signal::try_from(self.0) {
+            Ok(signal) => f.write_str(signal.as_str()),
+            Err(_) => write!(f, "signal {}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a signal makes heirloom do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reaction {
+    /// Start a successor and hand over.
+    Restart,
+    /// Stop gracefully, within the shutdown timeout; a second one stops at once.
+    Stop,
+    /// Abort what is left and stop at once.
+    Hammer,
+    /// Nothing but the hooks.
+    Hooks,
+}
+
+/// Which signal does what.
+///
+/// The default map: HUP and USR2 restart, TERM and INT stop. `SignalMap::none()` is the empty one; a signal that no
+/// map names keeps what it had before.
+///
+/// Hooks run on heirloom's own thread, one signal at a time: a slow one delays the next signal, so start work that
+/// takes long elsewhere. *Before* hooks run before heirloom reacts, *after* hooks once it has begun to (a restart
+/// takes its time; its outcome is an [`Event`](crate::Event)).
+///
+/// ```
+/// use heirloom::{Reaction, Signal, SignalMap};
+///
+/// let map = SignalMap::default()
+///     .on(Signal::QUIT, Reaction::Hammer)
+///     .on(Signal::USR1, Reaction::Hooks)
+///     .after(Signal::USR1, || println!("reopen the logs here"));
+/// ```
+pub struct SignalMap {
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    signal: Signal,
+    reaction: Reaction,
+    before: Vec<Hook>,
+    after: Vec<Hook>,
+}
+
+type Hook = Box<dyn FnMut() + Send>;
+
+impl Default for SignalMap {
+    fn default() -> SignalMap {
+        SignalMap::none()
+            .on(Signal::HUP, Reaction::Restart)
+            .on(Signal::USR2, Reaction::Restart)
+            .on(Signal::TERM, Reaction::Stop)
+            .on(Signal::INT, Reaction::Stop)
+    }
+}
+
+impl SignalMap {
+    /// No signal at all: restart and stop through the API.
+    pub fn none() -> SignalMap {
+        SignalMap { entries: Vec::new() }
+    }
+
+    /// The map of Go's `endless`: HUP restarts, TERM and INT stop, USR2 is the hammer, USR1 and TSTP run hooks.
+    pub fn endless() -> SignalMap {
+        SignalMap::default()
+            .on(Signal::USR2, Reaction::Hammer)
+            .on(Signal::USR1, Reaction::Hooks)
+            .on(Signal::TSTP, Reaction::Hooks)
+    }
+
+    /// Makes `signal` do `reaction`; its hooks stay.
+    pub fn on(mut self, signal: Signal, reaction: Reaction) -> SignalMap {
+        self.entry(signal).reaction = reaction;
+        self
+    }
+
+    /// Leaves `signal` alone, hooks and all.
+    pub fn off(mut self, signal: Signal) -> SignalMap {
+        self.entries.retain(|entry| entry.signal != signal);
+        self
+    }
+
+    /// Runs `hook` before the reaction to `signal`, after the hooks added before. A signal without a reaction gets
+    /// [`Reaction::Hooks`].
+    pub fn before(mut self, signal: Signal, hook: impl FnMut() + Send + 'static) -> SignalMap {
+        self.entry(signal).before.push(Box::new(hook));
+        self
+    }
+
+    /// Runs `hook` after the reaction to `signal`, after the hooks added before. A signal without a reaction gets
+    /// [`Reaction::Hooks`].
+    pub fn after(mut self, signal: Signal, hook: impl FnMut() + Send + 'static) -> SignalMap {
+        self.entry(signal).after.push(Box::new(hook));
+        self
+    }
+
+    /// What `signal` does, if the map names it.
+    pub fn reaction(&self, signal: Signal) -> Option<Reaction> {
+        self.entries.iter().find(|entry| entry.signal == signal).map(|entry| entry.reaction)
+    }
+
+    pub(crate) fn signals(&self) -> Vec<i32> {
+        self.entries.iter().map(|entry| entry.signal.0).collect()
+    }
+
+    /// What a successor must not lose or die of before it has handlers of its own.
+    pub(crate) fn blocked_at_start(&self) -> Vec<i32> {
+        let waits = |entry: &&Entry| matches!(entry.reaction, Reaction::Restart | Reaction::Hooks);
+        self.entries.iter().filter(waits).map(|entry| entry.signal.0).collect()
+    }
+
+    pub(crate) fn run_before(&mut self, signal: Signal) {
+        self.entry(signal).before.iter_mut().for_each(|hook| hook());
+    }
+
+    pub(crate) fn run_after(&mut self, signal: Signal) {
+        self.entry(signal).after.iter_mut().for_each(|hook| hook());
+    }
+
+    fn entry(&mut self, signal: Signal) -> &mut Entry {
+        let at = self.entries.iter().position(|entry| entry.signal == signal).unwrap_or_else(|| {
+            let (before, after) = (Vec::new(), Vec::new());
+            self.entries.push(Entry { signal, reaction: Reaction::Hooks, before, after });
+            self.entries.len() - 1
+        });
+        &mut self.entries[at]
+    }
+}
+
+impl fmt::Debug for SignalMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.entries.iter().map(|entry| (entry.signal, entry.reaction))).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_maps_are_as_documented() {
+        let map = SignalMap::default();
+        assert_eq!(map.reaction(Signal::HUP), Some(Reaction::Restart));
+        assert_eq!(map.reaction(Signal::USR2), Some(Reaction::Restart));
+        assert_eq!(map.reaction(Signal::TERM), Some(Reaction::Stop));
+        assert_eq!(map.reaction(Signal::INT), Some(Reaction::Stop));
+        assert_eq!(map.reaction(Signal::USR1), None);
+        let map = SignalMap::endless();
+        assert_eq!(map.reaction(Signal::USR2), Some(Reaction::Hammer));
+        assert_eq!(map.reaction(Signal::TSTP), Some(Reaction::Hooks));
+        assert_eq!(map.blocked_at_start(), [libc::SIGHUP, libc::SIGUSR1, libc::SIGTSTP]);
+        assert_eq!(SignalMap::default().off(Signal::HUP).reaction(Signal::HUP), None);
+        assert_eq!(Signal::HUP.to_string(), "SIGHUP");
+    }
+
+    #[test]
+    fn hooks_run_in_order() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let say = |what: &'static str| {
+            let sender = sender.clone();
+            move || sender.send(what).unwrap()
+        };
+        let mut map = SignalMap::none()
+            .before(Signal::USR1, say("first"))
+            .before(Signal::USR1, say("second"))
+            .after(Signal::USR1, say("after"));
+        assert_eq!(map.reaction(Signal::USR1), Some(Reaction::Hooks));
+        map.run_before(Signal::USR1);
+        map.run_after(Signal::USR1);
+        drop((map, sender));
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), ["first", "second", "after"]);
+    }
+}
