@@ -1,0 +1,140 @@
+//! What a restart costs beside a cold start of the same binary, both to the first answer, no load.
+//!
+//! ```text
+//! cargo build --release --examples && target/release/examples/bench-restart [--pairs 50] [--probation 1s]
+//! ```
+//!
+//! One pair after the other in one run, so that a slow moment of the machine falls on both. Both starts are
+//! posix_spawn: the library's, and std's `Command` without `pre_exec`. The asking never pauses.
+
+#[path = "../tests/support/load/mod.rs"]
+mod load;
+#[path = "../tests/support/proc.rs"]
+mod proc;
+
+use std::error::Error;
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lexopt::prelude::*;
+use load::{Target, fetch};
+use nix::sys::signal::Signal;
+
+type Failable<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Failable<()> {
+    let (mut pairs, mut probation) = (50_usize, "1s".to_owned());
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("pairs") => pairs = parser.value()?.parse()?,
+            Long("probation") => probation = parser.value()?.string()?,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+
+    // So that every generation can be waited for, and none is left as a zombie.
+    nix::sys::prctl::set_child_subreaper(true)?;
+    let address = free_address()?;
+    let target = Target::Tcp(address);
+    let server = hello(address, &probation)?;
+    let mut serving = first_answer(&target, None)?;
+    let (mut cold, mut warm) = (Vec::new(), Vec::new());
+    for pair in 0..pairs {
+        // Neither is always the one that runs just after the other.
+        if pair % 2 == 0 {
+            cold.push(cold_start()?);
+        }
+        let (took, new) = restart(&target, serving)?;
+        warm.push(took);
+        serving = new;
+        if pair % 2 == 1 {
+            cold.push(cold_start()?);
+        }
+    }
+    proc::signal(serving, Signal::SIGKILL);
+    drop(server);
+
+    let (cold, warm) = (Spread::of(cold), Spread::of(warm));
+    println!("first answer after              median ms   p10    p90   ({pairs} alternating pairs)");
+    println!("cold start (posix_spawn)        {cold}");
+    println!("restart (signal)                {warm}");
+    println!(
+        "difference of the medians       {:>8.2}   (at most 1 ms is the aim)",
+        warm.median - cold.median
+    );
+    Ok(())
+}
+
+fn restart(target: &Target, old: i32) -> Failable<(Duration, i32)> {
+    let began = Instant::now();
+    proc::signal(old, Signal::SIGHUP);
+    let new = first_answer(target, Some(old))?;
+    let took = began.elapsed();
+    // Neither its drain nor its probation may fall into the next measurement.
+    if !proc::wait_for_exit(old, PATIENCE) {
+        return Err(format!("pid {old} is still there after {PATIENCE:?}").into());
+    }
+    Ok((took, new))
+}
+
+fn cold_start() -> Failable<Duration> {
+    let address = free_address()?;
+    let began = Instant::now();
+    let mut child = hello(address, "0ms")?;
+    first_answer(&Target::Tcp(address), None)?;
+    let took = began.elapsed();
+    child.kill()?;
+    child.wait()?;
+    Ok(took)
+}
+
+/// Asks until somebody answers who is not `old`.
+fn first_answer(target: &Target, old: Option<i32>) -> Failable<i32> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let Ok(answer) = fetch(target, "/pid", PATIENCE) else { continue };
+        let pid = answer.body.trim().parse()?;
+        if Some(pid) != old {
+            return Ok(pid);
+        }
+    }
+    Err(format!("no answer from {target} within {PATIENCE:?}").into())
+}
+
+fn hello(address: SocketAddr, probation: &str) -> Failable<Child> {
+    let hello = std::env::current_exe()?.with_file_name("hello");
+    let mut command = Command::new(&hello);
+    command.arg("--listen").arg(address.to_string()).args(["--probation", probation]);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    child.map_err(|error| format!("{}: {error} (cargo build --release --examples)", hello.display()).into())
+}
+
+/// Chosen beforehand: reading it from the server's output would be part of the time.
+fn free_address() -> Failable<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+struct Spread {
+    median: f64,
+    p10: f64,
+    p90: f64,
+}
+
+impl Spread {
+    fn of(mut times: Vec<Duration>) -> Spread {
+        times.sort_unstable();
+        let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize].as_secs_f64() * 1e3;
+        Spread { median: at(0.5), p10: at(0.1), p90: at(0.9) }
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:>8.2} {:>7.2} {:>6.2}", self.median, self.p10, self.p90)
+    }
+}
+
+/// A minute is the start deadline of the library.
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,2 @@
+//! A `hello` that fails as the file `fault` beside it says.
+fn main() {}

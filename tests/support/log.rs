@@ -1,0 +1,109 @@
+//! What all processes of a server said, line by line, as it comes.
+
+use std::io::{BufRead, BufReader, Read};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// The lines of every process that shares the pipes.
+#[derive(Debug)]
+pub struct Log {
+    started: Instant,
+    state: Mutex<State>,
+    more: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: Vec<Line>,
+    /// Pipes not yet at their end.
+    open: usize,
+}
+
+#[derive(Debug)]
+struct Line {
+    at: Duration,
+    from: &'static str,
+    text: String,
+}
+
+impl Log {
+    pub fn new() -> Arc<Log> {
+        Arc::new(Log { started: Instant::now(), state: Mutex::default(), more: Condvar::new() })
+    }
+
+    /// Collects a pipe until its last writer is gone.
+    pub fn follow(self: &Arc<Log>, from: &'static str, pipe: impl Read + Send + 'static) {
+        self.state.lock().unwrap().open += 1;
+        let log = Arc::clone(self);
+        std::thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            let mut bytes = Vec::new();
+            while pipe.read_until(b'\n', &mut bytes).is_ok_and(|count| count > 0) {
+                log.add(from, String::from_utf8_lossy(&bytes).trim_end());
+                bytes.clear();
+            }
+            log.state.lock().unwrap().open -= 1;
+            log.more.notify_all();
+        });
+    }
+
+    pub fn add(&self, from: &'static str, text: &str) {
+        let line = Line { at: self.started.elapsed(), from, text: text.to_owned() };
+        self.state.lock().unwrap().lines.push(line);
+        self.more.notify_all();
+    }
+
+    /// How many lines there are: where a later search begins.
+    pub fn len(&self) -> usize {
+        self.state.lock().unwrap().lines.len()
+    }
+
+    /// All lines from `from` on that contain `pattern`.
+    pub fn find(&self, from: usize, pattern: &str) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        state.lines[from..]
+            .iter()
+            .filter(|line| line.text.contains(pattern))
+            .map(|line| line.text.clone())
+            .collect()
+    }
+
+    /// Waits for `count` lines with `pattern` from `from` on; `None` when the time is over.
+    pub fn wait_for(
+        &self,
+        from: usize,
+        pattern: &str,
+        count: usize,
+        patience: Duration,
+    ) -> Option<Vec<String>> {
+        let deadline = Instant::now() + patience;
+        let mut state = self.state.lock().unwrap();
+        loop {
+            let found = state.lines[from..].iter().filter(|line| line.text.contains(pattern));
+            let found: Vec<_> = found.map(|line| line.text.clone()).collect();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if found.len() >= count {
+                return Some(found);
+            } else if left.is_zero() || state.open == 0 {
+                return None;
+            }
+            state = self.more.wait_timeout(state, left).unwrap().0;
+        }
+    }
+
+    /// Waits until the last writer is gone, so that a dump is complete.
+    pub fn wait_for_end(&self, patience: Duration) {
+        let state = self.state.lock().unwrap();
+        drop(self.more.wait_timeout_while(state, patience, |state| state.open > 0).unwrap());
+    }
+
+    /// Everything, as a person reads it.
+    pub fn dump(&self) -> String {
+        let state = self.state.lock().unwrap();
+        let lines = state
+            .lines
+            .iter()
+            .map(|line| format!("{:9.4} {:<7} {}\n", line.at.as_secs_f64(), line.from, line.text));
+        lines.collect()
+    }
+}

@@ -1,0 +1,157 @@
+//! What `/proc` says of a process, and signals without a race for its pid.
+#![allow(dead_code, unreachable_pub, reason = "each test and script uses its own part of it")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid as NixPid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, getrlimit, pidfd_open, pidfd_send_signal, prlimit};
+
+/// What a process holds that must not grow from restart to restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// How many descriptors of each kind, such as `socket` or `anon_inode:[eventpoll]`.
+    pub fds: BTreeMap<String, usize>,
+    /// The names in its environment.
+    pub environment: Vec<String>,
+    pub threads: usize,
+    pub zombies: usize,
+}
+
+impl Footprint {
+    pub fn of(pid: i32) -> Footprint {
+        Footprint {
+            fds: fds(pid),
+            environment: environment(pid).into_keys().collect(),
+            threads: threads(pid),
+            zombies: zombies(pid),
+        }
+    }
+}
+
+pub fn signal(pid: i32, signal: Signal) {
+    nix::sys::signal::kill(NixPid::from_raw(pid), signal)
+        .unwrap_or_else(|error| panic!("cannot send {signal} to pid {pid}: {error}"));
+}
+
+/// Waits for the end of any process; `false` when the time is over.
+pub fn wait_for_exit(pid: i32, patience: Duration) -> bool {
+    match open(pid) {
+        Some(pidfd) => wait_for_pidfd(&pidfd, patience),
+        None => true,
+    }
+}
+
+/// Kills every process that `is_ours` says yes to, and those that they started meanwhile.
+pub fn kill_all(is_ours: impl Fn(i32) -> bool, patience: Duration) {
+    let deadline = Instant::now() + patience;
+    loop {
+        // The check follows the open: from then on the pidfd cannot come to mean another process.
+        let held = pids().filter_map(|pid| open(pid).map(|pidfd| (pid, pidfd)));
+        let ours: Vec<_> = held.filter(|(pid, _)| is_ours(*pid)).collect();
+        if ours.is_empty() || Instant::now() >= deadline {
+            return;
+        }
+        for (_, pidfd) in &ours {
+            let _ = pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
+        }
+        for (_, pidfd) in &ours {
+            wait_for_pidfd(pidfd, deadline.saturating_duration_since(Instant::now()));
+        }
+    }
+}
+
+/// Sets the soft limit of open files of another process; returns the one before.
+pub fn limit_fds(pid: i32, soft: Option<u64>) -> Option<u64> {
+    // The hard limit is the one that it inherited from here.
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let old = prlimit(Pid::from_raw(pid), Resource::Nofile, Rlimit { current: soft, maximum });
+    old.unwrap_or_else(|error| panic!("cannot set the limit of pid {pid} to {soft:?}: {error}")).current
+}
+
+/// Descriptors by kind.
+pub fn fds(pid: i32) -> BTreeMap<String, usize> {
+    let mut kinds = BTreeMap::new();
+    for link in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+        // One that was closed since the directory was read is not open.
+        if let Ok(target) = fs::read_link(link.path()) {
+            let target = target.to_string_lossy().into_owned();
+            let kind = target.split_once(":[").filter(|(kind, _)| *kind != "anon_inode");
+            *kinds.entry(kind.map_or(target.clone(), |(kind, _)| kind.to_owned())).or_default() += 1;
+        }
+    }
+    kinds
+}
+
+/// How many descriptors a process has open.
+pub fn fd_count(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// The environment that a process was started with.
+pub fn environment(pid: i32) -> BTreeMap<String, String> {
+    let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let entries = bytes.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
+    let entries = entries.map(|entry| {
+        let entry = String::from_utf8_lossy(entry);
+        let (name, value) = entry.split_once('=').unwrap_or((&entry, ""));
+        (name.to_owned(), value.to_owned())
+    });
+    entries.collect()
+}
+
+pub fn threads(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
+/// Children that ended and were not waited for.
+pub fn zombies(pid: i32) -> usize {
+    children(pid).into_iter().filter(|child| state(*child) == Some('Z')).count()
+}
+
+pub fn children(pid: i32) -> Vec<i32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// The file that a process runs.
+pub fn executable(pid: i32) -> io::Result<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/exe"))
+}
+
+fn open(pid: i32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
+}
+
+fn wait_for_pidfd(pidfd: &OwnedFd, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).expect("a patience of less than 292 years");
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&left)) {
+            Ok(ready) => return ready > 0,
+            Err(rustix::io::Errno::INTR) => (),
+            Err(error) => panic!("poll on a pidfd: {error}"),
+        }
+    }
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn state(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may itself hold anything.
+    stat.rsplit_once(") ")?.1.chars().next()
+}
