@@ -81,6 +81,7 @@ async fn a_head_that_is_too_large_is_answered_431_although_more_was_sent() {
         let head = client.head().await;
         assert!(head.starts_with("HTTP/1.1 431 "), "{head}");
         client.ends().await;
+        client.is_still_heard().await;
     }
 }
 

@@ -257,6 +257,14 @@ impl Client {
         assert_eq!(read, 0, "unexpected {:?}", String::from_utf8_lossy(&self.read));
     }
 
+    /// The server reads on after its goodbye: had it closed, the first send would draw a reset, and the
+    /// second fail.
+    pub async fn is_still_heard(&mut self) {
+        self.send(GET).await;
+        self.send(GET).await;
+        self.ends().await;
+    }
+
     pub async fn more(&mut self) -> io::Result<usize> {
         soon("bytes from the server", self.stream.read_buf(&mut self.read)).await
     }
