@@ -9,7 +9,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::entry::{Base, CLOSING_LIMIT, Direction, Entry};
+use super::entry::{Base, Direction, Entry};
+use super::limits::CLOSING_LIMIT;
 use super::signal::DrainSignal;
 use super::status::{Kind, Phase};
 

@@ -4,12 +4,10 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Waker;
-use std::time::Duration;
 
-use super::registry::{Linger, Shared, lock};
-use super::status::{ConnectionStatus, Kind, State};
-use crate::address::Address;
-use crate::sys::socket::peer_of_number;
+use super::limits::Limits;
+use super::registry::{Shared, lock};
+use super::status::Kind;
 
 /// All its atomics are relaxed. None of them publishes other data: the sweeper only *proposes* an
 /// expiry, naming the very activity that it judged, and the task that drives the connection decides,
@@ -23,30 +21,22 @@ pub(crate) struct Entry {
     pub(super) slot: u32,
     /// Open for as long as the entry is in the registry, since it leaves before its socket closes.
     pub(super) fd: Option<RawFd>,
-    opened: u64,
-    kind: AtomicU8,
-    flags: AtomicU8,
+    pub(super) opened: u64,
+    pub(super) kind: AtomicU8,
+    pub(super) flags: AtomicU8,
     /// HTTP/2 only: requests in flight, counted by whichever tasks they run on.
-    streams: AtomicU32,
+    pub(super) streams: AtomicU32,
     /// When the stage last changed (coarse milliseconds), and the stage, in one word: read apart, a
     /// new stage with an old time would look overdue.
-    activity: AtomicU64,
+    pub(super) activity: AtomicU64,
     /// The activity that the sweeper found overdue.
-    overdue: AtomicU64,
+    pub(super) overdue: AtomicU64,
     /// Since when a write waits for the peer to read; 0 if none does.
-    blocked: AtomicU64,
+    pub(super) blocked: AtomicU64,
     /// The `blocked` that the sweeper found overdue.
-    stalled: AtomicU64,
-    limits: OnceLock<Limits>,
+    pub(super) stalled: AtomicU64,
+    pub(super) limits: OnceLock<Limits>,
     wakers: Mutex<Wakers>,
-}
-
-/// How long a connection may do what it does, in milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    header: u32,
-    keep_alive: u32,
-    write: u32,
 }
 
 /// One slot for a direction, since the halves of a split connection are polled by two tasks.
@@ -137,7 +127,7 @@ impl Entry {
         self.flags.fetch_or(flags, Relaxed);
     }
 
-    fn lower(&self, flags: u8) {
+    pub(super) fn lower(&self, flags: u8) {
         self.flags.fetch_and(!flags, Relaxed);
     }
 
@@ -219,82 +209,6 @@ impl Entry {
         }
     }
 
-    /// When it becomes overdue as things stand, in the tracker's milliseconds. If it is by now, that is
-    /// noted, and its tasks are added to `woken`.
-    pub(super) fn sweep(
-        &self,
-        now: u64,
-        slack: u64,
-        linger: Option<Linger>,
-        woken: &mut Vec<Waker>,
-    ) -> Option<u64> {
-        let word = self.activity.load(Relaxed);
-        let (since, stage) = unpack(word);
-        let kind = self.kind();
-        let limits = self.limits.get();
-        let idle = match kind {
-            Kind::Http1 => matches!(stage.base, Base::Fresh | Base::Idle),
-            Kind::Http2 => self.streams.load(Relaxed) == 0,
-            Kind::Raw | Kind::Upgraded => false,
-        };
-        let limit = if stage.base == Base::Closing {
-            Some(since + CLOSING_LIMIT)
-        } else if let (true, Some(linger)) = (idle, linger) {
-            Some(linger.due(since))
-        } else if idle {
-            limits.and_then(|l| after(since, l.keep_alive))
-        } else if kind == Kind::Http1 && stage.base == Base::Head {
-            limits.and_then(|l| after(since, l.header))
-        } else {
-            None
-        };
-        let blocked = match (kind, self.blocked.load(Relaxed)) {
-            (Kind::Raw | Kind::Upgraded, _) | (_, 0) => None,
-            (_, since) => limits.and_then(|l| after(since, l.write)).map(|due| (since, due)),
-        };
-        let mut wake = false;
-        // `slack`: the stage may be younger than its time says, by as much as the clock is coarse.
-        if limit.is_some_and(|due| now >= due + slack) && self.overdue.swap(word, Relaxed) != word {
-            wake = true;
-        }
-        if let Some((since, due)) = blocked
-            && now >= due + slack
-            && self.stalled.swap(since, Relaxed) != since
-        {
-            wake = true;
-        }
-        if wake {
-            woken.extend(self.wakers());
-        }
-        // One that was found overdue already stays for its task to end.
-        let limit = limit.filter(|due| now < due + slack).map(|due| due + slack);
-        let blocked = blocked.map(|(_, due)| due + slack).filter(|due| now < *due);
-        limit.into_iter().chain(blocked).min()
-    }
-
-    /// With the registry locked, so that `fd` is open.
-    pub(super) fn status(&self, now: u64) -> ConnectionStatus {
-        let (since, stage) = unpack(self.activity.load(Relaxed));
-        let kind = self.kind();
-        let state = match (kind, stage.base) {
-            (_, Base::Closing) => State::Closing,
-            (Kind::Http2, _) if self.streams.load(Relaxed) == 0 => State::Idle,
-            (Kind::Http2 | Kind::Upgraded, _) => State::Busy,
-            (_, Base::Fresh) => State::Fresh,
-            (_, Base::Head) => State::ReadingHead,
-            (_, Base::Idle) => State::Idle,
-            (_, Base::Busy | Base::Flushing | Base::Finishing) => State::Busy,
-        };
-        ConnectionStatus {
-            id: self.id,
-            kind,
-            state,
-            age: Duration::from_millis(now.saturating_sub(self.opened)),
-            in_state: Duration::from_millis(now.saturating_sub(since)),
-            peer: self.fd.and_then(peer_of_number),
-        }
-    }
-
     /// The task that drives the connection has registered for everything, so its I/O object need not.
     pub(super) fn is_driven(&self) -> bool {
         self.flags.load(Relaxed) & DRIVEN != 0
@@ -305,121 +219,17 @@ impl Entry {
     }
 }
 
-/// What the HTTP layer tells.
-#[cfg(feature = "http")]
-impl Entry {
-    pub(crate) fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// Makes the limits hold, from now on. Once a connection.
-    pub(crate) fn limit(&self, limits: Limits) {
-        if self.limits.set(limits).is_ok() {
-            self.shared.watch(limits.shortest());
-        }
-    }
-
-    /// The connection's own task is the one to wake, whatever its I/O object waits for.
-    #[inline]
-    pub(crate) fn drive(&self, registered: &mut Option<Waker>, waker: &Waker) {
-        // The copy saves the lock: a task's waker hardly ever changes.
-        if !registered.as_ref().is_some_and(|old| old.will_wake(waker)) {
-            *registered = Some(waker.clone());
-            self.register(Direction::Read, waker);
-            if self.kind() != Kind::Upgraded {
-                self.raise(DRIVEN);
-            }
-        }
-    }
-
-    /// Becomes somebody else's, whose tasks are to be woken from now on.
-    pub(crate) fn upgrade(&self) {
-        self.set_kind(Kind::Upgraded);
-        self.lower(DRIVEN);
-    }
-
-    #[inline]
-    pub(crate) fn request_began(&self, body: bool) {
-        match self.kind() {
-            Kind::Http2 => {
-                self.streams.fetch_add(1, Relaxed);
-            }
-            _ => self.enter(Stage { base: Base::Busy, body }),
-        }
-    }
-
-    /// hyper has all of the response, or wants no more of it.
-    #[inline]
-    pub(crate) fn request_ended(&self) {
-        match self.kind() {
-            Kind::Http2 => {
-                // The time first: a sweep between the two then sees a busy or a just idle connection.
-                self.enter(Base::Busy);
-                self.streams.fetch_sub(1, Relaxed);
-            }
-            Kind::Upgraded => {}
-            _ => {
-                let body = self.stage().body;
-                self.enter(Stage { base: Base::Flushing, body });
-            }
-        }
-    }
-
-    pub(crate) fn streams(&self) -> u32 {
-        self.streams.load(Relaxed)
-    }
-
-    /// The end is our idea: close it so that the client can hear it.
-    pub(crate) fn say_goodbye(&self) {
-        self.raise(GOODBYE);
-    }
-
-    /// While `keep`, a shutdown asked of the I/O object does nothing and succeeds.
-    pub(crate) fn keep_open(&self, keep: bool) {
-        if keep { self.raise(KEEP_OPEN) } else { self.lower(KEEP_OPEN) }
-    }
-
-    /// Who is at the other end; `None` once the connection is gone.
-    pub(crate) fn peer(&self) -> Option<Address> {
-        self.shared.peer_of(self)
-    }
-}
-
-impl Limits {
-    /// `None` is no limit.
-    #[cfg_attr(not(feature = "http"), allow(dead_code))]
-    pub(crate) fn new(
-        header: Option<Duration>,
-        keep_alive: Option<Duration>,
-        write: Option<Duration>,
-    ) -> Self {
-        let millis = |limit: Option<Duration>| {
-            limit.map_or(NO_LIMIT, |l| u32::try_from(l.as_millis()).unwrap_or(NO_LIMIT))
-        };
-        Limits { header: millis(header), keep_alive: millis(keep_alive), write: millis(write) }
-    }
-
-    #[cfg_attr(not(feature = "http"), allow(dead_code))]
-    fn shortest(&self) -> u64 {
-        self.header.min(self.keep_alive).min(self.write).into()
-    }
-}
-
 impl From<Base> for Stage {
     fn from(base: Base) -> Self {
         Stage { base, body: false }
     }
 }
 
-fn after(since: u64, limit: u32) -> Option<u64> {
-    (limit != NO_LIMIT).then(|| since + u64::from(limit))
-}
-
 fn pack(at: u64, stage: Stage) -> u64 {
     at << STAGE_BITS | u64::from(stage.body) << 3 | stage.base as u64
 }
 
-fn unpack(word: u64) -> (u64, Stage) {
+pub(super) fn unpack(word: u64) -> (u64, Stage) {
     let base = match word & 7 {
         0 => Base::Fresh,
         1 => Base::Head,
@@ -435,15 +245,8 @@ fn unpack(word: u64) -> (u64, Stage) {
 /// The base in three bits, the body in one.
 const STAGE_BITS: u32 = 4;
 
-/// 49 days: who sets more wants no limit.
-const NO_LIMIT: u32 = u32::MAX;
-
 pub(super) const DRAINING: u8 = 1;
 pub(super) const HAMMERED: u8 = 2;
-const GOODBYE: u8 = 4;
-const KEEP_OPEN: u8 = 8;
-const DRIVEN: u8 = 16;
-
-/// How long a goodbye waits for the peer's own. It must cover a slow link's round trip; longer would hold
-/// up the end of a drain for clients that never close.
-pub(super) const CLOSING_LIMIT: u64 = 2_000;
+pub(super) const GOODBYE: u8 = 4;
+pub(super) const KEEP_OPEN: u8 = 8;
+pub(super) const DRIVEN: u8 = 16;

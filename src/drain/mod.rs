@@ -31,12 +31,17 @@
 //! - The sweeper lives on the tokio runtime that first served a connection with limits, and starts
 //!   anew with the next such connection if that runtime ended.
 
+// Without HTTP nobody tells the entries what is spoken.
+#![cfg_attr(not(feature = "http"), allow(dead_code))]
+
 mod connection;
 mod entry;
+mod limits;
 mod registry;
 mod signal;
 mod status;
 mod sweeper;
+mod told;
 mod tracker;
 
 #[cfg(all(test, feature = "http"))]
@@ -48,4 +53,6 @@ pub use status::{ConnectionStatus, Kind, Phase, State};
 pub use tracker::{Hold, Tracker};
 
 #[cfg(feature = "http")]
-pub(crate) use entry::{Base, Entry, Limits, Stage};
+pub(crate) use entry::{Base, Entry, Stage};
+#[cfg(feature = "http")]
+pub(crate) use limits::Limits;

@@ -9,7 +9,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::entry::{CLOSING_LIMIT, DRAINING, Entry, HAMMERED};
+use super::entry::{DRAINING, Entry, HAMMERED};
+use super::limits::CLOSING_LIMIT;
 use super::status::{ConnectionStatus, Kind, Phase};
 use super::sweeper;
 use crate::address::Address;
@@ -183,7 +184,6 @@ impl Shared {
         lock(&self.registry).entries().map(|entry| entry.status(now)).collect()
     }
 
-    #[cfg(feature = "http")]
     pub(super) fn peer_of(&self, entry: &Entry) -> Option<Address> {
         let registry = lock(&self.registry);
         // Still in its slot: its socket is open, and stays so while the lock is held.

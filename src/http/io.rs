@@ -44,6 +44,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
             self.ahead.advance(length);
             if self.ahead.is_empty() {
                 self.ahead = Bytes::new();
+                // What follows belongs in the same read: after a short one hyper doubles its buffer, and
+                // keeps it for the life of the connection. An end or an error comes again with the next read.
+                let _ = Pin::new(&mut self.connection).poll_read(cx, buf);
             }
             return Poll::Ready(Ok(()));
         }

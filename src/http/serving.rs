@@ -159,14 +159,15 @@ where
                     Err(http1) => Talk::Http1(http1),
                 }
             }
-            (Talk::Http2 { mut connection, told }, _) => {
+            (Talk::Http2 { mut connection, mut told }, _) => {
                 if !told && self.entry.streams() == 0 {
+                    told = true;
                     self.entry.say_goodbye();
                     connection.as_mut().graceful_shutdown();
                 }
                 // A new time, or this would be found overdue at every poll.
                 self.entry.enter(Base::Busy);
-                self.talk = Talk::Http2 { connection, told: true };
+                self.talk = Talk::Http2 { connection, told };
             }
             (talk, _) => self.talk = talk,
         }

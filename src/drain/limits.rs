@@ -1,0 +1,125 @@
+//! How long a connection may be what it is, and what can be said of it: the sweeper's and the reader's view.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Waker;
+use std::time::Duration;
+
+use super::entry::{Base, Entry, unpack};
+use super::registry::Linger;
+use super::status::{ConnectionStatus, Kind, State};
+use crate::sys::socket::peer_of_number;
+
+/// How long a connection may do what it does, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    header: u32,
+    keep_alive: u32,
+    write: u32,
+}
+
+impl Entry {
+    /// When it becomes overdue as things stand, in the tracker's milliseconds. If it is by now, that is
+    /// noted, and its tasks are added to `woken`.
+    pub(super) fn sweep(
+        &self,
+        now: u64,
+        slack: u64,
+        linger: Option<Linger>,
+        woken: &mut Vec<Waker>,
+    ) -> Option<u64> {
+        let word = self.activity.load(Relaxed);
+        let (since, stage) = unpack(word);
+        let kind = self.kind();
+        let limits = self.limits.get();
+        let idle = match kind {
+            Kind::Http1 => matches!(stage.base, Base::Fresh | Base::Idle),
+            Kind::Http2 => self.streams.load(Relaxed) == 0,
+            Kind::Raw | Kind::Upgraded => false,
+        };
+        let limit = if stage.base == Base::Closing {
+            Some(since + CLOSING_LIMIT)
+        } else if let (true, Some(linger)) = (idle, linger) {
+            Some(linger.due(since))
+        } else if idle {
+            limits.and_then(|l| after(since, l.keep_alive))
+        } else if kind == Kind::Http1 && stage.base == Base::Head {
+            limits.and_then(|l| after(since, l.header))
+        } else {
+            None
+        };
+        let blocked = match (kind, self.blocked.load(Relaxed)) {
+            (Kind::Raw | Kind::Upgraded, _) | (_, 0) => None,
+            (_, since) => limits.and_then(|l| after(since, l.write)).map(|due| (since, due)),
+        };
+        let mut wake = false;
+        // `slack`: the stage may be younger than its time says, by as much as the clock is coarse.
+        if limit.is_some_and(|due| now >= due + slack) && self.overdue.swap(word, Relaxed) != word {
+            wake = true;
+        }
+        if let Some((since, due)) = blocked
+            && now >= due + slack
+            && self.stalled.swap(since, Relaxed) != since
+        {
+            wake = true;
+        }
+        if wake {
+            woken.extend(self.wakers());
+        }
+        // One that was found overdue already stays for its task to end.
+        let limit = limit.filter(|due| now < due + slack).map(|due| due + slack);
+        let blocked = blocked.map(|(_, due)| due + slack).filter(|due| now < *due);
+        limit.into_iter().chain(blocked).min()
+    }
+
+    /// With the registry locked, so that `fd` is open.
+    pub(super) fn status(&self, now: u64) -> ConnectionStatus {
+        let (since, stage) = unpack(self.activity.load(Relaxed));
+        let kind = self.kind();
+        let state = match (kind, stage.base) {
+            (_, Base::Closing) => State::Closing,
+            (Kind::Http2, _) if self.streams.load(Relaxed) == 0 => State::Idle,
+            (Kind::Http2 | Kind::Upgraded, _) => State::Busy,
+            (_, Base::Fresh) => State::Fresh,
+            (_, Base::Head) => State::ReadingHead,
+            (_, Base::Idle) => State::Idle,
+            (_, Base::Busy | Base::Flushing | Base::Finishing) => State::Busy,
+        };
+        ConnectionStatus {
+            id: self.id,
+            kind,
+            state,
+            age: Duration::from_millis(now.saturating_sub(self.opened)),
+            in_state: Duration::from_millis(now.saturating_sub(since)),
+            peer: self.fd.and_then(peer_of_number),
+        }
+    }
+}
+
+impl Limits {
+    /// `None` is no limit.
+    pub(crate) fn new(
+        header: Option<Duration>,
+        keep_alive: Option<Duration>,
+        write: Option<Duration>,
+    ) -> Self {
+        let millis = |limit: Option<Duration>| {
+            limit.map_or(NO_LIMIT, |l| u32::try_from(l.as_millis()).unwrap_or(NO_LIMIT))
+        };
+        Limits { header: millis(header), keep_alive: millis(keep_alive), write: millis(write) }
+    }
+
+    pub(super) fn shortest(&self) -> u64 {
+        self.header.min(self.keep_alive).min(self.write).into()
+    }
+}
+
+fn after(since: u64, limit: u32) -> Option<u64> {
+    (limit != NO_LIMIT).then(|| since + u64::from(limit))
+}
+
+/// 49 days: who sets more wants no limit.
+const NO_LIMIT: u32 = u32::MAX;
+
+/// How long a goodbye waits for the peer's own. It must cover a slow link's round trip; longer would hold
+/// up the end of a drain for clients that never close.
+pub(super) const CLOSING_LIMIT: u64 = 2_000;

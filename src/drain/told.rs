@@ -1,0 +1,87 @@
+//! What the HTTP layer tells of its connection.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Waker;
+
+use super::entry::{Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, Stage};
+use super::limits::Limits;
+use super::status::Kind;
+use crate::address::Address;
+
+impl Entry {
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Makes the limits hold, from now on. Once a connection.
+    pub(crate) fn limit(&self, limits: Limits) {
+        if self.limits.set(limits).is_ok() {
+            self.shared.watch(limits.shortest());
+        }
+    }
+
+    /// The connection's own task is the one to wake, whatever its I/O object waits for.
+    #[inline]
+    pub(crate) fn drive(&self, registered: &mut Option<Waker>, waker: &Waker) {
+        // The copy saves the lock: a task's waker hardly ever changes.
+        if !registered.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            *registered = Some(waker.clone());
+            self.register(Direction::Read, waker);
+            if self.kind() != Kind::Upgraded {
+                self.raise(DRIVEN);
+            }
+        }
+    }
+
+    /// Becomes somebody else's, whose tasks are to be woken from now on.
+    pub(crate) fn upgrade(&self) {
+        self.set_kind(Kind::Upgraded);
+        self.lower(DRIVEN);
+    }
+
+    #[inline]
+    pub(crate) fn request_began(&self, body: bool) {
+        match self.kind() {
+            Kind::Http2 => {
+                self.streams.fetch_add(1, Relaxed);
+            }
+            _ => self.enter(Stage { base: Base::Busy, body }),
+        }
+    }
+
+    /// hyper has all of the response, or wants no more of it.
+    #[inline]
+    pub(crate) fn request_ended(&self) {
+        match self.kind() {
+            Kind::Http2 => {
+                // The time first: a sweep between the two then sees a busy or a just idle connection.
+                self.enter(Base::Busy);
+                self.streams.fetch_sub(1, Relaxed);
+            }
+            Kind::Upgraded => {}
+            _ => {
+                let body = self.stage().body;
+                self.enter(Stage { base: Base::Flushing, body });
+            }
+        }
+    }
+
+    pub(crate) fn streams(&self) -> u32 {
+        self.streams.load(Relaxed)
+    }
+
+    /// The end is our idea: close it so that the client can hear it.
+    pub(crate) fn say_goodbye(&self) {
+        self.raise(GOODBYE);
+    }
+
+    /// While `keep`, a shutdown asked of the I/O object does nothing and succeeds.
+    pub(crate) fn keep_open(&self, keep: bool) {
+        if keep { self.raise(KEEP_OPEN) } else { self.lower(KEEP_OPEN) }
+    }
+
+    /// Who is at the other end; `None` once the connection is gone.
+    pub(crate) fn peer(&self) -> Option<Address> {
+        self.shared.peer_of(self)
+    }
+}
