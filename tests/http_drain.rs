@@ -5,9 +5,10 @@ mod http_support;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use heirloom::Address;
 use heirloom::drain::{Kind, State, Tracker};
 use heirloom::http::{Config, Peer, Server};
-use heirloom::stream::{Address, Stream};
+use heirloom::stream::Stream;
 use http_body_util::{BodyExt, Empty};
 use http_support::{Fixture, GET, SECOND, soon};
 use hyper::Request;
