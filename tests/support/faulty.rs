@@ -1,2 +1,60 @@
-//! A `hello` that fails as the file `fault` beside it says.
-fn main() {}
+//! A successor that fails as the file `fault` beside it says. It takes the arguments of `hello`, claims the
+//! same listeners, and accepts nothing: whatever a client loses to it, the handover lost.
+//!
+//! ```text
+//! fail-init REASON     says that its initialisation failed
+//! panic                before it is ready
+//! die-at-ready MICROS  is killed that long after it began to say that it is ready
+//! die-at-commit        is killed when it may accept, before it does
+//! exit-at-commit       ends with status 0 there
+//! ```
+
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use heirloom::Restarter;
+use nix::sys::signal::{Signal, raise};
+
+#[tokio::main]
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let program = std::env::args_os().next().ok_or("no program name")?;
+    let fault = std::fs::read_to_string(Path::new(&program).with_file_name("fault"))?;
+    let (kind, detail) = fault.trim().split_once(' ').unwrap_or((fault.trim(), ""));
+
+    let restarter = Restarter::new()?;
+    let mut listeners = Vec::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "--listen" {
+            listeners.push(restarter.listen(arguments.next().ok_or("--listen what?")?.as_str())?);
+        }
+    }
+    match kind {
+        "fail-init" => restarter.failed(detail).await,
+        "panic" => panic!("as told"),
+        "die-at-ready" => {
+            let after = Duration::from_micros(detail.parse()?);
+            std::thread::spawn(move || {
+                let began = Instant::now();
+                while began.elapsed() < after {
+                    std::hint::spin_loop();
+                }
+                raise(Signal::SIGKILL)
+            });
+            restarter.ready().await?;
+            std::future::pending::<()>().await;
+        }
+        "die-at-commit" => {
+            restarter.ready().await?;
+            raise(Signal::SIGKILL)?;
+        }
+        "exit-at-commit" => {
+            restarter.ready().await?;
+            std::process::exit(0);
+        }
+        other => return Err(format!("no fault {other:?}").into()),
+    }
+    Ok(ExitCode::FAILURE)
+}
