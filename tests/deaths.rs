@@ -62,51 +62,52 @@ fn the_successor_is_killed_in_probation() {
     // Longer than any pause of a busy machine between its first answer and the kill.
     let server = Setup::hello().args(&["--probation", "20s"]).start();
     let load = load(&server);
-    let old = server.pid();
-    for _ in 0..5 {
-        let mark = server.mark();
+    let (old, mark) = (server.pid(), server.mark());
+    for round in 1..=5 {
         let new = server.restart(Signal::SIGUSR2);
         proc::signal(new, Signal::SIGKILL);
         assert_eq!(server.wait_for_other_than(new), old);
-        server.wait_for_line(mark, says::TOOK_BACK);
+        assert_eq!(server.wait_for_lines(mark, &[says::TOOK_BACK], round).len(), round);
     }
     assert_eq!(proc::zombies(old), 0);
     finish(load, 5);
 }
 
 #[test]
-fn the_successor_dies_when_it_has_said_ready() {
-    taken_back_without_a_loss("die-at-ready");
+fn the_successor_dies_when_it_says_ready() {
+    taken_back_without_a_loss(
+        &[0, 30, 100, 200, 400, 800, 2000].map(|micros| format!("die-at-ready {micros}")),
+    );
 }
 
 #[test]
 fn the_successor_dies_before_its_first_accept() {
-    taken_back_without_a_loss("die-at-commit");
+    taken_back_without_a_loss(&["die-at-commit"]);
 }
 
 #[test]
 fn the_successor_exits_0_before_its_first_accept() {
-    taken_back_without_a_loss("exit-at-commit");
+    taken_back_without_a_loss(&["exit-at-commit"]);
 }
 
 const ROUNDS: u32 = 24;
 const STEP: Duration = Duration::from_micros(500);
 
 /// The successor held nothing, so nothing may be lost at all.
-fn taken_back_without_a_loss(fault: &str) {
+fn taken_back_without_a_loss(faults: &[impl AsRef<str>]) {
     let _alone = alone();
     let server = Setup::hello().start();
     let load = load(&server);
     server.binary.become_example("faulty");
-    fs::write(server.binary.path().with_file_name("fault"), fault).unwrap();
-    let old = server.pid();
-    let mark = server.mark();
-    for signal in [Signal::SIGHUP, Signal::SIGUSR2] {
-        // Whether it died before the commit or after is a race: a failure, or taken back.
-        let line = server.restart_in_vain(signal);
-        println!("{line}");
+    let (old, mark) = (server.pid(), server.mark());
+    for fault in faults {
+        fs::write(server.binary.path().with_file_name("fault"), fault.as_ref()).unwrap();
+        for signal in [Signal::SIGHUP, Signal::SIGUSR2] {
+            // Whether it died before the commit or after is a race: failed, or taken back.
+            println!("{}: {}", fault.as_ref(), server.restart_in_vain(signal));
+        }
     }
-    println!("{:?}", server.lines(mark, says::TOOK_BACK));
+    println!("taken back: {}", server.lines(mark, says::TOOK_BACK).len());
     load.wait_for_requests(50);
     assert_eq!((server.pid(), proc::zombies(old)), (old, 0));
     server.binary.become_example("hello");

@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 
 use support::load::{Load, Mode, Report, Think};
-use support::{Server, Setup, Signal, alone, proc};
+use support::{Server, Setup, Signal, alone, proc, says};
 
 #[test]
 fn binary_missing() {
@@ -159,14 +159,29 @@ fn no_descriptor_left_at_the_moment_of_the_restart() {
     let _alone = alone();
     let server = Setup::hello().start();
     let load = server.load(Mode::keep_alive(16, Think::millis(0, 10)));
-    load.wait_for_requests(100);
-    let (pid, mark) = (server.pid(), server.mark());
-    let limit = proc::limit_fds(pid, Some(3));
-    proc::signal(pid, Signal::SIGHUP);
-    let line = server.wait_for_line(mark, support::says::FAILED);
-    println!("without descriptors: {line}");
-    proc::limit_fds(pid, limit);
-    assert_eq!(server.pid(), pid);
+    // None at all, and then as many as let it come one step further each time.
+    for spare in [None].into_iter().chain((0..12).map(Some)) {
+        load.wait_for_requests(100);
+        let (pid, mark) = (server.pid(), server.mark());
+        let held = u64::try_from(proc::fd_count(pid)).unwrap();
+        let limit = proc::limit_fds(pid, Some(spare.map_or(3, |spare| held + spare)));
+        proc::signal(pid, Signal::SIGHUP);
+        // The successor, which has the same limit, may come as far as to listen.
+        let line = server.wait_for_lines(mark, &[says::FAILED, says::LISTENING], 1).swap_remove(0);
+        for process in proc::children(pid).into_iter().chain([pid]) {
+            proc::limit_fds(process, limit);
+        }
+        if line.contains(says::LISTENING) {
+            let outcome = server.outcome(pid, mark);
+            println!("{spare:?} to spare: {outcome:?}");
+            if outcome.is_ok() {
+                server.wait_for_exit(pid);
+            }
+        } else {
+            println!("{spare:?} to spare: {line}");
+            assert_eq!(server.pid(), pid);
+        }
+    }
     recovers(&server, &load);
     finish(load, 0);
 }
@@ -238,6 +253,7 @@ impl Releases {
         let _alone = alone();
         let server = how(self.setup).start();
         let load = server.load(mixed());
+        load.wait_for_requests(50);
         let releases = server.dir().canonicalize().unwrap().join("releases");
         assert_eq!(proc::executable(server.pid()).unwrap(), releases.join("1/hello"));
         let new = server.dir().join("new");
@@ -247,6 +263,7 @@ impl Releases {
         fs::remove_dir_all(releases.join("1")).unwrap();
         let pid = server.restart(Signal::SIGHUP);
         assert_eq!(proc::executable(pid).unwrap(), releases.join("2/hello"));
+        load.wait_for_requests(50);
         finish(load, 0);
     }
 }

@@ -1,47 +1,60 @@
-//! A `hello` that fails as the file `fault` beside it says: `fail-init REASON`, `panic`, `die-at-ready`,
-//! `die-at-commit` or `exit-at-commit`.
+//! A successor that fails as the file `fault` beside it says. It takes the arguments of `hello`, claims the
+//! same listeners, and accepts nothing: whatever a client loses to it, the handover lost.
+//!
+//! ```text
+//! fail-init REASON     says that its initialisation failed
+//! panic                before it is ready
+//! die-at-ready MICROS  is killed that long after it began to say that it is ready
+//! die-at-commit        is killed when it may accept, before it does
+//! exit-at-commit       ends with status 0 there
+//! ```
 
 use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use heirloom::{Restarter, SignalMap};
+use heirloom::Restarter;
 use nix::sys::signal::{Signal, raise};
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
-    let arguments: Vec<String> = std::env::args().collect();
-    let fault = std::fs::read_to_string(std::path::Path::new(&arguments[0]).with_file_name("fault"))?;
-    let restarter = Restarter::builder().signals(SignalMap::default()).start()?;
+    let program = std::env::args_os().next().ok_or("no program name")?;
+    let fault = std::fs::read_to_string(Path::new(&program).with_file_name("fault"))?;
+    let (kind, detail) = fault.trim().split_once(' ').unwrap_or((fault.trim(), ""));
+
+    let restarter = Restarter::new()?;
     let mut listeners = Vec::new();
-    for pair in arguments.windows(2).filter(|pair| pair[0] == "--listen") {
-        listeners.push(restarter.listen(&pair[1])?);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "--listen" {
+            listeners.push(restarter.listen(arguments.next().ok_or("--listen what?")?.as_str())?);
+        }
     }
-    match fault.trim().split_once(' ').unwrap_or((fault.trim(), "")) {
-        ("fail-init", reason) => {
-            restarter.failed(reason).await;
-            Ok(ExitCode::FAILURE)
+    match kind {
+        "fail-init" => restarter.failed(detail).await,
+        "panic" => panic!("as told"),
+        "die-at-ready" => {
+            let after = Duration::from_micros(detail.parse()?);
+            std::thread::spawn(move || {
+                let began = Instant::now();
+                while began.elapsed() < after {
+                    std::hint::spin_loop();
+                }
+                raise(Signal::SIGKILL)
+            });
+            restarter.ready().await?;
+            std::future::pending::<()>().await;
         }
-        ("panic", _) => panic!("as asked"),
-        ("die-at-ready", _) => {
-            tokio::select! {
-                biased;
-                _ = restarter.ready() => {}
-                // READY is on its way, and the answer is not there yet.
-                () = tokio::task::yield_now() => {}
-            }
-            raise(Signal::SIGKILL)?;
-            unreachable!("killed")
-        }
-        ("die-at-commit", _) => {
+        "die-at-commit" => {
             restarter.ready().await?;
             raise(Signal::SIGKILL)?;
-            unreachable!("killed")
         }
-        ("exit-at-commit", _) => {
+        "exit-at-commit" => {
             restarter.ready().await?;
-            Ok(ExitCode::SUCCESS)
+            std::process::exit(0);
         }
-        (unknown, _) => Err(format!("no such fault: {unknown}").into()),
+        other => return Err(format!("no fault {other:?}").into()),
     }
+    Ok(ExitCode::FAILURE)
 }

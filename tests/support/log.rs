@@ -68,19 +68,20 @@ impl Log {
             .collect()
     }
 
-    /// Waits for `count` lines with `pattern` from `from` on; `None` when the time is over.
+    /// Waits for `count` lines from `from` on that contain one of `patterns`; `None` when the time is over.
     pub fn wait_for(
         &self,
         from: usize,
-        pattern: &str,
+        patterns: &[&str],
         count: usize,
         patience: Duration,
     ) -> Option<Vec<String>> {
         let deadline = Instant::now() + patience;
         let mut state = self.state.lock().unwrap();
         loop {
-            let found = state.lines[from..].iter().filter(|line| line.text.contains(pattern));
-            let found: Vec<_> = found.map(|line| line.text.clone()).collect();
+            let fits = |line: &&Line| patterns.iter().any(|pattern| line.text.contains(pattern));
+            let found: Vec<_> =
+                state.lines[from..].iter().filter(fits).map(|line| line.text.clone()).collect();
             let left = deadline.saturating_duration_since(Instant::now());
             if found.len() >= count {
                 return Some(found);

@@ -125,7 +125,7 @@ impl Setup {
         let Setup { dir, binary, listens, .. } = self;
         let reaper = Some(reaper);
         let mut server = Server { binary, targets: vec![], first_pid, id, log, exits, reaper, dir };
-        let lines = server.wait_for_lines(0, says::LISTENING, listens.len());
+        let lines = server.wait_for_lines(0, &[says::LISTENING], listens.len());
         server.targets = lines.iter().map(|line| target_in(line)).collect();
         server
     }
@@ -212,7 +212,14 @@ impl Server {
 
     /// Waits for a line with `pattern`, said since `mark`.
     pub fn wait_for_line(&self, mark: usize, pattern: &str) -> String {
-        self.wait_for_lines(mark, pattern, 1).swap_remove(0)
+        self.wait_for_lines(mark, &[pattern], 1).swap_remove(0)
+    }
+
+    /// Waits for at least `count` lines, said since `mark`, that contain one of `patterns`.
+    pub fn wait_for_lines(&self, mark: usize, patterns: &[&str], count: usize) -> Vec<String> {
+        self.log.wait_for(mark, patterns, count, PATIENCE).unwrap_or_else(|| {
+            panic!("no {count} lines with one of {patterns:?} in {PATIENCE:?}");
+        })
     }
 
     pub fn lines(&self, mark: usize, pattern: &str) -> Vec<String> {
@@ -243,13 +250,8 @@ impl Server {
         }
     }
 
-    fn wait_for_lines(&self, mark: usize, pattern: &str, count: usize) -> Vec<String> {
-        self.log.wait_for(mark, pattern, count, PATIENCE).unwrap_or_else(|| {
-            panic!("no {count} lines with {pattern:?} in {PATIENCE:?}");
-        })
-    }
-
-    fn outcome(&self, old: i32, mark: usize) -> Result<i32, String> {
+    /// What becomes of a restart of `old` that was asked for at `mark`.
+    pub fn outcome(&self, old: i32, mark: usize) -> Result<i32, String> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             // A killed process takes its connections with it: only the next answer tells.
