@@ -8,6 +8,9 @@
 //! time and exits. Beside it, in the same run: how long this program, grown to the same size, waits for a
 //! child by fork and by posix_spawn.
 
+#[path = "../tests/support/load/mod.rs"]
+mod load;
+
 use std::error::Error;
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, PipeReader};
@@ -96,7 +99,10 @@ impl Hello {
         let child = command.spawn()?;
         drop(command);
         let mut hello = Hello { child, lines: BufReader::new(reader).lines(), path };
-        hello.line_with("listening on ")?;
+        let line = hello.line_with(LISTENING)?;
+        // It answers only when its ballast is in place.
+        let target = line.split(LISTENING).nth(1).unwrap_or_default().trim().parse()?;
+        load::fetch(&target, "/pid", load::PATIENCE)?;
         Ok(hello)
     }
 
@@ -159,4 +165,5 @@ fn available_gib() -> Failable<usize> {
 }
 
 const AS_SUCCESSOR: &str = "HEIRLOOM_BENCH_SUCCESSOR";
+const LISTENING: &str = "listening on ";
 const STAMP: &str = "successor runs at ";

@@ -30,6 +30,7 @@ fn nothing_grows(setup: Setup, restarts: usize) {
     println!("{restarts} restarts in {:.1} s", began.elapsed().as_secs_f64());
     let (after, environment_after) = at_rest(&server, Some(&before));
     assert_eq!(after, before, "after {restarts} restarts");
+    assert!(after.fds.len() > 1 && !after.environment.is_empty(), "nothing was seen: {after:?}");
     assert_eq!(after.zombies, 0);
     // A generation or a pid may have gained digits; each restart adding a byte would show.
     assert!(

@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "each test file uses its own part of it")]
 
 pub mod binary;
+pub mod h2_relay;
 pub mod load;
 mod log;
 pub mod proc;
