@@ -69,6 +69,7 @@ mod inherited;
 mod listen;
 mod listener;
 mod listeners;
+mod moving;
 mod operate;
 mod program;
 mod restarter;

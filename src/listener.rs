@@ -6,13 +6,14 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::address::Address;
-use crate::drain::{Connection, Kind as ConnectionKind, Tracker};
+use crate::drain::{Connection, Tracker};
 use crate::listeners::{Gate, Listeners, Socket};
+use crate::moving::{Arrival, Handed};
 use crate::stream::Stream;
-use crate::sys::socket;
+use crate::sys::socket::{self, Kind};
 use crate::sys::watched::watch;
 
 /// A stream listener that knows when to accept and when to leave the queue to another generation.
@@ -31,11 +32,14 @@ use crate::sys::watched::watch;
 #[derive(Debug)]
 pub struct Listener {
     address: Address,
+    cookie: u64,
     /// `None` once this process accepts no more: the last holder closes it.
     socket: Option<Arc<Socket>>,
     listeners: Arc<Listeners>,
     tracker: Tracker,
     gate: watch::Receiver<Gate>,
+    /// Connections that the predecessor had.
+    arrivals: mpsc::UnboundedReceiver<Arrival>,
     /// Registered with the runtime at the first accept, so that a listener can be made outside of one.
     registered: Option<AsyncFd<Arc<OwnedFd>>>,
 }
@@ -46,9 +50,19 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 
 impl Listener {
     pub(crate) fn new(socket: Arc<Socket>, listeners: Arc<Listeners>, tracker: Tracker) -> Listener {
-        *socket.looped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        let (way_in, arrivals) = mpsc::unbounded_channel();
+        *socket.arrivals.lock().unwrap_or_else(PoisonError::into_inner) = Some(way_in);
         let (address, gate) = (socket.address.clone(), socket.gate.subscribe());
-        Listener { address, socket: Some(socket), listeners, tracker, gate, registered: None }
+        Listener {
+            address,
+            cookie: socket.cookie,
+            socket: Some(socket),
+            listeners,
+            tracker,
+            gate,
+            arrivals,
+            registered: None,
+        }
     }
 
     /// The address that it has; with a port, where port 0 was asked for.
@@ -72,7 +86,7 @@ impl Listener {
     pub async fn accept(&mut self) -> Option<Connection<Stream>> {
         loop {
             match self.accept_once().await? {
-                Ok(stream) => return Some(self.tracker.track(stream, ConnectionKind::Raw)),
+                Ok((stream, handed)) => return Some(self.tracker.track_from(self.cookie, stream, handed)),
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, address = %self.address, "cannot accept, trying again");
@@ -82,28 +96,40 @@ impl Listener {
         }
     }
 
-    async fn accept_once(&mut self) -> Option<io::Result<Stream>> {
+    async fn accept_once(&mut self) -> Option<io::Result<(Stream, Option<Handed>)>> {
         loop {
+            if let Ok(arrival) = self.arrivals.try_recv() {
+                return Some(arrived(arrival, &self.address));
+            }
             let socket = self.socket.as_ref()?;
             let gate = *self.gate.borrow_and_update();
             let accepted = match gate {
-                Gate::Paused => {
+                Gate::Paused => tokio::select! {
                     // No error to look at: the sender lives in the socket that we hold.
-                    let _ = self.gate.changed().await;
-                    continue;
-                }
+                    _ = self.gate.changed() => continue,
+                    Some(arrival) = self.arrivals.recv() => return Some(arrived(arrival, &self.address)),
+                },
                 Gate::Open => tokio::select! {
                     biased;
                     _ = self.gate.changed() => continue,
+                    Some(arrival) = self.arrivals.recv() => return Some(arrived(arrival, &self.address)),
                     accepted = accept_next(socket, &mut self.registered) => accepted,
                 },
                 Gate::Last => match socket::accept(socket.as_fd()) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.end(),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.end();
+                        continue;
+                    }
                     accepted => accepted,
                 },
-                Gate::Closed => return self.end(),
+                Gate::Closed => {
+                    self.end();
+                    continue;
+                }
             };
-            return Some(accepted.and_then(|fd| Stream::from_fd(fd, socket.kind)));
+            return Some(
+                accepted.and_then(|fd| Stream::from_fd(fd, socket.kind)).map(|stream| (stream, None)),
+            );
         }
     }
 
@@ -141,17 +167,16 @@ impl Listener {
             Some(socket) => socket.as_fd().try_clone_to_owned(),
             None => Err(io::Error::new(io::ErrorKind::NotConnected, "this process accepts no more")),
         };
-        self.end::<()>();
+        self.end();
         duplicate
     }
 
     /// Deregisters before the descriptor can close: epoll goes on firing for a closed one while a duplicate lives.
-    fn end<T>(&mut self) -> Option<T> {
+    fn end(&mut self) {
         self.registered = None;
         if let Some(socket) = self.socket.take() {
             self.listeners.loop_ended(&socket);
         }
-        None
     }
 }
 
@@ -159,10 +184,18 @@ impl Drop for Listener {
     fn drop(&mut self) {
         if let Some(socket) = self.socket.clone() {
             // Nobody accepts from it any more in this process; a successor that wants it binds it anew.
-            self.end::<()>();
+            self.end();
             self.listeners.forget(&socket);
         }
     }
+}
+
+fn arrived(arrival: Arrival, address: &Address) -> io::Result<(Stream, Option<Handed>)> {
+    let kind = match address {
+        Address::Inet(_) => Kind::Tcp,
+        _ => Kind::UnixStream,
+    };
+    Stream::from_fd(arrival.fd, kind).map(|stream| (stream, Some(arrival.handed)))
 }
 
 async fn accept_next(

@@ -3,12 +3,14 @@
 
 mod socket;
 
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use crate::inherited::InheritedSocket;
 use crate::listen::Listen;
+use crate::moving::Arrival;
 use crate::sys::socket::Kind;
 
 pub use socket::ListenError;
@@ -142,12 +144,39 @@ impl Listeners {
         let _ = emptying.wait_for(|loops| *loops == 0).await;
     }
 
-    /// An accept loop has come to its end.
+    /// An accept loop has come to its end, but for what has arrived already.
     pub(crate) fn loop_ended(&self, socket: &Socket) {
-        let was_looped = std::mem::take(&mut *socket.looped.lock().unwrap_or_else(PoisonError::into_inner));
+        let was_looped = lock(&socket.arrivals).take().is_some();
         if was_looped && *socket.gate.borrow() == Gate::Last {
             self.emptying.send_modify(|loops| *loops = loops.saturating_sub(1));
         }
+    }
+
+    /// Gives connections from the predecessor to the accept loop of the listener that they came from. `tell` is called
+    /// when it is certain that they get there, and before anybody can read from them.
+    ///
+    /// # Errors
+    ///
+    /// Gives them back if there is no such loop (any more), or if `tell` fails.
+    pub(crate) fn arrive(
+        &self,
+        listener: u64,
+        arrivals: Vec<Arrival>,
+        tell: impl FnOnce() -> io::Result<()>,
+    ) -> Result<(), (Vec<Arrival>, Option<io::Error>)> {
+        let socket = self.lock().open.iter().find(|socket| socket.cookie == listener).cloned();
+        let Some(socket) = socket else { return Err((arrivals, None)) };
+        // Held throughout: a loop that ends takes the way in away under this lock, and then empties it.
+        let way_in = lock(&socket.arrivals);
+        let Some(way_in) = &*way_in else { return Err((arrivals, None)) };
+        if let Err(error) = tell() {
+            return Err((arrivals, Some(error)));
+        }
+        for arrival in arrivals {
+            // It fails when the loop was dropped with its runtime: then this process is ending.
+            let _ = way_in.send(arrival);
+        }
+        Ok(())
     }
 
     /// Nobody accepts from this socket any more, and nobody is to inherit it.
@@ -156,15 +185,15 @@ impl Listeners {
     }
 
     fn finish(&self, socket: &Socket, gate: Gate) {
-        let looped = socket.looped.lock().unwrap_or_else(PoisonError::into_inner);
-        if gate == Gate::Last && *looped {
+        let way_in = lock(&socket.arrivals);
+        if gate == Gate::Last && way_in.is_some() {
             self.emptying.send_modify(|loops| *loops += 1);
         }
         socket.set(gate);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -189,4 +218,9 @@ fn find(inherited: &[Option<InheritedSocket>], listen: &Listen, kind: Kind) -> O
 
 fn names(indexes: &[u16], index: usize) -> bool {
     indexes.iter().any(|named| usize::from(*named) == index)
+}
+
+/// Every update is whole before anything that can panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -30,6 +30,14 @@ impl Stream {
         }
     }
 
+    /// Deregistered from the runtime, and not closed.
+    pub(crate) fn into_fd(self) -> io::Result<OwnedFd> {
+        match self {
+            Stream::Tcp(stream) => stream.into_std().map(OwnedFd::from),
+            Stream::Unix(stream) => stream.into_std().map(OwnedFd::from),
+        }
+    }
+
     /// Who is at the other end, asked of the kernel. `None` once the peer is gone (ENOTCONN).
     pub fn peer_addr(&self) -> Option<Address> {
         socket::peer_of(self.as_fd())

@@ -13,6 +13,7 @@ use super::entry::{Base, Direction, Entry};
 use super::limits::CLOSING_LIMIT;
 use super::signal::DrainSignal;
 use super::status::{Kind, Phase};
+use crate::moving::Handed;
 
 /// A connection that its [`Tracker`](super::Tracker) counts until this is dropped.
 ///
@@ -25,6 +26,8 @@ pub struct Connection<S> {
     stream: S,
     write_blocked: bool,
     farewell: Farewell,
+    /// What a predecessor sent along. Rare, and so behind a pointer.
+    handed: Option<Box<Handed>>,
 }
 
 /// How far a shutdown has come.
@@ -40,18 +43,42 @@ enum Farewell {
 
 /// Takes the entry out of the registry when dropped.
 #[derive(Debug)]
-struct Registration {
-    entry: Arc<Entry>,
+pub(super) struct Registration {
+    pub(super) entry: Arc<Entry>,
 }
 
 impl<S> Connection<S> {
-    pub(super) fn new(entry: Arc<Entry>, stream: S) -> Self {
+    pub(super) fn new(entry: Arc<Entry>, stream: S, handed: Option<Handed>) -> Self {
         Connection {
             registration: Registration { entry },
             stream,
             write_blocked: false,
             farewell: Farewell::Unsaid,
+            handed: handed.map(Box::new),
         }
+    }
+
+    /// What its program in the predecessor said of it, if this connection was moved here with a state: see
+    /// [`move_on`](Connection::move_on). Once; `None` for a connection that is as good as newly accepted.
+    pub fn take_state(&mut self) -> Option<Vec<u8>> {
+        self.handed.as_mut()?.state.take()
+    }
+
+    /// The bytes that are to be read before anything from the socket.
+    pub(super) fn take_received(&mut self) -> Vec<u8> {
+        self.handed.as_mut().map(|handed| std::mem::take(&mut handed.received)).unwrap_or_default()
+    }
+
+    #[cold]
+    fn read_received(&mut self, buf: &mut ReadBuf<'_>) {
+        let Some(handed) = &mut self.handed else { return };
+        let length = handed.received.len().min(buf.remaining());
+        buf.put_slice(&handed.received[..length]);
+        handed.received.drain(..length);
+        if handed.received.is_empty() && handed.state.is_none() {
+            self.handed = None;
+        }
+        self.entry().bytes_read();
     }
 
     /// Its number in the tracker, as in [`ConnectionStatus::id`](super::ConnectionStatus::id).
@@ -82,6 +109,15 @@ impl<S> Connection<S> {
     /// Ends the tracking, not the connection.
     pub fn into_inner(self) -> S {
         self.stream
+    }
+
+    pub(super) fn into_registered(self) -> (Registration, S) {
+        (self.registration, self.stream)
+    }
+
+    pub(super) fn from_registered(registration: Registration, stream: S, received: Vec<u8>) -> Self {
+        let handed = (!received.is_empty()).then(|| Box::new(Handed { received, state: None }));
+        Connection { registration, stream, write_blocked: false, farewell: Farewell::Unsaid, handed }
     }
 
     pub(crate) fn entry(&self) -> &Arc<Entry> {
@@ -168,6 +204,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check()?;
+        if this.handed.as_ref().is_some_and(|handed| !handed.received.is_empty()) {
+            this.read_received(buf);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         match Pin::new(&mut this.stream).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {

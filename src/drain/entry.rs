@@ -21,6 +21,8 @@ pub(crate) struct Entry {
     pub(super) slot: u32,
     /// Open for as long as the entry is in the registry, since it leaves before its socket closes.
     pub(super) fd: Option<RawFd>,
+    /// The cookie of the listening socket that it came from; 0 if it did not come from one of heirloom's.
+    pub(super) listener: u64,
     pub(super) opened: u64,
     pub(super) kind: AtomicU8,
     pub(super) flags: AtomicU8,
@@ -44,6 +46,13 @@ pub(crate) struct Entry {
 struct Wakers {
     read: Option<Waker>,
     write: Option<Waker>,
+}
+
+/// What a connection is made of, as far as its entry needs to know.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Source {
+    pub(super) fd: Option<RawFd>,
+    pub(super) listener: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,16 +81,20 @@ pub(crate) enum Base {
     /// Goodbye is due once hyper has read the rest of a request that was already answered.
     Finishing,
     Closing,
+    /// On its way to the successor: nobody in this process reads from it.
+    Moving,
 }
 
 impl Entry {
-    pub(super) fn new(shared: Arc<Shared>, id: u64, slot: u32, kind: Kind, fd: Option<RawFd>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, id: u64, slot: u32, kind: Kind, source: Source) -> Self {
+        let Source { fd, listener } = source;
         let now = shared.now();
         Entry {
             shared,
             id,
             slot,
             fd,
+            listener,
             opened: now,
             kind: AtomicU8::new(kind as u8),
             flags: AtomicU8::new(0),
@@ -121,6 +134,12 @@ impl Entry {
     #[inline]
     pub(crate) fn is_hammered(&self) -> bool {
         self.flags.load(Relaxed) & HAMMERED != 0
+    }
+
+    /// To go to the successor as soon as no request is in flight, rather than to be told goodbye.
+    #[inline]
+    pub(crate) fn is_moving(&self) -> bool {
+        self.flags.load(Relaxed) & (MOVING | MOVABLE) == MOVING | MOVABLE
     }
 
     pub(super) fn raise(&self, flags: u8) {
@@ -237,7 +256,8 @@ pub(super) fn unpack(word: u64) -> (u64, Stage) {
         3 => Base::Flushing,
         4 => Base::Idle,
         5 => Base::Finishing,
-        _ => Base::Closing,
+        6 => Base::Closing,
+        _ => Base::Moving,
     };
     (word >> STAGE_BITS, Stage { base, body: word & 8 != 0 })
 }
@@ -250,3 +270,7 @@ pub(super) const HAMMERED: u8 = 2;
 pub(super) const GOODBYE: u8 = 4;
 pub(super) const KEEP_OPEN: u8 = 8;
 pub(super) const DRIVEN: u8 = 16;
+/// A successor takes connections.
+pub(super) const MOVING: u8 = 32;
+/// This one can be taken.
+pub(super) const MOVABLE: u8 = 64;

@@ -77,6 +77,7 @@ impl Entry {
         let kind = self.kind();
         let state = match (kind, stage.base) {
             (_, Base::Closing) => State::Closing,
+            (_, Base::Moving) => State::Moving,
             (Kind::Http2, _) if self.streams.load(Relaxed) == 0 => State::Idle,
             (Kind::Http2 | Kind::Upgraded, _) => State::Busy,
             (_, Base::Fresh) => State::Fresh,

@@ -1,6 +1,5 @@
 //! The entries of all live connections, and the phase that they are in.
 
-use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -9,11 +8,12 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::entry::{DRAINING, Entry, HAMMERED};
+use super::entry::{DRAINING, Entry, HAMMERED, MOVING, Source};
 use super::limits::CLOSING_LIMIT;
 use super::status::{ConnectionStatus, Kind, Phase};
 use super::sweeper;
 use crate::address::Address;
+use crate::moving::Mover;
 use crate::sys::socket::peer_of_number;
 
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub(super) struct Registry {
     /// The shortest limit that any connection ever had, in milliseconds: it sets the sweeper's pace.
     pub(super) shortest: u64,
     pub(super) sweeping: bool,
+    /// Where connections can go instead of being told goodbye.
+    mover: Option<Mover>,
     /// Where the sweeper goes if it is needed from outside a runtime.
     runtime: Option<Handle>,
 }
@@ -74,6 +76,7 @@ impl Shared {
                 linger: None,
                 shortest: CLOSING_LIMIT,
                 sweeping: false,
+                mover: None,
                 runtime: None,
             }),
         }
@@ -94,17 +97,18 @@ impl Shared {
         self.tick.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
-    pub(super) fn insert(self: &Arc<Self>, kind: Kind, fd: Option<RawFd>) -> Arc<Entry> {
+    pub(super) fn insert(self: &Arc<Self>, kind: Kind, source: Source) -> Arc<Entry> {
         let mut registry = lock(&self.registry);
         let slot = registry.free.pop().unwrap_or_else(|| {
             registry.slots.push(None);
             u32::try_from(registry.slots.len() - 1).expect("more connections than fds can be numbered")
         });
         registry.last_id += 1;
-        let entry = Arc::new(Entry::new(self.clone(), registry.last_id, slot, kind, fd));
+        let entry = Arc::new(Entry::new(self.clone(), registry.last_id, slot, kind, source));
         // Under the lock: `begin` marks all entries under it, so none falls between.
         entry.raise(match self.phase() {
             Phase::Serving => 0,
+            Phase::Draining if registry.mover.is_some() => DRAINING | MOVING,
             Phase::Draining => DRAINING,
             Phase::Hammered => DRAINING | HAMMERED,
         });
@@ -150,7 +154,8 @@ impl Shared {
             registry.linger = Some(registry.linger.map_or(linger, |earlier| earlier.shortened(linger)));
             if self.phase() == Phase::Serving {
                 self.phase.store(Phase::Draining as u8, Ordering::Release);
-                registry.raise_all(DRAINING)
+                let moving = if registry.mover.is_some() { MOVING } else { 0 };
+                registry.raise_all(DRAINING | moving)
             } else {
                 Vec::new()
             }
@@ -160,6 +165,26 @@ impl Shared {
         self.watch(length);
         // It may have planned to look up only after this linger's end.
         self.sweep_sooner.notify_one();
+    }
+
+    /// From the drain on, connections that can go to the successor.
+    pub(super) fn offer_moves(&self, mover: Mover) {
+        lock(&self.registry).mover = Some(mover);
+    }
+
+    /// There is no successor to go to any more: what is left is told goodbye.
+    pub(super) fn withdraw_moves(&self) {
+        let woken = {
+            let mut registry = lock(&self.registry);
+            registry.mover = None;
+            registry.entries().for_each(|entry| entry.lower(MOVING));
+            registry.raise_all(0)
+        };
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn mover(&self) -> Option<Mover> {
+        lock(&self.registry).mover.clone()
     }
 
     pub(super) fn hammer(&self) -> Vec<ConnectionStatus> {

@@ -66,6 +66,8 @@ pub enum State {
     Busy,
     /// Goodbye was said; only the client's own goodbye is awaited.
     Closing,
+    /// It is on its way to the successor.
+    Moving,
 }
 
 /// One connection, as [`Tracker::snapshot`](super::Tracker::snapshot) found it.
@@ -101,6 +103,7 @@ impl fmt::Display for ConnectionStatus {
             State::ReadingHead => "reading a head",
             State::Busy => "busy",
             State::Closing => "closing",
+            State::Moving => "moving",
         };
         write!(f, "#{} {kind} {state}", self.id)?;
         if let Some(peer) = &self.peer {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 
-use super::entry::{Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, Stage};
+use super::entry::{Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, Stage};
 use super::limits::Limits;
 use super::status::Kind;
 use crate::address::Address;
@@ -73,6 +73,16 @@ impl Entry {
     /// The end is our idea: close it so that the client can hear it.
     pub(crate) fn say_goodbye(&self) {
         self.raise(GOODBYE);
+    }
+
+    /// Whoever speaks on it can let go of it between two requests.
+    pub(crate) fn can_move(&self) {
+        self.raise(MOVABLE);
+    }
+
+    /// It could not go, and is told goodbye like those that never can.
+    pub(crate) fn cannot_move(&self) {
+        self.lower(MOVABLE);
     }
 
     /// While `keep`, a shutdown asked of the I/O object does nothing and succeeds.

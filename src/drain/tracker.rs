@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Connection;
+use super::entry::Source;
 use super::registry::{Shared, lock};
 use super::signal::DrainSignal;
 use super::status::{ConnectionStatus, Kind, Phase};
+use crate::moving::{Handed, Mover};
+use crate::stream::Stream;
 
 /// All live connections of a server, or of several, and the phase that they are in.
 ///
@@ -50,8 +53,30 @@ impl Tracker {
     /// Works in every phase: a connection that was accepted while draining is served and told to close
     /// like the others; one that comes after the hammer is aborted at once.
     pub fn track<S: AsFd>(&self, stream: S, kind: Kind) -> Connection<S> {
-        let fd = stream.as_fd().as_raw_fd();
-        Connection::new(self.shared.insert(kind, Some(fd)), stream)
+        let fd = Some(stream.as_fd().as_raw_fd());
+        Connection::new(self.shared.insert(kind, Source { fd, listener: 0 }), stream, None)
+    }
+
+    /// What a listener of ours has accepted, or been handed.
+    pub(crate) fn track_from(
+        &self,
+        listener: u64,
+        stream: Stream,
+        handed: Option<Handed>,
+    ) -> Connection<Stream> {
+        let fd = Some(stream.as_fd().as_raw_fd());
+        let entry = self.shared.insert(Kind::Raw, Source { fd, listener });
+        Connection::new(entry, stream, handed)
+    }
+
+    /// From the drain on, connections that can go to the successor.
+    pub(crate) fn offer_moves(&self, mover: Mover) {
+        self.shared.offer_moves(mover);
+    }
+
+    /// There is no successor to go to any more.
+    pub(crate) fn withdraw_moves(&self) {
+        self.shared.withdraw_moves();
     }
 
     /// Starts the drain. HTTP connections that are idle, or become so later, are closed when they have
@@ -119,7 +144,7 @@ impl Tracker {
 
     #[cfg(all(test, feature = "http"))]
     pub(super) fn track_without_fd<S>(&self, stream: S, kind: Kind) -> Connection<S> {
-        Connection::new(self.shared.insert(kind, None), stream)
+        Connection::new(self.shared.insert(kind, Source::default()), stream, None)
     }
 
     #[cfg(all(test, feature = "http"))]

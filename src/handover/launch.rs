@@ -186,7 +186,7 @@ impl Launch {
     /// The successor said something.
     pub fn message(&mut self, now: Instant, message: Message) {
         match (&self.state, message) {
-            (State::Starting { .. }, Message::Ready { unclaimed }) => self.commit(now, unclaimed),
+            (State::Starting { .. }, Message::Ready { unclaimed, .. }) => self.commit(now, unclaimed),
             (State::Starting { .. }, Message::Failed { reason }) => {
                 self.state = State::Failing {
                     why: Failure::Reported { reason },

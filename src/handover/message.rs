@@ -21,6 +21,11 @@ pub const OPTIONAL: u8 = 128;
 pub const MAX_MESSAGE: usize = 64 * 1024;
 /// Longest reason in bytes that a failed successor may give; the rest is cut. Enough for an error chain, not for a log.
 pub const MAX_REASON: usize = 4 * 1024;
+/// Most connections in one message: the kernel takes 253 descriptors at a time.
+pub const MAX_MOVED: usize = 200;
+/// Most bytes of one connection's request and state that are moved; with more it stays. A quarter of a message, so that
+/// one talkative client does not hold up the others.
+pub const MAX_BAGGAGE: usize = 16 * 1024;
 /// Most listeners that one process may hand down: an announcement must stay below the kernel's 128 KiB a string.
 pub const MAX_SOCKETS: usize = 512;
 
@@ -33,6 +38,8 @@ pub enum Message {
     Ready {
         /// Indexes into the announcement's sockets.
         unclaimed: Vec<u16>,
+        /// Whether it understands [`Move`](Message::Move). A release that does not is sent none.
+        takes_moves: bool,
     },
     /// Successor: could not initialise, and exits.
     Failed {
@@ -54,6 +61,84 @@ pub enum Message {
     },
     /// Predecessor, in probation: the service is to stop, both of us.
     Stop,
+    /// Predecessor, draining: connections for the successor to serve on, each with one descriptor, in order.
+    Move {
+        /// At most [`MAX_MOVED`] of them.
+        connections: Vec<Moved>,
+    },
+    /// Successor: these are its own from now on; it has not read from them yet. The predecessor closes its duplicates.
+    Taken {
+        /// As in [`Moved::id`].
+        ids: Vec<u64>,
+    },
+    /// Successor: it has closed its descriptors of these, and the predecessor goes on with them.
+    Refused {
+        /// As in [`Moved::id`].
+        ids: Vec<u64>,
+    },
+}
+
+/// One connection on its way to the successor.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Moved {
+    /// Names it in the answer; never used twice between two processes.
+    pub id: u64,
+    /// The cookie of the listening socket that it came from.
+    pub listener: u64,
+    /// What was read from it and belongs to a request that has not been answered.
+    pub received: Vec<u8>,
+    /// What the program itself has to say of it; `None` if it is as good as newly accepted.
+    pub state: Option<Vec<u8>>,
+}
+
+impl Moved {
+    /// How many bytes it adds to a message.
+    pub fn size(&self) -> usize {
+        MOVED_HEAD + self.received.len() + self.state.as_ref().map_or(0, Vec::len)
+    }
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        let length = |part: &[u8]| {
+            u32::try_from(part.len()).expect("a message is bounded far below 4 GiB").to_le_bytes()
+        };
+        bytes.extend_from_slice(&self.id.to_le_bytes());
+        bytes.extend_from_slice(&self.listener.to_le_bytes());
+        bytes.extend_from_slice(&length(&self.received));
+        bytes.extend_from_slice(&self.received);
+        let state = self.state.as_deref();
+        bytes.push(u8::from(state.is_some()));
+        bytes.extend_from_slice(&length(state.unwrap_or_default()));
+        bytes.extend_from_slice(state.unwrap_or_default());
+    }
+
+    fn decode(rest: &mut &[u8]) -> Option<Moved> {
+        let id = u64::from_le_bytes(take(rest)?);
+        let listener = u64::from_le_bytes(take(rest)?);
+        let received = take_bytes(rest)?;
+        let has_state = match take::<1>(rest)? {
+            [0] => false,
+            [1] => true,
+            _ => return None,
+        };
+        let state = take_bytes(rest)?;
+        Some(Moved { id, listener, received, state: has_state.then_some(state) })
+    }
+}
+
+/// The bytes of a [`Moved`] beside its contents: two numbers, two lengths, one flag.
+const MOVED_HEAD: usize = 8 + 8 + 4 + 1 + 4;
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, after) = rest.split_first_chunk::<N>()?;
+    *rest = after;
+    Some(*taken)
+}
+
+fn take_bytes(rest: &mut &[u8]) -> Option<Vec<u8>> {
+    let length = usize::try_from(u32::from_le_bytes(take(rest)?)).ok()?;
+    let (taken, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some(taken.to_vec())
 }
 
 /// Why bytes are not a message.
@@ -96,9 +181,23 @@ impl Message {
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION, self.kind()];
         match self {
-            Message::Ready { unclaimed } if !unclaimed.is_empty() => {
-                let value: Vec<u8> = unclaimed.iter().flat_map(|index| index.to_le_bytes()).collect();
-                push_field(&mut bytes, tag::UNCLAIMED, &value);
+            Message::Ready { unclaimed, takes_moves } => {
+                if !unclaimed.is_empty() {
+                    let value: Vec<u8> = unclaimed.iter().flat_map(|index| index.to_le_bytes()).collect();
+                    push_field(&mut bytes, tag::UNCLAIMED, &value);
+                }
+                if *takes_moves {
+                    push_field(&mut bytes, tag::TAKES_MOVES, &[]);
+                }
+            }
+            Message::Move { connections } => {
+                let mut value = Vec::with_capacity(connections.iter().map(Moved::size).sum());
+                connections.iter().for_each(|moved| moved.encode(&mut value));
+                push_field(&mut bytes, tag::CONNECTIONS, &value);
+            }
+            Message::Taken { ids } | Message::Refused { ids } => {
+                let value: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+                push_field(&mut bytes, tag::IDS, &value);
             }
             Message::Failed { reason } => {
                 push_field(&mut bytes, tag::REASON, cut(reason, MAX_REASON).as_bytes())
@@ -123,12 +222,15 @@ impl Message {
             return Err(MessageError::Version { version: *version });
         }
         let message = match *kind {
-            kind::READY => Message::Ready { unclaimed: Vec::new() },
+            kind::READY => Message::Ready { unclaimed: Vec::new(), takes_moves: false },
             kind::FAILED => Message::Failed { reason: String::new() },
             kind::LEAVING => Message::Leaving,
             kind::COMMIT => Message::Commit { probation: Duration::ZERO },
             kind::SETTLED => Message::Settled { restart_again: false },
             kind::STOP => Message::Stop,
+            kind::MOVE => Message::Move { connections: Vec::new() },
+            kind::TAKEN => Message::Taken { ids: Vec::new() },
+            kind::REFUSED => Message::Refused { ids: Vec::new() },
             kind if kind >= OPTIONAL => return Ok(None),
             kind => return Err(MessageError::Kind { kind }),
         };
@@ -143,7 +245,24 @@ impl Message {
                 return Err(unfit);
             }
             match (&mut self, tag) {
-                (Message::Ready { unclaimed }, tag::UNCLAIMED) => {
+                (Message::Ready { takes_moves, .. }, tag::TAKES_MOVES) => *takes_moves = true,
+                (Message::Move { connections }, tag::CONNECTIONS) => {
+                    let mut rest = value;
+                    while !rest.is_empty() {
+                        connections.push(Moved::decode(&mut rest).ok_or_else(|| unfit.clone())?);
+                    }
+                    if connections.len() > MAX_MOVED {
+                        return Err(unfit);
+                    }
+                }
+                (Message::Taken { ids } | Message::Refused { ids }, tag::IDS) => {
+                    let (numbers, rest) = value.as_chunks::<8>();
+                    if !rest.is_empty() {
+                        return Err(unfit);
+                    }
+                    *ids = numbers.iter().map(|id| u64::from_le_bytes(*id)).collect();
+                }
+                (Message::Ready { unclaimed, .. }, tag::UNCLAIMED) => {
                     let (indexes, rest) = value.as_chunks::<2>();
                     if !rest.is_empty() || indexes.len() > MAX_SOCKETS {
                         return Err(unfit);
@@ -173,6 +292,9 @@ impl Message {
             Message::Commit { .. } => kind::COMMIT,
             Message::Settled { .. } => kind::SETTLED,
             Message::Stop => kind::STOP,
+            Message::Move { .. } => kind::MOVE,
+            Message::Taken { .. } => kind::TAKEN,
+            Message::Refused { .. } => kind::REFUSED,
         }
     }
 }
@@ -207,6 +329,9 @@ mod kind {
     pub(super) const COMMIT: u8 = 4;
     pub(super) const SETTLED: u8 = 5;
     pub(super) const STOP: u8 = 6;
+    pub(super) const MOVE: u8 = 7;
+    pub(super) const TAKEN: u8 = 8;
+    pub(super) const REFUSED: u8 = 9;
 }
 
 mod tag {
@@ -214,6 +339,10 @@ mod tag {
     pub(super) const REASON: u8 = 2;
     pub(super) const RESTART_AGAIN: u8 = 3;
     pub(super) const PROBATION: u8 = 4;
+    pub(super) const CONNECTIONS: u8 = 5;
+    pub(super) const IDS: u8 = 6;
+    /// Optional: a predecessor that does not know it moves nothing.
+    pub(super) const TAKES_MOVES: u8 = super::OPTIONAL;
 }
 
 #[cfg(test)]
@@ -224,8 +353,28 @@ mod tests {
     /// Bytes as release 0.1 writes them. Never edit a line; add lines for new releases.
     fn recorded() -> Vec<(Message, &'static [u8])> {
         vec![
-            (Message::Ready { unclaimed: vec![] }, b"\x01\x01"),
-            (Message::Ready { unclaimed: vec![0, 258] }, b"\x01\x01\x01\x04\0\0\0\x00\x00\x02\x01"),
+            (Message::Ready { unclaimed: vec![], takes_moves: false }, b"\x01\x01"),
+            (Message::Ready { unclaimed: vec![], takes_moves: true }, b"\x01\x01\x80\0\0\0\0"),
+            (
+                Message::Move {
+                    connections: vec![
+                        Moved { id: 1, listener: 258, received: b"GE".to_vec(), state: None },
+                        Moved { id: 2, listener: 3, received: vec![], state: Some(b"s".to_vec()) },
+                    ],
+                },
+                b"\x01\x07\x05\x35\0\0\0\
+                \x01\0\0\0\0\0\0\0\x02\x01\0\0\0\0\0\0\x02\0\0\0GE\x00\0\0\0\0\
+                \x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\x01\x01\0\0\0s",
+            ),
+            (
+                Message::Taken { ids: vec![1, 2] },
+                b"\x01\x08\x06\x10\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0",
+            ),
+            (Message::Refused { ids: vec![3] }, b"\x01\x09\x06\x08\0\0\0\x03\0\0\0\0\0\0\0"),
+            (
+                Message::Ready { unclaimed: vec![0, 258], takes_moves: false },
+                b"\x01\x01\x01\x04\0\0\0\x00\x00\x02\x01",
+            ),
             (Message::Failed { reason: "no config".into() }, b"\x01\x02\x02\x09\0\0\0no config"),
             (Message::Leaving, b"\x01\x03"),
             (
@@ -293,7 +442,7 @@ mod tests {
             millis: u64,
         ) {
             for message in [
-                Message::Ready { unclaimed },
+                Message::Ready { unclaimed, takes_moves: restart_again },
                 Message::Failed { reason },
                 Message::Settled { restart_again },
                 Message::Commit { probation: Duration::from_millis(millis) },

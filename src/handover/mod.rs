@@ -52,6 +52,7 @@ pub mod announcement;
 mod interleavings;
 pub mod launch;
 pub mod message;
+pub mod moving;
 pub mod reason;
 pub mod serving;
 pub mod succeed;

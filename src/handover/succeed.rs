@@ -112,7 +112,7 @@ impl Succeed {
         }
         if self.predecessor {
             self.state = State::Waiting { deadline: after(now, self.start_timeout) };
-            self.actions.push_back(Action::Send(Message::Ready { unclaimed }));
+            self.actions.push_back(Action::Send(Message::Ready { unclaimed, takes_moves: true }));
         } else {
             self.take_over();
         }

@@ -27,6 +27,7 @@ pub struct Config {
     ping_interval: Option<Duration>,
     ping_timeout: Duration,
     peer: bool,
+    move_connections: bool,
 }
 
 /// A config in the form in which each connection uses it.
@@ -37,6 +38,7 @@ pub(super) struct Prepared {
     pub(super) limits: Limits,
     pub(super) sniff: bool,
     pub(super) peer: bool,
+    pub(super) moves: bool,
 }
 
 impl Config {
@@ -53,6 +55,7 @@ impl Config {
             ping_interval: Some(Duration::from_secs(30)),
             ping_timeout: Duration::from_secs(20),
             peer: false,
+            move_connections: true,
         }
     }
 
@@ -135,6 +138,16 @@ impl Config {
         self
     }
 
+    /// Whether an HTTP/1 connection with no request in flight moves to the successor at a restart, which serves it on:
+    /// the client notices nothing. Only plain sockets can move; TLS connections are told goodbye.
+    ///
+    /// Default yes. Say no where the service keeps something in memory for a connection (an authenticated user,
+    /// say) that the successor would not have: then each is told to close, and reconnects.
+    pub fn move_connections(mut self, on: bool) -> Self {
+        self.move_connections = on;
+        self
+    }
+
     pub(super) fn prepare(&self) -> Prepared {
         let mut http1 = http1::Builder::new();
         // hyper's own would also limit idle time, and cost a timer a connection.
@@ -155,6 +168,7 @@ impl Config {
             limits: Limits::new(self.header_read_timeout, self.keep_alive_timeout, self.write_timeout),
             sniff: self.http2,
             peer: self.peer,
+            moves: self.move_connections,
         }
     }
 }

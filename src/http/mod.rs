@@ -33,6 +33,7 @@
 mod config;
 mod io;
 mod listen;
+mod moving;
 mod peer;
 mod server;
 mod service;

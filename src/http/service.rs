@@ -66,6 +66,10 @@ impl<H> TrackedService<H> {
     pub(super) fn new(service: H, entry: Arc<Entry>, peer: bool) -> Self {
         TrackedService { service, entry, peer }
     }
+
+    pub(super) fn into_inner(self) -> H {
+        self.service
+    }
 }
 
 impl<H: HttpService> Service<Request<Incoming>> for TrackedService<H> {
@@ -113,7 +117,7 @@ where
             {
                 // Before hyper hands out the upgraded connection, whose new tasks must be known to the hammer.
                 entry.upgrade();
-            } else if entry.is_draining() {
+            } else if entry.is_draining() && !entry.is_moving() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
         }

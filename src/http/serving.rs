@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::config::Prepared;
 use super::io::Io;
+use super::moving::{self, Moving};
 use super::service::{HttpService, TrackedService};
 use super::sniff::{Sniff, Version};
 use crate::drain::{Base, Connection, Entry, Kind, Stage};
@@ -56,8 +57,13 @@ pub enum ServeError {
 enum Talk<S, H: HttpService> {
     Sniffing(Sniff<S>, H),
     Http1(Http1<S, H>),
-    Http2 { connection: Pin<Box<Http2<S, H>>>, told: bool },
+    Http2 {
+        connection: Pin<Box<Http2<S, H>>>,
+        told: bool,
+    },
     Closing(Connection<S>),
+    /// On its way to the successor; should it come back, it is served on.
+    Moving(Moving<S>, H),
     Over,
 }
 
@@ -73,13 +79,20 @@ where
         let entry = connection.entry().clone();
         entry.set_kind(Kind::Http1);
         entry.limit(prepared.limits);
+        if prepared.moves && moving::can_move::<S>() {
+            entry.can_move();
+        }
         let mut serving = Serving { talk: Talk::Over, entry, registered: None, prepared };
-        serving.talk = if serving.prepared.sniff {
+        serving.talk = serving.begin(connection, service);
+        serving
+    }
+
+    fn begin(&self, connection: Connection<S>, service: H) -> Talk<S, H> {
+        if self.prepared.sniff {
             Talk::Sniffing(Sniff::new(connection), service)
         } else {
-            serving.http1(connection, Bytes::new(), service)
-        };
-        serving
+            self.http1(connection, Bytes::new(), service)
+        }
     }
 
     fn http1(&self, connection: Connection<S>, ahead: Bytes, service: H) -> Talk<S, H> {
@@ -135,9 +148,41 @@ where
                 Talk::Closing(connection) => {
                     return Pin::new(connection).poll_shutdown(cx).map_err(ServeError::Io);
                 }
+                Talk::Moving(moving, _) => {
+                    let came_back = ready!(moving.as_mut().poll(cx));
+                    let Talk::Moving(_, service) = mem::replace(&mut self.talk, Talk::Over) else {
+                        unreachable!("it was moving")
+                    };
+                    let Some(connection) = came_back else { return Poll::Ready(Ok(())) };
+                    // It may have come back for itself alone; it is not to go again and again.
+                    self.entry.cannot_move();
+                    self.talk = self.begin(connection, service);
+                }
                 Talk::Over => return Poll::Ready(Ok(())),
             }
         }
+    }
+
+    /// Lets go of the connection if no request is in flight on it, and has it moved.
+    #[cold]
+    fn depart(&mut self, cx: &mut Context<'_>) -> Result<(), ServeError> {
+        let stage = self.entry.stage();
+        self.talk = match (mem::replace(&mut self.talk, Talk::Over), stage.base) {
+            (Talk::Sniffing(sniff, service), _) => {
+                let (connection, ahead) = sniff.into_parts();
+                Talk::Moving(moving::depart(connection, ahead), service)
+            }
+            (Talk::Http1(http1), Base::Fresh | Base::Idle | Base::Head) => {
+                match self.take_out(http1, stage, cx)? {
+                    Ok((connection, ahead, service)) => {
+                        Talk::Moving(moving::depart(connection, ahead), service.into_inner())
+                    }
+                    Err(http1) => Talk::Http1(http1),
+                }
+            }
+            (talk, _) => talk,
+        };
+        Ok(())
     }
 
     /// The sweeper found it overdue, and polling it once more has not changed that. Ready if it ends here; else
@@ -174,6 +219,14 @@ where
         Poll::Pending
     }
 
+    fn is_between_requests(&self) -> bool {
+        match self.talk {
+            Talk::Sniffing(..) => true,
+            Talk::Http1(_) => matches!(self.entry.stage().base, Base::Fresh | Base::Idle | Base::Head),
+            Talk::Http2 { .. } | Talk::Closing(_) | Talk::Moving(..) | Talk::Over => false,
+        }
+    }
+
     fn goodbye(&self, connection: Connection<S>) -> Talk<S, H> {
         self.entry.say_goodbye();
         // Now, not when the shutdown is done: what is closing is not overdue for being idle.
@@ -188,10 +241,30 @@ where
     /// that hyper holds nothing but bytes that it has read.
     fn take_apart(
         &self,
-        mut http1: Http1<S, H>,
+        http1: Http1<S, H>,
         stage: Stage,
         cx: &mut Context<'_>,
     ) -> Result<Result<Connection<S>, Http1<S, H>>, ServeError> {
+        let (connection, ahead, service) = match self.take_out(http1, stage, cx)? {
+            Ok(parts) => parts,
+            Err(http1) => return Ok(Err(http1)),
+        };
+        if ahead.is_empty() {
+            return Ok(Ok(connection));
+        }
+        // A request came close behind the last one, in part. It gets its answer, and its own time.
+        self.entry.enter(Base::Head);
+        Ok(Err(self.http1_with(connection, ahead, service)))
+    }
+
+    /// As [`take_apart`](Self::take_apart), with what hyper has read and not answered.
+    #[allow(clippy::type_complexity)]
+    fn take_out(
+        &self,
+        mut http1: Http1<S, H>,
+        stage: Stage,
+        cx: &mut Context<'_>,
+    ) -> Result<Result<(Connection<S>, Bytes, TrackedService<H>), Http1<S, H>>, ServeError> {
         if stage.body {
             // Its last request had a body. If hyper has read all of it, this ends the connection at once;
             // else hyper ends it when it has.
@@ -206,13 +279,8 @@ where
         }
         let parts = http1.into_parts().expect("an upgraded connection has no idle stage");
         let (ahead, connection) = parts.io.into_inner().into_parts();
-        if parts.read_buf.is_empty() && ahead.is_empty() {
-            return Ok(Ok(connection));
-        }
-        // A request came close behind the last one, in part. It gets its answer, and its own time.
         let read = if ahead.is_empty() { parts.read_buf } else { [parts.read_buf, ahead].concat().into() };
-        self.entry.enter(Base::Head);
-        Ok(Err(self.http1_with(connection, read, parts.service)))
+        Ok(Ok((connection, read, parts.service)))
     }
 }
 
@@ -236,6 +304,11 @@ where
             if ended.is_pending() {
                 if this.entry.is_stalled() {
                     ended = Poll::Ready(Err(ServeError::WriteTimeout));
+                } else if this.entry.is_moving() && this.is_between_requests() {
+                    match this.depart(cx) {
+                        Ok(()) => continue,
+                        Err(error) => ended = Poll::Ready(Err(error)),
+                    }
                 } else if this.entry.is_overdue() && this.entry.stage().base != Base::Closing {
                     ended = this.poll_overdue(cx);
                     if ended.is_pending() {
@@ -265,6 +338,7 @@ impl<S, H: HttpService> fmt::Debug for Serving<S, H> {
             Talk::Http1(_) => "http1",
             Talk::Http2 { .. } => "http2",
             Talk::Closing(_) => "closing",
+            Talk::Moving(..) => "moving",
             Talk::Over => "over",
         };
         f.debug_struct("Serving").field("talk", &talk).field("entry", &self.entry).finish_non_exhaustive()

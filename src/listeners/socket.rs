@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::Gate;
 use crate::address::Address;
 use crate::inherited::InheritedSocket;
 use crate::listen::{Listen, ListenParseError};
+use crate::moving::Arrival;
 use crate::sys::lock::{LockError, PathLock, PathState, is_stale_socket};
 use crate::sys::socket::{self, Kind, TcpOptions, UdpOptions};
 
@@ -29,8 +30,9 @@ pub(crate) struct Socket {
     pub(crate) address: Address,
     place: Option<Place>,
     pub(crate) gate: watch::Sender<Gate>,
-    /// Whether the accept loop is ours: only then can it be told to empty the queue.
-    pub(crate) looped: Mutex<bool>,
+    /// Leads to the accept loop, if that is ours: only then can it be told to empty the queue, and take what comes
+    /// from the predecessor.
+    pub(crate) arrivals: Mutex<Option<mpsc::UnboundedSender<Arrival>>>,
 }
 
 /// The path of a Unix socket that this process owns.
@@ -164,7 +166,7 @@ impl Socket {
             address,
             place,
             gate,
-            looped: Mutex::new(false),
+            arrivals: Mutex::new(None),
         })
     }
 

@@ -4,6 +4,7 @@
 //! pending for ever), and it outlives the runtimes of the program.
 
 mod acting;
+mod moving;
 
 use std::io;
 use std::sync::{Arc, mpsc as std_mpsc};
@@ -16,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
+use self::moving::{Arrivals, Moves};
 use super::builder::{Deadlines, StartError};
 use super::outcome::RestartError;
 use super::peer::{Did, Peer};
@@ -24,9 +26,11 @@ use super::successor::{Made, Recipe};
 use crate::ending::Ending;
 use crate::event::Event;
 use crate::handover::launch::Requested;
+use crate::handover::message::Message;
 use crate::handover::{Failure, Launch, Refusal, Serving, Succeed};
 use crate::inherited::Predecessor;
 use crate::listeners::Socket;
+use crate::moving::Departure;
 use crate::operate::pid_file::PidFile;
 use crate::signals::{Reaction, Signal, SignalMap};
 use crate::sys;
@@ -103,6 +107,10 @@ struct Driver {
     /// Those whose request was remembered, for the next outcome but one.
     later: Vec<Answer>,
     watches: Watches,
+    /// Connections on their way to the successor.
+    moves: Moves,
+    /// Connections from the predecessor, until they are answered for.
+    arrivals: Arrivals,
     /// What waits for a successor that is being born: with us gone it would take over.
     held_end: Option<(Instant, Ending)>,
 }
@@ -121,6 +129,8 @@ struct Attempt {
     requested: Instant,
     sockets: Vec<Arc<Socket>>,
     step: Step,
+    /// Whether the successor goes on with connections that this process had.
+    takes_moves: bool,
 }
 
 enum Step {
@@ -135,6 +145,9 @@ enum Input {
     Made(Result<Made, Failure>),
     Successor(Did),
     Predecessor(Did),
+    Departure(Departure),
+    /// The channel was full; it may not be any more.
+    Retry,
     BacklogServed,
     Drained,
     Timeout,
@@ -175,6 +188,8 @@ impl Driver {
             answers: Vec::new(),
             later: Vec::new(),
             watches: Watches::default(),
+            moves: Moves::default(),
+            arrivals: Arrivals::default(),
             held_end: None,
         })
     }
@@ -184,6 +199,8 @@ impl Driver {
             let input = self.next().await;
             self.take(input);
             self.act();
+            self.moves.send(self.attempt.as_ref());
+            self.arrivals.deliver(&self.shared.listeners, self.predecessor.as_ref());
             if std::mem::take(&mut self.watches.announced) {
                 self.catch_up();
                 self.launch.announced();
@@ -220,13 +237,19 @@ impl Driver {
         let held = self.held_end.as_ref().map(|(until, _)| *until);
         let deadlines = [self.succeed.deadline(), self.launch.deadline(), self.serving.deadline(), held];
         let deadline = deadlines.into_iter().flatten().min();
+        let stuck = self.moves.is_stuck() || !self.arrivals.is_empty();
         let signals = &mut self.signals;
         let attempt = &mut self.attempt;
         let predecessor = &mut self.predecessor;
         let shared = &self.shared;
         tokio::select! {
             input = next_of_attempt(attempt), if attempt.is_some() => input,
-            did = next_of_peer(predecessor), if predecessor.is_some() => Input::Predecessor(did),
+            // Not while it has sent more than we could answer: its queue holds the rest.
+            did = next_of_peer(predecessor), if predecessor.is_some() && self.arrivals.is_empty() => {
+                Input::Predecessor(did)
+            }
+            departure = self.moves.next() => Input::Departure(departure),
+            () = tokio::time::sleep(RETRY), if stuck => Input::Retry,
             Some(signal) = std::future::poll_fn(|cx| Pin::new(&mut *signals).poll_next(cx)) => {
                 Input::Signal(Signal::from_number(signal))
             }
@@ -255,6 +278,8 @@ impl Driver {
             }
             Input::Successor(did) => self.successor_did(now, did),
             Input::Predecessor(did) => self.predecessor_did(now, did),
+            Input::Departure(departure) => self.moves.depart(departure),
+            Input::Retry => {}
             Input::BacklogServed => {
                 self.watches.backlog = false;
                 self.serving.emptied_backlog();
@@ -385,8 +410,13 @@ impl Driver {
 
     fn successor_did(&mut self, now: Instant, did: Did) {
         match did {
-            Did::Say(message) => {
+            Did::Say(Message::Taken { ids }, _) => self.moves.taken(&ids),
+            Did::Say(Message::Refused { ids }, _) => self.moves.refused(&ids),
+            Did::Say(message, _) => {
                 tracing::debug!(?message, "the successor says");
+                if let (Message::Ready { takes_moves, .. }, Some(attempt)) = (&message, &mut self.attempt) {
+                    attempt.takes_moves = *takes_moves;
+                }
                 self.launch.message(now, message);
             }
             Did::Babble(error) => {
@@ -396,6 +426,8 @@ impl Driver {
             Did::Die => {
                 let how = self.reap();
                 tracing::debug!(how, "the successor is gone");
+                self.shared.tracker.withdraw_moves();
+                self.moves.lost();
                 // The machine first: an action that it still asks for must not reach the next successor.
                 self.launch.died(now, Failure::Died { how });
                 if !self.launch.in_progress() {
@@ -407,7 +439,8 @@ impl Driver {
 
     fn predecessor_did(&mut self, now: Instant, did: Did) {
         match did {
-            Did::Say(message) => {
+            Did::Say(Message::Move { connections }, fds) => self.arrivals.push(connections, fds),
+            Did::Say(message, _) => {
                 tracing::debug!(?message, "the predecessor says");
                 self.succeed.message(now, message);
             }
@@ -433,6 +466,10 @@ impl Driver {
 
 /// How much a peer may say before others are heard again. A handover is six messages; more is babble.
 const MESSAGES_AT_ONCE: usize = 64;
+
+/// How long to wait when the channel is full, or too many descriptors are under way in it: nothing says when a peer
+/// has read. It reads as soon as it runs, so this is short.
+const RETRY: std::time::Duration = std::time::Duration::from_millis(1);
 
 async fn next_of_attempt(attempt: &mut Option<Attempt>) -> Input {
     let Some(attempt) = attempt else { return std::future::pending().await };

@@ -1,6 +1,7 @@
 //! The process at the other end of the handover channel, seen from either side.
 
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use tokio::io::unix::AsyncFd;
 
@@ -22,7 +23,8 @@ pub(crate) struct Peer {
 /// What the peer did.
 #[derive(Debug)]
 pub(crate) enum Did {
-    Say(Message),
+    /// With the descriptors that came along, in order: fewer than were sent where this process is at its limit.
+    Say(Message, Vec<OwnedFd>),
     /// Sent what is not a message.
     Babble(MessageError),
     /// Is gone, and everything that it said before has been returned.
@@ -33,6 +35,11 @@ impl Peer {
     /// Must be called on the driver's runtime.
     pub(crate) fn new(channel: Channel, pidfd: Pidfd) -> io::Result<Peer> {
         Ok(Peer { channel: watch(channel)?, pidfd: watch(pidfd)?, ended: false })
+    }
+
+    /// Sends with descriptors. `WouldBlock` and ETOOMANYREFS mean later.
+    pub(crate) fn send_with(&self, message: &Message, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.channel.get_ref().send(&message.encode(), fds)
     }
 
     /// Sends at once, or not at all: the messages of one handover fit into a socket's buffer many times over, so a
@@ -98,12 +105,13 @@ fn heard(received: io::Result<Received>, ended: &mut bool) -> Option<Did> {
             Some(Did::Babble(MessageError::TooLong { length: bytes.len() }))
         }
         Ok(Received::Message { bytes, fds, fds_lost, .. }) => {
-            if !fds.is_empty() || fds_lost {
-                // Dropped, and so closed; the message counts all the same.
-                tracing::debug!(count = fds.len(), fds_lost, "descriptors that nobody asked for");
+            if fds_lost {
+                tracing::warn!(received = fds.len(), "out of descriptors: some of those sent along are lost");
             }
-            Message::decode(&bytes)
-                .map_or_else(|error| Some(Did::Babble(error)), |message| message.map(Did::Say))
+            match Message::decode(&bytes) {
+                Ok(message) => message.map(|message| Did::Say(message, fds)),
+                Err(error) => Some(Did::Babble(error)),
+            }
         }
         Ok(Received::End) | Err(_) => {
             *ended = true;

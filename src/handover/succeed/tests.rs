@@ -9,7 +9,7 @@ const SETTLED: Message = Message::Settled { restart_again: false };
 fn waiting(now: Instant) -> Succeed {
     let mut succeed = Succeed::new(START);
     succeed.ready(now, vec![1]);
-    assert_eq!(actions(&mut succeed), [Send(Message::Ready { unclaimed: vec![1] })]);
+    assert_eq!(actions(&mut succeed), [Send(Message::Ready { unclaimed: vec![1], takes_moves: true })]);
     succeed
 }
 

@@ -58,6 +58,7 @@ impl Driver {
                 launch::Action::AnnounceOwn => self.announce_own(),
                 launch::Action::HandOver { unclaimed } => {
                     self.shared.listeners.hand_over(self.sockets(), &unclaimed);
+                    self.offer_moves();
                     self.pid_file = None;
                     self.serving.handed_over(now);
                 }
@@ -108,14 +109,20 @@ impl Driver {
     }
 
     fn serve(&mut self, now: Instant, restart: bool) {
-        // What it still has to tell has been told; its exit is none of our business.
-        self.predecessor = None;
         // It wrote our id to its own pid file; ours may be another.
         self.announce_own();
         tracing::debug!("settled, this process is the service");
         if restart {
             self.answers.append(&mut self.later);
             self.request(now, None);
+        }
+    }
+
+    /// Before the drain begins: what is to move is told no goodbye.
+    fn offer_moves(&mut self) {
+        if self.attempt.as_ref().is_some_and(|attempt| attempt.takes_moves) {
+            let mover = self.moves.open();
+            self.shared.tracker.offer_moves(mover);
         }
     }
 
@@ -133,7 +140,7 @@ impl Driver {
         // A thread of its own, since an exec from a file system that hangs must not keep a stop from being heard.
         let step =
             Step::Spawning(tokio::task::spawn_blocking(move || recipe.make(&handed, pid_file.as_deref())));
-        self.attempt = Some(Attempt { requested: now, sockets, step });
+        self.attempt = Some(Attempt { requested: now, sockets, step, takes_moves: false });
     }
 
     fn tell_successor(&self, message: &Message) {

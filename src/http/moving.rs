@@ -1,0 +1,31 @@
+//! An HTTP/1 connection between two requests, on its way to the successor.
+
+use std::any::{Any, TypeId};
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+
+use crate::drain::Connection;
+use crate::stream::Stream;
+
+/// Resolves to nothing once the successor has the connection, or to the connection if it came back.
+pub(super) type Moving<S> = Pin<Box<dyn Future<Output = Option<Connection<S>>> + Send>>;
+
+/// What is not a plain socket (TLS, say) has state that only this process knows.
+pub(super) fn can_move<S: 'static>() -> bool {
+    TypeId::of::<S>() == TypeId::of::<Stream>()
+}
+
+/// Has the connection moved, with the bytes that were read ahead. Only for what [`can_move`].
+pub(super) fn depart<S: Send + 'static>(connection: Connection<S>, ahead: Bytes) -> Moving<S> {
+    let connection: Connection<Stream> = cast(connection);
+    Box::pin(async move { connection.move_on(ahead.into(), None).await.err().map(cast) })
+}
+
+/// The same value under its other name: a generic server that was given our own streams.
+fn cast<A: Any, B: Any>(value: A) -> B {
+    let mut value = Some(value);
+    let value = (&mut value as &mut dyn Any).downcast_mut::<Option<B>>();
+    value.and_then(Option::take).expect("only plain sockets are moved")
+}

@@ -1,0 +1,65 @@
+//! The way of a connection out of this process, as those see it who hold one: depart, and wait for the verdict.
+//!
+//! What happens in between is the driver's, by the rules of [`handover::moving`](crate::handover::moving).
+
+use std::os::fd::OwnedFd;
+
+use tokio::sync::{mpsc, oneshot};
+
+/// Takes connections that are to go to the successor. There is one while a successor takes them.
+#[derive(Clone, Debug)]
+pub(crate) struct Mover {
+    departures: mpsc::UnboundedSender<Departure>,
+}
+
+/// A connection that nobody in this process reads from any more.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    pub(crate) fd: OwnedFd,
+    /// The cookie of the listening socket that it came from.
+    pub(crate) listener: u64,
+    /// What was read from it and not answered.
+    pub(crate) received: Vec<u8>,
+    pub(crate) state: Option<Vec<u8>>,
+    pub(crate) verdict: oneshot::Sender<Verdict>,
+}
+
+/// Whose the connection is. The descriptor comes back either way: a duplicate of another process's connection to be
+/// closed, or the only one.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// The successor's.
+    Taken(OwnedFd),
+    /// Still this process's.
+    Kept(OwnedFd),
+}
+
+/// A connection that has come from the predecessor.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) fd: OwnedFd,
+    pub(crate) handed: Handed,
+}
+
+/// What came along with a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Handed {
+    /// To be read before anything from the socket.
+    pub(crate) received: Vec<u8>,
+    pub(crate) state: Option<Vec<u8>>,
+}
+
+impl Mover {
+    pub(crate) fn new() -> (Mover, mpsc::UnboundedReceiver<Departure>) {
+        let (departures, departing) = mpsc::unbounded_channel();
+        (Mover { departures }, departing)
+    }
+
+    /// Gives the connection away until the verdict, which comes when the successor has answered or died, however long
+    /// that takes. If nobody hears it the connection comes back at once.
+    pub(crate) fn depart(&self, departure: Departure) {
+        if let Err(mpsc::error::SendError(departure)) = self.departures.send(departure) {
+            let _ = departure.verdict.send(Verdict::Kept(departure.fd));
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The driver's part in moving connections: out to the successor, and in from the predecessor.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::peer::Peer;
+use super::{Attempt, Step};
+use crate::handover::message::{Message, Moved};
+use crate::handover::moving::Moving;
+use crate::listeners::Listeners;
+use crate::moving::{Arrival, Departure, Handed, Mover, Verdict};
+
+/// Connections on their way to the successor.
+#[derive(Debug, Default)]
+pub(super) struct Moves {
+    departing: Option<mpsc::UnboundedReceiver<Departure>>,
+    moving: Moving<Kept>,
+    /// Nothing reaches the successor any more: what departs now comes back.
+    is_cut: bool,
+}
+
+/// What this side keeps of a connection on its way.
+#[derive(Debug)]
+struct Kept {
+    fd: OwnedFd,
+    verdict: oneshot::Sender<Verdict>,
+}
+
+impl Moves {
+    pub(super) fn open(&mut self) -> Mover {
+        let (mover, departing) = Mover::new();
+        *self = Moves { departing: Some(departing), ..Moves::default() };
+        mover
+    }
+
+    /// The next connection that departs. Cancel safe.
+    pub(super) async fn next(&mut self) -> Departure {
+        if let Some(departing) = &mut self.departing
+            && let Some(departure) = departing.recv().await
+        {
+            return departure;
+        }
+        std::future::pending().await
+    }
+
+    /// Takes this one, and whatever departs together with it: they go in one message.
+    pub(super) fn depart(&mut self, departure: Departure) {
+        let mut next = Some(departure);
+        while let Some(Departure { fd, listener, received, state, verdict }) = next {
+            let kept = Kept { fd, verdict };
+            if self.is_cut {
+                kept.comes_back();
+            } else {
+                self.moving.depart(listener, received, state, kept);
+            }
+            next = self.departing.as_mut().and_then(|departing| departing.try_recv().ok());
+        }
+    }
+
+    /// Sends what can be sent; the rest waits for room in the channel.
+    pub(super) fn send(&mut self, attempt: Option<&Attempt>) {
+        let Some(Attempt { step: Step::Running { peer, .. }, .. }) = attempt else { return };
+        while let Some(outcome) = self.moving.send_next(|message, kept| {
+            let fds: Vec<_> = kept.iter().map(|kept| kept.fd.as_fd()).collect();
+            peer.send_with(message, &fds)
+        }) {
+            match outcome {
+                Ok(()) => {}
+                Err(error) if is_for_later(&error) => return,
+                Err(error) => {
+                    tracing::debug!(%error, "connections cannot be moved any more");
+                    // What was sent stays the successor's until it answers or dies.
+                    self.is_cut = true;
+                    self.moving.unsent().into_iter().for_each(Kept::comes_back);
+                }
+            }
+        }
+    }
+
+    /// Whether something waits for room in the channel.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.moving.has_waiting()
+    }
+
+    pub(super) fn taken(&mut self, ids: &[u64]) {
+        for Kept { fd, verdict } in self.moving.answered(ids) {
+            // Whoever has stopped waiting does not need the duplicate either.
+            let _ = verdict.send(Verdict::Taken(fd));
+        }
+    }
+
+    pub(super) fn refused(&mut self, ids: &[u64]) {
+        self.moving.answered(ids).into_iter().for_each(Kept::comes_back);
+    }
+
+    /// Nobody else reads what is on its way: the successor is dead.
+    pub(super) fn lost(&mut self) {
+        self.is_cut = true;
+        self.moving.lost().into_iter().for_each(Kept::comes_back);
+    }
+}
+
+impl Kept {
+    fn comes_back(self) {
+        let _ = self.verdict.send(Verdict::Kept(self.fd));
+    }
+}
+
+/// Connections from the predecessor that it has not been answered for.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    /// By the listener that they came from.
+    waiting: BTreeMap<u64, Vec<(u64, Arrival)>>,
+    refused: Vec<u64>,
+}
+
+impl Arrivals {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.refused.is_empty()
+    }
+
+    /// A message has arrived. Descriptors that are missing are the last ones: those connections are refused.
+    pub(super) fn push(&mut self, connections: Vec<Moved>, fds: Vec<OwnedFd>) {
+        let mut fds = fds.into_iter();
+        for Moved { id, listener, received, state } in connections {
+            match fds.next() {
+                Some(fd) => {
+                    let arrival = Arrival { fd, handed: Handed { received, state } };
+                    self.waiting.entry(listener).or_default().push((id, arrival));
+                }
+                None => self.refused.push(id),
+            }
+        }
+    }
+
+    /// Gives them to their accept loops, each after it has been answered for; the rest waits for room in the channel.
+    pub(super) fn deliver(&mut self, listeners: &Listeners, predecessor: Option<&Peer>) {
+        while let Some((listener, arrivals)) = self.waiting.pop_first() {
+            let (ids, arrivals): (Vec<u64>, Vec<Arrival>) = arrivals.into_iter().unzip();
+            let tell = || answer(predecessor, &Message::Taken { ids: ids.clone() });
+            match listeners.arrive(listener, arrivals, tell) {
+                Ok(()) => {}
+                Err((arrivals, Some(_full))) => {
+                    self.waiting.insert(listener, ids.into_iter().zip(arrivals).collect());
+                    return;
+                }
+                Err((arrivals, None)) => {
+                    tracing::debug!(listener, connections = ids.len(), "nobody accepts what was moved here");
+                    // Closed before the predecessor hears of it: it may then read again.
+                    drop(arrivals);
+                    self.refused.extend(ids);
+                }
+            }
+        }
+        let refused = std::mem::take(&mut self.refused);
+        if !refused.is_empty() && answer(predecessor, &Message::Refused { ids: refused.clone() }).is_err() {
+            self.refused = refused;
+        }
+    }
+}
+
+/// `Err` only where there is no room now. A predecessor that is gone needs no answer: what it sent is ours.
+fn answer(predecessor: Option<&Peer>, message: &Message) -> io::Result<()> {
+    let Some(predecessor) = predecessor else { return Ok(()) };
+    match predecessor.send_with(message, &[]) {
+        Err(error) if is_for_later(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn is_for_later(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ETOOMANYREFS)
+}
