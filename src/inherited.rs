@@ -4,6 +4,7 @@
 //! grandchild, say) is recognised by its channel's cookie and ignored; one that is, but does not hold, is an error
 //! that names the descriptor, since going on would mean to bind beside a server that is alive.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
@@ -12,9 +13,11 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::address::Address;
-use crate::handover::announcement::{AnnouncedSocket, Announcement, AnnouncementError, VARIABLE};
+use crate::handover::announcement::{
+    AnnouncedDescriptor, AnnouncedSocket, Announcement, AnnouncementError, VARIABLE,
+};
 use crate::sys::channel::Channel;
-use crate::sys::inherit::{AdoptError, adopt, peek_cookie};
+use crate::sys::inherit::{AdoptError, adopt, peek_cookie, peek_identity};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::socket::{self, FactsError, Kind};
 
@@ -31,6 +34,8 @@ pub(crate) struct Inherited {
     pub(crate) program: Option<(PathBuf, PathBuf)>,
     /// The lock that owns the pid file.
     pub(crate) pid_file: Option<OwnedFd>,
+    /// What else the program handed down.
+    pub(crate) descriptors: BTreeMap<String, OwnedFd>,
 }
 
 /// The process before this one.
@@ -38,6 +43,8 @@ pub(crate) struct Inherited {
 pub(crate) struct Predecessor {
     pub(crate) channel: Channel,
     pub(crate) pidfd: Pidfd,
+    /// Whether it can be asked for state.
+    pub(crate) gives_state: bool,
 }
 
 /// A socket that is there to be claimed.
@@ -86,10 +93,8 @@ pub enum DescriptorError {
     /// It is closed, or taken already.
     #[error(transparent)]
     Unusable(std::io::Error),
-    /// Another socket lies there.
-    #[error(
-        "another socket lies there than the one that was announced; does a wrapper close or open descriptors?"
-    )]
+    /// Something else lies there.
+    #[error("something else lies there than what was announced; does a wrapper close or open descriptors?")]
     Another,
     /// The socket is of another kind.
     #[error("it is a {found} socket, and a {announced} socket was announced")]
@@ -128,6 +133,7 @@ impl Inherited {
             sockets: from_activation()?,
             program: None,
             pid_file: None,
+            descriptors: BTreeMap::new(),
         })
     }
 }
@@ -152,12 +158,18 @@ fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritErro
         pidfd: take(pidfd)
             .and_then(|fd| Pidfd::from_fd(fd).map_err(DescriptorError::Unusable))
             .map_err(wrong("predecessor's pidfd", pidfd))?,
+        gives_state: announcement.gives_state,
     };
     let sockets = announcement.sockets.into_iter().map(|announced| {
         let fd = announced.fd;
         inherit_socket(announced).map(Some).map_err(wrong("socket", fd))
     });
+    let descriptors =
+        announcement.descriptors.into_iter().map(|AnnouncedDescriptor { fd, identity, name }| {
+            Ok((name, take_identified(fd, identity).map_err(wrong("descriptor", fd))?))
+        });
     Ok(Inherited {
+        descriptors: descriptors.collect::<Result<_, InheritError>>()?,
         generation: announcement.generation,
         predecessor: Some(predecessor),
         sockets: sockets.collect::<Result<_, _>>()?,
@@ -236,6 +248,13 @@ fn take_socket(fd: RawFd, cookie: u64) -> Result<OwnedFd, DescriptorError> {
     // Looked at before it is taken: what is not ours stays open for whoever owns it.
     match peek_cookie(fd) {
         Some(found) if found != cookie => Err(DescriptorError::Another),
+        _ => take(fd),
+    }
+}
+
+fn take_identified(fd: RawFd, identity: (u64, u64)) -> Result<OwnedFd, DescriptorError> {
+    match peek_identity(fd) {
+        Some(found) if found != identity => Err(DescriptorError::Another),
         _ => take(fd),
     }
 }

@@ -46,6 +46,11 @@
 //! ([`drain::Connection::draining`]). [`http::serve`] does all of it for a tower or hyper service. A framework that wants
 //! to accept by itself gets [`Listener::into_tokio`] and [`Restarter::draining`].
 //!
+//! # What else goes to the successor
+//!
+//! State of the program's own, with [`Restarter::provide_state`] here and [`Restarter::state`] there; and descriptors of
+//! any kind, with [`Restarter::hand_down`] and [`Restarter::inherited_fd`].
+//!
 //! # Where things are
 //!
 //! * [`guarantees`]: what holds, by number, and what does not.
@@ -58,6 +63,7 @@
 compile_error!("heirloom needs Linux 5.4 or newer: it rests on pidfd, SO_COOKIE and SOCK_SEQPACKET");
 
 mod address;
+mod descriptors;
 pub mod drain;
 mod ending;
 mod event;
@@ -74,10 +80,12 @@ mod operate;
 mod program;
 mod restarter;
 mod signals;
+mod state;
 pub mod stream;
 mod sys;
 
 pub use address::Address;
+pub use descriptors::{HandDownError, NameTooLong};
 pub use ending::{Ending, Reason};
 pub use event::Event;
 pub use handover::{Failure, Refusal};
@@ -88,3 +96,4 @@ pub use listeners::ListenError;
 pub use operate::pid_file::PidFileError;
 pub use restarter::{Builder, Outcome, ReadyError, RestartError, Restarter, StartError};
 pub use signals::{Reaction, Signal, SignalMap};
+pub use state::{State, StateError, StateWriter};

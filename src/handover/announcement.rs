@@ -16,6 +16,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use thiserror::Error;
 
 use super::message::{MAX_SOCKETS, cut};
+use super::state::MAX_NAME;
 
 /// The environment variable that holds the announcement.
 pub const VARIABLE: &str = "HEIRLOOM";
@@ -23,6 +24,8 @@ pub const VARIABLE: &str = "HEIRLOOM";
 pub const VERSION: u32 = 1;
 /// Longest announcement in bytes: the kernel takes 128 KiB for one string of the environment, name included.
 pub const MAX_ANNOUNCEMENT: usize = 120 * 1024;
+/// Most named descriptors that one process may hand down: with the longest names they fill half an announcement.
+pub const MAX_DESCRIPTORS: usize = 64;
 
 /// What a predecessor hands down, and where in the successor's file descriptor table it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +46,21 @@ pub struct Announcement {
     pub pid_file: Option<i32>,
     /// The sockets, in order; [`Message::Ready`](super::message::Message::Ready) names them by index.
     pub sockets: Vec<AnnouncedSocket>,
+    /// Whether the predecessor answers a [`StateRequest`](super::message::Message::StateRequest).
+    pub gives_state: bool,
+    /// What else the program hands down.
+    pub descriptors: Vec<AnnouncedDescriptor>,
+}
+
+/// One descriptor that is handed down by name, of any kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnnouncedDescriptor {
+    /// Its number in the successor.
+    pub fd: i32,
+    /// The device and the inode of what is behind it, as fstat gives them: what a number means shows in nothing else.
+    pub identity: (u64, u64),
+    /// The name that the program gave it.
+    pub name: String,
 }
 
 /// One socket that is handed down.
@@ -97,6 +115,9 @@ pub enum AnnouncementError {
     /// More than [`MAX_SOCKETS`].
     #[error("{VARIABLE} names more than {MAX_SOCKETS} sockets")]
     TooMany,
+    /// More than [`MAX_DESCRIPTORS`].
+    #[error("{VARIABLE} names more than {MAX_DESCRIPTORS} descriptors beside the sockets")]
+    TooManyDescriptors,
     /// One descriptor number is announced for two things.
     #[error("{VARIABLE} names fd {fd} twice")]
     Twice {
@@ -110,6 +131,9 @@ impl Announcement {
     pub fn encode(&self) -> Result<OsString, AnnouncementError> {
         if self.sockets.len() > MAX_SOCKETS {
             return Err(AnnouncementError::TooMany);
+        }
+        if self.descriptors.len() > MAX_DESCRIPTORS {
+            return Err(AnnouncementError::TooManyDescriptors);
         }
         let (channel, cookie) = self.channel;
         let mut text = format!(
@@ -126,6 +150,12 @@ impl Announcement {
         for socket in &self.sockets {
             text += " socket=";
             text += &socket.encode();
+        }
+        if self.gives_state {
+            text += " state=1";
+        }
+        for AnnouncedDescriptor { fd, identity: (device, inode), name } in &self.descriptors {
+            text += &format!(" fd={fd}/{device}/{inode}/{}", escape(name.as_bytes()));
         }
         if text.len() > MAX_ANNOUNCEMENT {
             return Err(AnnouncementError::TooLong { length: text.len() });
@@ -186,6 +216,16 @@ impl AnnouncedSocket {
     }
 }
 
+impl AnnouncedDescriptor {
+    fn decode(value: &str) -> Option<AnnouncedDescriptor> {
+        let mut parts = value.split('/');
+        let fd = descriptor(parts.next()?)?;
+        let identity = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let name = String::from_utf8(unescape(parts.next()?)?).ok()?;
+        (name.len() <= MAX_NAME).then_some(AnnouncedDescriptor { fd, identity, name })
+    }
+}
+
 /// An announcement whose keys have not all been seen.
 #[derive(Default)]
 struct Draft {
@@ -197,6 +237,8 @@ struct Draft {
     directory: Option<OsString>,
     pid_file: Option<i32>,
     sockets: Vec<AnnouncedSocket>,
+    gives_state: bool,
+    descriptors: Vec<AnnouncedDescriptor>,
 }
 
 impl Draft {
@@ -212,6 +254,15 @@ impl Draft {
             "pid-file" => set(&mut self.pid_file, descriptor(value)),
             "socket" if self.sockets.len() == MAX_SOCKETS => return Err(AnnouncementError::TooMany),
             "socket" => AnnouncedSocket::decode(value).map(|socket| self.sockets.push(socket)).is_some(),
+            // What a release that writes another value does is for that one to say; this one cannot ask it.
+            "state" => {
+                self.gives_state = value == "1";
+                true
+            }
+            "fd" if self.descriptors.len() == MAX_DESCRIPTORS => {
+                return Err(AnnouncementError::TooManyDescriptors);
+            }
+            "fd" => AnnouncedDescriptor::decode(value).map(|fd| self.descriptors.push(fd)).is_some(),
             _ => true,
         };
         if understood { Ok(()) } else { Err(malformed(word)) }
@@ -228,10 +279,14 @@ impl Draft {
             directory: self.directory.ok_or(missing("directory"))?,
             pid_file: self.pid_file,
             sockets: self.sockets,
+            gives_state: self.gives_state,
+            descriptors: self.descriptors,
         };
         let mut seen = BTreeSet::from([announcement.pidfd]);
         let sockets = announcement.sockets.iter().flat_map(|socket| [Some(socket.fd), socket.lock]);
-        for fd in sockets.flatten().chain([announcement.channel.0]).chain(announcement.pid_file) {
+        let named = announcement.descriptors.iter().map(|named| named.fd);
+        let own = [announcement.channel.0].into_iter().chain(announcement.pid_file);
+        for fd in sockets.flatten().chain(own).chain(named) {
             if !seen.insert(fd) {
                 return Err(AnnouncementError::Twice { fd });
             }
@@ -327,6 +382,17 @@ mod tests {
                     lock: Some(5),
                 },
             ],
+            gives_state: false,
+            descriptors: vec![],
+        }
+    }
+
+    fn example_with_state() -> Announcement {
+        let named = |fd, name: &str| AnnouncedDescriptor { fd, identity: (259, 70_000), name: name.into() };
+        Announcement {
+            gives_state: true,
+            descriptors: vec![named(9, "access log"), named(10, "")],
+            ..example()
         }
     }
 
@@ -335,15 +401,23 @@ mod tests {
          directory=%2fsrv pid-file=8 socket=3/1001/tcp/web/127.0.0.1:0/127.0.0.1:43210/ \
          socket=4/1002/unix//unix:%2frun%2f%ff/unix:%2frun%2f%ff/5";
 
+    /// What 0.1 adds to it where there is state and there are descriptors. Never edit it either.
+    const RECORDED_STATE: &str = " state=1 fd=9/259/70000/access%20log fd=10/259/70000/";
+
     #[test]
     fn g7_recorded_bytes_are_written_and_read() {
         assert_eq!(example().encode().unwrap(), RECORDED);
         assert_eq!(Announcement::decode(OsStr::new(RECORDED)).unwrap(), example());
+        let with_state = format!("{RECORDED}{RECORDED_STATE}");
+        assert_eq!(example_with_state().encode().unwrap(), *with_state);
+        assert_eq!(Announcement::decode(OsStr::new(&with_state)).unwrap(), example_with_state());
     }
 
     #[test]
     fn g7_an_unknown_key_is_skipped() {
         let newer = format!("{RECORDED} supervisor=12 socket-options=3/4");
+        assert_eq!(Announcement::decode(OsStr::new(&newer)).unwrap(), example());
+        let newer = format!("{RECORDED} state=2");
         assert_eq!(Announcement::decode(OsStr::new(&newer)).unwrap(), example());
     }
 
@@ -357,6 +431,12 @@ mod tests {
         assert!(read("1 socket=3/1/tcp").contains("socket=3/1/tcp"));
         assert!(read("1 socket=1/1/tcp/a/b/c/").contains("socket=1/1"), "fd 1 is standard output");
         assert!(read("1 generation=2").contains("lacks predecessor"));
+        assert!(read("1 fd=9/259/70000").contains("fd=9/259/70000"));
+        assert!(read("1 fd=2/1/1/log").contains("fd=2/1/1/log"));
+        assert!(read(&format!("1 fd=9/1/1/{}", "n".repeat(MAX_NAME + 1))).contains("fd=9/1/1/nnn"));
+        assert!(read(&format!("{RECORDED} fd=8/1/1/log")).contains("fd 8 twice"));
+        let many = " fd=9/1/1/log".repeat(MAX_DESCRIPTORS + 1);
+        assert!(read(&format!("1{many}")).contains("more than 64 descriptors"));
         assert!(read(&RECORDED.replace("socket=4/", "socket=3/")).contains("fd 3 twice"));
         assert!(read(&RECORDED.replace("pidfd=7", "pidfd=7 pidfd=8")).contains("pidfd=8"));
         assert!(read(&"x".repeat(MAX_ANNOUNCEMENT + 1)).contains("the limit is"));
@@ -371,6 +451,9 @@ mod tests {
         assert!(matches!(announcement.encode(), Err(AnnouncementError::TooLong { .. })));
         announcement.sockets = vec![announcement.sockets[0].clone(); MAX_SOCKETS + 1];
         assert_eq!(announcement.encode(), Err(AnnouncementError::TooMany));
+        let mut announcement = example_with_state();
+        announcement.descriptors = vec![announcement.descriptors[0].clone(); MAX_DESCRIPTORS + 1];
+        assert_eq!(announcement.encode(), Err(AnnouncementError::TooManyDescriptors));
     }
 
     proptest! {
@@ -381,8 +464,9 @@ mod tests {
 
         #[test]
         fn any_bytes_survive(program in proptest::collection::vec(1u8.., 0..80), name in "\\PC{0,40}") {
-            let mut announcement = example();
+            let mut announcement = example_with_state();
             announcement.program = OsString::from_vec(program);
+            announcement.descriptors[0].name.clone_from(&name);
             announcement.sockets[0].name = name;
             let decoded = Announcement::decode(&announcement.encode().unwrap());
             prop_assert_eq!(decoded, Ok(announcement));

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::state::{MAX_NAME, StateAnswer, Withheld};
+
 /// The version that this release writes, and the only one so far.
 pub const VERSION: u8 = 1;
 /// From here on, a kind or tag may be skipped by a reader that does not know it.
@@ -75,6 +77,23 @@ pub enum Message {
     Refused {
         /// As in [`Moved::id`].
         ids: Vec<u64>,
+    },
+    /// Successor: wants what the predecessor provides under this name.
+    StateRequest {
+        /// Names the request in its answer.
+        id: u64,
+        /// At most [`MAX_NAME`] bytes.
+        name: String,
+        /// Whether it is to be what is left after the predecessor's last connection, instead of what is there now.
+        at_end: bool,
+    },
+    /// Predecessor: the answer to a [`StateRequest`](Message::StateRequest), with one descriptor if it is
+    /// [`StateAnswer::Given`].
+    State {
+        /// The request's.
+        id: u64,
+        /// What it leads to.
+        answer: StateAnswer,
     },
 }
 
@@ -207,6 +226,22 @@ impl Message {
                 push_field(&mut bytes, tag::PROBATION, &millis.to_le_bytes());
             }
             Message::Settled { restart_again: true } => push_field(&mut bytes, tag::RESTART_AGAIN, &[]),
+            Message::StateRequest { id, name, at_end } => {
+                push_field(&mut bytes, tag::ID, &id.to_le_bytes());
+                push_field(&mut bytes, tag::NAME, cut(name, MAX_NAME).as_bytes());
+                if *at_end {
+                    push_field(&mut bytes, tag::AT_END, &[]);
+                }
+            }
+            Message::State { id, answer } => {
+                push_field(&mut bytes, tag::ID, &id.to_le_bytes());
+                match answer {
+                    StateAnswer::Given { tag, length } => {
+                        push_field(&mut bytes, tag::GIVEN, &StateAnswer::encode_given(*tag, *length));
+                    }
+                    StateAnswer::Withheld(why) => push_field(&mut bytes, tag::WITHHELD, &why.encode()),
+                }
+            }
             _ => {}
         }
         bytes
@@ -231,6 +266,9 @@ impl Message {
             kind::MOVE => Message::Move { connections: Vec::new() },
             kind::TAKEN => Message::Taken { ids: Vec::new() },
             kind::REFUSED => Message::Refused { ids: Vec::new() },
+            kind::STATE_REQUEST => Message::StateRequest { id: 0, name: String::new(), at_end: false },
+            // Without a field for it, nothing was given.
+            kind::STATE => Message::State { id: 0, answer: StateAnswer::Withheld(Withheld::NoSuchName) },
             kind if kind >= OPTIONAL => return Ok(None),
             kind => return Err(MessageError::Kind { kind }),
         };
@@ -277,6 +315,20 @@ impl Message {
                     *probation = Duration::from_millis(u64::from_le_bytes(millis));
                 }
                 (Message::Settled { restart_again }, tag::RESTART_AGAIN) => *restart_again = true,
+                (Message::StateRequest { id, .. } | Message::State { id, .. }, tag::ID) => {
+                    *id = u64::from_le_bytes(value.try_into().map_err(|_| unfit)?);
+                }
+                (Message::StateRequest { name, .. }, tag::NAME) => {
+                    let text = str::from_utf8(value).ok().filter(|text| text.len() <= MAX_NAME);
+                    *name = text.ok_or(unfit)?.to_owned();
+                }
+                (Message::StateRequest { at_end, .. }, tag::AT_END) => *at_end = true,
+                (Message::State { answer, .. }, tag::GIVEN) => {
+                    *answer = StateAnswer::decode_given(value).ok_or(unfit)?;
+                }
+                (Message::State { answer, .. }, tag::WITHHELD) => {
+                    *answer = Withheld::decode(value).map(StateAnswer::Withheld).ok_or(unfit)?;
+                }
                 (_, tag) if tag >= OPTIONAL => {}
                 _ => return Err(unfit),
             }
@@ -295,6 +347,8 @@ impl Message {
             Message::Move { .. } => kind::MOVE,
             Message::Taken { .. } => kind::TAKEN,
             Message::Refused { .. } => kind::REFUSED,
+            Message::StateRequest { .. } => kind::STATE_REQUEST,
+            Message::State { .. } => kind::STATE,
         }
     }
 }
@@ -332,6 +386,10 @@ mod kind {
     pub(super) const MOVE: u8 = 7;
     pub(super) const TAKEN: u8 = 8;
     pub(super) const REFUSED: u8 = 9;
+    // From OPTIONAL on, since a predecessor without state has nothing to lose by not answering. 128 itself stays the
+    // kind that nobody knows.
+    pub(super) const STATE_REQUEST: u8 = super::OPTIONAL + 1;
+    pub(super) const STATE: u8 = super::OPTIONAL + 2;
 }
 
 mod tag {
@@ -341,6 +399,11 @@ mod tag {
     pub(super) const PROBATION: u8 = 4;
     pub(super) const CONNECTIONS: u8 = 5;
     pub(super) const IDS: u8 = 6;
+    pub(super) const ID: u8 = 7;
+    pub(super) const NAME: u8 = 8;
+    pub(super) const AT_END: u8 = 9;
+    pub(super) const GIVEN: u8 = 10;
+    pub(super) const WITHHELD: u8 = 11;
     /// Optional: a predecessor that does not know it moves nothing.
     pub(super) const TAKES_MOVES: u8 = super::OPTIONAL;
 }
@@ -384,6 +447,26 @@ mod tests {
             (Message::Settled { restart_again: false }, b"\x01\x05"),
             (Message::Settled { restart_again: true }, b"\x01\x05\x03\0\0\0\0"),
             (Message::Stop, b"\x01\x06"),
+            (
+                Message::StateRequest { id: 258, name: "sessions".into(), at_end: false },
+                b"\x01\x81\x07\x08\0\0\0\x02\x01\0\0\0\0\0\0\x08\x08\0\0\0sessions",
+            ),
+            (
+                Message::StateRequest { id: 1, name: "s".into(), at_end: true },
+                b"\x01\x81\x07\x08\0\0\0\x01\0\0\0\0\0\0\0\x08\x01\0\0\0s\x09\0\0\0\0",
+            ),
+            (
+                Message::State { id: 1, answer: StateAnswer::Given { tag: 3, length: 258 } },
+                b"\x01\x82\x07\x08\0\0\0\x01\0\0\0\0\0\0\0\
+                \x0a\x0c\0\0\0\x03\0\0\0\x02\x01\0\0\0\0\0\0",
+            ),
+            (
+                Message::State {
+                    id: 1,
+                    answer: StateAnswer::Withheld(Withheld::TimedOut { after: Duration::from_secs(1) }),
+                },
+                b"\x01\x82\x07\x08\0\0\0\x01\0\0\0\0\0\0\0\x0b\x09\0\0\0\x04\xe8\x03\0\0\0\0\0\0",
+            ),
         ]
     }
 
@@ -413,6 +496,12 @@ mod tests {
         assert_eq!(Message::decode(b"\x01\x01\x01\x01\0\0\0x"), Err(Field { kind: 1, tag: 1 }));
         let twice = b"\x01\x05\x03\0\0\0\0\x03\0\0\0\0";
         assert_eq!(Message::decode(twice), Err(Field { kind: 5, tag: 3 }));
+        let long = [b"\x01\x81\x08\x00\x01\0\0".as_slice(), &[b'n'; 256]].concat();
+        assert_eq!(Message::decode(&long), Err(Field { kind: 129, tag: 8 }));
+        assert_eq!(Message::decode(b"\x01\x81\x08\x01\0\0\0\xff"), Err(Field { kind: 129, tag: 8 }));
+        assert_eq!(Message::decode(b"\x01\x82\x07\x01\0\0\0x"), Err(Field { kind: 130, tag: 7 }));
+        assert_eq!(Message::decode(b"\x01\x82\x0a\x01\0\0\0x"), Err(Field { kind: 130, tag: 10 }));
+        assert_eq!(Message::decode(b"\x01\x82\x0b\0\0\0\0"), Err(Field { kind: 130, tag: 11 }));
         assert_eq!(Message::decode(&vec![1; MAX_MESSAGE + 1]), Err(TooLong { length: MAX_MESSAGE + 1 }));
     }
 
@@ -440,9 +529,17 @@ mod tests {
             reason in ".{0,200}",
             restart_again: bool,
             millis: u64,
+            name in "\\PC{0,60}",
+            tag: u32,
         ) {
+            let withheld = |why| Message::State { id: millis, answer: StateAnswer::Withheld(why) };
             for message in [
                 Message::Ready { unclaimed, takes_moves: restart_again },
+                Message::StateRequest { id: millis, name, at_end: restart_again },
+                Message::State { id: millis, answer: StateAnswer::Given { tag, length: millis } },
+                withheld(Withheld::Failed { reason: reason.clone() }),
+                withheld(Withheld::TooLarge { limit: millis }),
+                withheld(Withheld::TimedOut { after: Duration::from_millis(millis) }),
                 Message::Failed { reason },
                 Message::Settled { restart_again },
                 Message::Commit { probation: Duration::from_millis(millis) },

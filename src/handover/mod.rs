@@ -55,6 +55,7 @@ pub mod message;
 pub mod moving;
 pub mod reason;
 pub mod serving;
+pub mod state;
 pub mod succeed;
 
 pub use launch::Launch;
@@ -65,7 +66,7 @@ pub use succeed::Succeed;
 use std::time::{Duration, Instant};
 
 /// `now + wait`, for waits that a user sets: one that the clock cannot hold (`Duration::MAX`) is as good as for ever.
-fn after(now: Instant, wait: Duration) -> Instant {
+pub(crate) fn after(now: Instant, wait: Duration) -> Instant {
     now.checked_add(wait).or_else(|| now.checked_add(FOR_EVER)).unwrap_or(now)
 }
 

@@ -12,9 +12,10 @@ use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::Restarter;
-use super::driver::{self, Start};
+use super::driver::{self, Bounds, Start};
 use super::shared::{Life, Shared};
 use super::successor::Recipe;
+use crate::descriptors::Descriptors;
 use crate::drain::Tracker;
 use crate::handover::Refusal;
 use crate::inherited::{InheritError, Inherited};
@@ -22,6 +23,7 @@ use crate::listeners::Listeners;
 use crate::operate::pid_file::{PidFile, PidFileError};
 use crate::program::Program;
 use crate::signals::SignalMap;
+use crate::state::Providers;
 use crate::sys::pidfd::Pidfd;
 
 /// Settings of a [`Restarter`]. Every deadline has a default that its method explains.
@@ -29,6 +31,7 @@ use crate::sys::pidfd::Pidfd;
 #[must_use = "nothing is taken over before start()"]
 pub struct Builder {
     pub(super) deadlines: Deadlines,
+    state: Bounds,
     signals: SignalMap,
     pid_file: Option<PathBuf>,
     program: Option<PathBuf>,
@@ -83,6 +86,7 @@ impl Builder {
         };
         Builder {
             deadlines,
+            state: Bounds { size: 1 << 30, time: Duration::from_secs(10) },
             signals: SignalMap::none(),
             pid_file: None,
             program: None,
@@ -125,6 +129,22 @@ impl Builder {
     /// the shutdown timeout to the requests themselves.
     pub fn idle_linger(mut self, length: Duration) -> Builder {
         self.deadlines.idle_linger = length;
+        self
+    }
+
+    /// The largest state in bytes that this process gives to its successor or takes from its predecessor, for each name.
+    /// Default 1 GiB: more is rather a data base than state, and a provider that never stops writing must not take the
+    /// machine's memory.
+    pub fn state_limit(mut self, bytes: u64) -> Builder {
+        self.state.size = bytes;
+        self
+    }
+
+    /// How long a provider may take to write its state. Default 10 s: a gigabyte takes one or two, and of the start
+    /// timeout enough is left for a successor that goes on without. A successor waits twice as long for a predecessor
+    /// that does not answer at all.
+    pub fn state_timeout(mut self, limit: Duration) -> Builder {
+        self.state.time = limit;
         self
     }
 
@@ -193,6 +213,8 @@ impl Builder {
             generation: inherited.generation,
             listeners: Arc::new(Listeners::new(inherited.sockets)),
             tracker: Tracker::new(),
+            descriptors: Descriptors::new(inherited.descriptors),
+            providers: Providers::default(),
             commands,
             life: watch::Sender::new(Life::Starting),
             ending: watch::Sender::new(None),
@@ -201,6 +223,7 @@ impl Builder {
         driver::start(Start {
             refusal: may_not_exit(pid_file.is_some()),
             deadlines: self.deadlines,
+            state: self.state,
             signals: self.signals,
             predecessor: inherited.predecessor,
             recipe,

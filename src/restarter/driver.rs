@@ -5,6 +5,7 @@
 
 mod acting;
 mod moving;
+mod state;
 
 use std::io;
 use std::sync::{Arc, mpsc as std_mpsc};
@@ -18,6 +19,8 @@ use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use self::moving::{Arrivals, Moves};
+pub(super) use self::state::Bounds;
+use self::state::{Asking, Giving, Made as MadeState};
 use super::builder::{Deadlines, StartError};
 use super::outcome::RestartError;
 use super::peer::{Did, Peer};
@@ -40,6 +43,7 @@ use crate::sys::pidfd::Exit;
 pub(super) struct Start {
     pub(super) refusal: Option<Refusal>,
     pub(super) deadlines: Deadlines,
+    pub(super) state: Bounds,
     pub(super) signals: SignalMap,
     pub(super) predecessor: Option<Predecessor>,
     pub(super) recipe: Recipe,
@@ -111,6 +115,10 @@ struct Driver {
     moves: Moves,
     /// Connections from the predecessor, until they are answered for.
     arrivals: Arrivals,
+    /// State for the successor.
+    giving: Giving,
+    /// State of the predecessor.
+    asking: Asking,
     /// What waits for a successor that is being born: with us gone it would take over.
     held_end: Option<(Instant, Ending)>,
 }
@@ -146,6 +154,7 @@ enum Input {
     Successor(Did),
     Predecessor(Did),
     Departure(Departure),
+    State(MadeState),
     /// The channel was full; it may not be any more.
     Retry,
     BacklogServed,
@@ -155,8 +164,17 @@ enum Input {
 
 impl Driver {
     fn new(start: Start) -> Result<Driver, StartError> {
-        let Start { refusal, deadlines, signals: map, predecessor, recipe, pid_file, shared, commands } =
-            start;
+        let Start {
+            refusal,
+            deadlines,
+            state,
+            signals: map,
+            predecessor,
+            recipe,
+            pid_file,
+            shared,
+            commands,
+        } = start;
         let numbers = map.signals();
         let failed = |source| StartError::Signals { signals: numbers.clone(), source };
         let signals = Signals::new(&numbers).map_err(failed)?;
@@ -166,6 +184,7 @@ impl Driver {
             Some(_) => Succeed::new(deadlines.start),
             None => Succeed::first(deadlines.start),
         };
+        let gives_state = predecessor.as_ref().map(|predecessor| predecessor.gives_state);
         let predecessor = predecessor
             .map(|predecessor| Peer::new(predecessor.channel, predecessor.pidfd))
             .transpose()
@@ -190,6 +209,8 @@ impl Driver {
             watches: Watches::default(),
             moves: Moves::default(),
             arrivals: Arrivals::default(),
+            giving: Giving::new(state),
+            asking: Asking::new(state, gives_state),
             held_end: None,
         })
     }
@@ -200,6 +221,9 @@ impl Driver {
             self.take(input);
             self.act();
             self.moves.send(self.attempt.as_ref());
+            self.giving.send(self.attempt.as_ref());
+            self.asking.send(self.predecessor.as_ref());
+            self.release_end_if_done();
             self.arrivals.deliver(&self.shared.listeners, self.predecessor.as_ref());
             if std::mem::take(&mut self.watches.announced) {
                 self.catch_up();
@@ -235,9 +259,12 @@ impl Driver {
     /// What happens next. Cancel safe in each of its branches.
     async fn next(&mut self) -> Input {
         let held = self.held_end.as_ref().map(|(until, _)| *until);
-        let deadlines = [self.succeed.deadline(), self.launch.deadline(), self.serving.deadline(), held];
-        let deadline = deadlines.into_iter().flatten().min();
-        let stuck = self.moves.is_stuck() || !self.arrivals.is_empty();
+        let machines = [self.succeed.deadline(), self.launch.deadline(), self.serving.deadline()];
+        let deadline = machines.into_iter().chain([self.asking.deadline(), held]).flatten().min();
+        let stuck = self.moves.is_stuck()
+            || !self.arrivals.is_empty()
+            || self.giving.is_stuck()
+            || self.asking.is_stuck();
         let signals = &mut self.signals;
         let attempt = &mut self.attempt;
         let predecessor = &mut self.predecessor;
@@ -249,6 +276,7 @@ impl Driver {
                 Input::Predecessor(did)
             }
             departure = self.moves.next() => Input::Departure(departure),
+            made = self.giving.next() => Input::State(made),
             () = tokio::time::sleep(RETRY), if stuck => Input::Retry,
             Some(signal) = std::future::poll_fn(|cx| Pin::new(&mut *signals).poll_next(cx)) => {
                 Input::Signal(Signal::from_number(signal))
@@ -274,11 +302,12 @@ impl Driver {
                     }
                 }
                 self.act();
-                self.release_end();
+                self.release_end_if_done();
             }
             Input::Successor(did) => self.successor_did(now, did),
             Input::Predecessor(did) => self.predecessor_did(now, did),
             Input::Departure(departure) => self.moves.depart(departure),
+            Input::State(made) => self.giving.made(made),
             Input::Retry => {}
             Input::BacklogServed => {
                 self.watches.backlog = false;
@@ -293,6 +322,7 @@ impl Driver {
                 self.succeed.timeout(now);
                 self.launch.timeout(now);
                 self.serving.timeout(now);
+                self.asking.timeout(now);
                 if self.held_end.as_ref().is_some_and(|(until, _)| now >= *until) {
                     self.release_end();
                 }
@@ -303,6 +333,7 @@ impl Driver {
     fn command(&mut self, now: Instant, command: Command) {
         match command {
             Command::Ready => {
+                self.shared.descriptors.close_unclaimed();
                 let unclaimed = self.shared.listeners.close_unclaimed();
                 self.succeed.ready(now, unclaimed);
             }
@@ -311,6 +342,9 @@ impl Driver {
                 self.succeed.failed(reason);
                 self.act();
                 let _ = said.send(());
+            }
+            Command::State { name, at_end, answer } => {
+                self.asking.ask(now, (name, at_end), self.predecessor.as_ref(), answer);
             }
             Command::Restart { answer } => self.request(now, answer),
             Command::Shutdown { within } => self.stop(now, within),
@@ -377,6 +411,10 @@ impl Driver {
             self.succeed.stop();
             self.act_on_succeed(now, within);
         }
+        if self.successor().is_some() {
+            // Held for the successor's sake; whoever asks again does not want to wait for that.
+            self.release_end();
+        }
         // It may have been on already, by the other side's word.
         if let Some(within) = within {
             self.serving.hasten(now, within);
@@ -412,6 +450,9 @@ impl Driver {
         match did {
             Did::Say(Message::Taken { ids }, _) => self.moves.taken(&ids),
             Did::Say(Message::Refused { ids }, _) => self.moves.refused(&ids),
+            Did::Say(Message::StateRequest { id, name, at_end }, _) => {
+                self.giving.asked(&self.shared.providers, id, name, at_end);
+            }
             Did::Say(message, _) => {
                 tracing::debug!(?message, "the successor says");
                 if let (Message::Ready { takes_moves, .. }, Some(attempt)) = (&message, &mut self.attempt) {
@@ -428,6 +469,7 @@ impl Driver {
                 tracing::debug!(how, "the successor is gone");
                 self.shared.tracker.withdraw_moves();
                 self.moves.lost();
+                self.giving.forget();
                 // The machine first: an action that it still asks for must not reach the next successor.
                 self.launch.died(now, Failure::Died { how });
                 if !self.launch.in_progress() {
@@ -440,6 +482,7 @@ impl Driver {
     fn predecessor_did(&mut self, now: Instant, did: Did) {
         match did {
             Did::Say(Message::Move { connections }, fds) => self.arrivals.push(connections, fds),
+            Did::Say(Message::State { id, answer }, fds) => self.asking.answered(id, answer, fds),
             Did::Say(message, _) => {
                 tracing::debug!(?message, "the predecessor says");
                 self.succeed.message(now, message);
@@ -448,6 +491,7 @@ impl Driver {
             Did::Die => {
                 tracing::debug!("the predecessor is gone");
                 self.predecessor = None;
+                self.asking.lost();
                 self.succeed.predecessor_died();
             }
         }

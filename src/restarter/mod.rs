@@ -6,6 +6,7 @@
 
 mod builder;
 mod driver;
+mod handing;
 mod outcome;
 mod peer;
 mod shared;

@@ -6,17 +6,21 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::outcome::{Outcome, RestartError};
+use crate::descriptors::Descriptors;
 use crate::drain::Tracker;
 use crate::ending::Ending;
 use crate::event::Event;
 use crate::handover::succeed::Departure;
 use crate::listeners::Listeners;
+use crate::state::{Providers, State, StateError};
 
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) generation: u64,
     pub(super) listeners: Arc<Listeners>,
     pub(super) tracker: Tracker,
+    pub(super) descriptors: Descriptors,
+    pub(super) providers: Providers,
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) life: watch::Sender<Life>,
     pub(super) ending: watch::Sender<Option<Ending>>,
@@ -36,10 +40,14 @@ pub(super) enum Life {
 pub(super) enum Command {
     Ready,
     Failed { reason: String, said: oneshot::Sender<()> },
+    State { name: String, at_end: bool, answer: StateAsker },
     Restart { answer: Option<Answer> },
     Shutdown { within: Option<Duration> },
     Hammer,
 }
+
+/// Who waits for state.
+pub(super) type StateAsker = oneshot::Sender<Result<Option<State>, StateError>>;
 
 /// Who waits for the outcome of a restart.
 pub(super) type Answer = oneshot::Sender<Result<Outcome, RestartError>>;

@@ -2,15 +2,16 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use crate::handover::Failure;
-use crate::handover::announcement::{AnnouncedSocket, Announcement, VARIABLE};
+use crate::handover::announcement::{AnnouncedDescriptor, AnnouncedSocket, Announcement, VARIABLE};
 use crate::listeners::Socket;
 use crate::operate::pid_file::PidFile;
 use crate::program::Program;
 use crate::sys::channel::Channel;
+use crate::sys::inherit::peek_identity;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::socket;
 use crate::sys::spawn::{Spawn, SpawnError, Spawned, spawn};
@@ -38,8 +39,13 @@ pub(super) struct Made {
 const FIRST: RawFd = 3;
 
 impl Recipe {
-    /// Starts a successor that is handed `sockets`. Blocks until it has executed its program.
-    pub(super) fn make(&self, sockets: &[Arc<Socket>], pid_file: Option<&PidFile>) -> Result<Made, Failure> {
+    /// Starts a successor that is handed `sockets` and, by name, `descriptors`. Blocks until it has executed its program.
+    pub(super) fn make(
+        &self,
+        sockets: &[Arc<Socket>],
+        pid_file: Option<&PidFile>,
+        descriptors: &[(String, Arc<OwnedFd>)],
+    ) -> Result<Made, Failure> {
         let (channel, far) = Channel::pair().map_err(|error| no_channel(&error))?;
         let mut numbers = FIRST..;
         let mut fds: Vec<(BorrowedFd<'_>, RawFd)> = Vec::new();
@@ -60,6 +66,16 @@ impl Recipe {
             program: self.program.path.clone().into_os_string(),
             directory: self.program.directory.clone().into_os_string(),
             sockets: sockets.iter().zip(listening).zip(locks).map(announced).collect(),
+            gives_state: true,
+            descriptors: descriptors
+                .iter()
+                .map(|(name, fd)| AnnouncedDescriptor {
+                    fd: place(fd.as_fd()),
+                    // Of an open descriptor the kernel says that much; if it should not, the successor reports it.
+                    identity: peek_identity(fd.as_raw_fd()).unwrap_or_default(),
+                    name: name.clone(),
+                })
+                .collect(),
         };
         let value = announcement.encode().map_err(|error| Failure::Spawn { reason: error.to_string() })?;
         let spawned =

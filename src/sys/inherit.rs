@@ -1,11 +1,12 @@
 //! From a number in the environment to an owned descriptor, once.
 //!
 //! A number says nothing about what is behind it: another part of the program may have opened its own file there.
-//! So compare the announced cookie with [`peek_cookie`] first, adopt early, and never adopt a number that this
+//! So compare what was announced with [`peek_cookie`] or [`peek_identity`] first, adopt early, and never adopt a number that this
 //! process has made itself.
 
 use std::collections::BTreeSet;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
@@ -62,6 +63,16 @@ pub(crate) fn peek_cookie(fd: RawFd) -> Option<u64> {
     (got == 0).then_some(cookie)
 }
 
+/// The device and the inode of whatever has this number, without taking it: `None` if that is nothing. Descriptors
+/// that the kernel keeps no file for (epoll, timers, pidfds) share one inode.
+pub(crate) fn peek_identity(fd: RawFd) -> Option<(u64, u64)> {
+    let mut status = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the kernel writes one `stat` to memory that is ours and big enough; the number need not be open.
+    let got = unsafe { libc::fstat(fd, status.as_mut_ptr()) };
+    // SAFETY: fstat succeeded, so it has filled in all of it.
+    (got == 0).then(|| unsafe { status.assume_init() }).map(|status| (status.st_dev, status.st_ino))
+}
+
 /// What this process has taken so far. Nothing is ever given back: see [`AdoptError::AlreadyTaken`].
 static TAKEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
 
@@ -114,5 +125,17 @@ mod tests {
         assert_ne!(cookie, peek_cookie(other.as_raw_fd()));
         assert_eq!(peek_cookie(std::fs::File::open("/dev/null").unwrap().as_raw_fd()), None);
         assert_eq!(peek_cookie(900_000), None);
+    }
+
+    #[test]
+    fn an_identity_is_of_the_file_and_not_of_the_number() {
+        let (pipe, _writer) = std::io::pipe().unwrap();
+        let copy = pipe.try_clone().unwrap();
+        let (other, _writer) = std::io::pipe().unwrap();
+        let identity = peek_identity(pipe.as_raw_fd());
+        assert!(identity.is_some());
+        assert_eq!(identity, peek_identity(copy.as_raw_fd()));
+        assert_ne!(identity, peek_identity(other.as_raw_fd()));
+        assert_eq!(peek_identity(900_000), None);
     }
 }

@@ -18,6 +18,7 @@ pub(crate) mod channel;
 pub(crate) mod directory;
 pub(crate) mod inherit;
 pub(crate) mod lock;
+pub(crate) mod memfd;
 pub(crate) mod pidfd;
 pub(crate) mod signals;
 pub(crate) mod socket;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 
-pub use binary::Binary;
+pub use binary::{Binary, TestDir};
 pub use nix::sys::signal::Signal;
 pub use server::{Server, Setup};
 

@@ -9,6 +9,7 @@ use super::super::shared::{Answer, Life};
 use super::{Attempt, Driver, Step};
 use crate::ending::Ending;
 use crate::event::Event;
+use crate::handover::after;
 use crate::handover::launch::{self, Report};
 use crate::handover::message::Message;
 use crate::handover::serving::{self, Reason};
@@ -137,9 +138,12 @@ impl Driver {
         let sockets = self.shared.listeners.open();
         let recipe = self.recipe.clone();
         let (handed, pid_file) = (sockets.clone(), self.pid_file.clone());
+        let descriptors = self.shared.descriptors.handed_down();
+        self.giving.forget();
         // A thread of its own, since an exec from a file system that hangs must not keep a stop from being heard.
-        let step =
-            Step::Spawning(tokio::task::spawn_blocking(move || recipe.make(&handed, pid_file.as_deref())));
+        let step = Step::Spawning(tokio::task::spawn_blocking(move || {
+            recipe.make(&handed, pid_file.as_deref(), &descriptors)
+        }));
         self.attempt = Some(Attempt { requested: now, sockets, step, takes_moves: false });
     }
 
@@ -254,8 +258,22 @@ impl Driver {
         {
             pid_file.remove();
         }
-        self.held_end = Some((Instant::now() + BIRTH, Ending { reason, aborted }));
-        if !matches!(self.attempt, Some(Attempt { step: Step::Spawning(_), .. })) {
+        let mut wait = BIRTH;
+        // A hammer that fell because somebody asked for it is not kept waiting.
+        if reason == Reason::Restart || aborted.is_empty() {
+            let is_any = self.giving.give_at_end(&self.shared.providers);
+            if is_any && reason == Reason::Restart {
+                wait = wait.saturating_add(self.giving.longest());
+            }
+        }
+        self.held_end = Some((after(Instant::now(), wait), Ending { reason, aborted }));
+        self.release_end_if_done();
+    }
+
+    /// Once nobody is being born, and the successor has all that it was promised.
+    pub(super) fn release_end_if_done(&mut self) {
+        let is_spawning = matches!(self.attempt, Some(Attempt { step: Step::Spawning(_), .. }));
+        if !is_spawning && self.giving.is_idle() {
             self.release_end();
         }
     }
@@ -285,7 +303,8 @@ impl Driver {
 }
 
 /// How long the end waits for an exec that is under way, so that what comes of it can be killed. An exec takes
-/// well under a millisecond; one from a file system that hangs is not waited for any longer.
+/// well under a millisecond; one from a file system that hangs is not waited for any longer. Nor is the final state
+/// when this process was asked to stop, or the successor's reading of it.
 const BIRTH: Duration = Duration::from_secs(2);
 
 /// How many aborted connections are named in the log; the rest are in the [`Ending`].

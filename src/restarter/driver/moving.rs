@@ -171,6 +171,7 @@ fn answer(predecessor: Option<&Peer>, message: &Message) -> io::Result<()> {
     }
 }
 
-fn is_for_later(error: &io::Error) -> bool {
+/// Whether there is no room now, and will be.
+pub(super) fn is_for_later(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ETOOMANYREFS)
 }
