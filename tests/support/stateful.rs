@@ -55,7 +55,7 @@ async fn main() -> Result<Ending, Box<dyn Error>> {
     restarter.hand_down("nobody asks", File::open("/dev/zero")?)?;
 
     let last = restarter.final_state("history");
-    tokio::spawn(async move { println!("final state: {}", text(&last.await)) });
+    tokio::spawn(async move { println!("at the end: {}", text(&last.await)) });
     let state = restarter.state("history").await;
     println!("state: {}", text(&state));
     println!("nothing: {}", text(&restarter.state("nothing").await));
