@@ -42,8 +42,9 @@
 //! # }
 //! ```
 //!
-//! Connections from [`Listener::accept`] are counted until they are dropped, and know when to say goodbye
-//! ([`drain::Connection::draining`]). [`http::serve`] does all of it for a tower or hyper service. A framework that wants
+//! Connections from [`Listener::accept`] are counted until they are dropped, know when to say goodbye
+//! ([`drain::Connection::draining`]), and can move to the successor instead ([`drain::Connection::move_on`]).
+//! [`http::serve`] does all of it for a tower or hyper service. A framework that wants
 //! to accept by itself gets [`Listener::into_tokio`] and [`Restarter::draining`].
 //!
 //! # Where things are
