@@ -59,6 +59,7 @@
 compile_error!("heirloom needs Linux 5.4 or newer: it rests on pidfd, SO_COOKIE and SOCK_SEQPACKET");
 
 mod address;
+mod blocking;
 pub mod drain;
 mod ending;
 mod event;
@@ -79,6 +80,7 @@ pub mod stream;
 mod sys;
 
 pub use address::Address;
+pub use blocking::{BlockingConnection, BlockingListener};
 pub use ending::{Ending, Reason};
 pub use event::Event;
 pub use handover::{Failure, Refusal};

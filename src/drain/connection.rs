@@ -43,7 +43,7 @@ enum Farewell {
 
 /// Takes the entry out of the registry when dropped.
 #[derive(Debug)]
-pub(super) struct Registration {
+pub(crate) struct Registration {
     pub(super) entry: Arc<Entry>,
 }
 
@@ -65,7 +65,7 @@ impl<S> Connection<S> {
     }
 
     /// The bytes that are to be read before anything from the socket.
-    pub(super) fn take_received(&mut self) -> Vec<u8> {
+    pub(crate) fn take_received(&mut self) -> Vec<u8> {
         self.handed.as_mut().map(|handed| std::mem::take(&mut handed.received)).unwrap_or_default()
     }
 
@@ -93,7 +93,7 @@ impl<S> Connection<S> {
 
     /// Resolves once the tracker begins to drain. Owned: it can be awaited while the connection is used.
     pub fn draining(&self) -> DrainSignal {
-        DrainSignal::new(self.entry().shared.clone(), Phase::Draining)
+        self.registration.draining()
     }
 
     /// Resolves once the hammer has fallen.
@@ -111,7 +111,7 @@ impl<S> Connection<S> {
         self.stream
     }
 
-    pub(super) fn into_registered(self) -> (Registration, S) {
+    pub(crate) fn into_registered(self) -> (Registration, S) {
         (self.registration, self.stream)
     }
 
@@ -282,6 +282,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
             Farewell::Unsaid => this.poll_close(cx, this.entry().lingers()),
             Farewell::Said { .. } => this.poll_close(cx, true),
         }
+    }
+}
+
+impl Registration {
+    pub(crate) fn draining(&self) -> DrainSignal {
+        DrainSignal::new(self.entry.shared.clone(), Phase::Draining)
     }
 }
 

@@ -49,6 +49,7 @@ mod tracker;
 mod tests;
 
 pub use connection::Connection;
+pub(crate) use connection::Registration;
 pub use signal::DrainSignal;
 pub use status::{ConnectionStatus, Kind, Phase, State};
 pub use tracker::{Hold, Tracker};

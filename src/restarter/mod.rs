@@ -161,6 +161,24 @@ impl Restarter {
         Ok(self.ended().await)
     }
 
+    /// [`run`](Self::run) for a program without a runtime: blocks the thread.
+    ///
+    /// # Panics
+    ///
+    /// Within a tokio runtime.
+    pub fn run_blocking(&self) -> Result<Ending, ReadyError> {
+        block_on(self.run())
+    }
+
+    /// [`ready`](Self::ready) for a program without a runtime: blocks the thread.
+    ///
+    /// # Panics
+    ///
+    /// Within a tokio runtime.
+    pub fn ready_blocking(&self) -> Result<(), ReadyError> {
+        block_on(self.ready())
+    }
+
     /// Waits until the service of this process has ended. Cancel safe.
     pub async fn ended(&self) -> Ending {
         let mut ending = self.shared.ending.subscribe();
@@ -227,4 +245,10 @@ impl Restarter {
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.shared.events.subscribe()
     }
+}
+
+/// For futures that wait for the driver alone, and so need no reactor: this cannot fail for want of descriptors.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.expect("a runtime without drivers asks nothing of the system").block_on(future)
 }
