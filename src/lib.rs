@@ -89,5 +89,5 @@ pub use listen::{IntoListen, Listen, ListenParseError};
 pub use listener::Listener;
 pub use listeners::ListenError;
 pub use operate::pid_file::PidFileError;
-pub use restarter::{Builder, Outcome, ReadyError, RestartError, Restarter, StartError};
+pub use restarter::{Builder, Draining, Outcome, ReadyError, RestartError, Restarter, StartError, Status};
 pub use signals::{Reaction, Signal, SignalMap};

@@ -71,7 +71,7 @@ pub enum State {
 }
 
 /// One connection, as [`Tracker::snapshot`](super::Tracker::snapshot) found it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionStatus {
     /// Counts up from 1 within a tracker; never used twice.

@@ -4,8 +4,8 @@ use std::env;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -44,6 +44,7 @@ pub(super) struct Deadlines {
     pub(super) drain: Duration,
     pub(super) shutdown: Duration,
     pub(super) idle_linger: Duration,
+    pub(super) notice: Duration,
 }
 
 /// Why a process cannot start.
@@ -80,6 +81,7 @@ impl Builder {
             drain: Duration::from_secs(60),
             shutdown: Duration::from_secs(9),
             idle_linger: Duration::from_secs(2),
+            notice: Duration::ZERO,
         };
         Builder {
             deadlines,
@@ -125,6 +127,15 @@ impl Builder {
     /// the shutdown timeout to the requests themselves.
     pub fn idle_linger(mut self, length: Duration) -> Builder {
         self.deadlines.idle_linger = length;
+        self
+    }
+
+    /// When the service is to stop: for how long it serves on as before while
+    /// [`is_ready`](Restarter::is_ready) says no, so that load balancers and Kubernetes endpoints notice first. Part
+    /// of the shutdown timeout. Default none: without something that asks, it would only delay the stop. Behind a
+    /// prober, take its period times its failure threshold.
+    pub fn shutdown_notice(mut self, length: Duration) -> Builder {
+        self.deadlines.notice = length;
         self
     }
 
@@ -194,6 +205,8 @@ impl Builder {
             listeners: Arc::new(Listeners::new(inherited.sockets)),
             tracker: Tracker::new(),
             commands,
+            ready: AtomicBool::new(false),
+            drain: Mutex::new(None),
             life: watch::Sender::new(Life::Starting),
             ending: watch::Sender::new(None),
             events: broadcast::Sender::new(EVENTS),

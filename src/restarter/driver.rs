@@ -113,6 +113,8 @@ struct Driver {
     arrivals: Arrivals,
     /// What waits for a successor that is being born: with us gone it would take over.
     held_end: Option<(Instant, Ending)>,
+    /// When to tell next how the drain comes along.
+    progress: Option<Instant>,
 }
 
 /// What the driver waits for beside peers, signals and commands.
@@ -172,7 +174,7 @@ impl Driver {
             .map_err(StartError::Thread)?;
         Ok(Driver {
             launch: Launch::new(deadlines.start, deadlines.probation),
-            serving: Serving::new(deadlines.drain, deadlines.shutdown),
+            serving: Serving::new(deadlines.drain, deadlines.shutdown).with_notice(deadlines.notice),
             shared,
             recipe,
             refusal,
@@ -191,6 +193,7 @@ impl Driver {
             moves: Moves::default(),
             arrivals: Arrivals::default(),
             held_end: None,
+            progress: None,
         })
     }
 
@@ -235,7 +238,8 @@ impl Driver {
     /// What happens next. Cancel safe in each of its branches.
     async fn next(&mut self) -> Input {
         let held = self.held_end.as_ref().map(|(until, _)| *until);
-        let deadlines = [self.succeed.deadline(), self.launch.deadline(), self.serving.deadline(), held];
+        let deadlines =
+            [self.succeed.deadline(), self.launch.deadline(), self.serving.deadline(), held, self.progress];
         let deadline = deadlines.into_iter().flatten().min();
         let stuck = self.moves.is_stuck() || !self.arrivals.is_empty();
         let signals = &mut self.signals;
@@ -293,6 +297,7 @@ impl Driver {
                 self.succeed.timeout(now);
                 self.launch.timeout(now);
                 self.serving.timeout(now);
+                self.tell_progress(now);
                 if self.held_end.as_ref().is_some_and(|(until, _)| now >= *until) {
                     self.release_end();
                 }

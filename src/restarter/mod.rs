@@ -9,6 +9,7 @@ mod driver;
 mod outcome;
 mod peer;
 mod shared;
+mod status;
 mod successor;
 
 use std::fmt::Display;
@@ -20,6 +21,7 @@ use tokio::sync::{broadcast, oneshot};
 
 pub use builder::{Builder, StartError};
 pub use outcome::{Outcome, ReadyError, RestartError};
+pub use status::{Draining, Status};
 
 use crate::drain::{DrainSignal, Hold, Tracker};
 use crate::ending::Ending;
@@ -222,6 +224,28 @@ impl Restarter {
     pub async fn hammer(&self) -> Ending {
         self.shared.send(Command::Hammer);
         self.ended().await
+    }
+
+    /// Whether more clients should be sent to this process: what a readiness endpoint answers. Yes from the moment it
+    /// accepts until the service is asked to stop; during a restart both generations say yes.
+    pub fn is_ready(&self) -> bool {
+        self.shared.ready.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// What this process is doing: "why is the old one still there?"
+    pub fn status(&self) -> Status {
+        let drain = *self.shared.drain.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let draining = drain.map(|(reason, deadline)| Draining {
+            reason,
+            within: deadline.saturating_duration_since(std::time::Instant::now()),
+        });
+        Status {
+            generation: self.shared.generation,
+            pid: std::process::id(),
+            ready: self.is_ready(),
+            draining,
+            connections: self.shared.tracker.snapshot(),
+        }
     }
 
     /// Resolves once this process says goodbye: after a restart has settled, or when it is to stop. What a framework

@@ -1,7 +1,8 @@
 //! What the handles and the driver share.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -9,6 +10,7 @@ use super::outcome::{Outcome, RestartError};
 use crate::drain::Tracker;
 use crate::ending::Ending;
 use crate::event::Event;
+use crate::handover::serving::Reason;
 use crate::handover::succeed::Departure;
 use crate::listeners::Listeners;
 
@@ -18,6 +20,9 @@ pub(super) struct Shared {
     pub(super) listeners: Arc<Listeners>,
     pub(super) tracker: Tracker,
     pub(super) commands: mpsc::UnboundedSender<Command>,
+    /// Whether a prober should send more clients here. Nothing else is published through it.
+    pub(super) ready: AtomicBool,
+    pub(super) drain: Mutex<Option<(Reason, Instant)>>,
     pub(super) life: watch::Sender<Life>,
     pub(super) ending: watch::Sender<Option<Ending>>,
     pub(super) events: broadcast::Sender<Event>,

@@ -1,12 +1,14 @@
 //! The driver's other half: doing what the machines ask.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::outcome::{Outcome, RestartError};
 use super::super::peer::{Did, Peer};
 use super::super::shared::{Answer, Life};
 use super::{Attempt, Driver, Step};
+use crate::drain::Kind;
 use crate::ending::Ending;
 use crate::event::Event;
 use crate::handover::launch::{self, Report};
@@ -76,6 +78,12 @@ impl Driver {
     fn act_on_serving(&mut self, now: Instant) {
         while let Some(action) = self.serving.poll_action() {
             match action {
+                serving::Action::GiveNotice => {
+                    self.shared.ready.store(false, Ordering::Relaxed);
+                    let notice = self.deadlines.notice;
+                    tracing::info!(?notice, "stopping");
+                    self.shared.report(Event::Stopping { notice });
+                }
                 serving::Action::ServeBacklog => {
                     self.shared.listeners.serve_backlog();
                     self.watches.backlog = true;
@@ -84,7 +92,10 @@ impl Driver {
                     self.watches.backlog = false;
                     self.shared.listeners.close();
                 }
-                serving::Action::Drain { deadline, .. } => {
+                serving::Action::Drain { deadline, reason } => {
+                    *self.shared.drain.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some((reason, deadline));
+                    self.progress = Some(now + PROGRESS);
                     let connections = self.shared.tracker.count();
                     let within = deadline.saturating_duration_since(now);
                     tracing::info!(connections, ?within, "draining");
@@ -102,6 +113,7 @@ impl Driver {
 
     fn start_accepting(&mut self) {
         self.shared.listeners.accept();
+        self.shared.ready.store(true, Ordering::Relaxed);
         self.shared.life.send_replace(Life::Accepting);
         let generation = self.shared.generation;
         tracing::info!(generation, "accepting");
@@ -241,6 +253,7 @@ impl Driver {
     }
 
     fn end(&mut self, reason: Reason) {
+        self.progress = None;
         let aborted = self.shared.tracker.hammer();
         if !aborted.is_empty() {
             tracing::warn!(aborted = aborted.len(), "the hammer fell");
@@ -258,6 +271,28 @@ impl Driver {
         if !matches!(self.attempt, Some(Attempt { step: Step::Spawning(_), .. })) {
             self.release_end();
         }
+    }
+
+    pub(super) fn tell_progress(&mut self, now: Instant) {
+        let (Some(due), Some(deadline)) = (self.progress, self.serving.deadline()) else { return };
+        if now < due {
+            return;
+        }
+        self.progress = Some(now + PROGRESS);
+        let left = self.shared.tracker.snapshot();
+        let within = deadline.saturating_duration_since(now);
+        let oldest = left.iter().max_by_key(|connection| connection.age);
+        if let Some(oldest) = oldest {
+            tracing::info!(left = left.len(), %oldest, ?within, "still draining");
+        }
+        let mut by_kind: Vec<(Kind, usize)> = Vec::new();
+        for connection in &left {
+            match by_kind.iter_mut().find(|(kind, _)| *kind == connection.kind) {
+                Some((_, count)) => *count += 1,
+                None => by_kind.push((connection.kind, 1)),
+            }
+        }
+        self.shared.report(Event::Progress { left: by_kind, oldest: oldest.cloned(), within });
     }
 
     pub(super) fn release_end(&mut self) {
@@ -287,6 +322,10 @@ impl Driver {
 /// How long the end waits for an exec that is under way, so that what comes of it can be killed. An exec takes
 /// well under a millisecond; one from a file system that hangs is not waited for any longer.
 const BIRTH: Duration = Duration::from_secs(2);
+
+/// How often a drain that takes long tells how it comes along: often enough for a progress bar on a terminal, seldom
+/// enough for a log.
+const PROGRESS: Duration = Duration::from_secs(1);
 
 /// How many aborted connections are named in the log; the rest are in the [`Ending`].
 const LISTED: usize = 20;
