@@ -12,7 +12,7 @@ use tokio::net::UdpSocket;
 async fn main() -> Result<Ending, Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
     let address =
-        std::env::args().last().filter(|last| last.contains(':')).unwrap_or("127.0.0.1:7001".into());
+        std::env::args().next_back().filter(|last| last.contains(':')).unwrap_or("127.0.0.1:7001".into());
 
     let restarter = Restarter::new()?;
     let socket = UdpSocket::from_std(restarter.udp(address)?)?;
