@@ -204,6 +204,26 @@ impl Shared {
         aborted
     }
 
+    /// As [`hammer`](Self::hammer), for connections of these kinds alone; the phase stays.
+    pub(super) fn hammer_kinds(&self, kinds: &[Kind]) -> Vec<ConnectionStatus> {
+        let now = self.now();
+        let (aborted, woken): (Vec<ConnectionStatus>, Vec<Waker>) = {
+            let registry = lock(&self.registry);
+            let meant: Vec<_> = registry
+                .entries()
+                .filter(|entry| kinds.contains(&entry.kind()) && !entry.is_hammered())
+                .collect();
+            let aborted = meant.iter().map(|entry| entry.status(now)).collect();
+            let woken = meant.iter().flat_map(|entry| {
+                entry.raise(DRAINING | HAMMERED);
+                entry.wakers()
+            });
+            (aborted, woken.collect())
+        };
+        woken.into_iter().for_each(Waker::wake);
+        aborted
+    }
+
     pub(super) fn snapshot(&self) -> Vec<ConnectionStatus> {
         let now = self.now();
         lock(&self.registry).entries().map(|entry| entry.status(now)).collect()

@@ -45,6 +45,7 @@ pub(super) struct Deadlines {
     pub(super) shutdown: Duration,
     pub(super) idle_linger: Duration,
     pub(super) notice: Duration,
+    pub(super) upgraded: Option<Duration>,
 }
 
 /// Why a process cannot start.
@@ -82,6 +83,7 @@ impl Builder {
             shutdown: Duration::from_secs(9),
             idle_linger: Duration::from_secs(2),
             notice: Duration::ZERO,
+            upgraded: None,
         };
         Builder {
             deadlines,
@@ -127,6 +129,15 @@ impl Builder {
     /// the shutdown timeout to the requests themselves.
     pub fn idle_linger(mut self, length: Duration) -> Builder {
         self.deadlines.idle_linger = length;
+        self
+    }
+
+    /// How long connections may take to end that heirloom does not speak on: raw ones of a plain accept loop, and
+    /// upgraded ones (WebSocket, CONNECT). They hear [`draining`](Restarter::draining) as it begins, and can say goodbye in
+    /// their own way. Default as long as all others; shorter makes sense where their clients reconnect by themselves,
+    /// since such connections last for hours and would each time hold the old process until the hammer.
+    pub fn upgraded_timeout(mut self, limit: Duration) -> Builder {
+        self.deadlines.upgraded = Some(limit);
         self
     }
 

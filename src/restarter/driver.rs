@@ -23,6 +23,7 @@ use super::outcome::RestartError;
 use super::peer::{Did, Peer};
 use super::shared::{Answer, Command, Life, Shared};
 use super::successor::{Made, Recipe};
+use crate::drain::ConnectionStatus;
 use crate::ending::Ending;
 use crate::event::Event;
 use crate::handover::launch::Requested;
@@ -115,6 +116,9 @@ struct Driver {
     held_end: Option<(Instant, Ending)>,
     /// When to tell next how the drain comes along.
     progress: Option<Instant>,
+    /// When the connections are aborted that heirloom does not speak on, and what was aborted so far.
+    upgraded: Option<Instant>,
+    aborted: Vec<ConnectionStatus>,
 }
 
 /// What the driver waits for beside peers, signals and commands.
@@ -194,6 +198,8 @@ impl Driver {
             arrivals: Arrivals::default(),
             held_end: None,
             progress: None,
+            upgraded: None,
+            aborted: Vec::new(),
         })
     }
 
@@ -238,8 +244,14 @@ impl Driver {
     /// What happens next. Cancel safe in each of its branches.
     async fn next(&mut self) -> Input {
         let held = self.held_end.as_ref().map(|(until, _)| *until);
-        let deadlines =
-            [self.succeed.deadline(), self.launch.deadline(), self.serving.deadline(), held, self.progress];
+        let deadlines = [
+            self.succeed.deadline(),
+            self.launch.deadline(),
+            self.serving.deadline(),
+            held,
+            self.progress,
+            self.upgraded,
+        ];
         let deadline = deadlines.into_iter().flatten().min();
         let stuck = self.moves.is_stuck() || !self.arrivals.is_empty();
         let signals = &mut self.signals;
@@ -297,6 +309,7 @@ impl Driver {
                 self.succeed.timeout(now);
                 self.launch.timeout(now);
                 self.serving.timeout(now);
+                self.hammer_upgraded(now);
                 self.tell_progress(now);
                 if self.held_end.as_ref().is_some_and(|(until, _)| now >= *until) {
                     self.release_end();

@@ -8,7 +8,7 @@ use super::super::outcome::{Outcome, RestartError};
 use super::super::peer::{Did, Peer};
 use super::super::shared::{Answer, Life};
 use super::{Attempt, Driver, Step};
-use crate::drain::Kind;
+use crate::drain::{ConnectionStatus, Kind};
 use crate::ending::Ending;
 use crate::event::Event;
 use crate::handover::launch::{self, Report};
@@ -96,6 +96,7 @@ impl Driver {
                     *self.shared.drain.lock().unwrap_or_else(PoisonError::into_inner) =
                         Some((reason, deadline));
                     self.progress = Some(now + PROGRESS);
+                    self.upgraded = self.deadlines.upgraded.and_then(|limit| now.checked_add(limit));
                     let connections = self.shared.tracker.count();
                     let within = deadline.saturating_duration_since(now);
                     tracing::info!(connections, ?within, "draining");
@@ -254,14 +255,10 @@ impl Driver {
 
     fn end(&mut self, reason: Reason) {
         self.progress = None;
+        self.upgraded = None;
         let aborted = self.shared.tracker.hammer();
-        if !aborted.is_empty() {
-            tracing::warn!(aborted = aborted.len(), "the hammer fell");
-            for connection in aborted.iter().take(LISTED) {
-                tracing::warn!(%connection, "aborted");
-            }
-            self.shared.report(Event::Hammered { aborted: aborted.len() });
-        }
+        self.hammered(aborted);
+        let aborted = std::mem::take(&mut self.aborted);
         if reason == Reason::Shutdown
             && let Some(pid_file) = self.pid_file.take()
         {
@@ -271,6 +268,25 @@ impl Driver {
         if !matches!(self.attempt, Some(Attempt { step: Step::Spawning(_), .. })) {
             self.release_end();
         }
+    }
+
+    pub(super) fn hammer_upgraded(&mut self, now: Instant) {
+        if self.upgraded.take_if(|due| now >= *due).is_some() {
+            let aborted = self.shared.tracker.hammer_kinds(&[Kind::Raw, Kind::Upgraded]);
+            self.hammered(aborted);
+        }
+    }
+
+    fn hammered(&mut self, aborted: Vec<ConnectionStatus>) {
+        if aborted.is_empty() {
+            return;
+        }
+        tracing::warn!(aborted = aborted.len(), "the hammer fell");
+        for connection in aborted.iter().take(LISTED) {
+            tracing::warn!(%connection, "aborted");
+        }
+        self.shared.report(Event::Hammered { aborted: aborted.len() });
+        self.aborted.extend(aborted);
     }
 
     pub(super) fn tell_progress(&mut self, now: Instant) {
