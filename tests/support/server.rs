@@ -293,7 +293,8 @@ impl Server {
         }
     }
 
-    fn wait_for_lines(&self, mark: usize, pattern: &str, count: usize) -> Vec<String> {
+    /// Waits for `count` lines with `pattern`, said since `mark`.
+    pub fn wait_for_lines(&self, mark: usize, pattern: &str, count: usize) -> Vec<String> {
         self.log.wait_for(mark, pattern, count, PATIENCE).unwrap_or_else(|| {
             panic!("no {count} lines with {pattern:?} in {PATIENCE:?}");
         })
