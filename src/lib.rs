@@ -49,7 +49,7 @@
 //!
 //! # Where things are
 //!
-//! * [`guarantees`]: what holds, by number, and what does not.
+//! * [`guarantees`]: what holds, by number, and what does not. [`design`]: why it is built as it is.
 //! * [`handover`]: the protocol, as pure state machines.
 //! * [`drain`]: how connections are counted and told to go; [`http`]: how that is said in HTTP.
 //! * [`Builder`]: every deadline, with its default and the reason for it.
@@ -60,6 +60,7 @@ compile_error!("heirloom needs Linux 5.4 or newer: it rests on pidfd, SO_COOKIE 
 
 mod address;
 mod blocking;
+pub mod design;
 pub mod drain;
 mod ending;
 mod event;
