@@ -28,6 +28,7 @@ pub struct Setup {
     program: PathBuf,
     directory: Option<PathBuf>,
     listens: Vec<String>,
+    takes_one_address: bool,
     args: Vec<OsString>,
     env: Vec<(String, OsString)>,
 }
@@ -66,7 +67,21 @@ impl Setup {
         let dir = TestDir::new();
         let binary = Binary::install(name, &dir.path().join("bin").join(name));
         let program = binary.path().to_owned();
-        Setup { dir, binary, program, directory: None, listens: vec![], args: vec![], env: vec![] }
+        Setup {
+            dir,
+            binary,
+            program,
+            directory: None,
+            listens: vec![],
+            takes_one_address: false,
+            args: vec![],
+            env: vec![],
+        }
+    }
+
+    /// The example `echo`, which takes its address alone.
+    pub fn echo() -> Setup {
+        Setup { takes_one_address: true, ..Setup::example("echo") }
     }
 
     pub fn listen(mut self, address: &str) -> Setup {
@@ -133,7 +148,10 @@ impl Setup {
     fn command(&self, id: &str) -> Command {
         let mut command = Command::new(&self.program);
         for listen in &self.listens {
-            command.arg("--listen").arg(listen);
+            if !self.takes_one_address {
+                command.arg("--listen");
+            }
+            command.arg(listen);
         }
         command.args(&self.args).env(MARKER, id).envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = &self.directory {
@@ -191,6 +209,23 @@ impl Server {
                 line
             }
         }
+    }
+
+    /// Restarts and waits until that is settled; returns the new pid, and how long `old` lived on from then.
+    pub fn replace(&self, old: i32, signal: Signal) -> (i32, Duration) {
+        let mark = self.log.len();
+        proc::signal(old, signal);
+        let new = self.wait_for_settled(mark);
+        let settled = Instant::now();
+        self.wait_for_exit(old);
+        (new, settled.elapsed())
+    }
+
+    /// The pid of a successor that was settled on since `mark`.
+    pub fn wait_for_settled(&self, mark: usize) -> i32 {
+        let line = self.wait_for_line(mark, says::SETTLED);
+        let pid = line.split("pid=").nth(1).and_then(|rest| rest.split(' ').next());
+        number(pid.unwrap_or_else(|| panic!("no pid in {line:?}")))
     }
 
     /// Restarts, and returns the new pid, or the line that says why there is none.
