@@ -5,10 +5,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::keep::Client;
 use support::load::Target;
-use support::proc::Footprint;
+use support::proc::{Footprint, affordable};
 use support::{PATIENCE, Setup, Signal, alone};
 
 #[test]
@@ -101,18 +100,6 @@ fn served_by(clients: &mut [Client]) -> BTreeMap<i32, usize> {
     counts
 }
 
-/// As many connections as this process may have open, after raising its own limit, which servers inherit.
-fn affordable(count: usize) -> usize {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
-        .expect("a soft limit up to the hard one");
-    let most = usize::try_from(maximum.unwrap_or(u64::MAX)).unwrap_or(usize::MAX).saturating_sub(OTHER_FDS);
-    if most < count {
-        eprintln!("!!! RLIMIT_NOFILE allows {most} connections, NOT the {count} that this test is about");
-    }
-    count.min(most)
-}
-
 /// The footprint once it is as expected and stays so, or the last one. Nothing tells another process when it has
 /// closed what it no longer needs, so it is asked for.
 fn at_rest(pid: i32, is_expected: impl Fn(&Footprint) -> bool) -> Footprint {
@@ -134,6 +121,3 @@ fn sockets(footprint: &Footprint) -> usize {
 
 /// How many equal looks are rest: the last of a restart is done within milliseconds of the predecessor's end.
 const UNCHANGED: usize = 25;
-
-/// What either side has open beside the connections.
-const OTHER_FDS: usize = 200;

@@ -45,6 +45,20 @@ impl Client {
         self.answer()
     }
 
+    /// `None` if the connection is closed or reset instead.
+    pub fn try_get(&mut self, path: &str) -> Option<Answer> {
+        let sent = match &mut self.socket {
+            Socket::Tcp(socket) => socket.write_all(&request(path)),
+            Socket::Unix(socket) => socket.write_all(&request(path)),
+        };
+        match sent.and_then(|()| self.read_more()) {
+            Ok(0) => None,
+            Ok(_) => Some(self.answer()),
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => None,
+            Err(error) => panic!("{self}: {error}"),
+        }
+    }
+
     /// The process that serves this connection.
     pub fn pid(&mut self) -> i32 {
         self.send(&request("/pid"));

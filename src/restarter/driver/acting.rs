@@ -87,9 +87,10 @@ impl Driver {
                 serving::Action::Drain { deadline, .. } => {
                     let connections = self.shared.tracker.count();
                     let within = deadline.saturating_duration_since(now);
+                    self.shared.tracker.begin(self.deadlines.idle_linger);
+                    // Whoever hears of it finds it begun.
                     tracing::info!(connections, ?within, "draining");
                     self.shared.report(Event::Draining { connections, within });
-                    self.shared.tracker.begin(self.deadlines.idle_linger);
                     self.watches.connections = true;
                 }
                 serving::Action::Hammer => self.watches.connections = false,
