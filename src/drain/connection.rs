@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::entry::{Base, Direction, Entry};
+use super::entry::{Base, Direction, Entry, WANTED};
 use super::limits::CLOSING_LIMIT;
 use super::signal::DrainSignal;
 use super::status::{Kind, Phase};
@@ -139,6 +139,14 @@ impl<S> Connection<S> {
         if self.entry().is_hammered() { Err(aborted()) } else { Ok(()) }
     }
 
+    /// Of a connection that is kept open nothing is read. Nobody is woken either: it is polled again at once.
+    #[cold]
+    fn hold_back<T>(&self) -> Poll<io::Result<T>> {
+        self.check()?;
+        self.entry().raise(WANTED);
+        Poll::Pending
+    }
+
     fn written(&mut self, cx: &Context<'_>, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if poll.is_pending() {
             if !self.write_blocked {
@@ -203,7 +211,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     #[inline]
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.check()?;
+        if this.entry().is_hammered_or_kept_open() {
+            return this.hold_back();
+        }
         if this.handed.as_ref().is_some_and(|handed| !handed.received.is_empty()) {
             this.read_received(buf);
             return Poll::Ready(Ok(()));

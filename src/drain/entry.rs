@@ -236,6 +236,11 @@ impl Entry {
     pub(super) fn keeps_open(&self) -> bool {
         self.flags.load(Relaxed) & KEEP_OPEN != 0
     }
+
+    #[inline]
+    pub(super) fn is_hammered_or_kept_open(&self) -> bool {
+        self.flags.load(Relaxed) & (HAMMERED | KEEP_OPEN) != 0
+    }
 }
 
 impl From<Base> for Stage {
@@ -270,6 +275,8 @@ pub(super) const HAMMERED: u8 = 2;
 pub(super) const GOODBYE: u8 = 4;
 pub(super) const KEEP_OPEN: u8 = 8;
 pub(super) const DRIVEN: u8 = 16;
+/// A read was wanted while it was kept open.
+pub(super) const WANTED: u8 = 128;
 /// A successor takes connections.
 pub(super) const MOVING: u8 = 32;
 /// This one can be taken.

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 
-use super::entry::{Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, Stage};
+use super::entry::{Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, Stage, WANTED};
 use super::limits::Limits;
 use super::status::Kind;
 use crate::address::Address;
@@ -85,9 +85,17 @@ impl Entry {
         self.lower(MOVABLE);
     }
 
-    /// While `keep`, a shutdown asked of the I/O object does nothing and succeeds.
-    pub(crate) fn keep_open(&self, keep: bool) {
-        if keep { self.raise(KEEP_OPEN) } else { self.lower(KEEP_OPEN) }
+    /// Until [`keep_open_no_longer`](Self::keep_open_no_longer), a shutdown asked of the I/O object does nothing and
+    /// succeeds, and a read waits.
+    pub(crate) fn keep_open(&self) {
+        self.lower(WANTED);
+        self.raise(KEEP_OPEN);
+    }
+
+    /// Says whether a read was asked for meanwhile. It is to be asked for again.
+    pub(crate) fn keep_open_no_longer(&self) -> bool {
+        self.lower(KEEP_OPEN);
+        self.flags.load(Relaxed) & WANTED != 0
     }
 
     /// Who is at the other end; `None` once the connection is gone.

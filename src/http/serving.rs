@@ -67,6 +67,15 @@ enum Talk<S, H: HttpService> {
     Over,
 }
 
+/// An HTTP/1 connection that hyper was to let go of.
+enum TakenOut<S, H: HttpService> {
+    /// With what was read of the next request.
+    Whole(Connection<S>, Bytes, TrackedService<H>),
+    /// Not all of its last request will ever be read: it can only be closed.
+    BodyUnread(Connection<S>),
+    Busy(Box<Http1<S, H>>),
+}
+
 type Http1<S, H> = http1::UpgradeableConnection<TokioIo<Io<S>>, TrackedService<H>>;
 type Http2<S, H> = http2::Connection<TokioIo<Io<S>>, TrackedService<H>, TokioExecutor>;
 
@@ -174,10 +183,11 @@ where
             }
             (Talk::Http1(http1), Base::Fresh | Base::Idle | Base::Head) => {
                 match self.take_out(http1, stage, cx)? {
-                    Ok((connection, ahead, service)) => {
+                    TakenOut::Whole(connection, ahead, service) => {
                         Talk::Moving(moving::depart(connection, ahead), service.into_inner())
                     }
-                    Err(http1) => Talk::Http1(http1),
+                    TakenOut::BodyUnread(connection) => self.goodbye(connection),
+                    TakenOut::Busy(http1) => Talk::Http1(*http1),
                 }
             }
             (talk, _) => talk,
@@ -246,8 +256,9 @@ where
         cx: &mut Context<'_>,
     ) -> Result<Result<Connection<S>, Http1<S, H>>, ServeError> {
         let (connection, ahead, service) = match self.take_out(http1, stage, cx)? {
-            Ok(parts) => parts,
-            Err(http1) => return Ok(Err(http1)),
+            TakenOut::Whole(connection, ahead, service) => (connection, ahead, service),
+            TakenOut::BodyUnread(connection) => return Ok(Ok(connection)),
+            TakenOut::Busy(http1) => return Ok(Err(*http1)),
         };
         if ahead.is_empty() {
             return Ok(Ok(connection));
@@ -258,29 +269,33 @@ where
     }
 
     /// As [`take_apart`](Self::take_apart), with what hyper has read and not answered.
-    #[allow(clippy::type_complexity)]
     fn take_out(
         &self,
         mut http1: Http1<S, H>,
         stage: Stage,
         cx: &mut Context<'_>,
-    ) -> Result<Result<(Connection<S>, Bytes, TrackedService<H>), Http1<S, H>>, ServeError> {
+    ) -> Result<TakenOut<S, H>, ServeError> {
+        let mut is_unread = false;
         if stage.body {
-            // Its last request had a body. If hyper has read all of it, this ends the connection at once;
-            // else hyper ends it when it has.
-            self.entry.keep_open(true);
+            // Its last request had a body. If hyper has read all of it, this ends the connection at once, without
+            // another read; else hyper ends it when it has. An end after a read is one for which the service has
+            // just dropped the body: what comes next on the connection is the rest of that, and no request.
+            self.entry.keep_open();
             Pin::new(&mut http1).graceful_shutdown();
             let ended = Pin::new(&mut http1).poll(cx);
-            self.entry.keep_open(false);
+            is_unread = self.entry.keep_open_no_longer();
             if ended.map_err(ServeError::Http)?.is_pending() {
                 self.entry.enter(Stage { base: Base::Finishing, body: true });
-                return Ok(Err(http1));
+                return Ok(TakenOut::Busy(Box::new(http1)));
             }
         }
         let parts = http1.into_parts().expect("an upgraded connection has no idle stage");
         let (ahead, connection) = parts.io.into_inner().into_parts();
+        if is_unread {
+            return Ok(TakenOut::BodyUnread(connection));
+        }
         let read = if ahead.is_empty() { parts.read_buf } else { [parts.read_buf, ahead].concat().into() };
-        Ok(Ok((connection, read, parts.service)))
+        Ok(TakenOut::Whole(connection, read, parts.service))
     }
 }
 

@@ -8,6 +8,7 @@ pub mod binary;
 mod ended;
 pub mod forged;
 pub mod h2_relay;
+pub mod keep;
 pub mod load;
 mod log;
 pub mod proc;
@@ -29,6 +30,8 @@ pub mod says {
     pub const LISTENING: &str = "listening on ";
     /// Once for each restart that came to nothing, with the reason.
     pub const FAILED: &str = "restart failed";
+    /// By a generation that its successor has replaced for good.
+    pub const SETTLED: &str = "successor settled";
     /// When a successor died in probation and its predecessor accepts again.
     pub const TOOK_BACK: &str = "taken back";
 }

@@ -31,6 +31,7 @@ pub struct Setup {
     under: Vec<OsString>,
     listens: Vec<String>,
     lines: Option<usize>,
+    takes_one_address: bool,
     args: Vec<OsString>,
     env: Vec<(String, OsString)>,
 }
@@ -77,9 +78,15 @@ impl Setup {
             under: vec![],
             listens: vec![],
             lines: None,
+            takes_one_address: false,
             args: vec![],
             env: vec![],
         }
+    }
+
+    /// The example `echo`, which takes its address alone.
+    pub fn echo() -> Setup {
+        Setup { takes_one_address: true, ..Setup::example("echo") }
     }
 
     pub fn listen(mut self, address: &str) -> Setup {
@@ -183,7 +190,10 @@ impl Setup {
         let mut command = Command::new(words.next().expect("a program"));
         command.args(words);
         for listen in &self.listens {
-            command.arg("--listen").arg(listen);
+            if !self.takes_one_address {
+                command.arg("--listen");
+            }
+            command.arg(listen);
         }
         command.args(&self.args).env(MARKER, id).envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = &self.directory {
@@ -241,6 +251,23 @@ impl Server {
                 line
             }
         }
+    }
+
+    /// Restarts and waits until that is settled; returns the new pid, and how long `old` lived on from then.
+    pub fn replace(&self, old: i32, signal: Signal) -> (i32, Duration) {
+        let mark = self.log.len();
+        proc::signal(old, signal);
+        let new = self.wait_for_settled(mark);
+        let settled = Instant::now();
+        self.wait_for_exit(old);
+        (new, settled.elapsed())
+    }
+
+    /// The pid of a successor that was settled on since `mark`.
+    pub fn wait_for_settled(&self, mark: usize) -> i32 {
+        let line = self.wait_for_line(mark, says::SETTLED);
+        let pid = line.split("pid=").nth(1).and_then(|rest| rest.split(' ').next());
+        number(pid.unwrap_or_else(|| panic!("no pid in {line:?}")))
     }
 
     /// Restarts, and returns the new pid, or the line that says why there is none.

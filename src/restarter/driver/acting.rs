@@ -99,9 +99,10 @@ impl Driver {
                     self.upgraded = self.deadlines.upgraded.and_then(|limit| now.checked_add(limit));
                     let connections = self.shared.tracker.count();
                     let within = deadline.saturating_duration_since(now);
+                    self.shared.tracker.begin(self.deadlines.idle_linger);
+                    // Whoever hears of it finds it begun.
                     tracing::info!(connections, ?within, "draining");
                     self.shared.report(Event::Draining { connections, within });
-                    self.shared.tracker.begin(self.deadlines.idle_linger);
                     self.watches.connections = true;
                 }
                 serving::Action::Hammer => self.watches.connections = false,
