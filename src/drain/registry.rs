@@ -4,9 +4,12 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+#[cfg(not(test))]
+use std::time::Instant;
 
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
+// The test's clock, which moves when all wait.
+#[cfg(test)]
 use tokio::time::Instant;
 
 use super::entry::{DRAINING, Entry, HAMMERED};
@@ -43,8 +46,6 @@ pub(super) struct Registry {
     /// The shortest limit that any connection ever had, in milliseconds: it sets the sweeper's pace.
     pub(super) shortest: u64,
     pub(super) sweeping: bool,
-    /// Where the sweeper goes if it is needed from outside a runtime.
-    runtime: Option<Handle>,
 }
 
 /// When an idle connection is to be closed while draining.
@@ -74,7 +75,6 @@ impl Shared {
                 linger: None,
                 shortest: CLOSING_LIMIT,
                 sweeping: false,
-                runtime: None,
             }),
         }
     }
@@ -196,21 +196,24 @@ impl Shared {
         let mut registry = lock(&self.registry);
         let sooner = limit < registry.shortest;
         registry.shortest = registry.shortest.min(limit);
-        if let Ok(here) = Handle::try_current()
-            && (registry.runtime.is_none() || !registry.sweeping)
-        {
-            registry.runtime = Some(here);
-        }
         if registry.sweeping {
             if sooner {
                 self.sweep_sooner.notify_one();
             }
-        } else if registry.live > 0
-            && let Some(runtime) = registry.runtime.clone()
-        {
-            registry.sweeping = true;
-            drop(registry);
-            runtime.spawn(sweeper::run(sweeper::Sweeping::new(self.clone())));
+        } else if registry.live > 0 {
+            match sweeper::runtime() {
+                Ok(runtime) => {
+                    registry.sweeping = true;
+                    drop(registry);
+                    runtime.spawn(sweeper::run(sweeper::Sweeping::new(self.clone())));
+                }
+                // The next connection tries again.
+                Err(error) => {
+                    drop(registry);
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "no thread to enforce limits of connections");
+                }
+            }
         }
     }
 }

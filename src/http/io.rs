@@ -39,15 +39,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if !self.ahead.is_empty() {
-            let length = self.ahead.len().min(buf.remaining());
-            buf.put_slice(&self.ahead[..length]);
-            self.ahead.advance(length);
-            if self.ahead.is_empty() {
-                self.ahead = Bytes::new();
-                // What follows belongs in the same read: after a short one hyper doubles its buffer, and
-                // keeps it for the life of the connection. An end or an error comes again with the next read.
-                let _ = Pin::new(&mut self.connection).poll_read(cx, buf);
-            }
+            self.read_ahead(cx, buf);
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.connection).poll_read(cx, buf)
@@ -80,5 +72,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.connection).poll_shutdown(cx)
+    }
+}
+
+impl<S: AsyncRead + Unpin> Io<S> {
+    #[cold]
+    fn read_ahead(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) {
+        let length = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead[..length]);
+        self.ahead.advance(length);
+        if self.ahead.is_empty() {
+            self.ahead = Bytes::new();
+            // What follows belongs in the same read: after a short one hyper doubles its buffer, and
+            // keeps it for the life of the connection. An end or an error comes again with the next read.
+            let _ = Pin::new(&mut self.connection).poll_read(cx, buf);
+        }
     }
 }
