@@ -84,18 +84,22 @@ impl<S> Connection<S> {
         self.stream
     }
 
+    #[inline]
     pub(crate) fn entry(&self) -> &Arc<Entry> {
         &self.registration.entry
     }
 
     /// To be called when `poll` is pending; an error if the hammer fell meanwhile.
+    #[inline]
     fn wait(&self, direction: Direction, cx: &Context<'_>) -> io::Result<()> {
-        if !self.entry().is_driven() {
-            self.entry().register(direction, cx.waker());
-            // Again, after the waker is known: the hammer may have fallen before it was.
-            self.check()?;
-        }
-        Ok(())
+        if self.entry().is_driven() { Ok(()) } else { self.register(direction, cx) }
+    }
+
+    #[inline(never)]
+    fn register(&self, direction: Direction, cx: &Context<'_>) -> io::Result<()> {
+        self.entry().register(direction, cx.waker());
+        // Again, after the waker is known: the hammer may have fallen before it was.
+        self.check()
     }
 
     #[inline]
@@ -103,18 +107,21 @@ impl<S> Connection<S> {
         if self.entry().is_hammered() { Err(aborted()) } else { Ok(()) }
     }
 
+    #[inline]
     fn written(&mut self, cx: &Context<'_>, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if poll.is_pending() {
-            if !self.write_blocked {
-                self.write_blocked = true;
-                self.entry().write_blocked(true);
-            }
-            self.wait(Direction::Write, cx)?;
-        } else if self.write_blocked {
-            self.write_blocked = false;
-            self.entry().write_blocked(false);
+        if poll.is_pending() || self.write_blocked {
+            self.write_blocked(cx, poll.is_pending())?;
         }
         poll
+    }
+
+    #[cold]
+    fn write_blocked(&mut self, cx: &Context<'_>, blocked: bool) -> io::Result<()> {
+        if self.write_blocked != blocked {
+            self.write_blocked = blocked;
+            self.entry().write_blocked(blocked);
+        }
+        if blocked { self.wait(Direction::Write, cx) } else { Ok(()) }
     }
 }
 

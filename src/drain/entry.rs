@@ -95,6 +95,7 @@ impl Entry {
         }
     }
 
+    #[inline]
     pub(crate) fn kind(&self) -> Kind {
         Kind::from_bits(self.kind.load(Relaxed))
     }
@@ -147,11 +148,8 @@ impl Entry {
     #[inline]
     pub(super) fn bytes_read(&self) {
         let stage = self.stage();
-        if stage.base == Base::Fresh || (stage.base == Base::Idle && !stage.body) {
-            match self.kind() {
-                Kind::Http1 => self.enter(Base::Head),
-                _ => self.enter(Base::Busy),
-            }
+        if stage == Base::Idle.into() || stage.base == Base::Fresh {
+            self.enter(if self.kind() == Kind::Http1 { Base::Head } else { Base::Busy });
         }
     }
 
@@ -172,6 +170,7 @@ impl Entry {
         }
     }
 
+    #[cold]
     pub(super) fn write_blocked(&self, blocked: bool) {
         self.blocked.store(if blocked { self.shared.tick() } else { 0 }, Relaxed);
     }
@@ -210,6 +209,7 @@ impl Entry {
     }
 
     /// The task that drives the connection has registered for everything, so its I/O object need not.
+    #[inline]
     pub(super) fn is_driven(&self) -> bool {
         self.flags.load(Relaxed) & DRIVEN != 0
     }
@@ -220,15 +220,18 @@ impl Entry {
 }
 
 impl From<Base> for Stage {
+    #[inline]
     fn from(base: Base) -> Self {
         Stage { base, body: false }
     }
 }
 
+#[inline]
 fn pack(at: u64, stage: Stage) -> u64 {
     at << STAGE_BITS | u64::from(stage.body) << 3 | stage.base as u64
 }
 
+#[inline]
 pub(super) fn unpack(word: u64) -> (u64, Stage) {
     let base = match word & 7 {
         0 => Base::Fresh,

@@ -68,19 +68,26 @@ impl<H> TrackedService<H> {
     }
 }
 
+impl<H: HttpService> TrackedService<H> {
+    /// Apart: in one function, the request would be moved for those who do not want its peer either.
+    #[inline(never)]
+    fn call_with_peer(&self, mut request: Request<Incoming>) -> H::Running {
+        request.extensions_mut().insert(Peer::new(self.entry.clone()));
+        self.service.call(request)
+    }
+}
+
 impl<H: HttpService> Service<Request<Incoming>> for TrackedService<H> {
     type Response = Response<TrackedBody<H::ResponseBody>>;
     type Error = H::Failure;
     type Future = TrackedFuture<H::Running>;
 
     #[inline]
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let in_flight = InFlight::new(self.entry.clone(), !request.body().is_end_stream());
-        if self.peer {
-            request.extensions_mut().insert(Peer::new(self.entry.clone()));
-        }
         let connect = request.method() == Method::CONNECT;
-        TrackedFuture { connect, in_flight: Some(in_flight), running: self.service.call(request) }
+        let running = if self.peer { self.call_with_peer(request) } else { self.service.call(request) };
+        TrackedFuture { connect, in_flight: Some(in_flight), running }
     }
 }
 
@@ -103,21 +110,23 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = ready!(this.running.poll(cx))?;
+        let (mut parts, body) = match ready!(this.running.poll(cx)) {
+            Ok(response) => response.into_parts(),
+            Err(error) => return Poll::Ready(Err(error)),
+        };
         let in_flight = this.in_flight.take().expect("polled after its response");
         let entry = &in_flight.entry;
         // The last moment: hyper writes the head in this same poll.
         if entry.kind() == Kind::Http1 {
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS
-                || (*this.connect && response.status().is_success())
+            if parts.status == StatusCode::SWITCHING_PROTOCOLS || (*this.connect && parts.status.is_success())
             {
                 // Before hyper hands out the upgraded connection, whose new tasks must be known to the hammer.
                 entry.upgrade();
             } else if entry.is_draining() {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
         }
-        Poll::Ready(Ok(response.map(|body| TrackedBody { body, in_flight })))
+        Poll::Ready(Ok(Response::from_parts(parts, TrackedBody { body, in_flight })))
     }
 }
 

@@ -101,6 +101,18 @@ where
         Talk::Http2 { connection, told: false }
     }
 
+    #[cold]
+    fn http1_ended(&mut self, ended: hyper::Result<()>) -> Result<(), ServeError> {
+        ended.map_err(ServeError::Http)?;
+        if let Talk::Http1(http1) = mem::replace(&mut self.talk, Talk::Over)
+            && http1.into_parts().is_none()
+        {
+            self.entry.upgrade();
+        }
+        Ok(())
+    }
+
+    #[inline]
     fn poll_talk(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
         loop {
             match &mut self.talk {
@@ -117,13 +129,8 @@ where
                     };
                 }
                 Talk::Http1(http1) => {
-                    ready!(Pin::new(http1).poll(cx)).map_err(ServeError::Http)?;
-                    if let Talk::Http1(http1) = mem::replace(&mut self.talk, Talk::Over)
-                        && http1.into_parts().is_none()
-                    {
-                        self.entry.upgrade();
-                    }
-                    return Poll::Ready(Ok(()));
+                    let ended = ready!(Pin::new(http1).poll(cx));
+                    return Poll::Ready(self.http1_ended(ended));
                 }
                 Talk::Http2 { connection, told } => {
                     if !*told && self.entry.is_draining() {
@@ -172,6 +179,13 @@ where
             (talk, _) => self.talk = talk,
         }
         Poll::Pending
+    }
+
+    #[cold]
+    fn over(&mut self, ended: Result<(), ServeError>) -> Result<(), ServeError> {
+        self.talk = Talk::Over;
+        // The aborted read or write is only how it became known.
+        if ended.is_err() && self.entry.is_hammered() { Err(ServeError::Hammered) } else { ended }
     }
 
     fn goodbye(&self, connection: Connection<S>) -> Talk<S, H> {
@@ -232,25 +246,18 @@ where
                 this.talk = Talk::Over;
                 return Poll::Ready(Err(ServeError::Hammered));
             }
-            let mut ended = this.poll_talk(cx);
-            if ended.is_pending() {
-                if this.entry.is_stalled() {
-                    ended = Poll::Ready(Err(ServeError::WriteTimeout));
-                } else if this.entry.is_overdue() && this.entry.stage().base != Base::Closing {
-                    ended = this.poll_overdue(cx);
-                    if ended.is_pending() {
-                        continue;
+            let ended = match this.poll_talk(cx) {
+                Poll::Ready(ended) => ended,
+                Poll::Pending if this.entry.is_stalled() => Err(ServeError::WriteTimeout),
+                Poll::Pending if this.entry.is_overdue() && this.entry.stage().base != Base::Closing => {
+                    match this.poll_overdue(cx) {
+                        Poll::Ready(ended) => ended,
+                        Poll::Pending => continue,
                     }
-                } else {
-                    return Poll::Pending;
                 }
-            }
-            this.talk = Talk::Over;
-            return match ended {
-                // The aborted read or write is only how it became known.
-                Poll::Ready(Err(_)) if this.entry.is_hammered() => Poll::Ready(Err(ServeError::Hammered)),
-                ended => ended,
+                Poll::Pending => return Poll::Pending,
             };
+            return Poll::Ready(this.over(ended));
         }
     }
 }
