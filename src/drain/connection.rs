@@ -33,7 +33,7 @@ enum Farewell {
     Unsaid,
     /// Our direction is shut; reading on until the peer's is too.
     Said {
-        discarded: usize,
+        discarded: u32,
     },
     Done,
 }
@@ -149,7 +149,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let mut buf = ReadBuf::uninit(&mut scrap);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
-                    *discarded += buf.filled().len();
+                    // At most `DISCARD_AT_ONCE`.
+                    *discarded += buf.filled().len() as u32;
                     if *discarded < DISCARD_IN_ALL {
                         continue;
                     }
@@ -267,4 +268,4 @@ const DISCARD_AT_ONCE: usize = 4096;
 
 /// An upload that was refused has at most this much more read for it: enough for what was under way on a
 /// fast, long link; past it the peer is not listening.
-const DISCARD_IN_ALL: usize = 1 << 20;
+const DISCARD_IN_ALL: u32 = 1 << 20;

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::entry::{DRAINING, Entry, HAMMERED};
-use super::limits::CLOSING_LIMIT;
+use super::limits::{CLOSING_LIMIT, Limits};
 use super::status::{ConnectionStatus, Kind, Phase};
 use super::sweeper;
 use crate::address::Address;
@@ -43,6 +43,8 @@ pub(super) struct Registry {
     pub(super) live: usize,
     pub(super) holds: usize,
     pub(super) linger: Option<Linger>,
+    /// All that any entry was ever given.
+    pub(super) limits: Vec<Limits>,
     /// The shortest limit that any connection ever had, in milliseconds: it sets the sweeper's pace.
     pub(super) shortest: u64,
     pub(super) sweeping: bool,
@@ -73,6 +75,7 @@ impl Shared {
                 live: 0,
                 holds: 0,
                 linger: None,
+                limits: Vec::new(),
                 shortest: CLOSING_LIMIT,
                 sweeping: false,
             }),
@@ -188,7 +191,14 @@ impl Shared {
         let registry = lock(&self.registry);
         // Still in its slot: its socket is open, and stays so while the lock is held.
         let listed = registry.slots.get(entry.slot as usize)?.as_ref()?;
-        (listed.id == entry.id).then_some(entry.fd).flatten().and_then(peer_of_number)
+        (listed.id == entry.id).then(|| entry.fd()).flatten().and_then(peer_of_number)
+    }
+
+    /// Makes the limits hold for `entry`.
+    pub(super) fn limit(self: &Arc<Self>, entry: &Entry, limits: Limits) {
+        let number = lock(&self.registry).number(limits);
+        entry.limits.store(number, Ordering::Relaxed);
+        self.watch(limits.shortest());
     }
 
     /// Makes sure that the sweeper runs, and at a pace that fits a limit of so many milliseconds.
@@ -225,6 +235,18 @@ impl Registry {
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.slots.iter().flatten()
+    }
+
+    /// The number of these limits, from 1. There are as many as a program has different configs; with more than
+    /// can be numbered the last one holds, so that nobody is left without.
+    fn number(&mut self, limits: Limits) -> u16 {
+        let at = self.limits.iter().position(|known| *known == limits).unwrap_or_else(|| {
+            if self.limits.len() < usize::from(u16::MAX) {
+                self.limits.push(limits);
+            }
+            self.limits.len() - 1
+        });
+        u16::try_from(at + 1).expect("never more than that are pushed")
     }
 
     /// Returns whom to wake once the lock is free: a waker may run anything, and drop a connection in it.

@@ -17,6 +17,7 @@ use super::config::Prepared;
 use super::io::Io;
 use super::service::{HttpService, TrackedService};
 use super::sniff::{Sniff, Version};
+use super::streams::StreamService;
 use crate::drain::{Base, Connection, Entry, Kind, Stage};
 
 /// A connection being served. See [`Server::serve`](super::Server::serve).
@@ -62,7 +63,7 @@ enum Talk<S, H: HttpService> {
 }
 
 type Http1<S, H> = http1::UpgradeableConnection<TokioIo<Io<S>>, TrackedService<H>>;
-type Http2<S, H> = http2::Connection<TokioIo<Io<S>>, TrackedService<H>, TokioExecutor>;
+type Http2<S, H> = http2::Connection<TokioIo<Io<S>>, StreamService<H>, TokioExecutor>;
 
 impl<S, H> Serving<S, H>
 where
@@ -82,6 +83,10 @@ where
         serving
     }
 
+    pub(super) fn id(&self) -> u64 {
+        self.entry.id()
+    }
+
     fn http1(&self, connection: Connection<S>, ahead: Bytes, service: H) -> Talk<S, H> {
         let service = TrackedService::new(service, self.entry.clone(), self.prepared.peer);
         Talk::Http1(self.http1_with(connection, ahead, service))
@@ -95,7 +100,7 @@ where
     fn http2(&self, connection: Connection<S>, ahead: Bytes, service: H) -> Talk<S, H> {
         self.entry.set_kind(Kind::Http2);
         self.entry.enter(Base::Busy);
-        let service = TrackedService::new(service, self.entry.clone(), self.prepared.peer);
+        let service = StreamService::new(service, self.entry.clone(), self.prepared.peer);
         let io = TokioIo::new(Io::new(connection, ahead));
         let connection = Box::pin(self.prepared.http2.serve_connection(io, service));
         Talk::Http2 { connection, told: false }
@@ -112,8 +117,19 @@ where
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn poll_talk(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
+        match &mut self.talk {
+            Talk::Http1(http1) => match Pin::new(http1).poll(cx) {
+                Poll::Ready(ended) => Poll::Ready(self.http1_ended(ended)),
+                Poll::Pending => Poll::Pending,
+            },
+            _ => self.poll_other_talk(cx),
+        }
+    }
+
+    #[cold]
+    fn poll_other_talk(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
         loop {
             match &mut self.talk {
                 Talk::Sniffing(sniff, _) => {
@@ -128,10 +144,7 @@ where
                         Version::None => return Poll::Ready(Ok(())),
                     };
                 }
-                Talk::Http1(http1) => {
-                    let ended = ready!(Pin::new(http1).poll(cx));
-                    return Poll::Ready(self.http1_ended(ended));
-                }
+                Talk::Http1(_) => return self.poll_talk(cx),
                 Talk::Http2 { connection, told } => {
                     if !*told && self.entry.is_draining() {
                         *told = true;
@@ -214,7 +227,7 @@ where
             let ended = Pin::new(&mut http1).poll(cx);
             self.entry.keep_open(false);
             if ended.map_err(ServeError::Http)?.is_pending() {
-                self.entry.enter(Stage { base: Base::Finishing, body: true });
+                self.entry.enter(Stage { base: Base::Finishing, ..stage });
                 return Ok(Err(http1));
             }
         }
