@@ -128,7 +128,7 @@ where
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn poll_other_talk(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
         loop {
             match &mut self.talk {
