@@ -36,7 +36,7 @@ enum Farewell {
     Unsaid,
     /// Our direction is shut; reading on until the peer's is too.
     Said {
-        discarded: usize,
+        discarded: u32,
     },
     Done,
 }
@@ -120,18 +120,22 @@ impl<S> Connection<S> {
         Connection { registration, stream, write_blocked: false, farewell: Farewell::Unsaid, handed }
     }
 
+    #[inline]
     pub(crate) fn entry(&self) -> &Arc<Entry> {
         &self.registration.entry
     }
 
     /// To be called when `poll` is pending; an error if the hammer fell meanwhile.
+    #[inline]
     fn wait(&self, direction: Direction, cx: &Context<'_>) -> io::Result<()> {
-        if !self.entry().is_driven() {
-            self.entry().register(direction, cx.waker());
-            // Again, after the waker is known: the hammer may have fallen before it was.
-            self.check()?;
-        }
-        Ok(())
+        if self.entry().is_driven() { Ok(()) } else { self.register(direction, cx) }
+    }
+
+    #[inline(never)]
+    fn register(&self, direction: Direction, cx: &Context<'_>) -> io::Result<()> {
+        self.entry().register(direction, cx.waker());
+        // Again, after the waker is known: the hammer may have fallen before it was.
+        self.check()
     }
 
     #[inline]
@@ -147,18 +151,21 @@ impl<S> Connection<S> {
         Poll::Pending
     }
 
+    #[inline]
     fn written(&mut self, cx: &Context<'_>, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if poll.is_pending() {
-            if !self.write_blocked {
-                self.write_blocked = true;
-                self.entry().write_blocked(true);
-            }
-            self.wait(Direction::Write, cx)?;
-        } else if self.write_blocked {
-            self.write_blocked = false;
-            self.entry().write_blocked(false);
+        if poll.is_pending() || self.write_blocked {
+            self.write_blocked(cx, poll.is_pending())?;
         }
         poll
+    }
+
+    #[cold]
+    fn write_blocked(&mut self, cx: &Context<'_>, blocked: bool) -> io::Result<()> {
+        if self.write_blocked != blocked {
+            self.write_blocked = blocked;
+            self.entry().write_blocked(blocked);
+        }
+        if blocked { self.wait(Direction::Write, cx) } else { Ok(()) }
     }
 }
 
@@ -186,7 +193,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let mut buf = ReadBuf::uninit(&mut scrap);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
-                    *discarded += buf.filled().len();
+                    // At most `DISCARD_AT_ONCE`.
+                    *discarded += buf.filled().len() as u32;
                     if *discarded < DISCARD_IN_ALL {
                         continue;
                     }
@@ -316,4 +324,4 @@ const DISCARD_AT_ONCE: usize = 4096;
 
 /// An upload that was refused has at most this much more read for it: enough for what was under way on a
 /// fast, long link; past it the peer is not listening.
-const DISCARD_IN_ALL: usize = 1 << 20;
+const DISCARD_IN_ALL: u32 = 1 << 20;

@@ -42,6 +42,7 @@ pub enum Kind {
 }
 
 impl Kind {
+    #[inline]
     pub(super) fn from_bits(bits: u8) -> Kind {
         match bits {
             0 => Kind::Raw,

@@ -13,11 +13,9 @@ impl Entry {
         self.id
     }
 
-    /// Makes the limits hold, from now on. Once a connection.
+    /// Makes the limits hold, from now on.
     pub(crate) fn limit(&self, limits: Limits) {
-        if self.limits.set(limits).is_ok() {
-            self.shared.watch(limits.shortest());
-        }
+        self.shared.limit(self, limits);
     }
 
     /// The connection's own task is the one to wake, whatever its I/O object waits for.
@@ -40,30 +38,26 @@ impl Entry {
     }
 
     #[inline]
-    pub(crate) fn request_began(&self, body: bool) {
-        match self.kind() {
-            Kind::Http2 => {
-                self.streams.fetch_add(1, Relaxed);
-            }
-            _ => self.enter(Stage { base: Base::Busy, body }),
-        }
+    pub(crate) fn request_began(&self, body: bool, connect: bool) {
+        self.enter(Stage { base: Base::Busy, body, connect });
     }
 
     /// hyper has all of the response, or wants no more of it.
     #[inline]
     pub(crate) fn request_ended(&self) {
-        match self.kind() {
-            Kind::Http2 => {
-                // The time first: a sweep between the two then sees a busy or a just idle connection.
-                self.enter(Base::Busy);
-                self.streams.fetch_sub(1, Relaxed);
-            }
-            Kind::Upgraded => {}
-            _ => {
-                let body = self.stage().body;
-                self.enter(Stage { base: Base::Flushing, body });
-            }
+        if self.kind() != Kind::Upgraded {
+            self.enter(Stage { base: Base::Flushing, body: self.stage().body, connect: false });
         }
+    }
+
+    pub(crate) fn stream_began(&self) {
+        self.streams.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn stream_ended(&self) {
+        // The time first: a sweep between the two then sees a busy or a just idle connection.
+        self.enter(Base::Busy);
+        self.streams.fetch_sub(1, Relaxed);
     }
 
     pub(crate) fn streams(&self) -> u32 {

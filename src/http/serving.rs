@@ -18,6 +18,7 @@ use super::io::Io;
 use super::moving::{self, Moving};
 use super::service::{HttpService, TrackedService};
 use super::sniff::{Sniff, Version};
+use super::streams::StreamService;
 use crate::drain::{Base, Connection, Entry, Kind, Stage};
 
 /// A connection being served. See [`Server::serve`](super::Server::serve).
@@ -77,7 +78,7 @@ enum TakenOut<S, H: HttpService> {
 }
 
 type Http1<S, H> = http1::UpgradeableConnection<TokioIo<Io<S>>, TrackedService<H>>;
-type Http2<S, H> = http2::Connection<TokioIo<Io<S>>, TrackedService<H>, TokioExecutor>;
+type Http2<S, H> = http2::Connection<TokioIo<Io<S>>, StreamService<H>, TokioExecutor>;
 
 impl<S, H> Serving<S, H>
 where
@@ -104,6 +105,10 @@ where
         }
     }
 
+    pub(super) fn id(&self) -> u64 {
+        self.entry.id()
+    }
+
     fn http1(&self, connection: Connection<S>, ahead: Bytes, service: H) -> Talk<S, H> {
         let service = TrackedService::new(service, self.entry.clone(), self.prepared.peer);
         Talk::Http1(self.http1_with(connection, ahead, service))
@@ -117,13 +122,36 @@ where
     fn http2(&self, connection: Connection<S>, ahead: Bytes, service: H) -> Talk<S, H> {
         self.entry.set_kind(Kind::Http2);
         self.entry.enter(Base::Busy);
-        let service = TrackedService::new(service, self.entry.clone(), self.prepared.peer);
+        let service = StreamService::new(service, self.entry.clone(), self.prepared.peer);
         let io = TokioIo::new(Io::new(connection, ahead));
         let connection = Box::pin(self.prepared.http2.serve_connection(io, service));
         Talk::Http2 { connection, told: false }
     }
 
+    #[cold]
+    fn http1_ended(&mut self, ended: hyper::Result<()>) -> Result<(), ServeError> {
+        ended.map_err(ServeError::Http)?;
+        if let Talk::Http1(http1) = mem::replace(&mut self.talk, Talk::Over)
+            && http1.into_parts().is_none()
+        {
+            self.entry.upgrade();
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
     fn poll_talk(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
+        match &mut self.talk {
+            Talk::Http1(http1) => match Pin::new(http1).poll(cx) {
+                Poll::Ready(ended) => Poll::Ready(self.http1_ended(ended)),
+                Poll::Pending => Poll::Pending,
+            },
+            _ => self.poll_other_talk(cx),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_other_talk(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
         loop {
             match &mut self.talk {
                 Talk::Sniffing(sniff, _) => {
@@ -138,15 +166,7 @@ where
                         Version::None => return Poll::Ready(Ok(())),
                     };
                 }
-                Talk::Http1(http1) => {
-                    ready!(Pin::new(http1).poll(cx)).map_err(ServeError::Http)?;
-                    if let Talk::Http1(http1) = mem::replace(&mut self.talk, Talk::Over)
-                        && http1.into_parts().is_none()
-                    {
-                        self.entry.upgrade();
-                    }
-                    return Poll::Ready(Ok(()));
-                }
+                Talk::Http1(_) => return self.poll_talk(cx),
                 Talk::Http2 { connection, told } => {
                     if !*told && self.entry.is_draining() {
                         *told = true;
@@ -237,6 +257,13 @@ where
         }
     }
 
+    #[cold]
+    fn over(&mut self, ended: Result<(), ServeError>) -> Result<(), ServeError> {
+        self.talk = Talk::Over;
+        // The aborted read or write is only how it became known.
+        if ended.is_err() && self.entry.is_hammered() { Err(ServeError::Hammered) } else { ended }
+    }
+
     fn goodbye(&self, connection: Connection<S>) -> Talk<S, H> {
         self.entry.say_goodbye();
         // Now, not when the shutdown is done: what is closing is not overdue for being idle.
@@ -285,7 +312,7 @@ where
             let ended = Pin::new(&mut http1).poll(cx);
             is_unread = self.entry.keep_open_no_longer();
             if ended.map_err(ServeError::Http)?.is_pending() {
-                self.entry.enter(Stage { base: Base::Finishing, body: true });
+                self.entry.enter(Stage { base: Base::Finishing, ..stage });
                 return Ok(TakenOut::Busy(Box::new(http1)));
             }
         }
@@ -315,30 +342,24 @@ where
                 this.talk = Talk::Over;
                 return Poll::Ready(Err(ServeError::Hammered));
             }
-            let mut ended = this.poll_talk(cx);
-            if ended.is_pending() {
-                if this.entry.is_stalled() {
-                    ended = Poll::Ready(Err(ServeError::WriteTimeout));
-                } else if this.entry.is_moving() && this.is_between_requests() {
+            let ended = match this.poll_talk(cx) {
+                Poll::Ready(ended) => ended,
+                Poll::Pending if this.entry.is_stalled() => Err(ServeError::WriteTimeout),
+                Poll::Pending if this.entry.is_moving() && this.is_between_requests() => {
                     match this.depart(cx) {
                         Ok(()) => continue,
-                        Err(error) => ended = Poll::Ready(Err(error)),
+                        Err(error) => Err(error),
                     }
-                } else if this.entry.is_overdue() && this.entry.stage().base != Base::Closing {
-                    ended = this.poll_overdue(cx);
-                    if ended.is_pending() {
-                        continue;
-                    }
-                } else {
-                    return Poll::Pending;
                 }
-            }
-            this.talk = Talk::Over;
-            return match ended {
-                // The aborted read or write is only how it became known.
-                Poll::Ready(Err(_)) if this.entry.is_hammered() => Poll::Ready(Err(ServeError::Hammered)),
-                ended => ended,
+                Poll::Pending if this.entry.is_overdue() && this.entry.stage().base != Base::Closing => {
+                    match this.poll_overdue(cx) {
+                        Poll::Ready(ended) => ended,
+                        Poll::Pending => continue,
+                    }
+                }
+                Poll::Pending => return Poll::Pending,
             };
+            return Poll::Ready(this.over(ended));
         }
     }
 }
