@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::drain::{ConnectionStatus, Kind};
 use crate::handover::{Failure, Refusal};
 
 /// Something that happened; see [`Restarter::events`](crate::Restarter::events). Each is a `tracing` event too.
@@ -48,6 +49,20 @@ pub enum Event {
     Draining {
         /// How many there are.
         connections: usize,
+        /// When the hammer falls, from now.
+        within: Duration,
+    },
+    /// This process was asked to stop. Until the notice is over it serves on, but is not ready for more.
+    Stopping {
+        /// How long the notice is.
+        notice: Duration,
+    },
+    /// It is still draining; once a second.
+    Progress {
+        /// How many connections are left, by kind.
+        left: Vec<(Kind, usize)>,
+        /// The one that has been there for longest.
+        oldest: Option<ConnectionStatus>,
         /// When the hammer falls, from now.
         within: Duration,
     },

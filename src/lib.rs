@@ -42,8 +42,9 @@
 //! # }
 //! ```
 //!
-//! Connections from [`Listener::accept`] are counted until they are dropped, and know when to say goodbye
-//! ([`drain::Connection::draining`]). [`http::serve`] does all of it for a tower or hyper service. A framework that wants
+//! Connections from [`Listener::accept`] are counted until they are dropped, know when to say goodbye
+//! ([`drain::Connection::draining`]), and can move to the successor instead ([`drain::Connection::move_on`]).
+//! [`http::serve`] does all of it for a tower or hyper service. A framework that wants
 //! to accept by itself gets [`Listener::into_tokio`] and [`Restarter::draining`].
 //!
 //! # What else goes to the successor
@@ -53,7 +54,7 @@
 //!
 //! # Where things are
 //!
-//! * [`guarantees`]: what holds, by number, and what does not.
+//! * [`guarantees`]: what holds, by number, and what does not. [`design`]: why it is built as it is.
 //! * [`handover`]: the protocol, as pure state machines.
 //! * [`drain`]: how connections are counted and told to go; [`http`]: how that is said in HTTP.
 //! * [`Builder`]: every deadline, with its default and the reason for it.
@@ -63,7 +64,9 @@
 compile_error!("heirloom needs Linux 5.4 or newer: it rests on pidfd, SO_COOKIE and SOCK_SEQPACKET");
 
 mod address;
+mod blocking;
 mod descriptors;
+pub mod design;
 pub mod drain;
 mod ending;
 mod event;
@@ -85,6 +88,7 @@ pub mod stream;
 mod sys;
 
 pub use address::Address;
+pub use blocking::{BlockingConnection, BlockingListener};
 pub use descriptors::{HandDownError, NameTooLong};
 pub use ending::{Ending, Reason};
 pub use event::Event;
@@ -94,6 +98,6 @@ pub use listen::{IntoListen, Listen, ListenParseError};
 pub use listener::Listener;
 pub use listeners::ListenError;
 pub use operate::pid_file::PidFileError;
-pub use restarter::{Builder, Outcome, ReadyError, RestartError, Restarter, StartError};
+pub use restarter::{Builder, Draining, Outcome, ReadyError, RestartError, Restarter, StartError, Status};
 pub use signals::{Reaction, Signal, SignalMap};
 pub use state::{State, StateError, StateWriter};

@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::load::{Load, Mode, Report, Target, Think};
+use support::load::{Load, Look, Mode, Report, Target, Think};
 use support::{Server, Setup, Signal, alone};
 
 #[test]
@@ -17,17 +17,24 @@ fn new_connection_each_with_think_time() {
 
 #[test]
 fn keep_alive_with_think_time() {
-    twenty_restarts(Mode::keep_alive(64, Think::millis(0, 20)));
+    twenty_restarts_unseen(Mode::keep_alive(64, Think::millis(0, 20)));
 }
 
 #[test]
 fn keep_alive_without_think_time() {
-    twenty_restarts(Mode::keep_alive(64, Think::NONE));
+    twenty_restarts_unseen(Mode::keep_alive(64, Think::NONE));
 }
 
 #[test]
 fn keep_alive_that_sends_a_round_trip_after_its_look() {
-    twenty_restarts(Mode::keep_alive_late(64, Think::millis(0, 20)));
+    twenty_restarts_unseen(Mode::keep_alive_late(64, Think::millis(0, 20)));
+}
+
+#[test]
+fn keep_alive_that_never_looks() {
+    let blind = |think| Mode::KeepAlive { clients: 64, think, look: Look::Never };
+    twenty_restarts_unseen(blind(Think::millis(0, 20)));
+    twenty_restarts_unseen(blind(Think::NONE));
 }
 
 #[test]
@@ -79,7 +86,15 @@ fn twenty_restarts(mode: Mode) {
     restarts_under_load(&Setup::hello().start(), mode, 20);
 }
 
-fn restarts_under_load(server: &Server, mode: Mode, count: usize) {
+/// No client of these has to connect again: its connection goes from process to process.
+fn twenty_restarts_unseen(mode: Mode) {
+    let _alone = alone();
+    let server = Setup::hello().args(&["--probation", "100ms"]).start();
+    let report = restarts_under_load(&server, mode, 20);
+    assert_eq!((report.reconnects, report.told_to_close), (0, 0), "reconnects, and told to close");
+}
+
+fn restarts_under_load(server: &Server, mode: Mode, count: usize) -> Report {
     let load = server.load(mode);
     load.wait_for_requests(100);
     let first = server.pid();
@@ -90,6 +105,7 @@ fn restarts_under_load(server: &Server, mode: Mode, count: usize) {
     report.assert_none_failed();
     assert_eq!(server.generation(), 1 + count as u64);
     assert_ne!(server.pid(), first);
+    report
 }
 
 /// HUP and USR2 in turn, each after the generation before has drained.

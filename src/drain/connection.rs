@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::entry::{Base, Direction, Entry};
+use super::entry::{Base, Direction, Entry, WANTED};
 use super::limits::CLOSING_LIMIT;
 use super::signal::DrainSignal;
 use super::status::{Kind, Phase};
@@ -36,14 +36,14 @@ enum Farewell {
     Unsaid,
     /// Our direction is shut; reading on until the peer's is too.
     Said {
-        discarded: usize,
+        discarded: u32,
     },
     Done,
 }
 
 /// Takes the entry out of the registry when dropped.
 #[derive(Debug)]
-pub(super) struct Registration {
+pub(crate) struct Registration {
     pub(super) entry: Arc<Entry>,
 }
 
@@ -65,7 +65,7 @@ impl<S> Connection<S> {
     }
 
     /// The bytes that are to be read before anything from the socket.
-    pub(super) fn take_received(&mut self) -> Vec<u8> {
+    pub(crate) fn take_received(&mut self) -> Vec<u8> {
         self.handed.as_mut().map(|handed| std::mem::take(&mut handed.received)).unwrap_or_default()
     }
 
@@ -93,7 +93,7 @@ impl<S> Connection<S> {
 
     /// Resolves once the tracker begins to drain. Owned: it can be awaited while the connection is used.
     pub fn draining(&self) -> DrainSignal {
-        DrainSignal::new(self.entry().shared.clone(), Phase::Draining)
+        self.registration.draining()
     }
 
     /// Resolves once the hammer has fallen.
@@ -111,7 +111,7 @@ impl<S> Connection<S> {
         self.stream
     }
 
-    pub(super) fn into_registered(self) -> (Registration, S) {
+    pub(crate) fn into_registered(self) -> (Registration, S) {
         (self.registration, self.stream)
     }
 
@@ -120,18 +120,22 @@ impl<S> Connection<S> {
         Connection { registration, stream, write_blocked: false, farewell: Farewell::Unsaid, handed }
     }
 
+    #[inline]
     pub(crate) fn entry(&self) -> &Arc<Entry> {
         &self.registration.entry
     }
 
     /// To be called when `poll` is pending; an error if the hammer fell meanwhile.
+    #[inline]
     fn wait(&self, direction: Direction, cx: &Context<'_>) -> io::Result<()> {
-        if !self.entry().is_driven() {
-            self.entry().register(direction, cx.waker());
-            // Again, after the waker is known: the hammer may have fallen before it was.
-            self.check()?;
-        }
-        Ok(())
+        if self.entry().is_driven() { Ok(()) } else { self.register(direction, cx) }
+    }
+
+    #[inline(never)]
+    fn register(&self, direction: Direction, cx: &Context<'_>) -> io::Result<()> {
+        self.entry().register(direction, cx.waker());
+        // Again, after the waker is known: the hammer may have fallen before it was.
+        self.check()
     }
 
     #[inline]
@@ -139,18 +143,29 @@ impl<S> Connection<S> {
         if self.entry().is_hammered() { Err(aborted()) } else { Ok(()) }
     }
 
+    /// Of a connection that is kept open nothing is read. Nobody is woken either: it is polled again at once.
+    #[cold]
+    fn hold_back<T>(&self) -> Poll<io::Result<T>> {
+        self.check()?;
+        self.entry().raise(WANTED);
+        Poll::Pending
+    }
+
+    #[inline]
     fn written(&mut self, cx: &Context<'_>, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if poll.is_pending() {
-            if !self.write_blocked {
-                self.write_blocked = true;
-                self.entry().write_blocked(true);
-            }
-            self.wait(Direction::Write, cx)?;
-        } else if self.write_blocked {
-            self.write_blocked = false;
-            self.entry().write_blocked(false);
+        if poll.is_pending() || self.write_blocked {
+            self.write_blocked(cx, poll.is_pending())?;
         }
         poll
+    }
+
+    #[cold]
+    fn write_blocked(&mut self, cx: &Context<'_>, blocked: bool) -> io::Result<()> {
+        if self.write_blocked != blocked {
+            self.write_blocked = blocked;
+            self.entry().write_blocked(blocked);
+        }
+        if blocked { self.wait(Direction::Write, cx) } else { Ok(()) }
     }
 }
 
@@ -178,7 +193,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let mut buf = ReadBuf::uninit(&mut scrap);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
-                    *discarded += buf.filled().len();
+                    // At most `DISCARD_AT_ONCE`.
+                    *discarded += buf.filled().len() as u32;
                     if *discarded < DISCARD_IN_ALL {
                         continue;
                     }
@@ -203,7 +219,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     #[inline]
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.check()?;
+        if this.entry().is_hammered_or_kept_open() {
+            return this.hold_back();
+        }
         if this.handed.as_ref().is_some_and(|handed| !handed.received.is_empty()) {
             this.read_received(buf);
             return Poll::Ready(Ok(()));
@@ -285,6 +303,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 }
 
+impl Registration {
+    pub(crate) fn draining(&self) -> DrainSignal {
+        DrainSignal::new(self.entry.shared.clone(), Phase::Draining)
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
         self.entry.shared.remove(&self.entry);
@@ -300,4 +324,4 @@ const DISCARD_AT_ONCE: usize = 4096;
 
 /// An upload that was refused has at most this much more read for it: enough for what was under way on a
 /// fast, long link; past it the peer is not listening.
-const DISCARD_IN_ALL: usize = 1 << 20;
+const DISCARD_IN_ALL: u32 = 1 << 20;

@@ -1,26 +1,25 @@
 //! What a tracker knows of one connection. Written by the one task that drives it, read by the sweeper.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-use super::limits::Limits;
 use super::registry::{Shared, lock};
 use super::status::Kind;
 
-/// All its atomics are relaxed. None of them publishes other data: the sweeper only *proposes* an
-/// expiry, naming the very activity that it judged, and the task that drives the connection decides,
-/// by comparing that with the activity that it wrote itself. A value seen late costs one more poll. That it
-/// is seen at all is up to the waker's mutex: flags are written before the lock is taken to wake, and
-/// read after it was taken to register.
+/// All its atomics are relaxed. None of them publishes other data: the sweeper marks the very activity that it
+/// judged, by an exchange that fails if the task that drives the connection has written another one since; and
+/// what that task writes has no mark. A mark seen late costs one more poll. That it is seen at all is up to the
+/// waker's mutex: marks and flags are written before the lock is taken to wake, and read after it was taken to
+/// register.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(super) shared: Arc<Shared>,
     pub(super) id: u64,
     pub(super) slot: u32,
-    /// Open for as long as the entry is in the registry, since it leaves before its socket closes.
-    pub(super) fd: Option<RawFd>,
+    /// Open for as long as the entry is in the registry, since it leaves before its socket closes. -1 is none.
+    fd: RawFd,
     /// The cookie of the listening socket that it came from; 0 if it did not come from one of heirloom's.
     pub(super) listener: u64,
     pub(super) opened: u64,
@@ -28,24 +27,22 @@ pub(crate) struct Entry {
     pub(super) flags: AtomicU8,
     /// HTTP/2 only: requests in flight, counted by whichever tasks they run on.
     pub(super) streams: AtomicU32,
-    /// When the stage last changed (coarse milliseconds), and the stage, in one word: read apart, a
-    /// new stage with an old time would look overdue.
+    /// When the stage last changed (coarse milliseconds), the stage, and whether the sweeper found that overdue,
+    /// in one word: read apart, a new stage with an old time would look overdue.
     pub(super) activity: AtomicU64,
-    /// The activity that the sweeper found overdue.
-    pub(super) overdue: AtomicU64,
-    /// Since when a write waits for the peer to read; 0 if none does.
+    /// Since when a write waits for the peer to read, and whether the sweeper found that overdue; 0 if none waits.
     pub(super) blocked: AtomicU64,
-    /// The `blocked` that the sweeper found overdue.
-    pub(super) stalled: AtomicU64,
-    pub(super) limits: OnceLock<Limits>,
+    /// Which of the tracker's limits hold, counted from 1; 0 is none. Entries are many, different limits few.
+    pub(super) limits: AtomicU16,
     wakers: Mutex<Wakers>,
 }
 
-/// One slot for a direction, since the halves of a split connection are polled by two tasks.
+/// One slot for a direction, since the halves of a split connection are polled by two tasks. Most connections have
+/// one task, which needs but the first.
 #[derive(Debug, Default)]
 struct Wakers {
     read: Option<Waker>,
-    write: Option<Waker>,
+    write: Option<Box<Waker>>,
 }
 
 /// What a connection is made of, as far as its entry needs to know.
@@ -61,12 +58,14 @@ pub(crate) enum Direction {
     Write,
 }
 
-/// What an HTTP/1 connection is doing, and whether its last request had a body: then part of that may
-/// still be on its way after the response, and only hyper knows.
+/// What an HTTP/1 connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stage {
     pub(crate) base: Base,
+    /// Its last request had a body: part of that may still be on its way after the response, and only hyper knows.
     pub(crate) body: bool,
+    /// The request in flight asks for a tunnel.
+    pub(crate) connect: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,21 +92,20 @@ impl Entry {
             shared,
             id,
             slot,
-            fd,
+            fd: fd.unwrap_or(-1),
             listener,
             opened: now,
             kind: AtomicU8::new(kind as u8),
             flags: AtomicU8::new(0),
             streams: AtomicU32::new(0),
             activity: AtomicU64::new(pack(now, Stage::from(Base::Fresh))),
-            overdue: AtomicU64::new(u64::MAX),
             blocked: AtomicU64::new(0),
-            stalled: AtomicU64::new(0),
-            limits: OnceLock::new(),
+            limits: AtomicU16::new(0),
             wakers: Mutex::default(),
         }
     }
 
+    #[inline]
     pub(crate) fn kind(&self) -> Kind {
         Kind::from_bits(self.kind.load(Relaxed))
     }
@@ -153,24 +151,20 @@ impl Entry {
     /// The sweeper found it overdue, and nothing has happened on it since.
     #[inline]
     pub(crate) fn is_overdue(&self) -> bool {
-        self.overdue.load(Relaxed) == self.activity.load(Relaxed)
+        self.activity.load(Relaxed) & OVERDUE != 0
     }
 
     /// The peer has not read for longer than the write limit.
     #[inline]
     pub(crate) fn is_stalled(&self) -> bool {
-        let stalled = self.stalled.load(Relaxed);
-        stalled != 0 && stalled == self.blocked.load(Relaxed)
+        self.blocked.load(Relaxed) & OVERDUE != 0
     }
 
     #[inline]
     pub(super) fn bytes_read(&self) {
         let stage = self.stage();
-        if stage.base == Base::Fresh || (stage.base == Base::Idle && !stage.body) {
-            match self.kind() {
-                Kind::Http1 => self.enter(Base::Head),
-                _ => self.enter(Base::Busy),
-            }
+        if stage == Base::Idle.into() || stage.base == Base::Fresh {
+            self.enter(if self.kind() == Kind::Http1 { Base::Head } else { Base::Busy });
         }
     }
 
@@ -191,26 +185,33 @@ impl Entry {
         }
     }
 
+    #[cold]
     pub(super) fn write_blocked(&self, blocked: bool) {
-        self.blocked.store(if blocked { self.shared.tick() } else { 0 }, Relaxed);
+        self.blocked.store(if blocked { self.shared.tick() << WORD_BITS } else { 0 }, Relaxed);
+    }
+
+    pub(super) fn fd(&self) -> Option<RawFd> {
+        (self.fd >= 0).then_some(self.fd)
     }
 
     pub(super) fn register(&self, direction: Direction, waker: &Waker) {
         let mut wakers = lock(&self.wakers);
-        let slot = match direction {
-            Direction::Read => &mut wakers.read,
-            Direction::Write => &mut wakers.write,
+        let known = match direction {
+            Direction::Read => wakers.read.as_ref(),
+            Direction::Write => wakers.write.as_deref(),
         };
-        match slot {
-            Some(old) if old.will_wake(waker) => {}
-            _ => *slot = Some(waker.clone()),
+        if !known.is_some_and(|known| known.will_wake(waker)) {
+            match direction {
+                Direction::Read => wakers.read = Some(waker.clone()),
+                Direction::Write => wakers.write = Some(Box::new(waker.clone())),
+            }
         }
     }
 
     /// Asked for after the flags that the woken tasks are to see were written.
     pub(super) fn wakers(&self) -> impl Iterator<Item = Waker> + use<> {
         let wakers = lock(&self.wakers);
-        wakers.read.clone().into_iter().chain(wakers.write.clone())
+        wakers.read.clone().into_iter().chain(wakers.write.as_deref().cloned())
     }
 
     /// Closing with the courtesy of reading on: the peer has not asked for the end.
@@ -229,6 +230,7 @@ impl Entry {
     }
 
     /// The task that drives the connection has registered for everything, so its I/O object need not.
+    #[inline]
     pub(super) fn is_driven(&self) -> bool {
         self.flags.load(Relaxed) & DRIVEN != 0
     }
@@ -236,18 +238,26 @@ impl Entry {
     pub(super) fn keeps_open(&self) -> bool {
         self.flags.load(Relaxed) & KEEP_OPEN != 0
     }
-}
 
-impl From<Base> for Stage {
-    fn from(base: Base) -> Self {
-        Stage { base, body: false }
+    #[inline]
+    pub(super) fn is_hammered_or_kept_open(&self) -> bool {
+        self.flags.load(Relaxed) & (HAMMERED | KEEP_OPEN) != 0
     }
 }
 
-fn pack(at: u64, stage: Stage) -> u64 {
-    at << STAGE_BITS | u64::from(stage.body) << 3 | stage.base as u64
+impl From<Base> for Stage {
+    #[inline]
+    fn from(base: Base) -> Self {
+        Stage { base, body: false, connect: false }
+    }
 }
 
+#[inline]
+fn pack(at: u64, stage: Stage) -> u64 {
+    at << WORD_BITS | u64::from(stage.connect) << 4 | u64::from(stage.body) << 3 | stage.base as u64
+}
+
+#[inline]
 pub(super) fn unpack(word: u64) -> (u64, Stage) {
     let base = match word & 7 {
         0 => Base::Fresh,
@@ -259,17 +269,22 @@ pub(super) fn unpack(word: u64) -> (u64, Stage) {
         6 => Base::Closing,
         _ => Base::Moving,
     };
-    (word >> STAGE_BITS, Stage { base, body: word & 8 != 0 })
+    (word >> WORD_BITS, Stage { base, body: word & 8 != 0, connect: word & 16 != 0 })
 }
 
-/// The base in three bits, the body in one.
-const STAGE_BITS: u32 = 4;
+/// The base in three bits, two of the request, and the sweeper's mark.
+pub(super) const WORD_BITS: u32 = 6;
+
+/// Set by the sweeper only.
+pub(super) const OVERDUE: u64 = 32;
 
 pub(super) const DRAINING: u8 = 1;
 pub(super) const HAMMERED: u8 = 2;
 pub(super) const GOODBYE: u8 = 4;
 pub(super) const KEEP_OPEN: u8 = 8;
 pub(super) const DRIVEN: u8 = 16;
+/// A read was wanted while it was kept open.
+pub(super) const WANTED: u8 = 128;
 /// A successor takes connections.
 pub(super) const MOVING: u8 = 32;
 /// This one can be taken.

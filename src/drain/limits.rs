@@ -1,16 +1,16 @@
 //! How long a connection may be what it is, and what can be said of it: the sweeper's and the reader's view.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
 use std::time::Duration;
 
-use super::entry::{Base, Entry, unpack};
+use super::entry::{Base, Entry, OVERDUE, WORD_BITS, unpack};
 use super::registry::Linger;
 use super::status::{ConnectionStatus, Kind, State};
 use crate::sys::socket::peer_of_number;
 
 /// How long a connection may do what it does, in milliseconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     header: u32,
     keep_alive: u32,
@@ -25,12 +25,13 @@ impl Entry {
         now: u64,
         slack: u64,
         linger: Option<Linger>,
+        known: &[Limits],
         woken: &mut Vec<Waker>,
     ) -> Option<u64> {
         let word = self.activity.load(Relaxed);
         let (since, stage) = unpack(word);
         let kind = self.kind();
-        let limits = self.limits.get();
+        let limits = usize::from(self.limits.load(Relaxed)).checked_sub(1).map(|at| known[at]);
         let idle = match kind {
             Kind::Http1 => matches!(stage.base, Base::Fresh | Base::Idle),
             Kind::Http2 => self.streams.load(Relaxed) == 0,
@@ -47,28 +48,20 @@ impl Entry {
         } else {
             None
         };
-        let blocked = match (kind, self.blocked.load(Relaxed)) {
+        let blocked_word = self.blocked.load(Relaxed);
+        let blocked = match (kind, blocked_word) {
             (Kind::Raw | Kind::Upgraded, _) | (_, 0) => None,
-            (_, since) => limits.and_then(|l| after(since, l.write)).map(|due| (since, due)),
+            _ => limits.and_then(|l| after(blocked_word >> WORD_BITS, l.write)),
         };
-        let mut wake = false;
         // `slack`: the stage may be younger than its time says, by as much as the clock is coarse.
-        if limit.is_some_and(|due| now >= due + slack) && self.overdue.swap(word, Relaxed) != word {
-            wake = true;
-        }
-        if let Some((since, due)) = blocked
-            && now >= due + slack
-            && self.stalled.swap(since, Relaxed) != since
-        {
-            wake = true;
-        }
+        let (limit, blocked) = (limit.map(|due| due + slack), blocked.map(|due| due + slack));
+        let mut wake = limit.is_some_and(|due| now >= due) && mark(&self.activity, word);
+        wake |= blocked.is_some_and(|due| now >= due) && mark(&self.blocked, blocked_word);
         if wake {
             woken.extend(self.wakers());
         }
         // One that was found overdue already stays for its task to end.
-        let limit = limit.filter(|due| now < due + slack).map(|due| due + slack);
-        let blocked = blocked.map(|(_, due)| due + slack).filter(|due| now < *due);
-        limit.into_iter().chain(blocked).min()
+        limit.into_iter().chain(blocked).filter(|due| now < *due).min()
     }
 
     /// With the registry locked, so that `fd` is open.
@@ -91,7 +84,7 @@ impl Entry {
             state,
             age: Duration::from_millis(now.saturating_sub(self.opened)),
             in_state: Duration::from_millis(now.saturating_sub(since)),
-            peer: self.fd.and_then(peer_of_number),
+            peer: self.fd().and_then(peer_of_number),
         }
     }
 }
@@ -112,6 +105,11 @@ impl Limits {
     pub(super) fn shortest(&self) -> u64 {
         self.header.min(self.keep_alive).min(self.write).into()
     }
+}
+
+/// Whether it is news.
+fn mark(word: &AtomicU64, judged: u64) -> bool {
+    judged & OVERDUE == 0 && word.compare_exchange(judged, judged | OVERDUE, Relaxed, Relaxed).is_ok()
 }
 
 fn after(since: u64, limit: u32) -> Option<u64> {

@@ -20,16 +20,15 @@
 //!
 //! A connection has one entry in a slab. The slab's lock is taken when a connection comes, goes, or
 //! the phase changes; a read or write that makes progress costs two relaxed atomic operations. No
-//! clock is read on that path: one sweeper task a tracker publishes a coarse clock and finds
-//! connections that overstayed a limit. Its period is an eighth of the shortest limit, between 10 ms
+//! clock is read on that path: one sweeper task a tracker, on a thread that all trackers share, publishes a
+//! coarse clock and finds connections that overstayed a limit. Its period is an eighth of the shortest limit, between 10 ms
 //! and 250 ms. A limit never fires early, and at most two periods late.
 //!
 //! # Hazards
 //!
 //! - A task that holds a [`Connection`] but never polls it does not notice the hammer. The tracker
 //!   counts it until it does, or until the process ends.
-//! - The sweeper lives on the tokio runtime that first served a connection with limits, and starts
-//!   anew with the next such connection if that runtime ended.
+//! - Limits go by the system's clock, also where a test has paused tokio's.
 
 // Without HTTP nobody tells the entries what is spoken.
 #![cfg_attr(not(feature = "http"), allow(dead_code))]
@@ -49,6 +48,7 @@ mod tracker;
 mod tests;
 
 pub use connection::Connection;
+pub(crate) use connection::Registration;
 pub use signal::DrainSignal;
 pub use status::{ConnectionStatus, Kind, Phase, State};
 pub use tracker::{Hold, Tracker};

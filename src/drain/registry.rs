@@ -3,13 +3,16 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+#[cfg(not(test))]
+use std::time::Instant;
 
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
+// The test's clock, which moves when all wait.
+#[cfg(test)]
 use tokio::time::Instant;
 
 use super::entry::{DRAINING, Entry, HAMMERED, MOVING, Source};
-use super::limits::CLOSING_LIMIT;
+use super::limits::{CLOSING_LIMIT, Limits};
 use super::status::{ConnectionStatus, Kind, Phase};
 use super::sweeper;
 use crate::address::Address;
@@ -40,13 +43,13 @@ pub(super) struct Registry {
     pub(super) live: usize,
     pub(super) holds: usize,
     pub(super) linger: Option<Linger>,
+    /// All that any entry was ever given.
+    pub(super) limits: Vec<Limits>,
     /// The shortest limit that any connection ever had, in milliseconds: it sets the sweeper's pace.
     pub(super) shortest: u64,
     pub(super) sweeping: bool,
     /// Where connections can go instead of being told goodbye.
     mover: Option<Mover>,
-    /// Where the sweeper goes if it is needed from outside a runtime.
-    runtime: Option<Handle>,
 }
 
 /// When an idle connection is to be closed while draining.
@@ -74,10 +77,10 @@ impl Shared {
                 live: 0,
                 holds: 0,
                 linger: None,
+                limits: Vec::new(),
                 shortest: CLOSING_LIMIT,
                 sweeping: false,
                 mover: None,
-                runtime: None,
             }),
         }
     }
@@ -204,6 +207,26 @@ impl Shared {
         aborted
     }
 
+    /// As [`hammer`](Self::hammer), for connections of these kinds alone; the phase stays.
+    pub(super) fn hammer_kinds(&self, kinds: &[Kind]) -> Vec<ConnectionStatus> {
+        let now = self.now();
+        let (aborted, woken): (Vec<ConnectionStatus>, Vec<Waker>) = {
+            let registry = lock(&self.registry);
+            let meant: Vec<_> = registry
+                .entries()
+                .filter(|entry| kinds.contains(&entry.kind()) && !entry.is_hammered())
+                .collect();
+            let aborted = meant.iter().map(|entry| entry.status(now)).collect();
+            let woken = meant.iter().flat_map(|entry| {
+                entry.raise(DRAINING | HAMMERED);
+                entry.wakers()
+            });
+            (aborted, woken.collect())
+        };
+        woken.into_iter().for_each(Waker::wake);
+        aborted
+    }
+
     pub(super) fn snapshot(&self) -> Vec<ConnectionStatus> {
         let now = self.now();
         lock(&self.registry).entries().map(|entry| entry.status(now)).collect()
@@ -213,7 +236,14 @@ impl Shared {
         let registry = lock(&self.registry);
         // Still in its slot: its socket is open, and stays so while the lock is held.
         let listed = registry.slots.get(entry.slot as usize)?.as_ref()?;
-        (listed.id == entry.id).then_some(entry.fd).flatten().and_then(peer_of_number)
+        (listed.id == entry.id).then(|| entry.fd()).flatten().and_then(peer_of_number)
+    }
+
+    /// Makes the limits hold for `entry`.
+    pub(super) fn limit(self: &Arc<Self>, entry: &Entry, limits: Limits) {
+        let number = lock(&self.registry).number(limits);
+        entry.limits.store(number, Ordering::Relaxed);
+        self.watch(limits.shortest());
     }
 
     /// Makes sure that the sweeper runs, and at a pace that fits a limit of so many milliseconds.
@@ -221,21 +251,24 @@ impl Shared {
         let mut registry = lock(&self.registry);
         let sooner = limit < registry.shortest;
         registry.shortest = registry.shortest.min(limit);
-        if let Ok(here) = Handle::try_current()
-            && (registry.runtime.is_none() || !registry.sweeping)
-        {
-            registry.runtime = Some(here);
-        }
         if registry.sweeping {
             if sooner {
                 self.sweep_sooner.notify_one();
             }
-        } else if registry.live > 0
-            && let Some(runtime) = registry.runtime.clone()
-        {
-            registry.sweeping = true;
-            drop(registry);
-            runtime.spawn(sweeper::run(sweeper::Sweeping::new(self.clone())));
+        } else if registry.live > 0 {
+            match sweeper::runtime() {
+                Ok(runtime) => {
+                    registry.sweeping = true;
+                    drop(registry);
+                    runtime.spawn(sweeper::run(sweeper::Sweeping::new(self.clone())));
+                }
+                // The next connection tries again.
+                Err(error) => {
+                    drop(registry);
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "no thread to enforce limits of connections");
+                }
+            }
         }
     }
 }
@@ -247,6 +280,18 @@ impl Registry {
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.slots.iter().flatten()
+    }
+
+    /// The number of these limits, from 1. There are as many as a program has different configs; with more than
+    /// can be numbered the last one holds, so that nobody is left without.
+    fn number(&mut self, limits: Limits) -> u16 {
+        let at = self.limits.iter().position(|known| *known == limits).unwrap_or_else(|| {
+            if self.limits.len() < usize::from(u16::MAX) {
+                self.limits.push(limits);
+            }
+            self.limits.len() - 1
+        });
+        u16::try_from(at + 1).expect("never more than that are pushed")
     }
 
     /// Returns whom to wake once the lock is free: a waker may run anything, and drop a connection in it.

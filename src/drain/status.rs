@@ -42,6 +42,7 @@ pub enum Kind {
 }
 
 impl Kind {
+    #[inline]
     pub(super) fn from_bits(bits: u8) -> Kind {
         match bits {
             0 => Kind::Raw,
@@ -71,7 +72,7 @@ pub enum State {
 }
 
 /// One connection, as [`Tracker::snapshot`](super::Tracker::snapshot) found it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionStatus {
     /// Counts up from 1 within a tracker; never used twice.

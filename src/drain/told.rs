@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 
-use super::entry::{Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, Stage};
+use super::entry::{Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, Stage, WANTED};
 use super::limits::Limits;
 use super::status::Kind;
 use crate::address::Address;
@@ -13,11 +13,9 @@ impl Entry {
         self.id
     }
 
-    /// Makes the limits hold, from now on. Once a connection.
+    /// Makes the limits hold, from now on.
     pub(crate) fn limit(&self, limits: Limits) {
-        if self.limits.set(limits).is_ok() {
-            self.shared.watch(limits.shortest());
-        }
+        self.shared.limit(self, limits);
     }
 
     /// The connection's own task is the one to wake, whatever its I/O object waits for.
@@ -40,30 +38,26 @@ impl Entry {
     }
 
     #[inline]
-    pub(crate) fn request_began(&self, body: bool) {
-        match self.kind() {
-            Kind::Http2 => {
-                self.streams.fetch_add(1, Relaxed);
-            }
-            _ => self.enter(Stage { base: Base::Busy, body }),
-        }
+    pub(crate) fn request_began(&self, body: bool, connect: bool) {
+        self.enter(Stage { base: Base::Busy, body, connect });
     }
 
     /// hyper has all of the response, or wants no more of it.
     #[inline]
     pub(crate) fn request_ended(&self) {
-        match self.kind() {
-            Kind::Http2 => {
-                // The time first: a sweep between the two then sees a busy or a just idle connection.
-                self.enter(Base::Busy);
-                self.streams.fetch_sub(1, Relaxed);
-            }
-            Kind::Upgraded => {}
-            _ => {
-                let body = self.stage().body;
-                self.enter(Stage { base: Base::Flushing, body });
-            }
+        if self.kind() != Kind::Upgraded {
+            self.enter(Stage { base: Base::Flushing, body: self.stage().body, connect: false });
         }
+    }
+
+    pub(crate) fn stream_began(&self) {
+        self.streams.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn stream_ended(&self) {
+        // The time first: a sweep between the two then sees a busy or a just idle connection.
+        self.enter(Base::Busy);
+        self.streams.fetch_sub(1, Relaxed);
     }
 
     pub(crate) fn streams(&self) -> u32 {
@@ -85,9 +79,17 @@ impl Entry {
         self.lower(MOVABLE);
     }
 
-    /// While `keep`, a shutdown asked of the I/O object does nothing and succeeds.
-    pub(crate) fn keep_open(&self, keep: bool) {
-        if keep { self.raise(KEEP_OPEN) } else { self.lower(KEEP_OPEN) }
+    /// Until [`keep_open_no_longer`](Self::keep_open_no_longer), a shutdown asked of the I/O object does nothing and
+    /// succeeds, and a read waits.
+    pub(crate) fn keep_open(&self) {
+        self.lower(WANTED);
+        self.raise(KEEP_OPEN);
+    }
+
+    /// Says whether a read was asked for meanwhile. It is to be asked for again.
+    pub(crate) fn keep_open_no_longer(&self) -> bool {
+        self.lower(KEEP_OPEN);
+        self.flags.load(Relaxed) & WANTED != 0
     }
 
     /// Who is at the other end; `None` once the connection is gone.

@@ -95,6 +95,12 @@ impl Tracker {
         self.shared.hammer()
     }
 
+    /// Aborts connections of these kinds alone, whose time is up sooner than that of the others.
+    #[must_use = "what was aborted should be reported"]
+    pub fn hammer_kinds(&self, kinds: &[Kind]) -> Vec<ConnectionStatus> {
+        self.shared.hammer_kinds(kinds)
+    }
+
     /// Where the drain is.
     pub fn phase(&self) -> Phase {
         self.shared.phase()

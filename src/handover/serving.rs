@@ -5,7 +5,9 @@
 //!   Serving ─────────────▶ Draining ─────────────────────────────────────────▶ Over
 //!      │                    ▲    │ deadline, second stop                        ▲
 //!      │ shutdown           │    └──────────────▶ hammer ───────────────────────┘
-//!      └──▶ Emptying ───────┘ the backlog is served
+//!      ▼                    │ the backlog is served
+//!   Noticing ─────────▶ Emptying
+//!             notice over (at once if there is none)
 //! ```
 
 use std::collections::VecDeque;
@@ -22,6 +24,7 @@ const EMPTYING: Duration = Duration::from_secs(2);
 pub struct Serving {
     drain_timeout: Duration,
     shutdown_timeout: Duration,
+    notice: Duration,
     state: State,
     actions: VecDeque<Action>,
 }
@@ -29,7 +32,8 @@ pub struct Serving {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     Serving,
-    Emptying { until: Instant, deadline: Instant, reason: Reason },
+    Noticing { until: Instant, deadline: Instant },
+    Emptying { until: Instant, deadline: Instant },
     Draining { deadline: Instant, reason: Reason },
     Over,
 }
@@ -48,6 +52,8 @@ pub enum Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
+    /// Say that this process is not ready for more, and serve on.
+    GiveNotice,
     /// Accept until there is nothing to accept, close the listeners, and answer with [`Serving::emptied_backlog`].
     ServeBacklog,
     /// Close the listeners, whatever is queued.
@@ -68,7 +74,18 @@ pub enum Action {
 impl Serving {
     /// A process that serves.
     pub fn new(drain_timeout: Duration, shutdown_timeout: Duration) -> Serving {
-        Serving { drain_timeout, shutdown_timeout, state: State::Serving, actions: VecDeque::new() }
+        Serving {
+            drain_timeout,
+            shutdown_timeout,
+            notice: Duration::ZERO,
+            state: State::Serving,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// For so long after a stop is asked for, the process serves on and only says that it is not ready any more.
+    pub fn with_notice(self, notice: Duration) -> Serving {
+        Serving { notice, ..self }
     }
 
     /// Whether the drain has begun.
@@ -89,14 +106,19 @@ impl Serving {
         let limit = after(now, within.unwrap_or(self.shutdown_timeout));
         match self.state {
             State::Serving => {
-                let until = limit.min(now + EMPTYING);
-                self.state = State::Emptying { until, deadline: limit, reason: Reason::Shutdown };
-                self.actions.push_back(Action::ServeBacklog);
+                self.actions.push_back(Action::GiveNotice);
+                if self.notice.is_zero() {
+                    self.empty(now, limit);
+                } else {
+                    self.state =
+                        State::Noticing { until: limit.min(after(now, self.notice)), deadline: limit };
+                }
             }
             State::Draining { deadline, reason: Reason::Restart } => {
                 self.state = State::Draining { deadline: deadline.min(limit), reason: Reason::Shutdown };
             }
-            State::Emptying { reason, .. } | State::Draining { reason, .. } => self.hammer(reason),
+            State::Noticing { .. } | State::Emptying { .. } => self.hammer(Reason::Shutdown),
+            State::Draining { reason, .. } => self.hammer(reason),
             State::Over => {}
         }
     }
@@ -105,7 +127,10 @@ impl Serving {
     /// no hammer.
     pub fn hasten(&mut self, now: Instant, within: Duration) {
         let limit = after(now, within);
-        if let State::Emptying { deadline, .. } | State::Draining { deadline, .. } = &mut self.state {
+        if let State::Noticing { deadline, .. }
+        | State::Emptying { deadline, .. }
+        | State::Draining { deadline, .. } = &mut self.state
+        {
             *deadline = limit.min(*deadline);
         }
     }
@@ -113,19 +138,16 @@ impl Serving {
     /// No more waiting: what is left is aborted.
     pub fn hammer_now(&mut self) {
         match self.state {
-            State::Serving => {
-                self.actions.push_back(Action::CloseListeners);
-                self.hammer(Reason::Shutdown);
-            }
-            State::Emptying { reason, .. } | State::Draining { reason, .. } => self.hammer(reason),
+            State::Serving | State::Noticing { .. } | State::Emptying { .. } => self.hammer(Reason::Shutdown),
+            State::Draining { reason, .. } => self.hammer(reason),
             State::Over => {}
         }
     }
 
     /// The backlog is served and the listeners are closed.
     pub fn emptied_backlog(&mut self) {
-        if let State::Emptying { deadline, reason, .. } = self.state {
-            self.drain(deadline, reason);
+        if let State::Emptying { deadline, .. } = self.state {
+            self.drain(deadline, Reason::Shutdown);
         }
     }
 
@@ -140,7 +162,10 @@ impl Serving {
     /// When [`timeout`](Self::timeout) is due.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Emptying { until, .. } => Some(until),
+            // A deadline that was hastened may come before the end of the notice.
+            State::Noticing { until, deadline } | State::Emptying { until, deadline } => {
+                Some(until.min(deadline))
+            }
             State::Draining { deadline, .. } => Some(deadline),
             State::Serving | State::Over => None,
         }
@@ -149,9 +174,10 @@ impl Serving {
     /// The clock says `now`.
     pub fn timeout(&mut self, now: Instant) {
         match self.state {
-            State::Emptying { until, deadline, reason } if now >= until => {
+            State::Noticing { until, deadline } if now >= until.min(deadline) => self.empty(now, deadline),
+            State::Emptying { until, deadline } if now >= until.min(deadline) => {
                 self.actions.push_back(Action::CloseListeners);
-                self.drain(deadline, reason);
+                self.drain(deadline, Reason::Shutdown);
             }
             State::Draining { deadline, reason } if now >= deadline => self.hammer(reason),
             _ => {}
@@ -162,7 +188,9 @@ impl Serving {
     #[cfg(test)]
     pub(super) fn forget_time(&mut self, due: Instant) {
         match &mut self.state {
-            State::Emptying { until, deadline, .. } => (*until, *deadline) = (due, due),
+            State::Noticing { until, deadline } | State::Emptying { until, deadline } => {
+                (*until, *deadline) = (due, due);
+            }
             State::Draining { deadline, .. } => *deadline = due,
             State::Serving | State::Over => {}
         }
@@ -173,13 +201,18 @@ impl Serving {
         self.actions.pop_front()
     }
 
+    fn empty(&mut self, now: Instant, deadline: Instant) {
+        self.state = State::Emptying { until: deadline.min(now + EMPTYING), deadline };
+        self.actions.push_back(Action::ServeBacklog);
+    }
+
     fn drain(&mut self, deadline: Instant, reason: Reason) {
         self.state = State::Draining { deadline, reason };
         self.actions.push_back(Action::Drain { deadline, reason });
     }
 
     fn hammer(&mut self, reason: Reason) {
-        if matches!(self.state, State::Emptying { .. }) {
+        if matches!(self.state, State::Serving | State::Noticing { .. } | State::Emptying { .. }) {
             self.actions.push_back(Action::CloseListeners);
         }
         self.state = State::Over;
@@ -245,10 +278,38 @@ mod tests {
         let now = Instant::now();
         let mut serving = Serving::new(DRAIN, SHUTDOWN);
         serving.shutdown(now, None);
+        assert_eq!(actions(&mut serving), [Action::GiveNotice, Action::ServeBacklog]);
+        serving.emptied_backlog();
+        let deadline = now + SHUTDOWN;
+        assert_eq!(actions(&mut serving), [Action::Drain { deadline, reason: Reason::Shutdown }]);
+    }
+
+    #[test]
+    fn a_notice_comes_before_everything_else_and_within_the_same_deadline() {
+        let now = Instant::now();
+        let mut serving = Serving::new(DRAIN, SHUTDOWN).with_notice(SECOND);
+        serving.shutdown(now, None);
+        assert_eq!(actions(&mut serving), [Action::GiveNotice]);
+        serving.timeout(now + SECOND / 2);
+        assert_eq!(actions(&mut serving), []);
+        serving.timeout(now + SECOND);
         assert_eq!(actions(&mut serving), [Action::ServeBacklog]);
         serving.emptied_backlog();
         let deadline = now + SHUTDOWN;
         assert_eq!(actions(&mut serving), [Action::Drain { deadline, reason: Reason::Shutdown }]);
+    }
+
+    #[test]
+    fn g5_a_second_stop_during_the_notice_is_the_hammer() {
+        let now = Instant::now();
+        let mut serving = Serving::new(DRAIN, SHUTDOWN).with_notice(SECOND);
+        serving.shutdown(now, None);
+        actions(&mut serving);
+        serving.shutdown(now, None);
+        assert_eq!(
+            actions(&mut serving),
+            [Action::CloseListeners, Action::Hammer, Action::End(Reason::Shutdown)]
+        );
     }
 
     #[test]

@@ -16,18 +16,19 @@ use crate::drain::Connection;
 /// `upgraded.downcast::<hyper_util::rt::TokioIo<Io<S>>>()`.
 #[derive(Debug)]
 pub struct Io<S> {
-    ahead: Bytes,
+    // Boxed: nearly every connection lives nearly all its time without.
+    ahead: Option<Box<Bytes>>,
     connection: Connection<S>,
 }
 
 impl<S> Io<S> {
     pub(super) fn new(connection: Connection<S>, ahead: Bytes) -> Self {
-        Io { ahead, connection }
+        Io { ahead: (!ahead.is_empty()).then(|| Box::new(ahead)), connection }
     }
 
     /// The bytes that were read and not yet consumed, and the tracked connection.
     pub fn into_parts(self) -> (Bytes, Connection<S>) {
-        (self.ahead, self.connection)
+        (self.ahead.map_or_else(Bytes::new, |ahead| *ahead), self.connection)
     }
 }
 
@@ -38,16 +39,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
-            let length = self.ahead.len().min(buf.remaining());
-            buf.put_slice(&self.ahead[..length]);
-            self.ahead.advance(length);
-            if self.ahead.is_empty() {
-                self.ahead = Bytes::new();
-                // What follows belongs in the same read: after a short one hyper doubles its buffer, and
-                // keeps it for the life of the connection. An end or an error comes again with the next read.
-                let _ = Pin::new(&mut self.connection).poll_read(cx, buf);
-            }
+        if self.ahead.is_some() {
+            self.read_ahead(cx, buf);
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.connection).poll_read(cx, buf)
@@ -80,5 +73,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.connection).poll_shutdown(cx)
+    }
+}
+
+impl<S: AsyncRead + Unpin> Io<S> {
+    #[cold]
+    fn read_ahead(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) {
+        let Some(ahead) = &mut self.ahead else { return };
+        let length = ahead.len().min(buf.remaining());
+        buf.put_slice(&ahead[..length]);
+        ahead.advance(length);
+        if ahead.is_empty() {
+            self.ahead = None;
+            // What follows belongs in the same read: after a short one hyper doubles its buffer, and
+            // keeps it for the life of the connection. An end or an error comes again with the next read.
+            let _ = Pin::new(&mut self.connection).poll_read(cx, buf);
+        }
     }
 }

@@ -39,6 +39,7 @@ mod server;
 mod service;
 mod serving;
 mod sniff;
+mod streams;
 
 pub use config::Config;
 pub use io::Io;

@@ -58,7 +58,7 @@ impl<H: HttpService> Server<H> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        tokio::spawn(Spawned { id: connection.id(), serving: self.serve(connection) });
+        tokio::spawn(Spawned { serving: self.serve(connection) });
     }
 }
 
@@ -84,7 +84,6 @@ where
 /// Not an async block: that would hold the connection's future twice, for as long as it lives.
 struct Spawned<S, H: HttpService> {
     serving: Serving<S, H>,
-    id: u64,
 }
 
 impl<S, H> Future for Spawned<S, H>
@@ -95,14 +94,24 @@ where
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let id = self.id;
-        Pin::new(&mut self.serving).poll(cx).map(|ended| match ended {
-            Ok(()) => tracing::trace!(connection = id, "connection ended"),
-            Err(ServeError::Hammered) => tracing::warn!(connection = id, "connection aborted by the hammer"),
-            Err(error) => {
-                tracing::debug!(connection = id, error = &error as &dyn std::error::Error, "connection ended")
+        match Pin::new(&mut self.serving).poll(cx) {
+            Poll::Ready(ended) => {
+                tell(self.serving.id(), ended);
+                Poll::Ready(())
             }
-        })
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+#[cold]
+fn tell(id: u64, ended: Result<(), ServeError>) {
+    match ended {
+        Ok(()) => tracing::trace!(connection = id, "connection ended"),
+        Err(ServeError::Hammered) => tracing::warn!(connection = id, "connection aborted by the hammer"),
+        Err(error) => {
+            tracing::debug!(connection = id, error = &error as &dyn std::error::Error, "connection ended")
+        }
     }
 }
 

@@ -1,5 +1,8 @@
-//! The user's service, watched: when a request begins, when hyper has all of its response, and what the
-//! response says about the connection.
+//! The user's service on HTTP/1, watched: when a request begins, when hyper has all of its response, and what
+//! the response says about the connection.
+//!
+//! HTTP/2 has [its own](super::streams): what is called from one place only is inlined into hyper's code there, and
+//! only then a request and a response are not moved once more for each wrapper.
 
 use std::error::Error;
 use std::fmt;
@@ -16,7 +19,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 
 use super::peer::Peer;
-use crate::drain::{Entry, Kind};
+use crate::drain::Entry;
 
 /// What can be served: every [`hyper::service::Service`] from a request to a response that can be cloned
 /// for each connection and sent between threads.
@@ -54,7 +57,7 @@ where
     type Running = S::Future;
 }
 
-/// A service that tells its connection's entry what it does.
+/// A service that tells its HTTP/1 connection's entry what it does.
 #[derive(Clone)]
 pub struct TrackedService<H> {
     service: H,
@@ -70,6 +73,11 @@ impl<H> TrackedService<H> {
     pub(super) fn into_inner(self) -> H {
         self.service
     }
+
+    #[cold]
+    fn insert_peer(&self, request: &mut Request<Incoming>) {
+        request.extensions_mut().insert(Peer::new(self.entry.clone()));
+    }
 }
 
 impl<H: HttpService> Service<Request<Incoming>> for TrackedService<H> {
@@ -77,21 +85,20 @@ impl<H: HttpService> Service<Request<Incoming>> for TrackedService<H> {
     type Error = H::Failure;
     type Future = TrackedFuture<H::Running>;
 
-    #[inline]
+    #[inline(always)]
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let in_flight = InFlight::new(self.entry.clone(), !request.body().is_end_stream());
+        self.entry.request_began(!request.body().is_end_stream(), request.method() == Method::CONNECT);
         if self.peer {
-            request.extensions_mut().insert(Peer::new(self.entry.clone()));
+            self.insert_peer(&mut request);
         }
-        let connect = request.method() == Method::CONNECT;
-        TrackedFuture { connect, in_flight: Some(in_flight), running: self.service.call(request) }
+        let running = self.service.call(request);
+        TrackedFuture { in_flight: Some(InFlight { entry: self.entry.clone() }), running }
     }
 }
 
 pin_project! {
     /// A request in flight, until its response is there.
     pub struct TrackedFuture<F> {
-        connect: bool,
         in_flight: Option<InFlight>,
         #[pin]
         running: F,
@@ -104,24 +111,25 @@ where
 {
     type Output = Result<Response<TrackedBody<B>>, E>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = ready!(this.running.poll(cx))?;
+        let (mut parts, body) = match ready!(this.running.poll(cx)) {
+            Ok(response) => response.into_parts(),
+            Err(error) => return Poll::Ready(Err(error)),
+        };
         let in_flight = this.in_flight.take().expect("polled after its response");
         let entry = &in_flight.entry;
         // The last moment: hyper writes the head in this same poll.
-        if entry.kind() == Kind::Http1 {
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS
-                || (*this.connect && response.status().is_success())
-            {
-                // Before hyper hands out the upgraded connection, whose new tasks must be known to the hammer.
-                entry.upgrade();
-            } else if entry.is_draining() && !entry.is_moving() {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS
+            || (parts.status.is_success() && entry.stage().connect)
+        {
+            // Before hyper hands out the upgraded connection, whose new tasks must be known to the hammer.
+            entry.upgrade();
+        } else if entry.is_draining() && !entry.is_moving() {
+            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Poll::Ready(Ok(response.map(|body| TrackedBody { body, in_flight })))
+        Poll::Ready(Ok(Response::from_parts(parts, TrackedBody { body, in_flight })))
     }
 }
 
@@ -161,14 +169,6 @@ impl<B: Body> Body for TrackedBody<B> {
 #[derive(Debug)]
 struct InFlight {
     entry: Arc<Entry>,
-}
-
-impl InFlight {
-    #[inline]
-    fn new(entry: Arc<Entry>, has_body: bool) -> Self {
-        entry.request_began(has_body);
-        InFlight { entry }
-    }
 }
 
 impl Drop for InFlight {

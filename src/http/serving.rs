@@ -18,6 +18,7 @@ use super::io::Io;
 use super::moving::{self, Moving};
 use super::service::{HttpService, TrackedService};
 use super::sniff::{Sniff, Version};
+use super::streams::StreamService;
 use crate::drain::{Base, Connection, Entry, Kind, Stage};
 
 /// A connection being served. See [`Server::serve`](super::Server::serve).
@@ -67,8 +68,17 @@ enum Talk<S, H: HttpService> {
     Over,
 }
 
+/// An HTTP/1 connection that hyper was to let go of.
+enum TakenOut<S, H: HttpService> {
+    /// With what was read of the next request.
+    Whole(Connection<S>, Bytes, TrackedService<H>),
+    /// Not all of its last request will ever be read: it can only be closed.
+    BodyUnread(Connection<S>),
+    Busy(Box<Http1<S, H>>),
+}
+
 type Http1<S, H> = http1::UpgradeableConnection<TokioIo<Io<S>>, TrackedService<H>>;
-type Http2<S, H> = http2::Connection<TokioIo<Io<S>>, TrackedService<H>, TokioExecutor>;
+type Http2<S, H> = http2::Connection<TokioIo<Io<S>>, StreamService<H>, TokioExecutor>;
 
 impl<S, H> Serving<S, H>
 where
@@ -95,6 +105,10 @@ where
         }
     }
 
+    pub(super) fn id(&self) -> u64 {
+        self.entry.id()
+    }
+
     fn http1(&self, connection: Connection<S>, ahead: Bytes, service: H) -> Talk<S, H> {
         let service = TrackedService::new(service, self.entry.clone(), self.prepared.peer);
         Talk::Http1(self.http1_with(connection, ahead, service))
@@ -108,13 +122,36 @@ where
     fn http2(&self, connection: Connection<S>, ahead: Bytes, service: H) -> Talk<S, H> {
         self.entry.set_kind(Kind::Http2);
         self.entry.enter(Base::Busy);
-        let service = TrackedService::new(service, self.entry.clone(), self.prepared.peer);
+        let service = StreamService::new(service, self.entry.clone(), self.prepared.peer);
         let io = TokioIo::new(Io::new(connection, ahead));
         let connection = Box::pin(self.prepared.http2.serve_connection(io, service));
         Talk::Http2 { connection, told: false }
     }
 
+    #[cold]
+    fn http1_ended(&mut self, ended: hyper::Result<()>) -> Result<(), ServeError> {
+        ended.map_err(ServeError::Http)?;
+        if let Talk::Http1(http1) = mem::replace(&mut self.talk, Talk::Over)
+            && http1.into_parts().is_none()
+        {
+            self.entry.upgrade();
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
     fn poll_talk(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
+        match &mut self.talk {
+            Talk::Http1(http1) => match Pin::new(http1).poll(cx) {
+                Poll::Ready(ended) => Poll::Ready(self.http1_ended(ended)),
+                Poll::Pending => Poll::Pending,
+            },
+            _ => self.poll_other_talk(cx),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_other_talk(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
         loop {
             match &mut self.talk {
                 Talk::Sniffing(sniff, _) => {
@@ -129,15 +166,7 @@ where
                         Version::None => return Poll::Ready(Ok(())),
                     };
                 }
-                Talk::Http1(http1) => {
-                    ready!(Pin::new(http1).poll(cx)).map_err(ServeError::Http)?;
-                    if let Talk::Http1(http1) = mem::replace(&mut self.talk, Talk::Over)
-                        && http1.into_parts().is_none()
-                    {
-                        self.entry.upgrade();
-                    }
-                    return Poll::Ready(Ok(()));
-                }
+                Talk::Http1(_) => return self.poll_talk(cx),
                 Talk::Http2 { connection, told } => {
                     if !*told && self.entry.is_draining() {
                         *told = true;
@@ -174,10 +203,11 @@ where
             }
             (Talk::Http1(http1), Base::Fresh | Base::Idle | Base::Head) => {
                 match self.take_out(http1, stage, cx)? {
-                    Ok((connection, ahead, service)) => {
+                    TakenOut::Whole(connection, ahead, service) => {
                         Talk::Moving(moving::depart(connection, ahead), service.into_inner())
                     }
-                    Err(http1) => Talk::Http1(http1),
+                    TakenOut::BodyUnread(connection) => self.goodbye(connection),
+                    TakenOut::Busy(http1) => Talk::Http1(*http1),
                 }
             }
             (talk, _) => talk,
@@ -227,6 +257,13 @@ where
         }
     }
 
+    #[cold]
+    fn over(&mut self, ended: Result<(), ServeError>) -> Result<(), ServeError> {
+        self.talk = Talk::Over;
+        // The aborted read or write is only how it became known.
+        if ended.is_err() && self.entry.is_hammered() { Err(ServeError::Hammered) } else { ended }
+    }
+
     fn goodbye(&self, connection: Connection<S>) -> Talk<S, H> {
         self.entry.say_goodbye();
         // Now, not when the shutdown is done: what is closing is not overdue for being idle.
@@ -246,8 +283,9 @@ where
         cx: &mut Context<'_>,
     ) -> Result<Result<Connection<S>, Http1<S, H>>, ServeError> {
         let (connection, ahead, service) = match self.take_out(http1, stage, cx)? {
-            Ok(parts) => parts,
-            Err(http1) => return Ok(Err(http1)),
+            TakenOut::Whole(connection, ahead, service) => (connection, ahead, service),
+            TakenOut::BodyUnread(connection) => return Ok(Ok(connection)),
+            TakenOut::Busy(http1) => return Ok(Err(*http1)),
         };
         if ahead.is_empty() {
             return Ok(Ok(connection));
@@ -258,29 +296,33 @@ where
     }
 
     /// As [`take_apart`](Self::take_apart), with what hyper has read and not answered.
-    #[allow(clippy::type_complexity)]
     fn take_out(
         &self,
         mut http1: Http1<S, H>,
         stage: Stage,
         cx: &mut Context<'_>,
-    ) -> Result<Result<(Connection<S>, Bytes, TrackedService<H>), Http1<S, H>>, ServeError> {
+    ) -> Result<TakenOut<S, H>, ServeError> {
+        let mut is_unread = false;
         if stage.body {
-            // Its last request had a body. If hyper has read all of it, this ends the connection at once;
-            // else hyper ends it when it has.
-            self.entry.keep_open(true);
+            // Its last request had a body. If hyper has read all of it, this ends the connection at once, without
+            // another read; else hyper ends it when it has. An end after a read is one for which the service has
+            // just dropped the body: what comes next on the connection is the rest of that, and no request.
+            self.entry.keep_open();
             Pin::new(&mut http1).graceful_shutdown();
             let ended = Pin::new(&mut http1).poll(cx);
-            self.entry.keep_open(false);
+            is_unread = self.entry.keep_open_no_longer();
             if ended.map_err(ServeError::Http)?.is_pending() {
-                self.entry.enter(Stage { base: Base::Finishing, body: true });
-                return Ok(Err(http1));
+                self.entry.enter(Stage { base: Base::Finishing, ..stage });
+                return Ok(TakenOut::Busy(Box::new(http1)));
             }
         }
         let parts = http1.into_parts().expect("an upgraded connection has no idle stage");
         let (ahead, connection) = parts.io.into_inner().into_parts();
+        if is_unread {
+            return Ok(TakenOut::BodyUnread(connection));
+        }
         let read = if ahead.is_empty() { parts.read_buf } else { [parts.read_buf, ahead].concat().into() };
-        Ok(Ok((connection, read, parts.service)))
+        Ok(TakenOut::Whole(connection, read, parts.service))
     }
 }
 
@@ -300,30 +342,24 @@ where
                 this.talk = Talk::Over;
                 return Poll::Ready(Err(ServeError::Hammered));
             }
-            let mut ended = this.poll_talk(cx);
-            if ended.is_pending() {
-                if this.entry.is_stalled() {
-                    ended = Poll::Ready(Err(ServeError::WriteTimeout));
-                } else if this.entry.is_moving() && this.is_between_requests() {
+            let ended = match this.poll_talk(cx) {
+                Poll::Ready(ended) => ended,
+                Poll::Pending if this.entry.is_stalled() => Err(ServeError::WriteTimeout),
+                Poll::Pending if this.entry.is_moving() && this.is_between_requests() => {
                     match this.depart(cx) {
                         Ok(()) => continue,
-                        Err(error) => ended = Poll::Ready(Err(error)),
+                        Err(error) => Err(error),
                     }
-                } else if this.entry.is_overdue() && this.entry.stage().base != Base::Closing {
-                    ended = this.poll_overdue(cx);
-                    if ended.is_pending() {
-                        continue;
-                    }
-                } else {
-                    return Poll::Pending;
                 }
-            }
-            this.talk = Talk::Over;
-            return match ended {
-                // The aborted read or write is only how it became known.
-                Poll::Ready(Err(_)) if this.entry.is_hammered() => Poll::Ready(Err(ServeError::Hammered)),
-                ended => ended,
+                Poll::Pending if this.entry.is_overdue() && this.entry.stage().base != Base::Closing => {
+                    match this.poll_overdue(cx) {
+                        Poll::Ready(ended) => ended,
+                        Poll::Pending => continue,
+                    }
+                }
+                Poll::Pending => return Poll::Pending,
             };
+            return Poll::Ready(this.over(ended));
         }
     }
 }

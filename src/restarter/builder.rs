@@ -4,8 +4,8 @@ use std::env;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -47,6 +47,8 @@ pub(super) struct Deadlines {
     pub(super) drain: Duration,
     pub(super) shutdown: Duration,
     pub(super) idle_linger: Duration,
+    pub(super) notice: Duration,
+    pub(super) upgraded: Option<Duration>,
 }
 
 /// Why a process cannot start.
@@ -83,6 +85,8 @@ impl Builder {
             drain: Duration::from_secs(60),
             shutdown: Duration::from_secs(9),
             idle_linger: Duration::from_secs(2),
+            notice: Duration::ZERO,
+            upgraded: None,
         };
         Builder {
             deadlines,
@@ -145,6 +149,24 @@ impl Builder {
     /// that does not answer at all.
     pub fn state_timeout(mut self, limit: Duration) -> Builder {
         self.state.time = limit;
+        self
+    }
+
+    /// How long connections may take to end that heirloom does not speak on: raw ones of a plain accept loop, and
+    /// upgraded ones (WebSocket, CONNECT). They hear [`draining`](Restarter::draining) as it begins, and can say goodbye in
+    /// their own way. Default as long as all others; shorter makes sense where their clients reconnect by themselves,
+    /// since such connections last for hours and would each time hold the old process until the hammer.
+    pub fn upgraded_timeout(mut self, limit: Duration) -> Builder {
+        self.deadlines.upgraded = Some(limit);
+        self
+    }
+
+    /// When the service is to stop: for how long it serves on as before while
+    /// [`is_ready`](Restarter::is_ready) says no, so that load balancers and Kubernetes endpoints notice first. Part
+    /// of the shutdown timeout. Default none: without something that asks, it would only delay the stop. Behind a
+    /// prober, take its period times its failure threshold.
+    pub fn shutdown_notice(mut self, length: Duration) -> Builder {
+        self.deadlines.notice = length;
         self
     }
 
@@ -216,6 +238,8 @@ impl Builder {
             descriptors: Descriptors::new(inherited.descriptors),
             providers: Providers::default(),
             commands,
+            ready: AtomicBool::new(false),
+            drain: Mutex::new(None),
             life: watch::Sender::new(Life::Starting),
             ending: watch::Sender::new(None),
             events: broadcast::Sender::new(EVENTS),

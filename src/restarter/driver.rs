@@ -26,6 +26,7 @@ use super::outcome::RestartError;
 use super::peer::{Did, Peer};
 use super::shared::{Answer, Command, Life, Shared};
 use super::successor::{Made, Recipe};
+use crate::drain::ConnectionStatus;
 use crate::ending::Ending;
 use crate::event::Event;
 use crate::handover::launch::Requested;
@@ -121,6 +122,11 @@ struct Driver {
     asking: Asking,
     /// What waits for a successor that is being born: with us gone it would take over.
     held_end: Option<(Instant, Ending)>,
+    /// When to tell next how the drain comes along.
+    progress: Option<Instant>,
+    /// When the connections are aborted that heirloom does not speak on, and what was aborted so far.
+    upgraded: Option<Instant>,
+    aborted: Vec<ConnectionStatus>,
 }
 
 /// What the driver waits for beside peers, signals and commands.
@@ -191,7 +197,7 @@ impl Driver {
             .map_err(StartError::Thread)?;
         Ok(Driver {
             launch: Launch::new(deadlines.start, deadlines.probation),
-            serving: Serving::new(deadlines.drain, deadlines.shutdown),
+            serving: Serving::new(deadlines.drain, deadlines.shutdown).with_notice(deadlines.notice),
             shared,
             recipe,
             refusal,
@@ -212,6 +218,9 @@ impl Driver {
             giving: Giving::new(state),
             asking: Asking::new(state, gives_state),
             held_end: None,
+            progress: None,
+            upgraded: None,
+            aborted: Vec::new(),
         })
     }
 
@@ -259,8 +268,16 @@ impl Driver {
     /// What happens next. Cancel safe in each of its branches.
     async fn next(&mut self) -> Input {
         let held = self.held_end.as_ref().map(|(until, _)| *until);
-        let machines = [self.succeed.deadline(), self.launch.deadline(), self.serving.deadline()];
-        let deadline = machines.into_iter().chain([self.asking.deadline(), held]).flatten().min();
+        let deadlines = [
+            self.succeed.deadline(),
+            self.launch.deadline(),
+            self.serving.deadline(),
+            held,
+            self.progress,
+            self.upgraded,
+            self.asking.deadline(),
+        ];
+        let deadline = deadlines.into_iter().flatten().min();
         let stuck = self.moves.is_stuck()
             || !self.arrivals.is_empty()
             || self.giving.is_stuck()
@@ -323,6 +340,8 @@ impl Driver {
                 self.launch.timeout(now);
                 self.serving.timeout(now);
                 self.asking.timeout(now);
+                self.hammer_upgraded(now);
+                self.tell_progress(now);
                 if self.held_end.as_ref().is_some_and(|(until, _)| now >= *until) {
                     self.release_end();
                 }
@@ -338,7 +357,8 @@ impl Driver {
                 self.succeed.ready(now, unclaimed);
             }
             Command::Failed { reason, said } => {
-                tracing::error!(reason, "initialisation failed");
+                // The predecessor's log gets it, or else the program prints the error that it has in its hands.
+                tracing::debug!(reason, "initialisation failed");
                 self.succeed.failed(reason);
                 self.act();
                 let _ = said.send(());

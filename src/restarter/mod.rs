@@ -10,8 +10,10 @@ mod handing;
 mod outcome;
 mod peer;
 mod shared;
+mod status;
 mod successor;
 
+use std::error::Error;
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use tokio::sync::{broadcast, oneshot};
 
 pub use builder::{Builder, StartError};
 pub use outcome::{Outcome, ReadyError, RestartError};
+pub use status::{Draining, Status};
 
 use crate::drain::{DrainSignal, Hold, Tracker};
 use crate::ending::Ending;
@@ -133,16 +136,17 @@ impl Restarter {
         let _ = heard.await;
     }
 
-    /// Passes a result of the program's own initialisation through; the predecessor is told of an error.
+    /// Passes a result of the program's own initialisation through; the predecessor is told of an error, with what
+    /// caused it. (For an error that is none of the standard library's kind, say [`failed`](Self::failed).)
     ///
     /// ```no_run
     /// # async fn example(restarter: heirloom::Restarter) -> Result<(), Box<dyn std::error::Error>> {
     /// let config = restarter.check(std::fs::read_to_string("server.toml")).await?;
     /// # Ok(()) }
     /// ```
-    pub async fn check<T, E: Display>(&self, result: Result<T, E>) -> Result<T, E> {
+    pub async fn check<T, E: Error>(&self, result: Result<T, E>) -> Result<T, E> {
         if let Err(error) = &result {
-            self.failed(error).await;
+            self.failed(with_causes(error)).await;
         }
         result
     }
@@ -160,6 +164,24 @@ impl Restarter {
     pub async fn run(&self) -> Result<Ending, ReadyError> {
         self.ready().await?;
         Ok(self.ended().await)
+    }
+
+    /// [`run`](Self::run) for a program without a runtime: blocks the thread.
+    ///
+    /// # Panics
+    ///
+    /// Within a tokio runtime.
+    pub fn run_blocking(&self) -> Result<Ending, ReadyError> {
+        block_on(self.run())
+    }
+
+    /// [`ready`](Self::ready) for a program without a runtime: blocks the thread.
+    ///
+    /// # Panics
+    ///
+    /// Within a tokio runtime.
+    pub fn ready_blocking(&self) -> Result<(), ReadyError> {
+        block_on(self.ready())
     }
 
     /// Waits until the service of this process has ended. Cancel safe.
@@ -207,6 +229,28 @@ impl Restarter {
         self.ended().await
     }
 
+    /// Whether more clients should be sent to this process: what a readiness endpoint answers. Yes from the moment it
+    /// accepts until the service is asked to stop; during a restart both generations say yes.
+    pub fn is_ready(&self) -> bool {
+        self.shared.ready.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// What this process is doing: "why is the old one still there?"
+    pub fn status(&self) -> Status {
+        let drain = *self.shared.drain.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let draining = drain.map(|(reason, deadline)| Draining {
+            reason,
+            within: deadline.saturating_duration_since(std::time::Instant::now()),
+        });
+        Status {
+            generation: self.shared.generation,
+            pid: std::process::id(),
+            ready: self.is_ready(),
+            draining,
+            connections: self.shared.tracker.snapshot(),
+        }
+    }
+
     /// Resolves once this process says goodbye: after a restart has settled, or when it is to stop. What a framework
     /// takes as its shutdown signal.
     pub fn draining(&self) -> DrainSignal {
@@ -227,5 +271,18 @@ impl Restarter {
     /// What happens from now on. A receiver that lags behind by more than 256 events misses the oldest.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.shared.events.subscribe()
+    }
+}
+
+/// For futures that wait for the driver alone, and so need no reactor: this cannot fail for want of descriptors.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.expect("a runtime without drivers asks nothing of the system").block_on(future)
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", with_causes(cause)),
+        None => error.to_string(),
     }
 }

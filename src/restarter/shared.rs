@@ -1,7 +1,8 @@
 //! What the handles and the driver share.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -10,6 +11,7 @@ use crate::descriptors::Descriptors;
 use crate::drain::Tracker;
 use crate::ending::Ending;
 use crate::event::Event;
+use crate::handover::serving::Reason;
 use crate::handover::succeed::Departure;
 use crate::listeners::Listeners;
 use crate::state::{Providers, State, StateError};
@@ -22,6 +24,9 @@ pub(super) struct Shared {
     pub(super) descriptors: Descriptors,
     pub(super) providers: Providers,
     pub(super) commands: mpsc::UnboundedSender<Command>,
+    /// Whether a prober should send more clients here. Nothing else is published through it.
+    pub(super) ready: AtomicBool,
+    pub(super) drain: Mutex<Option<(Reason, Instant)>>,
     pub(super) life: watch::Sender<Life>,
     pub(super) ending: watch::Sender<Option<Ending>>,
     pub(super) events: broadcast::Sender<Event>,

@@ -5,7 +5,10 @@
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "each test file uses its own part of it")]
 
 pub mod binary;
+mod ended;
+pub mod forged;
 pub mod h2_relay;
+pub mod keep;
 pub mod load;
 mod log;
 pub mod proc;
@@ -17,6 +20,7 @@ use std::time::Duration;
 use nix::fcntl::{Flock, FlockArg};
 
 pub use binary::{Binary, TestDir};
+pub use ended::Ended;
 pub use nix::sys::signal::Signal;
 pub use server::{Server, Setup};
 
@@ -26,6 +30,8 @@ pub mod says {
     pub const LISTENING: &str = "listening on ";
     /// Once for each restart that came to nothing, with the reason.
     pub const FAILED: &str = "restart failed";
+    /// By a generation that its successor has replaced for good.
+    pub const SETTLED: &str = "successor settled";
     /// When a successor died in probation and its predecessor accepts again.
     pub const TOOK_BACK: &str = "taken back";
 }

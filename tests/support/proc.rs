@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid as NixPid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, getrlimit, pidfd_open, pidfd_send_signal, prlimit};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, getrlimit, pidfd_open, pidfd_send_signal, prlimit, setrlimit,
+};
 
 /// What a process holds that must not grow from restart to restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +75,18 @@ pub fn limit_fds(pid: i32, soft: Option<u64>) -> Option<u64> {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let old = prlimit(Pid::from_raw(pid), Resource::Nofile, Rlimit { current: soft, maximum });
     old.unwrap_or_else(|error| panic!("cannot set the limit of pid {pid} to {soft:?}: {error}")).current
+}
+
+/// As many connections as this process may have open, after raising its own limit, which servers inherit.
+pub fn affordable(count: usize) -> usize {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        .expect("a soft limit up to the hard one");
+    let most = usize::try_from(maximum.unwrap_or(u64::MAX)).unwrap_or(usize::MAX).saturating_sub(OTHER_FDS);
+    if most < count {
+        eprintln!("!!! RLIMIT_NOFILE allows {most} connections, NOT the {count} that this test is about");
+    }
+    count.min(most)
 }
 
 /// Descriptors by kind.
@@ -155,3 +169,6 @@ fn state(pid: i32) -> Option<char> {
     // The name, in parentheses, may itself hold anything.
     stat.rsplit_once(") ")?.1.chars().next()
 }
+
+/// What either side has open beside the connections.
+const OTHER_FDS: usize = 200;

@@ -262,6 +262,7 @@ impl World {
     fn act_serving(&mut self, at: usize, action: ServingAction) -> Result<(), String> {
         let process = &mut self.processes[at];
         match action {
+            ServingAction::GiveNotice => {}
             ServingAction::ServeBacklog => (process.accepting, process.emptying) = (false, true),
             ServingAction::CloseListeners => {
                 (process.accepting, process.emptying, process.holds) = (false, false, false);

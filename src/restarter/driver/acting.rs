@@ -1,12 +1,14 @@
 //! The driver's other half: doing what the machines ask.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::outcome::{Outcome, RestartError};
 use super::super::peer::{Did, Peer};
 use super::super::shared::{Answer, Life};
 use super::{Attempt, Driver, Step};
+use crate::drain::{ConnectionStatus, Kind};
 use crate::ending::Ending;
 use crate::event::Event;
 use crate::handover::after;
@@ -77,6 +79,12 @@ impl Driver {
     fn act_on_serving(&mut self, now: Instant) {
         while let Some(action) = self.serving.poll_action() {
             match action {
+                serving::Action::GiveNotice => {
+                    self.shared.ready.store(false, Ordering::Relaxed);
+                    let notice = self.deadlines.notice;
+                    tracing::info!(?notice, "stopping");
+                    self.shared.report(Event::Stopping { notice });
+                }
                 serving::Action::ServeBacklog => {
                     self.shared.listeners.serve_backlog();
                     self.watches.backlog = true;
@@ -85,12 +93,17 @@ impl Driver {
                     self.watches.backlog = false;
                     self.shared.listeners.close();
                 }
-                serving::Action::Drain { deadline, .. } => {
+                serving::Action::Drain { deadline, reason } => {
+                    *self.shared.drain.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some((reason, deadline));
+                    self.progress = Some(now + PROGRESS);
+                    self.upgraded = self.deadlines.upgraded.and_then(|limit| now.checked_add(limit));
                     let connections = self.shared.tracker.count();
                     let within = deadline.saturating_duration_since(now);
+                    self.shared.tracker.begin(self.deadlines.idle_linger);
+                    // Whoever hears of it finds it begun.
                     tracing::info!(connections, ?within, "draining");
                     self.shared.report(Event::Draining { connections, within });
-                    self.shared.tracker.begin(self.deadlines.idle_linger);
                     self.watches.connections = true;
                 }
                 serving::Action::Hammer => self.watches.connections = false,
@@ -102,6 +115,8 @@ impl Driver {
     }
 
     fn start_accepting(&mut self) {
+        // Before the first connection can ask.
+        self.shared.ready.store(true, Ordering::Relaxed);
         self.shared.listeners.accept();
         self.shared.life.send_replace(Life::Accepting);
         let generation = self.shared.generation;
@@ -128,8 +143,12 @@ impl Driver {
     }
 
     fn leave(&mut self, departure: Departure) {
-        tracing::info!(?departure, "leaving, nothing was taken");
-        self.shared.listeners.close();
+        tracing::debug!(?departure, "leaving, nothing was taken");
+        if self.predecessor.is_some() {
+            self.shared.listeners.leave();
+        } else {
+            self.shared.listeners.close();
+        }
         self.shared.life.send_replace(Life::Left(departure));
         self.shared.tracker.begin(Duration::ZERO);
     }
@@ -227,7 +246,12 @@ impl Driver {
                 self.shared.report(Event::TakenBack(failure.clone()));
                 self.answer_failed(&Err(RestartError::TakenBack(failure)));
             }
-            Report::OutOfTurn(message) => tracing::warn!(?message, "the successor speaks out of turn"),
+            Report::OutOfTurn(message) => {
+                tracing::warn!(?message, "the successor speaks out of turn");
+                if let Some(successor) = self.successor() {
+                    successor.spoke_in_vain();
+                }
+            }
             #[expect(unreachable_patterns, reason = "open for additions to others, complete here")]
             _ => {}
         }
@@ -245,14 +269,11 @@ impl Driver {
     }
 
     fn end(&mut self, reason: Reason) {
+        self.progress = None;
+        self.upgraded = None;
         let aborted = self.shared.tracker.hammer();
-        if !aborted.is_empty() {
-            tracing::warn!(aborted = aborted.len(), "the hammer fell");
-            for connection in aborted.iter().take(LISTED) {
-                tracing::warn!(%connection, "aborted");
-            }
-            self.shared.report(Event::Hammered { aborted: aborted.len() });
-        }
+        self.hammered(aborted);
+        let aborted = std::mem::take(&mut self.aborted);
         if reason == Reason::Shutdown
             && let Some(pid_file) = self.pid_file.take()
         {
@@ -276,6 +297,47 @@ impl Driver {
         if !is_spawning && self.giving.is_idle() {
             self.release_end();
         }
+    }
+
+    pub(super) fn hammer_upgraded(&mut self, now: Instant) {
+        if self.upgraded.take_if(|due| now >= *due).is_some() {
+            let aborted = self.shared.tracker.hammer_kinds(&[Kind::Raw, Kind::Upgraded]);
+            self.hammered(aborted);
+        }
+    }
+
+    fn hammered(&mut self, aborted: Vec<ConnectionStatus>) {
+        if aborted.is_empty() {
+            return;
+        }
+        tracing::warn!(aborted = aborted.len(), "the hammer fell");
+        for connection in aborted.iter().take(LISTED) {
+            tracing::warn!(%connection, "aborted");
+        }
+        self.shared.report(Event::Hammered { aborted: aborted.len() });
+        self.aborted.extend(aborted);
+    }
+
+    pub(super) fn tell_progress(&mut self, now: Instant) {
+        let (Some(due), Some(deadline)) = (self.progress, self.serving.deadline()) else { return };
+        if now < due {
+            return;
+        }
+        self.progress = Some(now + PROGRESS);
+        let left = self.shared.tracker.snapshot();
+        let within = deadline.saturating_duration_since(now);
+        let oldest = left.iter().max_by_key(|connection| connection.age);
+        if let Some(oldest) = oldest {
+            tracing::info!(left = left.len(), %oldest, ?within, "still draining");
+        }
+        let mut by_kind: Vec<(Kind, usize)> = Vec::new();
+        for connection in &left {
+            match by_kind.iter_mut().find(|(kind, _)| *kind == connection.kind) {
+                Some((_, count)) => *count += 1,
+                None => by_kind.push((connection.kind, 1)),
+            }
+        }
+        self.shared.report(Event::Progress { left: by_kind, oldest: oldest.cloned(), within });
     }
 
     pub(super) fn release_end(&mut self) {
@@ -306,6 +368,10 @@ impl Driver {
 /// well under a millisecond; one from a file system that hangs is not waited for any longer. Nor is the final state
 /// when this process was asked to stop, or the successor's reading of it.
 const BIRTH: Duration = Duration::from_secs(2);
+
+/// How often a drain that takes long tells how it comes along: often enough for a progress bar on a terminal, seldom
+/// enough for a log.
+const PROGRESS: Duration = Duration::from_secs(1);
 
 /// How many aborted connections are named in the log; the rest are in the [`Ending`].
 const LISTED: usize = 20;

@@ -1,0 +1,72 @@
+//! Why it is built as it is: the decisions that cost something, and what was weighed.
+//!
+//! What must hold is in [`guarantees`](crate::guarantees); the protocol is in [`handover`](crate::handover); how
+//! requests are kept is in [`drain`](crate::drain) and `http`. This page is for whoever wants to change them.
+//!
+//! # A thread of its own
+//!
+//! The driver (`restarter/driver.rs`) runs on one thread with a small runtime of its own, and not as a task among the
+//! program's. A handler that blocks the program's workers must not delay a take-back, a stop, or the answer to READY.
+//! The thread lives as long as the process, which the restart signals need as well: a successor starts with them
+//! blocked, and a signal that every thread blocks stays pending for ever, so one thread that lasts has to unblock
+//! them. Programs without a runtime can use the library for the same reason. The price is a thread and an epoll
+//! descriptor.
+//!
+//! The exec itself is on yet another thread that exists for that moment: `posix_spawn` suspends the caller until the
+//! exec, and an exec from a file system that hangs must not keep a stop from being heard.
+//!
+//! # COMMIT, and who accepts
+//!
+//! The successor says READY and accepts nothing; the predecessor stops accepting, *then* says COMMIT. Were the
+//! successor to accept with READY, a deadline or a TERM that crosses it would kill clients that it had accepted. The
+//! gap in which nobody accepts is a few microseconds, and the kernel's queue holds it.
+//!
+//! A death is learnt from a pidfd and not from the channel's end: a helper that a dead successor left behind keeps the
+//! channel open. Whatever a peer said is read before its death or a deadline counts. That, and the rest of what the
+//! machines take for granted of their driver, is in [`handover`](crate::handover).
+//!
+//! # The end of probation
+//!
+//! A successor whose predecessor falls silent (stopped by a debugger, say) goes on alone after a minute, and tells the
+//! predecessor SETTLED, should that ever wake up: then it drains, as after any restart. Were it told nothing, it would
+//! take the successor's later exit for a death and come back beside *its* successor.
+//!
+//! FAILED can cross COMMIT. The predecessor then takes back at once instead of waiting for the exit: a process that
+//! exits slowly could outlast probation, and there would be a settlement on nobody.
+//!
+//! A TERM to the whole process group during probation reaches both sides, and each tells the other. That is one
+//! request to stop and not two: the second one to the *same* process is what calls the hammer.
+//!
+//! # What runs, and where
+//!
+//! The program is resolved once, at the first generation's start, by the name that it was called by, and not through
+//! `/proc/self/exe`: that names the old file after a deploy, and looks through the `current ->` symlink that a deploy
+//! flips. The successor starts in the directory in which the first generation did, by the shell's name for it, so that
+//! `cd current && ./server` finds the new release. Both travel in the announcement: a successor cannot find them again
+//! once the directory is gone.
+//!
+//! # Ownership by lock
+//!
+//! Unix socket paths and the pid file belong to whoever holds a lock on a file beside them. The lock goes with its open
+//! file description to the successor, and ends with the last copy, however its holders end. Process ids in files are
+//! only for people: they are reused.
+//!
+//! # Moving connections
+//!
+//! A moved connection comes out of the accept loop of the listener that it came from, with the bytes that were read
+//! ahead, and is then what any accepted connection is: no second entry, no special service. That is also why HTTP/1
+//! connections move between two requests and not in one. TAKEN is sent before the successor can read; until then the
+//! predecessor keeps an untouched duplicate, and only REFUSED or the successor's death gives it back. A timeout would
+//! not know whether there is a reader already.
+//!
+//! The HTTP/1 connection is taken out of hyper by polling it as an ordinary future, seeing from the service, the response's
+//! body and the last flush that nothing is in flight, and calling `into_parts`. hyper's own graceful shutdown announces
+//! a close, and loses the request that is on its way to a connection that has not spoken (hyperium/hyper#3792).
+//!
+//! # What the library does not do
+//!
+//! It never exits. A second TERM before the program is ready is the one exception that the signal's own meaning makes:
+//! there is nothing to drain, and only the default action ends a `main` that is stuck in its initialisation.
+//!
+//! It never changes the environment: a process may have threads that read it. A grandchild inherits the announcement as a
+//! dead string, and sees by the cookie of the channel that it is not for it.

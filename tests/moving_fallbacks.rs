@@ -1,0 +1,182 @@
+//! Connections that the successor does not take are told to close by the predecessor, and none has two readers.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use support::keep::{Client, number, request};
+use support::load::Target;
+use support::proc;
+use support::{Server, Setup, Signal, alone};
+
+#[test]
+fn a_successor_at_its_fd_limit_takes_what_it_can() {
+    let _alone = alone();
+    let server = start();
+    let mut clients = idle(server.target(), 500);
+    let mark = server.mark();
+    let new = server.restart(Signal::SIGUSR2);
+    let room = proc::fd_count(new) + 101;
+    let old_limit = proc::limit_fds(new, Some(room as u64));
+    server.wait_for_line(mark, "draining");
+    let answers = ask_settled(&mut clients);
+    proc::limit_fds(new, old_limit);
+    println!("{answers:?}");
+    let taken = answers.get(&(new, false)).copied().unwrap_or(0);
+    // It may have closed a few of its own since they were counted.
+    assert!((1..200).contains(&taken), "{answers:?}");
+    assert_eq!(answers.get(&(server.first_pid, true)), Some(&(clients.len() - taken)), "{answers:?}");
+    server.wait_for_exit(server.first_pid);
+}
+
+#[test]
+fn a_listener_that_the_successor_dropped() {
+    let _alone = alone();
+    let setup = Setup::example("mover").listen("127.0.0.1:0").listen("127.0.0.1:0");
+    let server = setup.args(&["--probation", "200ms", "--drop-later"]).start();
+    let mut clients: Vec<_> = server.targets.iter().flat_map(|target| idle(target, 50)).collect();
+    let mark = server.mark();
+    server.restart(Signal::SIGUSR2);
+    let new = server.wait_for_settled(mark);
+    server.wait_for_line(mark, "draining");
+    let expected = BTreeMap::from([((new, false), 50), ((server.first_pid, true), 50)]);
+    assert_eq!(ask_settled(&mut clients), expected);
+    server.wait_for_exit(server.first_pid);
+}
+
+#[test]
+fn a_successor_killed_in_the_middle() {
+    let _alone = alone();
+    let count = many();
+    let server = start();
+    let mut clients = idle(server.target(), count);
+    let mark = server.mark();
+    let new = server.restart(Signal::SIGUSR2);
+    server.wait_for_line(mark, "draining");
+    while clients[0].pid() != new {}
+    proc::signal(new, Signal::SIGKILL);
+    server.wait_for_exit(new);
+    let (mut lost, mut told) = (0, 0);
+    for client in &mut clients {
+        match client.try_get("/pid") {
+            Some(answer) => {
+                // One that had just come back, or had not gone yet.
+                let answer = if answer.closes { answer } else { client.get("/pid") };
+                assert_eq!((number(&answer), answer.closes), (server.first_pid, true));
+                client.wait_for_close();
+                told += 1;
+            }
+            None => lost += 1,
+        }
+    }
+    println!("of {}: {lost} died with the successor, {told} were told to close", clients.len());
+    server.wait_for_exit(server.first_pid);
+}
+
+#[test]
+fn a_successor_stopped_in_the_middle_goes_on() {
+    let _alone = alone();
+    let count = many();
+    let server = start();
+    let mut clients = idle(server.target(), count);
+    let mark = server.mark();
+    let new = server.restart(Signal::SIGUSR2);
+    // Before it has taken anything: more is sent than the channel holds.
+    proc::signal(new, Signal::SIGSTOP);
+    server.wait_for_line(mark, "draining");
+    clients.iter_mut().for_each(|client| client.send(request("/pid")));
+    let waiting = clients.iter().filter(|client| client.is_untouched()).count();
+    println!("of {count}: {waiting} requests wait for the stopped process");
+    proc::signal(new, Signal::SIGCONT);
+    for client in &mut clients {
+        let pid = client.answered_pid();
+        assert!(pid == new || pid == server.first_pid, "{pid}");
+    }
+    assert_eq!(ask_all(&mut clients), BTreeMap::from([((new, false), count)]));
+    server.wait_for_exit(server.first_pid);
+}
+
+#[test]
+fn a_predecessor_killed_in_the_middle() {
+    let _alone = alone();
+    let count = many();
+    let server = start();
+    let mut clients = idle(server.target(), count);
+    let mark = server.mark();
+    let new = server.restart(Signal::SIGUSR2);
+    server.wait_for_line(mark, "draining");
+    while clients[0].pid() != new {}
+    proc::signal(server.first_pid, Signal::SIGKILL);
+    server.wait_for_exit(server.first_pid);
+    let (mut lost, mut live) = (0, 0);
+    for client in &mut clients {
+        match client.try_get("/pid") {
+            Some(answer) => {
+                assert_eq!((number(&answer), answer.closes), (new, false));
+                live += 1;
+            }
+            None => lost += 1,
+        }
+    }
+    println!("of {}: {lost} died with the predecessor, {live} live on", clients.len());
+    assert!(live > 0);
+    assert_eq!(server.pid(), new);
+}
+
+fn start() -> Server {
+    Setup::hello().args(&["--probation", "200ms"]).start()
+}
+
+/// Idle connections, half of them without a word so far, the other half after an answer.
+fn idle(target: &Target, count: usize) -> Vec<Client> {
+    let mut clients: Vec<_> = (0..count).map(|_| Client::connect(target)).collect();
+    for client in clients.iter_mut().step_by(2) {
+        client.pid();
+    }
+    clients
+}
+
+/// How many answers come from each process, with and without being told to close. Each connection has one reader: it
+/// gets one answer, and is closed after it if that was said.
+fn ask_all(clients: &mut [Client]) -> BTreeMap<(i32, bool), usize> {
+    clients.iter_mut().for_each(|client| client.send(request("/pid")));
+    let mut answers = BTreeMap::new();
+    for client in clients {
+        let answer = client.answer();
+        *answers.entry((number(&answer), answer.closes)).or_default() += 1;
+        if answer.closes {
+            client.wait_for_close();
+        } else {
+            assert!(client.is_untouched(), "more than one answer");
+        }
+    }
+    answers
+}
+
+/// As [`ask_all`], of connections that have all been on their way: one whose request met the beginning of the drain is
+/// answered before it goes.
+fn ask_settled(clients: &mut [Client]) -> BTreeMap<(i32, bool), usize> {
+    let mut again = Vec::new();
+    clients.iter_mut().for_each(|client| client.send(request("/pid")));
+    let mut answers = BTreeMap::new();
+    for client in clients {
+        let answer = client.answer();
+        if answer.closes {
+            client.wait_for_close();
+            *answers.entry((number(&answer), true)).or_default() += 1;
+        } else {
+            again.push(client);
+        }
+    }
+    again.iter_mut().for_each(|client| client.send(request("/pid")));
+    for client in again {
+        let answer = client.answer();
+        *answers.entry((number(&answer), answer.closes)).or_default() += 1;
+    }
+    answers
+}
+
+/// Too many for one message, or for the channel's buffer.
+fn many() -> usize {
+    proc::affordable(10_000)
+}

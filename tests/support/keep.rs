@@ -1,0 +1,188 @@
+//! One keep-alive client whose every byte the test decides, and that sees every byte of the server.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use super::PATIENCE;
+use super::load::{Answer, Target};
+
+/// A blocking connection; no wait on it is longer than [`PATIENCE`].
+#[derive(Debug)]
+pub struct Client {
+    socket: Socket,
+    /// Read, and not yet part of an answer.
+    read: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Client {
+    pub fn connect(target: &Target) -> Client {
+        let socket = match target {
+            Target::Tcp(address) => TcpStream::connect(address).map(Socket::Tcp),
+            Target::Unix(path) => UnixStream::connect(path).map(Socket::Unix),
+        };
+        let socket = socket.unwrap_or_else(|error| panic!("connect to {target}: {error}"));
+        let client = Client { socket, read: Vec::new() };
+        let patience = Some(PATIENCE);
+        let limited = match &client.socket {
+            Socket::Tcp(socket) => socket.set_read_timeout(patience),
+            Socket::Unix(socket) => socket.set_read_timeout(patience),
+        };
+        limited.expect("a timeout above zero");
+        client
+    }
+
+    pub fn get(&mut self, path: &str) -> Answer {
+        self.send(request(path));
+        self.answer()
+    }
+
+    /// `None` if the connection is closed or reset instead.
+    pub fn try_get(&mut self, path: &str) -> Option<Answer> {
+        let sent = match &mut self.socket {
+            Socket::Tcp(socket) => socket.write_all(&request(path)),
+            Socket::Unix(socket) => socket.write_all(&request(path)),
+        };
+        match sent.and_then(|()| self.read_more()) {
+            Ok(0) => None,
+            Ok(_) => Some(self.answer()),
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => None,
+            Err(error) => panic!("{self}: {error}"),
+        }
+    }
+
+    /// The process that serves this connection.
+    pub fn pid(&mut self) -> i32 {
+        self.send(request("/pid"));
+        self.answered_pid()
+    }
+
+    /// Who answers a request for `/pid` that was sent before, on a connection that goes on.
+    pub fn answered_pid(&mut self) -> i32 {
+        let answer = self.answer();
+        assert!(!answer.closes, "told to close: {answer:?}");
+        number(&answer)
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let sent = match &mut self.socket {
+            Socket::Tcp(socket) => socket.write_all(bytes.as_ref()),
+            Socket::Unix(socket) => socket.write_all(bytes.as_ref()),
+        };
+        sent.unwrap_or_else(|error| panic!("{self}: {error}"));
+    }
+
+    /// The next answer, without a byte of what comes behind it.
+    pub fn answer(&mut self) -> Answer {
+        self.answer_to(true)
+    }
+
+    /// To a HEAD request: without the body that its length speaks of.
+    pub fn answer_to_head(&mut self) -> Answer {
+        self.answer_to(false)
+    }
+
+    /// The next bytes up to and with `end`.
+    pub fn read_until(&mut self, end: &[u8]) -> Vec<u8> {
+        loop {
+            if let Some(at) = find(&self.read, end) {
+                return self.read.drain(..at + end.len()).collect();
+            }
+            let count = self.read_more().unwrap_or_else(|error| panic!("{self}: {error}"));
+            assert!(count > 0, "{self}: closed after {:?}", String::from_utf8_lossy(&self.read));
+        }
+    }
+
+    /// The server has said nothing, and has not closed.
+    pub fn is_untouched(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        let look = rustix::net::recv(
+            self,
+            &mut byte[..],
+            rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT,
+        );
+        self.read.is_empty() && look.is_err_and(|error| error == rustix::io::Errno::WOULDBLOCK)
+    }
+
+    /// Waits for the server to close in good order, and to say nothing before.
+    pub fn wait_for_close(&mut self) {
+        let last = self.read_more();
+        let said = String::from_utf8_lossy(&self.read);
+        assert!(self.read.is_empty() && matches!(last, Ok(0)), "{self}: {last:?} after {said:?}");
+    }
+
+    fn answer_to(&mut self, has_body: bool) -> Answer {
+        let head = String::from_utf8(self.read_until(b"\r\n\r\n")).expect("a head that is text");
+        let field = |name: &str| {
+            let fields = head.lines().filter_map(|line| line.split_once(':'));
+            fields.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+        };
+        let status = head.get(9..12).and_then(|digits| digits.parse().ok());
+        let status = status.unwrap_or_else(|| panic!("no status in {head:?}"));
+        let length: usize = field("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let closes = field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let length = if has_body { length } else { 0 };
+        while self.read.len() < length {
+            let count = self.read_more().unwrap_or_else(|error| panic!("{self}: {error}"));
+            assert!(count > 0, "{self}: closed in a body of {length} bytes");
+        }
+        let body = self.read.drain(..length).collect();
+        Answer { status, body: String::from_utf8(body).expect("a body that is text"), closes }
+    }
+
+    fn read_more(&mut self) -> io::Result<usize> {
+        let mut chunk = [0; 4096];
+        loop {
+            let read = match &mut self.socket {
+                Socket::Tcp(socket) => socket.read(&mut chunk),
+                Socket::Unix(socket) => socket.read(&mut chunk),
+            };
+            match read {
+                Err(error) if error.kind() == ErrorKind::Interrupted => (),
+                Ok(count) => {
+                    self.read.extend_from_slice(&chunk[..count]);
+                    return Ok(count);
+                }
+                error => return error,
+            }
+        }
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.socket {
+            Socket::Tcp(socket) => write!(f, "the connection from {:?}", socket.local_addr()),
+            Socket::Unix(socket) => write!(f, "the connection to {:?}", socket.peer_addr()),
+        }
+    }
+}
+
+pub fn request(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
+}
+
+pub fn number(answer: &Answer) -> i32 {
+    answer.body.trim().parse().unwrap_or_else(|_| panic!("no number in {answer:?}"))
+}
+
+fn find(bytes: &[u8], end: &[u8]) -> Option<usize> {
+    bytes.windows(end.len()).position(|window| window == end)
+}

@@ -1,0 +1,68 @@
+//! A server whose requests last as long as a test about moving connections needs. Answers are the pid.
+//!
+//! ```text
+//! GET  /pid, /generation   at once
+//! GET  /drained            when this process drains
+//! POST /upload             when the body has been read
+//! POST /early              at once; the body is read to its end meanwhile
+//!
+//! --stay                   connections do not move
+//! --drop-later             from the second generation on, only the first --listen is listened on
+//! ```
+
+use std::convert::Infallible;
+use std::error::Error;
+
+use heirloom::http::{Config, Server};
+use heirloom::{Ending, Restarter, SignalMap};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+
+#[tokio::main]
+async fn main() -> Result<Ending, Box<dyn Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    let (mut addresses, mut config, mut drops_later) = (Vec::new(), Config::new(), false);
+    let mut builder = Restarter::builder();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or("a value is missing");
+        match argument.as_str() {
+            "--listen" => addresses.push(value()?),
+            "--probation" => builder = builder.probation(humantime::parse_duration(&value()?)?),
+            "--drain-timeout" => builder = builder.drain_timeout(humantime::parse_duration(&value()?)?),
+            "--stay" => config = config.move_connections(false),
+            "--drop-later" => drops_later = true,
+            other => return Err(format!("no option {other}").into()),
+        }
+    }
+    let restarter = builder.signals(SignalMap::default()).start()?;
+    if drops_later && restarter.generation() > 1 {
+        addresses.truncate(1);
+    }
+    let handler = restarter.clone();
+    let server = Server::new(config, service_fn(move |request| answer(handler.clone(), request)));
+    for address in &addresses {
+        let listener = restarter.check(restarter.listen(address)).await?;
+        println!("listening on {}", listener.local_addr());
+        server.accept_from(listener);
+    }
+    Ok(restarter.run().await?)
+}
+
+async fn answer(
+    restarter: Restarter,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let mut body = std::process::id().to_string();
+    match request.uri().path() {
+        "/generation" => body = restarter.generation().to_string(),
+        "/drained" => restarter.draining().await,
+        // A client that leaves in the middle gets no answer either way.
+        "/upload" => drop(request.into_body().collect().await),
+        "/early" => drop(tokio::spawn(request.into_body().collect())),
+        _ => {}
+    }
+    Ok(Response::new(Full::new(body.into())))
+}
