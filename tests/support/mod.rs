@@ -4,6 +4,7 @@
 //! it fails, and shows the log of every process it started.
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "each test file uses its own part of it")]
 
+pub mod beside;
 pub mod binary;
 pub mod h2_relay;
 pub mod load;
