@@ -4,9 +4,11 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use support::beside::{Beside, is_installed};
+use support::load::Target;
 use support::{Setup, Signal, alone, proc};
 
 #[test]
@@ -21,23 +23,24 @@ fn a_page_that_asks_across_five_restarts() {
     command.args(FLAGS).arg(format!("--user-data-dir={}", server.dir().join("profile").display()));
     command.arg(format!("http://{}/page?generations=6", server.target()));
     let mut chromium = Beside::start(&mut command);
+    let Target::Tcp(address) = *server.target() else { unreachable!("it listens on TCP") };
+    let mut seen = BTreeSet::new();
     for restarts in 0..5 {
         // Each generation has answered the page before the next one comes.
         server.wait_for_lines(mark, &["the page says new pid"], restarts + 1);
+        seen.extend(proc::clients_of(address.port()));
         let old = server.pid();
         server.restart(if restarts % 2 == 0 { Signal::SIGHUP } else { Signal::SIGUSR2 });
         server.wait_for_exit(old);
     }
     let report = server.wait_for_line(mark, "the page says report");
     println!("{report}");
-    chromium.end().unwrap();
+    let left = proc::clients_of(address.port());
     assert_eq!((number(&report, "pids="), number(&report, "failed=")), (6, 0), "{report}");
-    // The page itself came over one of the six.
-    assert!(number(&report, "opened=") <= 5, "some connections were replaced: {report}");
-    assert!(
-        number(&report, "timed=") >= number(&report, "requests="),
-        "some connections went uncounted: {report}"
-    );
+    // A browser repeats by itself what fails on a connection that it has used before: it shows in a new connection.
+    println!("{} connections: {} at the end", seen.len(), left.len());
+    assert!(!seen.is_empty() && seen.is_subset(&left), "{seen:?}, then {left:?}");
+    chromium.end().unwrap();
 }
 
 fn number(report: &str, name: &str) -> u64 {
