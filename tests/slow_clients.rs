@@ -3,22 +3,12 @@
 
 mod support;
 
-use std::convert::Infallible;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::pin::Pin;
-use std::sync::mpsc;
-use std::task::{Context, Poll};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hyper::Request;
-use hyper::body::{Body, Bytes, Frame};
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use nix::sys::wait::WaitStatus;
-use support::load::{Load, Mode, Target, Think};
-use support::{PATIENCE, Server, Setup, Signal, alone};
+use support::load::{Load, Mode, Think};
+use support::slow::{Client, Endless, LARGE, Trickle};
+use support::{Server, Setup, Signal, alone};
 
 #[test]
 fn g5_one_that_stops_reading_is_cut_at_the_deadline() {
@@ -111,6 +101,55 @@ fn g2_one_that_reads_slowly_has_all_its_answer_before_the_deadline() {
 }
 
 #[test]
+fn a_head_too_long_to_move_is_answered_here_or_cut() {
+    let _alone = alone();
+    let server = start();
+    // Above what goes along with a connection, below what a head may have.
+    let long = format!("GET /generation HTTP/1.1\r\nHost: test\r\nX-Long: {}", "x".repeat(20 << 10));
+    let mut ends = Client::connect(&server);
+    ends.send(&long);
+    let never_ends = Client::connect(&server);
+    never_ends.send(&long);
+    let sender = Trickle::of(&ends, "y\r\n\r\n".to_owned(), DEADLINE / 10);
+    held_until_the_deadline(&server, 1);
+    sender.ended();
+    let (head, length) = ends.head();
+    assert!(head.contains("connection: close"), "{head}");
+    assert_eq!(ends.body(length), b"1");
+}
+
+#[test]
+fn g5_one_that_asks_and_asks_and_reads_nothing_is_cut_at_the_deadline() {
+    let _alone = alone();
+    let server = start();
+    let client = Client::connect(&server);
+    client.ask_until_nothing_goes_out();
+    held_until_the_deadline(&server, 1);
+}
+
+#[test]
+fn g5_an_http2_client_that_never_reacts_is_cut_at_the_deadline() {
+    let _alone = alone();
+    let server = start();
+    let client = Client::connect(&server);
+    // No streams, and no answer to the ping that follows the first GOAWAY.
+    client.send(HTTP2_HELLO);
+    held_until_the_deadline(&server, 1);
+}
+
+#[test]
+fn an_http2_preface_in_part_moves() {
+    let _alone = alone();
+    let server = start();
+    let mut client = Client::connect(&server);
+    client.send(&HTTP2_HELLO[..18]);
+    held_by_nobody(&server);
+    client.send(&HTTP2_HELLO[18..]);
+    // Three bytes of length, then the kind: the server's own settings come first.
+    assert_eq!(client.body(4)[3], SETTINGS);
+}
+
+#[test]
 fn g5_all_of_them_at_once() {
     let _alone = alone();
     let server = start();
@@ -191,176 +230,11 @@ fn start() -> Server {
     Setup::example("web").args(&["--drain-timeout", "2s", "--probation", "100ms"]).start()
 }
 
-fn address(server: &Server) -> SocketAddr {
-    let Target::Tcp(address) = *server.target() else { panic!("a TCP listener") };
-    address
-}
-
-/// A connection that does one thing at a time.
-struct Client(TcpStream);
-
-impl Client {
-    fn connect(server: &Server) -> Client {
-        let stream = TcpStream::connect(address(server)).expect("accepting");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.set_nodelay(true).expect("a connected socket");
-        Client(stream)
-    }
-
-    fn send(&self, text: &str) {
-        (&self.0).write_all(text.as_bytes()).expect("open");
-    }
-
-    /// Asks for more than any buffer holds, and reads no more than the head and a bit.
-    fn stop_reading(&mut self) {
-        self.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
-        let (head, length) = self.head();
-        assert!(head.starts_with("http/1.1 200") && length == LARGE, "{head}");
-    }
-
-    fn read_large(&mut self) -> usize {
-        self.body(LARGE).len()
-    }
-
-    /// How much comes before the connection ends, in whatever way.
-    fn read_to_the_end(&mut self) -> usize {
-        let mut rest = Vec::new();
-        match self.0.read_to_end(&mut rest) {
-            Ok(_) => (),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
-        }
-        rest.len()
-    }
-
-    /// The body of one answer; it must not say that it is the last.
-    fn answer(&mut self) -> String {
-        let (head, length) = self.head();
-        assert!(!head.contains("connection: close"), "{head}");
-        String::from_utf8(self.body(length)).expect("text")
-    }
-
-    fn head(&mut self) -> (String, usize) {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            self.0.read_exact(&mut byte).unwrap_or_else(|error| {
-                panic!("{error} after {:?}", String::from_utf8_lossy(&head));
-            });
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
-        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
-        let length = length.map_or(0, |length| length.parse().expect("a length"));
-        (head, length)
-    }
-
-    fn body(&mut self, length: usize) -> Vec<u8> {
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body).expect("the whole body");
-        body
-    }
-}
-
-/// Sends a text a byte at a time.
-struct Trickle(JoinHandle<usize>);
-
-impl Trickle {
-    fn of(client: &Client, text: String, pause: Duration) -> Trickle {
-        let mut stream = client.0.try_clone().expect("a descriptor");
-        Trickle(std::thread::spawn(move || {
-            for (sent, byte) in text.bytes().enumerate() {
-                std::thread::sleep(pause); // allow: sleep (how slow this client is)
-                if stream.write_all(&[byte]).is_err() {
-                    return sent;
-                }
-            }
-            text.len()
-        }))
-    }
-
-    /// How much it has sent when it is done, or finds the connection closed.
-    fn ended(self) -> usize {
-        self.0.join().expect("a client that does not panic")
-    }
-}
-
-/// Streams of one HTTP/2 connection whose requests never end.
-struct Endless(JoinHandle<Vec<Result<u16, hyper::Error>>>);
-
-impl Endless {
-    /// Returns once the server has all of them.
-    fn begin(server: &Server, count: usize) -> Endless {
-        let address = address(server);
-        let (begun, has_begun) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async {
-                let stream = tokio::net::TcpStream::connect(address).await.expect("accepting");
-                let (mut requests, connection) =
-                    http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
-                tokio::spawn(connection);
-                let ask = |method, path: &str, body| {
-                    let uri = format!("http://{address}{path}");
-                    Request::builder().method(method).uri(uri).body(body).expect("a request")
-                };
-                let waiting: Vec<_> = (0..count)
-                    .map(|_| tokio::spawn(requests.send_request(ask("POST", "/upload", Upload::Begun))))
-                    .collect();
-                // They went out in this order, on one connection.
-                let last = requests.send_request(ask("GET", "/", Upload::None)).await.expect("an answer");
-                assert_eq!(last.status(), 200);
-                begun.send(()).expect("a test that waits");
-                let mut ends = Vec::new();
-                for answer in waiting {
-                    let answer = answer.await.expect("a task that does not panic");
-                    ends.push(answer.map(|answer| answer.status().as_u16()));
-                }
-                ends
-            })
-        });
-        has_begun.recv_timeout(PATIENCE).expect("a server that has the streams");
-        Endless(thread)
-    }
-
-    fn are_cut(self) {
-        let ends = self.0.join().expect("a client that does not panic");
-        assert!(ends.iter().all(Result::is_err), "{ends:?}");
-    }
-}
-
-/// A body of one frame, which may not be its last.
-enum Upload {
-    None,
-    Begun,
-    GoingOn,
-}
-
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match *self {
-            Upload::None => Poll::Ready(None),
-            Upload::Begun => {
-                *self = Upload::GoingOn;
-                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))))
-            }
-            Upload::GoingOn => Poll::Pending,
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self, Upload::None)
-    }
-}
-
 /// As given to the server: long enough that what is not held ends well before it.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Of `/large`.
-const LARGE: usize = 64 << 20;
+/// The preface, and settings without a setting: nine bytes of a frame's head.
+const HTTP2_HELLO: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0";
+
+/// RFC 9113, section 6.5.
+const SETTINGS: u8 = 4;

@@ -11,6 +11,7 @@ pub mod load;
 mod log;
 pub mod proc;
 mod server;
+pub mod slow;
 
 use std::fs::File;
 use std::time::Duration;
