@@ -7,6 +7,7 @@ mod support;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use support::beside::is_installed;
 use support::h2_relay::Relay;
 use support::load::Target;
 use support::{Server, Setup, Signal, alone, proc};
@@ -97,9 +98,7 @@ fn curl_with_http2() {
 
 /// Nothing, said loudly, when the tool is not there.
 fn server_for(tool: &str) -> Option<(impl Drop, Server, String)> {
-    if Command::new(tool).arg("--version").output().is_err() {
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{tool} is not installed");
-        eprintln!("\n*** SKIPPED: {tool} is not installed ***\n");
+    if !is_installed(tool, "--version") {
         return None;
     }
     let alone = alone();

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 #[cfg(test)]
 use tokio::time::Instant;
 
-use super::entry::{DRAINING, Entry, HAMMERED, MOVING, Source};
+use super::entry::{Base, DRAINING, Entry, HAMMERED, MOVING, Source};
 use super::limits::{CLOSING_LIMIT, Limits};
 use super::status::{ConnectionStatus, Kind, Phase};
 use super::sweeper;
@@ -199,7 +199,9 @@ impl Shared {
             }
             self.phase.store(Phase::Hammered as u8, Ordering::Release);
             // Before they are woken: the report is of what was cut, not of what came of it.
-            let aborted = registry.entries().map(|entry| entry.status(now)).collect();
+            // What is closing has said all it had to say, and only waited for the peer to say the same.
+            let cut = registry.entries().filter(|entry| entry.stage().base != Base::Closing);
+            let aborted = cut.map(|entry| entry.status(now)).collect();
             (aborted, registry.raise_all(DRAINING | HAMMERED))
         };
         self.phase_changed.notify_waiters();

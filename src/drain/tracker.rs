@@ -89,6 +89,9 @@ impl Tracker {
 
     /// Aborts all that is left, and says what that was. Empty if it has fallen before.
     ///
+    /// A connection that has said goodbye, and only waits for the peer's own, ends as well, but is not among those: it
+    /// loses nothing.
+    ///
     /// Those connections are counted until their tasks have noticed, which they are woken for.
     #[must_use = "what was aborted should be reported"]
     pub fn hammer(&self) -> Vec<ConnectionStatus> {

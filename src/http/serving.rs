@@ -340,7 +340,9 @@ where
         loop {
             if this.entry.is_hammered() {
                 this.talk = Talk::Over;
-                return Poll::Ready(Err(ServeError::Hammered));
+                // What was closing had nothing left to say, and has not been aborted.
+                let closing = this.entry.stage().base == Base::Closing;
+                return Poll::Ready(if closing { Ok(()) } else { Err(ServeError::Hammered) });
             }
             let ended = match this.poll_talk(cx) {
                 Poll::Ready(ended) => ended,

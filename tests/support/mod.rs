@@ -4,6 +4,7 @@
 //! it fails, and shows the log of every process it started.
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "each test file uses its own part of it")]
 
+pub mod beside;
 pub mod binary;
 mod ended;
 pub mod forged;
@@ -13,6 +14,7 @@ pub mod load;
 mod log;
 pub mod proc;
 mod server;
+pub mod slow;
 
 use std::fs::File;
 use std::time::Duration;

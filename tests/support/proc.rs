@@ -1,7 +1,7 @@
 //! What `/proc` says of a process, and signals without a race for its pid.
 #![allow(dead_code, unreachable_pub, reason = "each test and script uses its own part of it")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -142,6 +142,18 @@ pub fn executable(pid: i32) -> io::Result<PathBuf> {
     fs::read_link(format!("/proc/{pid}/exe"))
 }
 
+/// The local ports of the connections to `server`, a port of 127.0.0.1, as their clients hold them.
+pub fn clients_of(server: u16) -> BTreeSet<u16> {
+    let table = fs::read_to_string("/proc/net/tcp").expect("a table of TCP sockets");
+    let port = |address: &str| u16::from_str_radix(address.rsplit(':').next()?, 16).ok();
+    let clients = table.lines().skip(1).filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (local, remote, state) = (port(fields.next()?)?, port(fields.next()?)?, fields.next()?);
+        (remote == server && state == ESTABLISHED).then_some(local)
+    });
+    clients.collect()
+}
+
 fn open(pid: i32) -> Option<OwnedFd> {
     pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
 }
@@ -172,3 +184,6 @@ fn state(pid: i32) -> Option<char> {
 
 /// What either side has open beside the connections.
 const OTHER_FDS: usize = 200;
+
+/// In the kernel's table of sockets.
+const ESTABLISHED: &str = "01";
