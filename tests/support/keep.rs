@@ -41,7 +41,7 @@ impl Client {
     }
 
     pub fn get(&mut self, path: &str) -> Answer {
-        self.send(&request(path));
+        self.send(request(path));
         self.answer()
     }
 
@@ -61,7 +61,7 @@ impl Client {
 
     /// The process that serves this connection.
     pub fn pid(&mut self) -> i32 {
-        self.send(&request("/pid"));
+        self.send(request("/pid"));
         self.answered_pid()
     }
 
