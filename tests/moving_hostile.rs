@@ -28,6 +28,22 @@ fn a_successor_that_refuses_all_of_them() {
 }
 
 #[test]
+fn what_came_back_and_stays_idle_is_closed_in_its_time() {
+    let _alone = alone();
+    let args = ["--probation", "50ms", "--idle-linger", "300ms"];
+    let server = Setup::example("mover").args(&args).start();
+    std::fs::write(server.binary.path().with_file_name("part"), "refuse").unwrap();
+    let mut clients = idle(server.target(), 20);
+    clients[0].send(b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi");
+    assert_eq!(clients[0].answered_pid(), server.first_pid);
+    server.binary.become_example("impostor");
+    server.restart(Signal::SIGUSR2);
+    clients.iter_mut().for_each(Client::wait_for_close);
+    drop(clients);
+    server.wait_for_exit(server.first_pid);
+}
+
+#[test]
 fn a_successor_that_babbles() {
     all_are_told_to_close("babble");
 }
@@ -57,7 +73,9 @@ fn a_successor_that_closes_the_channel_or_never_answers() {
 
 fn all_are_told_to_close(part: &str) {
     let _alone = alone();
-    let server = Setup::hello().args(&["--probation", "50ms"]).start();
+    // It waits longer for the last request on an idle connection than this test takes to send it.
+    let args = ["--probation", "50ms", "--idle-linger", "50s"];
+    let server = Setup::example("mover").args(&args).start();
     std::fs::write(server.binary.path().with_file_name("part"), part).unwrap();
     let mut clients = idle(server.target(), 500);
     let fds = proc::fd_count(server.first_pid);
