@@ -194,6 +194,8 @@ fn inherit_socket(announced: AnnouncedSocket) -> Result<InheritedSocket, Descrip
             found: address.to_string(),
         });
     }
+    // Already so by heirloom's own; an accept that blocks would hold up a thread of the runtime, and what it serves.
+    socket::set_nonblocking(fd.as_fd()).map_err(DescriptorError::Unusable)?;
     let lock = announced.lock.map(take).transpose()?;
     Ok(InheritedSocket { fd, kind, name: announced.name, requested: announced.requested, address, lock })
 }

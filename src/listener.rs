@@ -99,7 +99,10 @@ impl Listener {
     async fn accept_once(&mut self) -> Option<io::Result<(Stream, Option<Handed>)>> {
         loop {
             if let Ok(arrival) = self.arrivals.try_recv() {
-                return Some(arrived(arrival, &self.address));
+                if let Some(arrived) = arrived(arrival, &self.address) {
+                    return Some(Ok(arrived));
+                }
+                continue;
             }
             let socket = self.socket.as_ref()?;
             let gate = *self.gate.borrow_and_update();
@@ -107,12 +110,18 @@ impl Listener {
                 Gate::Paused => tokio::select! {
                     // No error to look at: the sender lives in the socket that we hold.
                     _ = self.gate.changed() => continue,
-                    Some(arrival) = self.arrivals.recv() => return Some(arrived(arrival, &self.address)),
+                    Some(arrival) = self.arrivals.recv() => match arrived(arrival, &self.address) {
+                        Some(arrived) => return Some(Ok(arrived)),
+                        None => continue,
+                    },
                 },
                 Gate::Open => tokio::select! {
                     biased;
                     _ = self.gate.changed() => continue,
-                    Some(arrival) = self.arrivals.recv() => return Some(arrived(arrival, &self.address)),
+                    Some(arrival) = self.arrivals.recv() => match arrived(arrival, &self.address) {
+                        Some(arrived) => return Some(Ok(arrived)),
+                        None => continue,
+                    },
                     accepted = accept_next(socket, &mut self.registered) => accepted,
                 },
                 Gate::Last => match socket::accept(socket.as_fd()) {
@@ -190,12 +199,21 @@ impl Drop for Listener {
     }
 }
 
-fn arrived(arrival: Arrival, address: &Address) -> io::Result<(Stream, Option<Handed>)> {
+/// What the predecessor sent, if it is a connection. Nothing is waited for if it is not, and nothing given back: the
+/// predecessor has closed its own by now.
+fn arrived(arrival: Arrival, address: &Address) -> Option<(Stream, Option<Handed>)> {
     let kind = match address {
         Address::Inet(_) => Kind::Tcp,
         _ => Kind::UnixStream,
     };
-    Stream::from_fd(arrival.fd, kind).map(|stream| (stream, Some(arrival.handed)))
+    let stream = socket::expect_stream(arrival.fd.as_fd()).and_then(|()| Stream::from_fd(arrival.fd, kind));
+    match stream {
+        Ok(stream) => Some((stream, Some(arrival.handed))),
+        Err(error) => {
+            tracing::warn!(%error, %address, "what the predecessor moved here cannot be served");
+            None
+        }
+    }
 }
 
 async fn accept_next(

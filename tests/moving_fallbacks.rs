@@ -32,8 +32,7 @@ fn a_successor_at_its_fd_limit_takes_what_it_can() {
 #[test]
 fn a_listener_that_the_successor_dropped() {
     let _alone = alone();
-    let setup = Setup::example("mover").listen("127.0.0.1:0").listen("127.0.0.1:0");
-    let server = setup.args(&["--probation", "200ms", "--drop-later"]).start();
+    let server = patient().listen("127.0.0.1:0").listen("127.0.0.1:0").args(&["--drop-later"]).start();
     let mut clients: Vec<_> = server.targets.iter().flat_map(|target| idle(target, 50)).collect();
     let mark = server.mark();
     server.restart(Signal::SIGUSR2);
@@ -124,7 +123,12 @@ fn a_predecessor_killed_in_the_middle() {
 }
 
 fn start() -> Server {
-    Setup::hello().args(&["--probation", "200ms"]).start()
+    patient().start()
+}
+
+/// It waits longer for the last request on an idle connection than this test takes to send it.
+fn patient() -> Setup {
+    Setup::example("mover").args(&["--probation", "200ms", "--idle-linger", "50s"])
 }
 
 /// Idle connections, half of them without a word so far, the other half after an answer.

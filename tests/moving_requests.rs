@@ -168,7 +168,10 @@ fn a_connection_that_is_to_stay_is_told_to_close() {
 
 fn mover(args: &[&str]) -> (impl Drop, Server) {
     let alone = alone();
-    (alone, Setup::example("mover").args(&["--probation", "100ms"]).args(args).start())
+    (
+        alone,
+        Setup::example("mover").args(&["--probation", "100ms", "--idle-linger", "50s"]).args(args).start(),
+    )
 }
 
 /// A client whose request has arrived: an answer before it on the same connection, sent in one write.

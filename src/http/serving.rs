@@ -185,6 +185,8 @@ where
                     let Some(connection) = came_back else { return Poll::Ready(Ok(())) };
                     // It may have come back for itself alone; it is not to go again and again.
                     self.entry.cannot_move();
+                    // Its last body was read to the end, or it could not have gone.
+                    self.entry.enter(self.entry.stage().base);
                     self.talk = self.begin(connection, service);
                 }
                 Talk::Over => return Poll::Ready(Ok(())),
@@ -224,7 +226,8 @@ where
             (Talk::Sniffing(..) | Talk::Http1(_), Base::Head) => {
                 return Poll::Ready(Err(ServeError::HeaderTimeout));
             }
-            (Talk::Sniffing(sniff, _), Base::Fresh) => {
+            // Idle: it came back from its way to the successor.
+            (Talk::Sniffing(sniff, _), Base::Fresh | Base::Idle) => {
                 let (connection, _) = sniff.into_parts();
                 self.talk = self.goodbye(connection);
             }
@@ -244,7 +247,11 @@ where
                 self.entry.enter(Base::Busy);
                 self.talk = Talk::Http2 { connection, told };
             }
-            (talk, _) => self.talk = talk,
+            (talk, _) => {
+                // As above: whatever it is doing, it must not keep its thread.
+                self.entry.enter(stage);
+                self.talk = talk;
+            }
         }
         Poll::Pending
     }

@@ -11,6 +11,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::sys::socket::{SockFlag, accept4};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
@@ -159,6 +160,16 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let fd = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
     // SAFETY: the kernel has just made this descriptor for us; nobody else knows its number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes sure that a descriptor which another process calls a connection is a stream socket, and non-blocking: anything
+/// else would hold up a thread of the runtime.
+pub(crate) fn expect_stream(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let socket = SockRef::from(&fd);
+    if socket.r#type()? != Type::STREAM {
+        return Err(Errno::EPROTOTYPE.into());
+    }
+    socket.set_nonblocking(true)
 }
 
 /// Whether small writes go out at once. A listener passes it on to what it accepts.

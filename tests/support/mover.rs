@@ -32,6 +32,7 @@ async fn main() -> Result<Ending, Box<dyn Error>> {
             "--listen" => addresses.push(value()?),
             "--probation" => builder = builder.probation(humantime::parse_duration(&value()?)?),
             "--drain-timeout" => builder = builder.drain_timeout(humantime::parse_duration(&value()?)?),
+            "--idle-linger" => builder = builder.idle_linger(humantime::parse_duration(&value()?)?),
             "--stay" => config = config.move_connections(false),
             "--drop-later" => drops_later = true,
             other => return Err(format!("no option {other}").into()),
