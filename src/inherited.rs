@@ -93,9 +93,14 @@ pub enum DescriptorError {
     /// It is closed, or taken already.
     #[error(transparent)]
     Unusable(std::io::Error),
-    /// Something else lies there.
-    #[error("something else lies there than what was announced; does a wrapper close or open descriptors?")]
+    /// Another socket lies there.
+    #[error(
+        "another socket lies there than the one that was announced; does a wrapper close or open descriptors?"
+    )]
     Another,
+    /// Something else than the named descriptor lies there.
+    #[error("something else lies there than what was announced; does a wrapper close or open descriptors?")]
+    AnotherFile,
     /// The socket is of another kind.
     #[error("it is a {found} socket, and a {announced} socket was announced")]
     Kind {
@@ -259,7 +264,7 @@ fn take_socket(fd: RawFd, cookie: u64) -> Result<OwnedFd, DescriptorError> {
 
 fn take_identified(fd: RawFd, identity: (u64, u64)) -> Result<OwnedFd, DescriptorError> {
     match peek_identity(fd) {
-        Some(found) if found != identity => Err(DescriptorError::Another),
+        Some(found) if found != identity => Err(DescriptorError::AnotherFile),
         _ => take(fd),
     }
 }
