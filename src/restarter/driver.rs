@@ -8,6 +8,7 @@ mod moving;
 mod state;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread;
 use std::time::Instant;
@@ -31,6 +32,7 @@ use crate::ending::Ending;
 use crate::event::Event;
 use crate::handover::launch::Requested;
 use crate::handover::message::Message;
+use crate::handover::serving::Reason;
 use crate::handover::{Failure, Launch, Refusal, Serving, Succeed};
 use crate::inherited::Predecessor;
 use crate::listeners::Socket;
@@ -82,15 +84,34 @@ fn run(start: Start, started: &std_mpsc::SyncSender<Result<(), StartError>>) {
     match made {
         Ok((runtime, driver)) => {
             let _ = started.send(Ok(()));
-            let span =
-                tracing::info_span!(target: "heirloom", "heirloom", generation = driver.shared.generation);
-            runtime.block_on(driver.drive().instrument(span));
+            go_on(&runtime, driver);
         }
         Err(error) => {
             let _ = started.send(Err(error));
         }
     }
 }
+
+/// Drives for as long as the process lives, through panics of what is called from here and is not ours: signal hooks,
+/// and the program's `tracing` subscriber, which panics when it cannot write to a standard error that somebody has
+/// closed. What was to be done next is still in the machines.
+fn go_on(runtime: &tokio::runtime::Runtime, mut driver: Driver) {
+    let generation = driver.shared.generation;
+    for _ in 0..PANICS {
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            let span = tracing::info_span!(target: "heirloom", "heirloom", generation);
+            runtime.block_on(driver.drive().instrument(span));
+        }));
+    }
+    // A bug of ours, then. Nobody watches over the service any more, so it must not look as if.
+    let aborted = driver.shared.tracker.hammer();
+    driver.shared.listeners.close();
+    driver.shared.ending.send_replace(Some(Ending { reason: Reason::Shutdown, aborted }));
+}
+
+/// After so many panics it is no longer an event now and then: each takes at least one input with it, so that this is
+/// not reached by a subscriber that panics at each of a busy server's lines within weeks.
+const PANICS: usize = 100_000;
 
 struct Driver {
     shared: Arc<Shared>,
@@ -224,7 +245,7 @@ impl Driver {
         })
     }
 
-    async fn drive(mut self) {
+    async fn drive(&mut self) {
         loop {
             let input = self.next().await;
             self.take(input);
