@@ -113,8 +113,9 @@ impl Driver {
     }
 
     fn start_accepting(&mut self) {
-        self.shared.listeners.accept();
+        // Before the first connection: it may be a prober's, who is not to hear that this process is not ready.
         self.shared.ready.store(true, Ordering::Relaxed);
+        self.shared.listeners.accept();
         self.shared.life.send_replace(Life::Accepting);
         let generation = self.shared.generation;
         tracing::info!(generation, "accepting");
