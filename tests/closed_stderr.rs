@@ -10,6 +10,7 @@ use support::load::{Target, fetch};
 use support::{PATIENCE, Signal, alone, binary, proc};
 
 #[test]
+#[allow(clippy::zombie_processes, reason = "a test that fails ends its process, and init reaps the rest")]
 fn g5_a_log_that_nobody_reads_stops_nothing() {
     let _alone = alone();
     let mut first = Command::new(binary::example_path("hello"))

@@ -379,7 +379,7 @@ impl Driver {
             }
             Command::Failed { reason, said } => {
                 // The predecessor's log gets it, or else the program prints the error that it has in its hands.
-                tracing::debug!(reason, "initialisation failed");
+                say!(debug: reason, "initialisation failed");
                 self.succeed.failed(reason);
                 self.act();
                 let _ = said.send(());
@@ -398,7 +398,7 @@ impl Driver {
 
     fn signal(&mut self, now: Instant, signal: Signal) {
         let reaction = self.map.reaction(signal);
-        tracing::info!(%signal, ?reaction, "signal");
+        say!(info: %signal, ?reaction, "signal");
         self.map.run_before(signal);
         match reaction {
             Some(Reaction::Restart) => self.request(now, None),
@@ -424,7 +424,7 @@ impl Driver {
             Ok(Requested::Started) => self.answers.extend(answer),
             Ok(_) => self.later.extend(answer),
             Err(refusal) => {
-                tracing::warn!(%refusal, "restart refused");
+                say!(warn: %refusal, "restart refused");
                 self.shared.report(Event::Refused(refusal.clone()));
                 if let Some(answer) = answer {
                     let _ = answer.send(Err(RestartError::Refused(refusal)));
@@ -471,7 +471,7 @@ impl Driver {
             Ok(peer) => {
                 attempt.step = Step::Running { pid, peer };
                 let after = attempt.requested.elapsed();
-                tracing::info!(pid, ?after, "successor started");
+                say!(info: pid, ?after, "successor started");
                 self.shared.report(Event::Spawned { pid, after });
                 self.launch.spawned();
             }
@@ -495,19 +495,19 @@ impl Driver {
                 self.giving.asked(&self.shared.providers, id, name, at_end);
             }
             Did::Say(message, _) => {
-                tracing::debug!(?message, "the successor says");
+                say!(debug: ?message, "the successor says");
                 if let (Message::Ready { takes_moves, .. }, Some(attempt)) = (&message, &mut self.attempt) {
                     attempt.takes_moves = *takes_moves;
                 }
                 self.launch.message(now, message);
             }
             Did::Babble(error) => {
-                tracing::warn!(%error, "the successor cannot be understood");
+                say!(warn: %error, "the successor cannot be understood");
                 self.launch.garbage(now, error.to_string());
             }
             Did::Die => {
                 let how = self.reap();
-                tracing::debug!(how, "the successor is gone");
+                say!(debug: how, "the successor is gone");
                 self.shared.tracker.withdraw_moves();
                 self.moves.lost();
                 self.giving.forget();
@@ -525,12 +525,12 @@ impl Driver {
             Did::Say(Message::Move { connections }, fds) => self.arrivals.push(connections, fds),
             Did::Say(Message::State { id, answer }, fds) => self.asking.answered(id, answer, fds),
             Did::Say(message, _) => {
-                tracing::debug!(?message, "the predecessor says");
+                say!(debug: ?message, "the predecessor says");
                 self.succeed.message(now, message);
             }
-            Did::Babble(error) => tracing::warn!(%error, "the predecessor cannot be understood"),
+            Did::Babble(error) => say!(warn: %error, "the predecessor cannot be understood"),
             Did::Die => {
-                tracing::debug!("the predecessor is gone");
+                say!(debug: "the predecessor is gone");
                 self.predecessor = None;
                 self.asking.lost();
                 self.succeed.predecessor_died();

@@ -57,8 +57,8 @@ impl Peer {
     pub(crate) fn send(&self, message: &Message) {
         let sent = self.channel.get_ref().send(&message.encode(), &[]);
         match sent {
-            Ok(()) => tracing::debug!(?message, "sent"),
-            Err(error) => tracing::debug!(?message, %error, "could not send"),
+            Ok(()) => say!(debug: ?message, "sent"),
+            Err(error) => say!(debug: ?message, %error, "could not send"),
         }
     }
 
@@ -66,7 +66,7 @@ impl Peer {
     pub(crate) fn spoke_in_vain(&mut self) {
         self.in_vain += 1;
         if self.in_vain == IN_VAIN {
-            tracing::warn!("the other side of the handover goes on about nothing, and is not heard any more");
+            say!(warn: "the other side of the handover goes on about nothing, and is not heard any more");
             self.ended = true;
         }
     }
@@ -128,7 +128,7 @@ impl Peer {
             }
             Ok(Received::Message { bytes, fds, fds_lost, .. }) => {
                 if fds_lost {
-                    tracing::warn!(
+                    say!(warn:
                         received = fds.len(),
                         "out of descriptors: some of those sent along are lost"
                     );

@@ -99,7 +99,7 @@ impl Recipe {
         };
         match spawn(&request) {
             Err(SpawnError::Directory { directory, source, .. }) => {
-                tracing::warn!(directory = %directory.display(), error = %source, "the start directory is gone, starting the successor in the current one");
+                say!(warn: directory = %directory.display(), error = %source, "the start directory is gone, starting the successor in the current one");
                 request.directory = None;
                 spawn(&request)
             }

@@ -82,7 +82,7 @@ impl Driver {
                 serving::Action::GiveNotice => {
                     self.shared.ready.store(false, Ordering::Relaxed);
                     let notice = self.deadlines.notice;
-                    tracing::info!(?notice, "stopping");
+                    say!(info: ?notice, "stopping");
                     self.shared.report(Event::Stopping { notice });
                 }
                 serving::Action::ServeBacklog => {
@@ -102,7 +102,7 @@ impl Driver {
                     let within = deadline.saturating_duration_since(now);
                     self.shared.tracker.begin(self.deadlines.idle_linger);
                     // Whoever hears of it finds it begun.
-                    tracing::info!(connections, ?within, "draining");
+                    say!(info: connections, ?within, "draining");
                     self.shared.report(Event::Draining { connections, within });
                     self.watches.connections = true;
                 }
@@ -115,19 +115,19 @@ impl Driver {
     }
 
     fn start_accepting(&mut self) {
-        // Before the first connection can ask.
+        // Before the first connection: it may be a prober's, who is not to hear that this process is not ready.
         self.shared.ready.store(true, Ordering::Relaxed);
         self.shared.listeners.accept();
         self.shared.life.send_replace(Life::Accepting);
         let generation = self.shared.generation;
-        tracing::info!(generation, "accepting");
+        say!(info: generation, "accepting");
         self.shared.report(Event::Accepting { generation });
     }
 
     fn serve(&mut self, now: Instant, restart: bool) {
         // It wrote our id to its own pid file; ours may be another.
         self.announce_own();
-        tracing::debug!("settled, this process is the service");
+        say!(debug: "settled, this process is the service");
         if restart {
             self.answers.append(&mut self.later);
             self.request(now, None);
@@ -143,7 +143,7 @@ impl Driver {
     }
 
     fn leave(&mut self, departure: Departure) {
-        tracing::debug!(?departure, "leaving, nothing was taken");
+        say!(debug: ?departure, "leaving, nothing was taken");
         if self.predecessor.is_some() {
             self.shared.listeners.leave();
         } else {
@@ -176,7 +176,7 @@ impl Driver {
         if let Some(Attempt { step: Step::Running { peer, pid }, .. }) = &self.attempt {
             // ESRCH: it is dead already, and its death is on its way to us.
             if let Err(error) = peer.pidfd().signal(libc::SIGKILL) {
-                tracing::debug!(pid, %error, "could not kill the successor");
+                say!(debug: pid, %error, "could not kill the successor");
             }
         }
     }
@@ -187,7 +187,7 @@ impl Driver {
         self.abandoned.push(tokio::spawn(async move {
             let mut peer = match attempt.step {
                 Step::Running { pid, peer } => {
-                    tracing::error!(pid, "a killed successor does not die; going on without it");
+                    say!(error: pid, "a killed successor does not die; going on without it");
                     peer
                 }
                 Step::Spawning(spawning) => {
@@ -219,35 +219,35 @@ impl Driver {
         let (pid, after) = (self.successor_pid().unwrap_or_default(), self.since_request());
         match report {
             Report::Starting => {
-                tracing::info!("restart: starting a successor");
+                say!(info: "restart: starting a successor");
                 self.shared.report(Event::Starting);
             }
             Report::Remembered => {
-                tracing::info!("restart: one is on its way, another one follows it");
+                say!(info: "restart: one is on its way, another one follows it");
                 self.shared.report(Event::Remembered);
             }
             Report::Ready => {
-                tracing::info!(pid, ?after, "successor ready");
+                say!(info: pid, ?after, "successor ready");
                 self.shared.report(Event::Ready { pid, after });
             }
             Report::Settled => {
-                tracing::info!(pid, ?after, "successor settled");
+                say!(info: pid, ?after, "successor settled");
                 self.shared.report(Event::Settled { pid, after });
                 answer(&mut self.answers, &Ok(Outcome::Settled { pid }));
                 answer(&mut self.later, &Ok(Outcome::PassedOn));
             }
             Report::Failed(failure) => {
-                tracing::error!(%failure, "restart failed, serving on");
+                say!(error: %failure, "restart failed, serving on");
                 self.shared.report(Event::Failed(failure.clone()));
                 self.answer_failed(&Err(RestartError::Failed(failure)));
             }
             Report::TakenBack(failure) => {
-                tracing::error!(%failure, "restart taken back, accepting again");
+                say!(error: %failure, "restart taken back, accepting again");
                 self.shared.report(Event::TakenBack(failure.clone()));
                 self.answer_failed(&Err(RestartError::TakenBack(failure)));
             }
             Report::OutOfTurn(message) => {
-                tracing::warn!(?message, "the successor speaks out of turn");
+                say!(warn: ?message, "the successor speaks out of turn");
                 if let Some(successor) = self.successor() {
                     successor.spoke_in_vain();
                 }
@@ -310,9 +310,9 @@ impl Driver {
         if aborted.is_empty() {
             return;
         }
-        tracing::warn!(aborted = aborted.len(), "the hammer fell");
+        say!(warn: aborted = aborted.len(), "the hammer fell");
         for connection in aborted.iter().take(LISTED) {
-            tracing::warn!(%connection, "aborted");
+            say!(warn: %connection, "aborted");
         }
         self.shared.report(Event::Hammered { aborted: aborted.len() });
         self.aborted.extend(aborted);
@@ -328,7 +328,7 @@ impl Driver {
         let within = deadline.saturating_duration_since(now);
         let oldest = left.iter().max_by_key(|connection| connection.age);
         if let Some(oldest) = oldest {
-            tracing::info!(left = left.len(), %oldest, ?within, "still draining");
+            say!(info: left = left.len(), %oldest, ?within, "still draining");
         }
         let mut by_kind: Vec<(Kind, usize)> = Vec::new();
         for connection in &left {
@@ -342,7 +342,7 @@ impl Driver {
 
     pub(super) fn release_end(&mut self) {
         if let Some((_, ending)) = self.held_end.take() {
-            tracing::info!(reason = ?ending.reason, "ended");
+            say!(info: reason = ?ending.reason, "ended");
             self.shared.report(Event::Ended);
             self.shared.ending.send_replace(Some(ending));
         }

@@ -71,7 +71,7 @@ impl Moves {
                 Ok(()) => {}
                 Err(error) if is_for_later(&error) => return,
                 Err(error) => {
-                    tracing::debug!(%error, "connections cannot be moved any more");
+                    say!(debug: %error, "connections cannot be moved any more");
                     // What was sent stays the successor's until it answers or dies.
                     self.is_cut = true;
                     self.moving.unsent().into_iter().for_each(Kept::comes_back);
@@ -148,7 +148,7 @@ impl Arrivals {
                     return;
                 }
                 Err((arrivals, None)) => {
-                    tracing::debug!(listener, connections = ids.len(), "nobody accepts what was moved here");
+                    say!(debug: listener, connections = ids.len(), "nobody accepts what was moved here");
                     // Closed before the predecessor hears of it: it may then read again.
                     drop(arrivals);
                     self.refused.extend(ids);

@@ -71,7 +71,7 @@ impl Giving {
     /// The successor wants state.
     pub(super) fn asked(&mut self, providers: &Providers, id: u64, name: String, at_end: bool) {
         if self.making + self.answers.len() + self.at_end.len() >= MAX_REQUESTS {
-            tracing::warn!(name, "the successor asks for too much state at once, not answering");
+            say!(warn: name, "the successor asks for too much state at once, not answering");
         } else if at_end {
             self.at_end.push((id, name));
         } else {
@@ -91,7 +91,7 @@ impl Giving {
 
     fn give(&mut self, providers: &Providers, id: u64, name: String, at_end: bool) {
         let Some(provider) = providers.find(&name, at_end) else {
-            tracing::debug!(name, at_end, "the successor asks for state that nobody provides");
+            say!(debug: name, at_end, "the successor asks for state that nobody provides");
             return self.answer(id, Err(Withheld::NoSuchName));
         };
         let Some(reserved) = provider.reserve() else { return self.answer(id, Err(Withheld::Busy)) };
@@ -113,9 +113,9 @@ impl Giving {
             let after = began.elapsed();
             match &outcome {
                 Ok(snapshot) => {
-                    tracing::info!(name, bytes = snapshot.length, ?after, "state for the successor")
+                    say!(info: name, bytes = snapshot.length, ?after, "state for the successor")
                 }
-                Err(why) => tracing::warn!(name, ?why, ?after, "no state for the successor"),
+                Err(why) => say!(warn: name, ?why, ?after, "no state for the successor"),
             }
             // The driver outlives its tasks.
             let _ = done.send(Made { successor, id, outcome });
@@ -152,8 +152,8 @@ impl Giving {
         while let Some((message, fd)) = self.answers.front() {
             match peer.send_with(message, &fd.iter().map(AsFd::as_fd).collect::<Vec<_>>()) {
                 Err(error) if is_for_later(&error) => return,
-                Err(error) => tracing::debug!(?message, %error, "could not send"),
-                Ok(()) => tracing::debug!(?message, "sent"),
+                Err(error) => say!(debug: ?message, %error, "could not send"),
+                Ok(()) => say!(debug: ?message, "sent"),
             }
             self.answers.pop_front();
         }
@@ -218,7 +218,7 @@ impl Asking {
         let at_once = if !self.was_inherited {
             Ok(None)
         } else if !self.is_understood {
-            tracing::info!(name, "the predecessor's heirloom is too old to give state");
+            say!(info: name, "the predecessor's heirloom is too old to give state");
             Ok(None)
         } else if predecessor.is_none() {
             Err(StateError::PredecessorDied { name })
@@ -239,8 +239,8 @@ impl Asking {
             match predecessor.send_with(&request, &[]) {
                 Err(error) if is_for_later(&error) => return,
                 // It is dying, and its death is what answers.
-                Err(error) => tracing::debug!(?request, %error, "could not send"),
-                Ok(()) => tracing::debug!(?request, "sent"),
+                Err(error) => say!(debug: ?request, %error, "could not send"),
+                Ok(()) => say!(debug: ?request, "sent"),
             }
             asked.is_sent = true;
         }
