@@ -78,6 +78,8 @@ mod restarter;
 mod signals;
 pub mod stream;
 mod sys;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use address::Address;
 pub use blocking::{BlockingConnection, BlockingListener};
