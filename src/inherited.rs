@@ -190,8 +190,11 @@ fn inherit_socket(announced: AnnouncedSocket) -> Result<InheritedSocket, Descrip
 fn from_activation() -> Result<Vec<Option<InheritedSocket>>, InheritError> {
     /// The convention's first descriptor.
     const FIRST: RawFd = 3;
-    let for_us = number("LISTEN_PID")? == Some(std::process::id());
-    let count = number("LISTEN_FDS")?.filter(|_| for_us).unwrap_or(0);
+    if number("LISTEN_PID")? != Some(std::process::id()) {
+        // Whatever the others say, they say it to somebody else.
+        return Ok(Vec::new());
+    }
+    let count = number("LISTEN_FDS")?.unwrap_or(0);
     let count = RawFd::try_from(count).ok().filter(|count| *count <= 1024).ok_or_else(|| {
         InheritError::Activation {
             variable: "LISTEN_FDS",

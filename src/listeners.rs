@@ -110,6 +110,9 @@ impl Listeners {
             let index = sockets.iter().position(|handed| Arc::ptr_eq(handed, &socket));
             // What was bound after the spawn was never announced: the successor does not have it either.
             let is_ours_alone = index.is_none_or(|index| names(unclaimed, index));
+            if is_ours_alone {
+                socket.give_up_place();
+            }
             self.finish(&socket, if is_ours_alone { Gate::Last } else { Gate::Closed });
         }
     }
@@ -123,6 +126,19 @@ impl Listeners {
             // The path first: who connects from now on is told at once that nobody is there.
             socket.give_up_place();
             self.finish(&socket, Gate::Last);
+        }
+    }
+
+    /// Closes everything, as a process that has taken nothing: what its predecessor handed down is in use there.
+    pub(crate) fn leave(&self) {
+        let mut state = self.lock();
+        state.gate = Gate::Closed;
+        state.inherited.clear();
+        for socket in state.open.drain(..) {
+            if !socket.has_inherited_place() {
+                socket.give_up_place();
+            }
+            socket.set(Gate::Closed);
         }
     }
 

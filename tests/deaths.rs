@@ -67,6 +67,7 @@ fn the_successor_is_killed_in_probation() {
         let new = server.restart(Signal::SIGUSR2);
         proc::signal(new, Signal::SIGKILL);
         assert_eq!(server.wait_for_other_than(new), old);
+        // It accepts first and reports then.
         assert_eq!(server.wait_for_lines(mark, &[says::TOOK_BACK], round).len(), round);
     }
     assert_eq!(proc::zombies(old), 0);

@@ -40,8 +40,10 @@ pub(crate) struct Socket {
 struct Place {
     lock: PathLock,
     path: PathBuf,
-    /// Device and inode of the socket that we made there: what somebody else put there is not ours to remove.
+    /// Device and inode of the socket that was made there: what somebody else put there is not ours to remove.
     made: Option<(u64, u64)>,
+    /// Whether a predecessor made it.
+    inherited: bool,
 }
 
 /// Why there is no listener.
@@ -131,7 +133,12 @@ impl Socket {
                 bound.and_then(|fd| socket::set_nodelay(fd.as_fd(), listen.nodelay).map(|()| fd))
             }
             (Address::UnixPath(path), _) => {
-                place = Some(Place { lock: own_path(path, asked)?, path: path.clone(), made: None });
+                place = Some(Place {
+                    lock: own_path(path, asked)?,
+                    path: path.clone(),
+                    made: None,
+                    inherited: false,
+                });
                 socket::bind_unix(path, backlog(listen))
             }
             (Address::UnixAbstract(name), _) => socket::bind_unix_abstract(name, backlog(listen)),
@@ -140,6 +147,12 @@ impl Socket {
         let fd = bound.map_err(|source| bind_error(asked, source))?;
         if let Some(place) = &mut place {
             place.made = identity(&place.path);
+            // For the generations to come: looked up there and then, it could be what somebody else has put there.
+            if let Some((device, inode)) = place.made
+                && let Err(error) = place.lock.write(&format!("{device} {inode}\n"))
+            {
+                tracing::warn!(%error, path = %place.path.display(), "the socket's path will stay behind");
+            }
         }
         let failed = |source| ListenError::Bind { address: asked.clone(), source };
         let address = socket::facts(fd.as_fd()).map_err(|error| failed(io::Error::other(error)))?.local;
@@ -179,6 +192,11 @@ impl Socket {
         self.gate.send_replace(gate);
     }
 
+    /// Whether the path, if it has one, is a predecessor's.
+    pub(super) fn has_inherited_place(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| place.inherited)
+    }
+
     pub(super) fn give_up_place(&self) {
         let Some(place) = &self.place else { return };
         let still_ours = place.made.is_some() && identity(&place.path) == place.made;
@@ -204,7 +222,13 @@ fn backlog(listen: &Listen) -> i32 {
 /// Without its lock (somebody has tidied it away) a path is still served, and left in place at the end.
 fn inherit_place(lock: OwnedFd, path: &Path) -> Option<Place> {
     match PathLock::from_inherited(lock, path) {
-        Ok(lock) => Some(Place { lock, path: path.to_owned(), made: identity(path) }),
+        Ok(lock) => {
+            let made = lock.read().ok().and_then(|text| {
+                let (device, inode) = text.trim().split_once(' ')?;
+                Some((device.parse().ok()?, inode.parse().ok()?))
+            });
+            Some(Place { lock, path: path.to_owned(), made, inherited: true })
+        }
         Err(error) => {
             tracing::warn!(%error, "the socket's path is not ours any more");
             None

@@ -325,7 +325,8 @@ impl Driver {
                 self.succeed.ready(now, unclaimed);
             }
             Command::Failed { reason, said } => {
-                tracing::error!(reason, "initialisation failed");
+                // The predecessor's log gets it, or else the program prints the error that it has in its hands.
+                tracing::debug!(reason, "initialisation failed");
                 self.succeed.failed(reason);
                 self.act();
                 let _ = said.send(());

@@ -12,6 +12,7 @@ mod shared;
 mod status;
 mod successor;
 
+use std::error::Error;
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
@@ -134,16 +135,17 @@ impl Restarter {
         let _ = heard.await;
     }
 
-    /// Passes a result of the program's own initialisation through; the predecessor is told of an error.
+    /// Passes a result of the program's own initialisation through; the predecessor is told of an error, with what
+    /// caused it. (For an error that is none of the standard library's kind, say [`failed`](Self::failed).)
     ///
     /// ```no_run
     /// # async fn example(restarter: heirloom::Restarter) -> Result<(), Box<dyn std::error::Error>> {
     /// let config = restarter.check(std::fs::read_to_string("server.toml")).await?;
     /// # Ok(()) }
     /// ```
-    pub async fn check<T, E: Display>(&self, result: Result<T, E>) -> Result<T, E> {
+    pub async fn check<T, E: Error>(&self, result: Result<T, E>) -> Result<T, E> {
         if let Err(error) = &result {
-            self.failed(error).await;
+            self.failed(with_causes(error)).await;
         }
         result
     }
@@ -275,4 +277,11 @@ impl Restarter {
 fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     runtime.expect("a runtime without drivers asks nothing of the system").block_on(future)
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", with_causes(cause)),
+        None => error.to_string(),
+    }
 }

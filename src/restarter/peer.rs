@@ -18,7 +18,17 @@ pub(crate) struct Peer {
     /// Whether the channel's other end is closed. That says nothing of the process, nor the other way round: a
     /// helper that a dead one left behind keeps the channel open.
     ended: bool,
+    /// How much it has said that led to nothing.
+    in_vain: usize,
 }
+
+/// How much a peer may say in vain before it is not heard any more. A release that is not understood says a message or
+/// two of that kind; one that goes on would fill the log, and keep the driver from its other work.
+const IN_VAIN: usize = 32;
+
+/// More messages than a channel buffers (a few hundred): what a dead peer left is read to its end, and one that
+/// writes faster than we read does not hold us for ever.
+const QUEUED: usize = 1024;
 
 /// What the peer did.
 #[derive(Debug)]
@@ -34,7 +44,7 @@ pub(crate) enum Did {
 impl Peer {
     /// Must be called on the driver's runtime.
     pub(crate) fn new(channel: Channel, pidfd: Pidfd) -> io::Result<Peer> {
-        Ok(Peer { channel: watch(channel)?, pidfd: watch(pidfd)?, ended: false })
+        Ok(Peer { channel: watch(channel)?, pidfd: watch(pidfd)?, ended: false, in_vain: 0 })
     }
 
     /// Sends with descriptors. `WouldBlock` and ETOOMANYREFS mean later.
@@ -52,6 +62,15 @@ impl Peer {
         }
     }
 
+    /// What it said last led to nothing. Past the limit it is watched for its end alone.
+    pub(crate) fn spoke_in_vain(&mut self) {
+        self.in_vain += 1;
+        if self.in_vain == IN_VAIN {
+            tracing::warn!("the other side of the handover goes on about nothing, and is not heard any more");
+            self.ended = true;
+        }
+    }
+
     pub(crate) fn pidfd(&self) -> &Pidfd {
         self.pidfd.get_ref()
     }
@@ -64,8 +83,9 @@ impl Peer {
                 ready = self.channel.readable(), if !self.ended => {
                     let Ok(mut ready) = ready else { self.ended = true; continue };
                     // On WouldBlock the readiness is cleared, and we wait again.
-                    if let Ok(received) = ready.try_io(|channel| channel.get_ref().recv())
-                        && let Some(did) = heard(received, &mut self.ended)
+                    let received = ready.try_io(|channel| channel.get_ref().recv());
+                    if let Ok(received) = received
+                        && let Some(did) = self.heard(received)
                     {
                         return did;
                     }
@@ -85,11 +105,14 @@ impl Peer {
     }
 
     fn said(&mut self) -> Option<Did> {
-        while !self.ended {
+        for _ in 0..QUEUED {
+            if self.ended {
+                break;
+            }
             match self.channel.get_ref().recv() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 received => {
-                    if let Some(did) = heard(received, &mut self.ended) {
+                    if let Some(did) = self.heard(received) {
                         return Some(did);
                     }
                 }
@@ -97,25 +120,32 @@ impl Peer {
         }
         None
     }
-}
 
-fn heard(received: io::Result<Received>, ended: &mut bool) -> Option<Did> {
-    match received {
-        Ok(Received::Message { truncated: true, bytes, .. }) => {
-            Some(Did::Babble(MessageError::TooLong { length: bytes.len() }))
-        }
-        Ok(Received::Message { bytes, fds, fds_lost, .. }) => {
-            if fds_lost {
-                tracing::warn!(received = fds.len(), "out of descriptors: some of those sent along are lost");
+    fn heard(&mut self, received: io::Result<Received>) -> Option<Did> {
+        let decoded = match received {
+            Ok(Received::Message { truncated: true, bytes, .. }) => {
+                Err(MessageError::TooLong { length: bytes.len() })
             }
-            match Message::decode(&bytes) {
-                Ok(message) => message.map(|message| Did::Say(message, fds)),
-                Err(error) => Some(Did::Babble(error)),
+            Ok(Received::Message { bytes, fds, fds_lost, .. }) => {
+                if fds_lost {
+                    tracing::warn!(
+                        received = fds.len(),
+                        "out of descriptors: some of those sent along are lost"
+                    );
+                }
+                Message::decode(&bytes).map(|message| message.map(|message| (message, fds)))
             }
-        }
-        Ok(Received::End) | Err(_) => {
-            *ended = true;
-            None
+            Ok(Received::End) | Err(_) => {
+                self.ended = true;
+                return None;
+            }
+        };
+        match decoded {
+            Ok(message) => message.map(|(message, fds)| Did::Say(message, fds)),
+            Err(error) => {
+                self.spoke_in_vain();
+                Some(Did::Babble(error))
+            }
         }
     }
 }

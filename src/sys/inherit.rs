@@ -24,6 +24,13 @@ pub(crate) enum AdoptError {
     /// Announced, but nothing is there.
     #[error("fd {fd} is announced but not open; the process that started this one did not pass it on")]
     Closed { fd: RawFd },
+    /// What is there was made by this process: nothing comes through an exec with close-on-exec set. The program's
+    /// runtime opens its own before anybody asks for what was inherited, at the lowest free numbers.
+    #[error(
+        "fd {fd} is announced but was not passed on, and is open to something of this process's own; \
+         the process that started this one closed it"
+    )]
+    OurOwn { fd: RawFd },
     /// The system refused to mark it close-on-exec.
     #[error("fd {fd} cannot be taken over")]
     Other { fd: RawFd, source: io::Error },
@@ -39,11 +46,16 @@ pub(crate) fn adopt(fd: RawFd) -> Result<OwnedFd, AdoptError> {
     if taken.contains(&fd) {
         return Err(AdoptError::AlreadyTaken { fd });
     }
-    // SAFETY: F_SETFD takes integers only, and a number that is not open is an error.
-    match Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }) {
+    // SAFETY: F_GETFD takes integers only, and a number that is not open is an error.
+    match Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFD) }) {
+        Ok(flags) if flags & libc::FD_CLOEXEC != 0 => return Err(AdoptError::OurOwn { fd }),
         Ok(_) => {}
         Err(Errno::EBADF) => return Err(AdoptError::Closed { fd }),
         Err(errno) => return Err(AdoptError::Other { fd, source: errno.into() }),
+    }
+    // SAFETY: F_SETFD takes integers only.
+    if let Err(errno) = Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }) {
+        return Err(AdoptError::Other { fd, source: errno.into() });
     }
     taken.insert(fd);
     // SAFETY: the descriptor is open, was handed to this process for the taking, and the set above sees to it that
@@ -79,6 +91,7 @@ mod tests {
     fn a_number_is_taken_once_and_never_again() {
         alone("sys::inherit::tests::a_number_is_taken_once_and_never_again", &[], || {
             let fd = UdpSocket::bind("127.0.0.1:0").unwrap().into_raw_fd();
+            assert!(matches!(adopt(fd), Err(AdoptError::OurOwn { fd: it }) if it == fd), "close-on-exec");
             // SAFETY: F_SETFD and F_GETFD take integers only.
             unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
             let owned = adopt(fd).unwrap();

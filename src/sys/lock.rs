@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -81,6 +81,21 @@ impl PathLock {
         Ok(PathLock { file: fd, lock_path })
     }
 
+    /// Writes a note to every later owner into the lock file, in place of the last one.
+    pub(crate) fn write(&self, note: &str) -> io::Result<()> {
+        let file = File::from(self.file.try_clone()?);
+        file.set_len(0)?;
+        file.write_all_at(note.as_bytes(), 0)
+    }
+
+    /// The note in the lock file.
+    pub(crate) fn read(&self) -> io::Result<String> {
+        let mut buffer = [0; NOTE];
+        // By position: the other generations share the description, and so its offset.
+        let length = File::from(self.file.try_clone()?).read_at(&mut buffer, 0)?;
+        Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+
     /// Removes the lock file, as the path's last owner: with a successor that holds the lock too, drop it instead.
     /// The socket itself must be gone by now, since the next starter may own the path from here on.
     pub(crate) fn remove(&self) -> Result<(), LockError> {
@@ -121,6 +136,9 @@ pub(crate) fn is_stale_socket(path: &Path) -> io::Result<PathState> {
         _ => Err(error),
     }
 }
+
+/// Room for two numbers of 64 bits.
+const NOTE: usize = 64;
 
 fn beside(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);

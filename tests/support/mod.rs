@@ -5,6 +5,8 @@
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "each test file uses its own part of it")]
 
 pub mod binary;
+mod ended;
+pub mod forged;
 pub mod h2_relay;
 pub mod load;
 mod log;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use nix::fcntl::{Flock, FlockArg};
 
 pub use binary::Binary;
+pub use ended::Ended;
 pub use nix::sys::signal::Signal;
 pub use server::{Server, Setup};
 

@@ -16,6 +16,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::binary::{Binary, TestDir};
+use super::ended::Ended;
 use super::load::{Answer, Load, Mode, Target, fetch};
 use super::log::Log;
 use super::{PATIENCE, proc, says};
@@ -27,7 +28,9 @@ pub struct Setup {
     binary: Binary,
     program: PathBuf,
     directory: Option<PathBuf>,
+    under: Vec<OsString>,
     listens: Vec<String>,
+    lines: Option<usize>,
     args: Vec<OsString>,
     env: Vec<(String, OsString)>,
 }
@@ -66,7 +69,17 @@ impl Setup {
         let dir = TestDir::new();
         let binary = Binary::install(name, &dir.path().join("bin").join(name));
         let program = binary.path().to_owned();
-        Setup { dir, binary, program, directory: None, listens: vec![], args: vec![], env: vec![] }
+        Setup {
+            dir,
+            binary,
+            program,
+            directory: None,
+            under: vec![],
+            listens: vec![],
+            lines: None,
+            args: vec![],
+            env: vec![],
+        }
     }
 
     pub fn listen(mut self, address: &str) -> Setup {
@@ -74,9 +87,32 @@ impl Setup {
         self
     }
 
+    /// Without `--listen`: a file says what the example listens on, and it says so in this many lines.
+    pub fn lines(mut self, count: usize) -> Setup {
+        self.lines = Some(count);
+        self
+    }
+
     pub fn args(mut self, args: &[&str]) -> Setup {
         self.args.extend(args.iter().map(OsString::from));
         self
+    }
+
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Setup {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Starts it by this command, to which the program and its arguments are appended.
+    pub fn under<A: Into<OsString>>(mut self, command: impl IntoIterator<Item = A>) -> Setup {
+        self.under = command.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Starts it by a shell that becomes it: `before` may set variables (`$$` is the server's pid) and traps,
+    /// `after` may redirect descriptors.
+    pub fn by_shell(self, before: &str, after: &str) -> Setup {
+        self.under(["bash", "-c", &format!("{before} exec \"$0\" \"$@\" {after}")])
     }
 
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Setup {
@@ -104,9 +140,7 @@ impl Setup {
     #[expect(clippy::zombie_processes, reason = "the reaper waits for the whole group")]
     pub fn start(mut self) -> Server {
         nix::sys::prctl::set_child_subreaper(true).expect("a subreaper");
-        if self.listens.is_empty() {
-            self.listens.push("127.0.0.1:0".to_owned());
-        }
+        let lines = self.default_listen();
         let id = self.dir.path().file_name().expect("a named directory").to_string_lossy().into_owned();
         let mut child = self.command(&id).spawn().unwrap_or_else(|error| {
             panic!("cannot start {}: {error}", self.program.display());
@@ -122,16 +156,32 @@ impl Setup {
             move || exits.reap(first_pid, &log)
         });
 
-        let Setup { dir, binary, listens, .. } = self;
+        let Setup { dir, binary, .. } = self;
         let reaper = Some(reaper);
         let mut server = Server { binary, targets: vec![], first_pid, id, log, exits, reaper, dir };
-        let lines = server.wait_for_lines(0, &[says::LISTENING], listens.len());
+        let lines = server.wait_for_lines(0, &[says::LISTENING], lines);
         server.targets = lines.iter().map(|line| target_in(line)).collect();
         server
     }
 
+    /// Runs it to its end, which it is to reach by itself.
+    pub fn run(mut self) -> Ended {
+        self.default_listen();
+        Ended::of(&mut self.command("run"))
+    }
+
+    /// How many lines to wait for.
+    fn default_listen(&mut self) -> usize {
+        if self.lines.is_none() && self.listens.is_empty() {
+            self.listens.push("127.0.0.1:0".to_owned());
+        }
+        self.lines.unwrap_or(self.listens.len())
+    }
+
     fn command(&self, id: &str) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut words = self.under.iter().map(OsString::as_os_str).chain([self.program.as_os_str()]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words);
         for listen in &self.listens {
             command.arg("--listen").arg(listen);
         }

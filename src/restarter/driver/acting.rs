@@ -140,8 +140,12 @@ impl Driver {
     }
 
     fn leave(&mut self, departure: Departure) {
-        tracing::info!(?departure, "leaving, nothing was taken");
-        self.shared.listeners.close();
+        tracing::debug!(?departure, "leaving, nothing was taken");
+        if self.predecessor.is_some() {
+            self.shared.listeners.leave();
+        } else {
+            self.shared.listeners.close();
+        }
         self.shared.life.send_replace(Life::Left(departure));
         self.shared.tracker.begin(Duration::ZERO);
     }
@@ -236,7 +240,12 @@ impl Driver {
                 self.shared.report(Event::TakenBack(failure.clone()));
                 self.answer_failed(&Err(RestartError::TakenBack(failure)));
             }
-            Report::OutOfTurn(message) => tracing::warn!(?message, "the successor speaks out of turn"),
+            Report::OutOfTurn(message) => {
+                tracing::warn!(?message, "the successor speaks out of turn");
+                if let Some(successor) = self.successor() {
+                    successor.spoke_in_vain();
+                }
+            }
             #[expect(unreachable_patterns, reason = "open for additions to others, complete here")]
             _ => {}
         }
