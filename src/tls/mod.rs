@@ -109,6 +109,24 @@ impl Tls {
         self
     }
 
+    /// Goes on with the predecessor's session ticket keys, and hands them to the successor.
+    ///
+    /// Without keys to inherit (a first start, a predecessor without TLS, or one that cannot hand them over) it goes on
+    /// with new ones, and clients make full handshakes: no reason not to start.
+    pub async fn inherit_tickets(&self, restarter: &Restarter) {
+        match restarter.state(TICKETS).await {
+            Ok(Some(state)) if state.tag() == TICKETS_TAG => {
+                if let Err(error) = self.tickets.import(&state) {
+                    tracing::warn!(%error, "starting with new session ticket keys");
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "starting with new session ticket keys"),
+        }
+        let tickets = self.tickets.clone();
+        restarter.provide_state(TICKETS, TICKETS_TAG, move || tickets.export());
+    }
+
     /// The keys of its session tickets, to hand them on in some other way.
     pub fn tickets(&self) -> &TicketKeys {
         &self.tickets
