@@ -86,6 +86,8 @@ mod signals;
 mod state;
 pub mod stream;
 mod sys;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use address::Address;
 pub use blocking::{BlockingConnection, BlockingListener};

@@ -115,7 +115,7 @@ impl<S> Connection<S> {
         (self.registration, self.stream)
     }
 
-    pub(super) fn from_registered(registration: Registration, stream: S, received: Vec<u8>) -> Self {
+    pub(crate) fn from_registered(registration: Registration, stream: S, received: Vec<u8>) -> Self {
         let handed = (!received.is_empty()).then(|| Box::new(Handed { received, state: None }));
         Connection { registration, stream, write_blocked: false, farewell: Farewell::Unsaid, handed }
     }

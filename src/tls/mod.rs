@@ -1,0 +1,152 @@
+//! HTTPS: rustls on heirloom's connections, with session tickets that outlive a restart.
+//!
+//! A TLS connection cannot move: its keys are rustls's own. At a restart it is told to close like any other, and its
+//! client comes back; with the ticket that it has, the successor resumes the session instead of making a full
+//! handshake, because it was handed the [`TicketKeys`]. Certificates are read by each generation at its start, so a
+//! restart is how new ones come in.
+//!
+//! ```no_run
+//! # async fn example(router: axum::Router) -> Result<(), Box<dyn std::error::Error>> {
+//! use heirloom::http::{Config, Server};
+//! use heirloom::tls::Tls;
+//!
+//! let restarter = heirloom::Restarter::new()?;
+//! let listener = restarter.check(restarter.listen("0.0.0.0:8443")).await?;
+//! let tls = restarter.check(Tls::from_pem_files("cert.pem", "key.pem")).await?;
+//! tls.inherit_tickets(&restarter).await;
+//! Server::tower(Config::new(), router).accept_tls_from(listener, &tls);
+//! restarter.run().await?;
+//! # Ok(()) }
+//! ```
+
+mod accept;
+mod tickets;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ServerConfig};
+
+use crate::restarter::Restarter;
+
+pub use tickets::{TicketKeys, TicketKeysError};
+pub use tokio_rustls;
+
+/// What TLS is served with.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    config: Arc<ServerConfig>,
+    tickets: TicketKeys,
+    handshake_timeout: Duration,
+}
+
+/// How long a handshake may take. It is two round trips and a signature; who needs longer holds a connection for
+/// nothing.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// The name of the ticket keys among the state that is handed to a successor, and the version of their form.
+const TICKETS: &str = "heirloom/session-ticket-keys";
+const TICKETS_TAG: u32 = 1;
+
+/// Why there is nothing to serve TLS with.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A file cannot be read, or holds nothing of the kind.
+    #[error("cannot read a {what} from {path:?}")]
+    File {
+        /// Certificate, or private key.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// The certificate and the key do not go together, or rustls refuses them.
+    #[error("the certificate and the private key cannot be used")]
+    Config(#[source] rustls::Error),
+    /// There is no key for session tickets.
+    #[error(transparent)]
+    Tickets(#[from] TicketKeysError),
+}
+
+impl Tls {
+    /// Reads a certificate chain and a private key from PEM files: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN, no
+    /// client certificates.
+    ///
+    /// # Errors
+    ///
+    /// Each names the file. Pass it through [`Restarter::check`](crate::Restarter::check): then the predecessor, which
+    /// serves on with the certificates that it has, says why.
+    pub fn from_pem_files(certificates: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Tls, TlsError> {
+        let (certificates, key) = (certificates.as_ref(), key.as_ref());
+        let chain = CertificateDer::pem_file_iter(certificates)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .and_then(|chain| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) })
+            .map_err(|error| unreadable("certificate", certificates, error))?;
+        let secret =
+            PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable("private key", key, error))?;
+        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Config)?
+            .with_no_client_auth()
+            .with_single_cert(chain, secret)
+            .map_err(TlsError::Config)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Tls::new(config)
+    }
+
+    /// Serves with a configuration of your own; its ticketer is replaced.
+    pub fn new(mut config: ServerConfig) -> Result<Tls, TlsError> {
+        let tickets = TicketKeys::new()?;
+        config.ticketer = Arc::new(tickets.clone());
+        Ok(Tls { config: Arc::new(config), tickets, handshake_timeout: HANDSHAKE })
+    }
+
+    /// How long a handshake may take; 10 s by default, which is far above its two round trips.
+    pub fn handshake_timeout(mut self, limit: Duration) -> Tls {
+        self.handshake_timeout = limit;
+        self
+    }
+
+    /// Goes on with the predecessor's session ticket keys, and hands them to the successor.
+    ///
+    /// Without keys to inherit (a first start, a predecessor without TLS, or one that cannot hand them over) it goes on
+    /// with new ones, and clients make full handshakes: no reason not to start.
+    pub async fn inherit_tickets(&self, restarter: &Restarter) {
+        match restarter.state(TICKETS).await {
+            Ok(Some(state)) if state.tag() == TICKETS_TAG => {
+                if let Err(error) = self.tickets.import(&state) {
+                    tracing::warn!(%error, "starting with new session ticket keys");
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "starting with new session ticket keys"),
+        }
+        let tickets = self.tickets.clone();
+        let provided =
+            restarter.provide_state(TICKETS, TICKETS_TAG, move |state| state.write_all(&tickets.export()));
+        if let Err(error) = provided {
+            tracing::warn!(%error, "the successor will start with new session ticket keys");
+        }
+    }
+
+    /// The keys of its session tickets, to hand them on in some other way.
+    pub fn tickets(&self) -> &TicketKeys {
+        &self.tickets
+    }
+}
+
+fn unreadable(what: &'static str, path: &Path, error: pem::Error) -> TlsError {
+    let source = match error {
+        pem::Error::Io(source) => source,
+        other => io::Error::new(io::ErrorKind::InvalidData, other),
+    };
+    TlsError::File { what, path: path.to_owned(), source }
+}
