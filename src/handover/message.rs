@@ -8,9 +8,13 @@
 //!
 //! The recorded bytes of every released version stand in the tests below and never change.
 
+mod moved;
+
 use std::time::Duration;
 
 use thiserror::Error;
+
+pub use moved::Moved;
 
 use super::state::{MAX_NAME, StateAnswer, Withheld};
 
@@ -95,69 +99,6 @@ pub enum Message {
         /// What it leads to.
         answer: StateAnswer,
     },
-}
-
-/// One connection on its way to the successor.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Moved {
-    /// Names it in the answer; never used twice between two processes.
-    pub id: u64,
-    /// The cookie of the listening socket that it came from.
-    pub listener: u64,
-    /// What was read from it and belongs to a request that has not been answered.
-    pub received: Vec<u8>,
-    /// What the program itself has to say of it; `None` if it is as good as newly accepted.
-    pub state: Option<Vec<u8>>,
-}
-
-impl Moved {
-    /// How many bytes it adds to a message.
-    pub fn size(&self) -> usize {
-        MOVED_HEAD + self.received.len() + self.state.as_ref().map_or(0, Vec::len)
-    }
-
-    fn encode(&self, bytes: &mut Vec<u8>) {
-        let length = |part: &[u8]| {
-            u32::try_from(part.len()).expect("a message is bounded far below 4 GiB").to_le_bytes()
-        };
-        bytes.extend_from_slice(&self.id.to_le_bytes());
-        bytes.extend_from_slice(&self.listener.to_le_bytes());
-        bytes.extend_from_slice(&length(&self.received));
-        bytes.extend_from_slice(&self.received);
-        let state = self.state.as_deref();
-        bytes.push(u8::from(state.is_some()));
-        bytes.extend_from_slice(&length(state.unwrap_or_default()));
-        bytes.extend_from_slice(state.unwrap_or_default());
-    }
-
-    fn decode(rest: &mut &[u8]) -> Option<Moved> {
-        let id = u64::from_le_bytes(take(rest)?);
-        let listener = u64::from_le_bytes(take(rest)?);
-        let received = take_bytes(rest)?;
-        let has_state = match take::<1>(rest)? {
-            [0] => false,
-            [1] => true,
-            _ => return None,
-        };
-        let state = take_bytes(rest)?;
-        Some(Moved { id, listener, received, state: has_state.then_some(state) })
-    }
-}
-
-/// The bytes of a [`Moved`] beside its contents: two numbers, two lengths, one flag.
-const MOVED_HEAD: usize = 8 + 8 + 4 + 1 + 4;
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (taken, after) = rest.split_first_chunk::<N>()?;
-    *rest = after;
-    Some(*taken)
-}
-
-fn take_bytes(rest: &mut &[u8]) -> Option<Vec<u8>> {
-    let length = usize::try_from(u32::from_le_bytes(take(rest)?)).ok()?;
-    let (taken, after) = rest.split_at_checked(length)?;
-    *rest = after;
-    Some(taken.to_vec())
 }
 
 /// Why bytes are not a message.
@@ -409,143 +350,4 @@ mod tag {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// Bytes as release 0.1 writes them. Never edit a line; add lines for new releases.
-    fn recorded() -> Vec<(Message, &'static [u8])> {
-        vec![
-            (Message::Ready { unclaimed: vec![], takes_moves: false }, b"\x01\x01"),
-            (Message::Ready { unclaimed: vec![], takes_moves: true }, b"\x01\x01\x80\0\0\0\0"),
-            (
-                Message::Move {
-                    connections: vec![
-                        Moved { id: 1, listener: 258, received: b"GE".to_vec(), state: None },
-                        Moved { id: 2, listener: 3, received: vec![], state: Some(b"s".to_vec()) },
-                    ],
-                },
-                b"\x01\x07\x05\x35\0\0\0\
-                \x01\0\0\0\0\0\0\0\x02\x01\0\0\0\0\0\0\x02\0\0\0GE\x00\0\0\0\0\
-                \x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\x01\x01\0\0\0s",
-            ),
-            (
-                Message::Taken { ids: vec![1, 2] },
-                b"\x01\x08\x06\x10\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0",
-            ),
-            (Message::Refused { ids: vec![3] }, b"\x01\x09\x06\x08\0\0\0\x03\0\0\0\0\0\0\0"),
-            (
-                Message::Ready { unclaimed: vec![0, 258], takes_moves: false },
-                b"\x01\x01\x01\x04\0\0\0\x00\x00\x02\x01",
-            ),
-            (Message::Failed { reason: "no config".into() }, b"\x01\x02\x02\x09\0\0\0no config"),
-            (Message::Leaving, b"\x01\x03"),
-            (
-                Message::Commit { probation: Duration::from_secs(1) },
-                b"\x01\x04\x04\x08\0\0\0\xe8\x03\0\0\0\0\0\0",
-            ),
-            (Message::Settled { restart_again: false }, b"\x01\x05"),
-            (Message::Settled { restart_again: true }, b"\x01\x05\x03\0\0\0\0"),
-            (Message::Stop, b"\x01\x06"),
-            (
-                Message::StateRequest { id: 258, name: "sessions".into(), at_end: false },
-                b"\x01\x81\x07\x08\0\0\0\x02\x01\0\0\0\0\0\0\x08\x08\0\0\0sessions",
-            ),
-            (
-                Message::StateRequest { id: 1, name: "s".into(), at_end: true },
-                b"\x01\x81\x07\x08\0\0\0\x01\0\0\0\0\0\0\0\x08\x01\0\0\0s\x09\0\0\0\0",
-            ),
-            (
-                Message::State { id: 1, answer: StateAnswer::Given { tag: 3, length: 258 } },
-                b"\x01\x82\x07\x08\0\0\0\x01\0\0\0\0\0\0\0\
-                \x0a\x0c\0\0\0\x03\0\0\0\x02\x01\0\0\0\0\0\0",
-            ),
-            (
-                Message::State {
-                    id: 1,
-                    answer: StateAnswer::Withheld(Withheld::TimedOut { after: Duration::from_secs(1) }),
-                },
-                b"\x01\x82\x07\x08\0\0\0\x01\0\0\0\0\0\0\0\x0b\x09\0\0\0\x04\xe8\x03\0\0\0\0\0\0",
-            ),
-        ]
-    }
-
-    #[test]
-    fn g7_recorded_bytes_are_written_and_read() {
-        for (message, bytes) in recorded() {
-            assert_eq!(message.encode(), bytes, "{message:?}");
-            assert_eq!(Message::decode(bytes), Ok(Some(message)));
-        }
-    }
-
-    #[test]
-    fn g7_what_may_be_skipped_is_skipped() {
-        assert_eq!(Message::decode(b"\x01\x80anything"), Ok(None));
-        assert_eq!(Message::decode(b"\x01\x06\x80\x02\0\0\0hi"), Ok(Some(Message::Stop)));
-    }
-
-    #[test]
-    fn what_may_not_be_skipped_is_an_error() {
-        use MessageError::*;
-        assert_eq!(Message::decode(b""), Err(Truncated));
-        assert_eq!(Message::decode(b"\x01"), Err(Truncated));
-        assert_eq!(Message::decode(b"\x02\x01"), Err(Version { version: 2 }));
-        assert_eq!(Message::decode(b"\x01\x63"), Err(Kind { kind: 99 }));
-        assert_eq!(Message::decode(b"\x01\x04\x09\0\0\0\0"), Err(Field { kind: 4, tag: 9 }));
-        assert_eq!(Message::decode(b"\x01\x02\x02\xff\xff\xff\xff"), Err(Truncated));
-        assert_eq!(Message::decode(b"\x01\x01\x01\x01\0\0\0x"), Err(Field { kind: 1, tag: 1 }));
-        let twice = b"\x01\x05\x03\0\0\0\0\x03\0\0\0\0";
-        assert_eq!(Message::decode(twice), Err(Field { kind: 5, tag: 3 }));
-        let long = [b"\x01\x81\x08\x00\x01\0\0".as_slice(), &[b'n'; 256]].concat();
-        assert_eq!(Message::decode(&long), Err(Field { kind: 129, tag: 8 }));
-        assert_eq!(Message::decode(b"\x01\x81\x08\x01\0\0\0\xff"), Err(Field { kind: 129, tag: 8 }));
-        assert_eq!(Message::decode(b"\x01\x82\x07\x01\0\0\0x"), Err(Field { kind: 130, tag: 7 }));
-        assert_eq!(Message::decode(b"\x01\x82\x0a\x01\0\0\0x"), Err(Field { kind: 130, tag: 10 }));
-        assert_eq!(Message::decode(b"\x01\x82\x0b\0\0\0\0"), Err(Field { kind: 130, tag: 11 }));
-        assert_eq!(Message::decode(&vec![1; MAX_MESSAGE + 1]), Err(TooLong { length: MAX_MESSAGE + 1 }));
-    }
-
-    #[test]
-    fn a_long_reason_is_cut_between_characters() {
-        let reason = "é".repeat(MAX_REASON);
-        let Ok(Some(Message::Failed { reason })) = Message::decode(&Message::Failed { reason }.encode())
-        else {
-            panic!("a reason of any length is a message");
-        };
-        assert_eq!(reason, "é".repeat(MAX_REASON / 2));
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            if let Ok(Some(message)) = Message::decode(&bytes) {
-                prop_assert_eq!(Message::decode(&message.encode()), Ok(Some(message)));
-            }
-        }
-
-        #[test]
-        fn any_message_survives_the_wire(
-            unclaimed in proptest::collection::vec(any::<u16>(), 0..MAX_SOCKETS),
-            reason in ".{0,200}",
-            restart_again: bool,
-            millis: u64,
-            name in "\\PC{0,60}",
-            tag: u32,
-        ) {
-            let withheld = |why| Message::State { id: millis, answer: StateAnswer::Withheld(why) };
-            for message in [
-                Message::Ready { unclaimed, takes_moves: restart_again },
-                Message::StateRequest { id: millis, name, at_end: restart_again },
-                Message::State { id: millis, answer: StateAnswer::Given { tag, length: millis } },
-                withheld(Withheld::Failed { reason: reason.clone() }),
-                withheld(Withheld::TooLarge { limit: millis }),
-                withheld(Withheld::TimedOut { after: Duration::from_millis(millis) }),
-                Message::Failed { reason },
-                Message::Settled { restart_again },
-                Message::Commit { probation: Duration::from_millis(millis) },
-            ] {
-                prop_assert_eq!(Message::decode(&message.encode()), Ok(Some(message)));
-            }
-        }
-    }
-}
+mod tests;

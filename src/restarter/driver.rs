@@ -4,6 +4,7 @@
 //! pending for ever), and it outlives the runtimes of the program.
 
 mod acting;
+mod hearing;
 mod moving;
 mod state;
 
@@ -23,24 +24,19 @@ use self::moving::{Arrivals, Moves};
 pub(super) use self::state::Bounds;
 use self::state::{Asking, Giving, Made as MadeState};
 use super::builder::{Deadlines, StartError};
-use super::outcome::RestartError;
 use super::peer::{Did, Peer};
-use super::shared::{Answer, Command, Life, Shared};
+use super::shared::{Answer, Command, Shared};
 use super::successor::{Made, Recipe};
 use crate::drain::ConnectionStatus;
 use crate::ending::Ending;
-use crate::event::Event;
-use crate::handover::launch::Requested;
-use crate::handover::message::Message;
 use crate::handover::serving::Reason;
 use crate::handover::{Failure, Launch, Refusal, Serving, Succeed};
 use crate::inherited::Predecessor;
 use crate::listeners::Socket;
 use crate::moving::Departure;
 use crate::operate::pid_file::PidFile;
-use crate::signals::{Reaction, Signal, SignalMap};
+use crate::signals::{Signal, SignalMap};
 use crate::sys;
-use crate::sys::pidfd::Exit;
 
 /// What the driver is made from.
 pub(super) struct Start {
@@ -367,184 +363,6 @@ impl Driver {
                     self.release_end();
                 }
             }
-        }
-    }
-
-    fn command(&mut self, now: Instant, command: Command) {
-        match command {
-            Command::Ready => {
-                self.shared.descriptors.close_unclaimed();
-                let unclaimed = self.shared.listeners.close_unclaimed();
-                self.succeed.ready(now, unclaimed);
-            }
-            Command::Failed { reason, said } => {
-                // The predecessor's log gets it, or else the program prints the error that it has in its hands.
-                say!(debug: reason, "initialisation failed");
-                self.succeed.failed(reason);
-                self.act();
-                let _ = said.send(());
-            }
-            Command::State { name, at_end, answer } => {
-                self.asking.ask(now, (name, at_end), self.predecessor.as_ref(), answer);
-            }
-            Command::Restart { answer } => self.request(now, answer),
-            Command::Shutdown { within } => self.stop(now, within),
-            Command::Hammer => {
-                self.stop(now, None);
-                self.serving.hammer_now();
-            }
-        }
-    }
-
-    fn signal(&mut self, now: Instant, signal: Signal) {
-        let reaction = self.map.reaction(signal);
-        say!(info: %signal, ?reaction, "signal");
-        self.map.run_before(signal);
-        match reaction {
-            Some(Reaction::Restart) => self.request(now, None),
-            Some(Reaction::Stop) => self.stop_by_signal(now, signal),
-            Some(Reaction::Hammer) => self.command(now, Command::Hammer),
-            Some(Reaction::Hooks) | None => {}
-        }
-        self.act();
-        self.map.run_after(signal);
-    }
-
-    fn request(&mut self, now: Instant, answer: Option<Answer>) {
-        let requested = match &self.refusal {
-            Some(refusal) => Err(refusal.clone()),
-            None if !self.succeed.is_serving() => {
-                self.succeed.request();
-                self.shared.report(Event::Remembered);
-                Ok(Requested::Remembered)
-            }
-            None => self.launch.request(now),
-        };
-        match requested {
-            Ok(Requested::Started) => self.answers.extend(answer),
-            Ok(_) => self.later.extend(answer),
-            Err(refusal) => {
-                say!(warn: %refusal, "restart refused");
-                self.shared.report(Event::Refused(refusal.clone()));
-                if let Some(answer) = answer {
-                    let _ = answer.send(Err(RestartError::Refused(refusal)));
-                }
-            }
-        }
-    }
-
-    fn stop_by_signal(&mut self, now: Instant, signal: Signal) {
-        let left = matches!(*self.shared.life.borrow(), Life::Left(_));
-        self.stop(now, None);
-        if left {
-            // A second one, and the program is still initialising: there is nothing to drain, and only the signal's
-            // own meaning is left to end it.
-            let _ = signal_hook::low_level::emulate_default_handler(signal.number());
-        }
-    }
-
-    fn stop(&mut self, now: Instant, within: Option<std::time::Duration>) {
-        if self.succeed.is_serving() {
-            // The machines' actions have no time limit in them, so they are carried out here.
-            self.launch.stop();
-            self.act_on_launch(now, within);
-        } else {
-            self.succeed.stop();
-            self.act_on_succeed(now, within);
-        }
-        if self.successor().is_some() {
-            // Held for the successor's sake; whoever asks again does not want to wait for that.
-            self.release_end();
-        }
-        // It may have been on already, by the other side's word.
-        if let Some(within) = within {
-            self.serving.hasten(now, within);
-        }
-    }
-
-    fn made(&mut self, now: Instant, made: Made) {
-        let Made { spawned, channel } = made;
-        let pid = u32::try_from(spawned.pid).unwrap_or_default();
-        let Some(attempt) = &mut self.attempt else { return };
-        let reaper = spawned.pid;
-        match Peer::new(channel, spawned.pidfd) {
-            Ok(peer) => {
-                attempt.step = Step::Running { pid, peer };
-                let after = attempt.requested.elapsed();
-                say!(info: pid, ?after, "successor started");
-                self.shared.report(Event::Spawned { pid, after });
-                self.launch.spawned();
-            }
-            Err(error) => {
-                // What cannot be watched must not become the service.
-                self.abandoned.push(tokio::task::spawn_blocking(move || sys::spawn::kill_and_reap(reaper)));
-                self.attempt = None;
-                self.launch.spawn_failed(
-                    now,
-                    Failure::Spawn { reason: format!("cannot watch the successor: {error}") },
-                );
-            }
-        }
-    }
-
-    fn successor_did(&mut self, now: Instant, did: Did) {
-        match did {
-            Did::Say(Message::Taken { ids }, _) => self.moves.taken(&ids),
-            Did::Say(Message::Refused { ids }, _) => self.moves.refused(&ids),
-            Did::Say(Message::StateRequest { id, name, at_end }, _) => {
-                self.giving.asked(&self.shared.providers, id, name, at_end);
-            }
-            Did::Say(message, _) => {
-                say!(debug: ?message, "the successor says");
-                if let (Message::Ready { takes_moves, .. }, Some(attempt)) = (&message, &mut self.attempt) {
-                    attempt.takes_moves = *takes_moves;
-                }
-                self.launch.message(now, message);
-            }
-            Did::Babble(error) => {
-                say!(warn: %error, "the successor cannot be understood");
-                self.launch.garbage(now, error.to_string());
-            }
-            Did::Die => {
-                let how = self.reap();
-                say!(debug: how, "the successor is gone");
-                self.shared.tracker.withdraw_moves();
-                self.moves.lost();
-                self.giving.forget();
-                // The machine first: an action that it still asks for must not reach the next successor.
-                self.launch.died(now, Failure::Died { how });
-                if !self.launch.in_progress() {
-                    self.attempt = None;
-                }
-            }
-        }
-    }
-
-    fn predecessor_did(&mut self, now: Instant, did: Did) {
-        match did {
-            Did::Say(Message::Move { connections }, fds) => self.arrivals.push(connections, fds),
-            Did::Say(Message::State { id, answer }, fds) => self.asking.answered(id, answer, fds),
-            Did::Say(message, _) => {
-                say!(debug: ?message, "the predecessor says");
-                self.succeed.message(now, message);
-            }
-            Did::Babble(error) => say!(warn: %error, "the predecessor cannot be understood"),
-            Did::Die => {
-                say!(debug: "the predecessor is gone");
-                self.predecessor = None;
-                self.asking.lost();
-                self.succeed.predecessor_died();
-            }
-        }
-    }
-
-    fn reap(&self) -> String {
-        let Some(Attempt { step: Step::Running { peer, .. }, .. }) = &self.attempt else {
-            return String::new();
-        };
-        match peer.pidfd().reap() {
-            Ok(Some(exit)) => exit.to_string(),
-            Ok(None) | Err(_) => Exit::Unknown.to_string(),
         }
     }
 }
