@@ -63,6 +63,15 @@
 //! body and the last flush that nothing is in flight, and calling `into_parts`. hyper's own graceful shutdown announces
 //! a close, and loses the request that is on its way to a connection that has not spoken (hyperium/hyper#3792).
 //!
+//! # State
+//!
+//! State goes through a sealed memfd: one copy in, and none out, since the successor maps it. The seals are checked before
+//! the mapping; a file that its owner could still shorten would kill the reader. The program's provider runs on a thread
+//! of its own, one call at a time, and its panic or hang is an answer like any other. No predecessor, no such name and a
+//! predecessor that is too old are all "no state": else the restart into the first release that asks would fail.
+//!
+//! Session ticket keys are such state. rustls's own ticketers keep theirs to themselves, so `tls` has one that does not.
+//!
 //! # What the library does not do
 //!
 //! It never exits. A second TERM before the program is ready is the one exception that the signal's own meaning makes:

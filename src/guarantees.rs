@@ -22,6 +22,11 @@
 //!
 //! * Requests that a killed process held. SIGKILL takes them along; so does a crash.
 //! * HTTP/2 and TLS connections do not outlive their process: they are told to go, and reconnect.
+//! * An HTTP/1 request that is answered before its upload ends: hyper does not say whether a body was read to its end, so
+//!   if the drain begins meanwhile the connection is closed when the upload is over, without notice.
+//! * A connection that one generation moves late (its request lasted) to a successor that has itself handed over by then
+//!   is told to close, and does not move on.
+//! * A successor that freezes, alive, between READY and its first accept: probation sees deaths.
 //! * An accept loop that is not heirloom's (axum's own, actix-web's): it cannot be paused, so both generations accept
 //!   during probation, and its goodbye is its own. Most of them close idle connections, and each close can cost a
 //!   request. [`http::serve`](crate::http::serve) does not.
