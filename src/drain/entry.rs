@@ -20,8 +20,6 @@ pub(crate) struct Entry {
     pub(super) slot: u32,
     /// Open for as long as the entry is in the registry, since it leaves before its socket closes. -1 is none.
     fd: RawFd,
-    /// The cookie of the listening socket that it came from; 0 if it did not come from one of heirloom's.
-    pub(super) listener: u64,
     pub(super) opened: u64,
     pub(super) kind: AtomicU8,
     pub(super) flags: AtomicU8,
@@ -32,8 +30,8 @@ pub(crate) struct Entry {
     pub(super) activity: AtomicU64,
     /// Since when a write waits for the peer to read, and whether the sweeper found that overdue; 0 if none waits.
     pub(super) blocked: AtomicU64,
-    /// Which of the tracker's limits hold, counted from 1; 0 is none. Entries are many, different limits few.
-    pub(super) limits: AtomicU16,
+    /// Which of the tracker's terms hold, counted from 1; 0 is none. Entries are many, different terms few.
+    pub(super) terms: AtomicU16,
     wakers: Mutex<Wakers>,
 }
 
@@ -49,6 +47,7 @@ struct Wakers {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Source {
     pub(super) fd: Option<RawFd>,
+    /// The cookie of the listening socket that it came from; 0 if it did not come from one of heirloom's.
     pub(super) listener: u64,
 }
 
@@ -85,22 +84,20 @@ pub(crate) enum Base {
 }
 
 impl Entry {
-    pub(super) fn new(shared: Arc<Shared>, id: u64, slot: u32, kind: Kind, source: Source) -> Self {
-        let Source { fd, listener } = source;
+    pub(super) fn new(shared: Arc<Shared>, id: u64, slot: u32, kind: Kind, fd: Option<RawFd>) -> Self {
         let now = shared.now();
         Entry {
             shared,
             id,
             slot,
             fd: fd.unwrap_or(-1),
-            listener,
             opened: now,
             kind: AtomicU8::new(kind as u8),
             flags: AtomicU8::new(0),
             streams: AtomicU32::new(0),
             activity: AtomicU64::new(pack(now, Stage::from(Base::Fresh))),
             blocked: AtomicU64::new(0),
-            limits: AtomicU16::new(0),
+            terms: AtomicU16::new(0),
             wakers: Mutex::default(),
         }
     }

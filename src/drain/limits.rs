@@ -17,6 +17,14 @@ pub(crate) struct Limits {
     write: u32,
 }
 
+/// What many connections have in common, and is written down once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Terms {
+    pub(super) limits: Option<Limits>,
+    /// The cookie of the listening socket that they came from; 0 if it is none of heirloom's.
+    pub(super) listener: u64,
+}
+
 impl Entry {
     /// When it becomes overdue as things stand, in the tracker's milliseconds. If it is by now, that is
     /// noted, and its tasks are added to `woken`.
@@ -25,13 +33,13 @@ impl Entry {
         now: u64,
         slack: u64,
         linger: Option<Linger>,
-        known: &[Limits],
+        known: &[Terms],
         woken: &mut Vec<Waker>,
     ) -> Option<u64> {
         let word = self.activity.load(Relaxed);
         let (since, stage) = unpack(word);
         let kind = self.kind();
-        let limits = usize::from(self.limits.load(Relaxed)).checked_sub(1).map(|at| known[at]);
+        let limits = usize::from(self.terms.load(Relaxed)).checked_sub(1).and_then(|at| known[at].limits);
         let idle = match kind {
             Kind::Http1 => matches!(stage.base, Base::Fresh | Base::Idle),
             Kind::Http2 => self.streams.load(Relaxed) == 0,

@@ -36,7 +36,8 @@ impl Connection<Stream> {
         let entry = self.entry().clone();
         let (registration, stream) = self.into_registered();
         let baggage = received.len() + state.as_ref().map_or(0, Vec::len);
-        let mover = entry.shared.mover().filter(|_| entry.listener != 0 && baggage <= MAX_BAGGAGE);
+        let listener = entry.shared.listener_of(&entry);
+        let mover = entry.shared.mover().filter(|_| listener != 0 && baggage <= MAX_BAGGAGE);
         let Some(mover) = mover else {
             return Err(Connection::from_registered(registration, stream, received));
         };
@@ -46,7 +47,6 @@ impl Connection<Stream> {
         // Deregistered here: from now on nothing in this process reads from it.
         let Ok(fd) = stream.into_fd() else { return Ok(()) };
         let (verdict, heard) = oneshot::channel();
-        let listener = entry.listener;
         // A copy stays here for the case that it comes back.
         mover.depart(Departure { fd, listener, received: received.clone(), state, verdict });
         match heard.await {

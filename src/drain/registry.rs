@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::entry::{Base, DRAINING, Entry, HAMMERED, MOVING, Source};
-use super::limits::{CLOSING_LIMIT, Limits};
+use super::limits::{CLOSING_LIMIT, Limits, Terms};
 use super::status::{ConnectionStatus, Kind, Phase};
 use super::sweeper;
 use crate::address::Address;
@@ -44,7 +44,7 @@ pub(super) struct Registry {
     pub(super) holds: usize,
     pub(super) linger: Option<Linger>,
     /// All that any entry was ever given.
-    pub(super) limits: Vec<Limits>,
+    pub(super) terms: Vec<Terms>,
     /// The shortest limit that any connection ever had, in milliseconds: it sets the sweeper's pace.
     pub(super) shortest: u64,
     pub(super) sweeping: bool,
@@ -77,7 +77,7 @@ impl Shared {
                 live: 0,
                 holds: 0,
                 linger: None,
-                limits: Vec::new(),
+                terms: Vec::new(),
                 shortest: CLOSING_LIMIT,
                 sweeping: false,
                 mover: None,
@@ -107,7 +107,11 @@ impl Shared {
             u32::try_from(registry.slots.len() - 1).expect("more connections than fds can be numbered")
         });
         registry.last_id += 1;
-        let entry = Arc::new(Entry::new(self.clone(), registry.last_id, slot, kind, source));
+        let entry = Arc::new(Entry::new(self.clone(), registry.last_id, slot, kind, source.fd));
+        if source.listener != 0 {
+            let terms = registry.number(Terms { limits: None, listener: source.listener });
+            entry.terms.store(terms, Ordering::Relaxed);
+        }
         // Under the lock: `begin` marks all entries under it, so none falls between.
         entry.raise(match self.phase() {
             Phase::Serving => 0,
@@ -243,9 +247,17 @@ impl Shared {
 
     /// Makes the limits hold for `entry`.
     pub(super) fn limit(self: &Arc<Self>, entry: &Entry, limits: Limits) {
-        let number = lock(&self.registry).number(limits);
-        entry.limits.store(number, Ordering::Relaxed);
+        {
+            let mut registry = lock(&self.registry);
+            let terms = Terms { limits: Some(limits), ..registry.terms_of(entry) };
+            entry.terms.store(registry.number(terms), Ordering::Relaxed);
+        }
         self.watch(limits.shortest());
+    }
+
+    /// The cookie of the listening socket that `entry` came from; 0 if it is none of heirloom's.
+    pub(super) fn listener_of(&self, entry: &Entry) -> u64 {
+        lock(&self.registry).terms_of(entry).listener
     }
 
     /// Makes sure that the sweeper runs, and at a pace that fits a limit of so many milliseconds.
@@ -284,16 +296,23 @@ impl Registry {
         self.slots.iter().flatten()
     }
 
-    /// The number of these limits, from 1. There are as many as a program has different configs; with more than
-    /// can be numbered the last one holds, so that nobody is left without.
-    fn number(&mut self, limits: Limits) -> u16 {
-        let at = self.limits.iter().position(|known| *known == limits).unwrap_or_else(|| {
-            if self.limits.len() < usize::from(u16::MAX) {
-                self.limits.push(limits);
+    fn terms_of(&self, entry: &Entry) -> Terms {
+        let number = usize::from(entry.terms.load(Ordering::Relaxed));
+        number.checked_sub(1).map(|at| self.terms[at]).unwrap_or_default()
+    }
+
+    /// The number of these terms, from 1. There are as many as a program has listeners, times different configs; with
+    /// more than can be numbered, others of the same listener hold, so that nobody is left without limits.
+    fn number(&mut self, terms: Terms) -> u16 {
+        let known = self.terms.iter().position(|known| *known == terms);
+        let at = known.or_else(|| {
+            if self.terms.len() < usize::from(u16::MAX) {
+                self.terms.push(terms);
+                return Some(self.terms.len() - 1);
             }
-            self.limits.len() - 1
+            self.terms.iter().rposition(|known| known.listener == terms.listener)
         });
-        u16::try_from(at + 1).expect("never more than that are pushed")
+        at.map_or(0, |at| u16::try_from(at + 1).expect("never more than that are pushed"))
     }
 
     /// Returns whom to wake once the lock is free: a waker may run anything, and drop a connection in it.

@@ -62,8 +62,8 @@ pub(super) async fn run(sweeping: Sweeping) {
             }
             period = registry.period();
             if now >= walk_at {
-                let (linger, limits) = (registry.linger, &registry.limits);
-                let sweep = |entry: &Arc<Entry>| entry.sweep(now, period, linger, limits, &mut woken);
+                let (linger, terms) = (registry.linger, &registry.terms);
+                let sweep = |entry: &Arc<Entry>| entry.sweep(now, period, linger, terms, &mut woken);
                 let found = registry.entries().filter_map(sweep).min();
                 let later = now + registry.shortest.max(period);
                 walk_at = found.map_or(later, |found| found.min(later));
