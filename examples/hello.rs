@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use heirloom::http::{Config, Server};
-use heirloom::{Restarter, SignalMap};
+use heirloom::{Listen, Restarter, SignalMap};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -24,7 +24,7 @@ const USAGE: &str = "usage: hello --listen ADDR [--listen ADDR]... [--start-time
 
 #[derive(Default)]
 struct Options {
-    listen: Vec<String>,
+    listen: Vec<Listen>,
     init_delay: Duration,
     ballast_mib: usize,
 }
@@ -55,7 +55,7 @@ async fn serve(options: Options, builder: heirloom::Builder) -> Result<ExitCode,
     let restarter = builder.signals(SignalMap::default()).start()?;
     let handler = restarter.clone();
     let server = Server::new(Config::new(), service_fn(move |request| answer(handler.clone(), request)));
-    for address in &options.listen {
+    for address in options.listen {
         let listener = restarter.check(restarter.listen(address)).await?;
         println!("listening on {}", listener.local_addr());
         server.accept_from(listener);
@@ -109,7 +109,7 @@ fn options() -> Result<(Options, heirloom::Builder), lexopt::Error> {
             "drain-timeout" => builder = builder.drain_timeout(duration()?),
             "probation" => builder = builder.probation(duration()?),
             "init-delay" => options.init_delay = duration()?,
-            "listen" => options.listen.push(parser.value()?.string()?),
+            "listen" => options.listen.push(parser.value()?.parse_with(str::parse)?),
             "pid-file" => builder = builder.pid_file(parser.value()?),
             "ballast-mib" => options.ballast_mib = parser.value()?.parse()?,
             name => return Err(Arg::Long(name).unexpected()),
