@@ -45,7 +45,7 @@ fn idle_connections_on_a_unix_socket_and_another_listener() {
 #[test]
 fn sessions_keep_their_count_and_their_half_lines() {
     let _alone = alone();
-    let server = Setup::echo().start();
+    let server = Setup::bare("echo").start();
     let mut sessions: Vec<_> = (0..200).map(|_| Client::connect(server.target())).collect();
     let mut pid = server.first_pid;
     for restart in 0..5 {

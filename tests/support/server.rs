@@ -84,9 +84,9 @@ impl Setup {
         }
     }
 
-    /// The example `echo`, which takes its address alone.
-    pub fn echo() -> Setup {
-        Setup { takes_one_address: true, ..Setup::example("echo") }
+    /// An example such as `echo`, which takes its address alone.
+    pub fn bare(name: &str) -> Setup {
+        Setup { takes_one_address: true, ..Setup::example(name) }
     }
 
     pub fn listen(mut self, address: &str) -> Setup {
