@@ -46,13 +46,7 @@ fn a_listener_that_the_successor_dropped() {
 #[test]
 fn a_successor_killed_in_the_middle() {
     let _alone = alone();
-    let count = many();
-    let server = start();
-    let mut clients = idle(server.target(), count);
-    let mark = server.mark();
-    let new = server.restart(Signal::SIGUSR2);
-    server.wait_for_line(mark, "draining");
-    while clients[0].pid() != new {}
+    let (server, mut clients, new) = in_the_middle();
     proc::signal(new, Signal::SIGKILL);
     server.wait_for_exit(new);
     let (mut lost, mut told) = (0, 0);
@@ -98,13 +92,7 @@ fn a_successor_stopped_in_the_middle_goes_on() {
 #[test]
 fn a_predecessor_killed_in_the_middle() {
     let _alone = alone();
-    let count = many();
-    let server = start();
-    let mut clients = idle(server.target(), count);
-    let mark = server.mark();
-    let new = server.restart(Signal::SIGUSR2);
-    server.wait_for_line(mark, "draining");
-    while clients[0].pid() != new {}
+    let (server, mut clients, new) = in_the_middle();
     proc::signal(server.first_pid, Signal::SIGKILL);
     server.wait_for_exit(server.first_pid);
     let (mut lost, mut live) = (0, 0);
@@ -120,6 +108,18 @@ fn a_predecessor_killed_in_the_middle() {
     println!("of {}: {lost} died with the predecessor, {live} live on", clients.len());
     assert!(live > 0);
     assert_eq!(server.pid(), new);
+}
+
+/// A restart whose first connection has moved while the others are on their way, and the successor.
+fn in_the_middle() -> (Server, Vec<Client>, i32) {
+    let count = many();
+    let server = start();
+    let mut clients = idle(server.target(), count);
+    let mark = server.mark();
+    let new = server.restart(Signal::SIGUSR2);
+    server.wait_for_line(mark, "draining");
+    while clients[0].pid() != new {}
+    (server, clients, new)
 }
 
 fn start() -> Server {
