@@ -294,7 +294,10 @@ impl Draft {
             "fd" if self.descriptors.len() == MAX_DESCRIPTORS => {
                 return Err(AnnouncementError::TooManyDescriptors);
             }
-            "orphans" => set(&mut self.supervised, Some(if value == "serve-on" { Orphans::ServeOn } else { Orphans::Stop })),
+            "orphans" => set(
+                &mut self.supervised,
+                Some(if value == "serve-on" { Orphans::ServeOn } else { Orphans::Stop }),
+            ),
             "peer" => set(&mut self.peer, AnnouncedPeer::decode(value)),
             "fd" => AnnouncedDescriptor::decode(value).map(|fd| self.descriptors.push(fd)).is_some(),
             _ => true,

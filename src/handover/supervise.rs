@@ -499,7 +499,8 @@ impl Supervise {
         let Tried { worker, binary, takes_moves } = tried;
         self.candidate = None;
         self.launch = Launch::new(self.limits.start, self.limits.probation);
-        let replaced = self.serving.replace(Serving { worker, binary, stable: Some(after(now, self.limits.stable)) });
+        let replaced =
+            self.serving.replace(Serving { worker, binary, stable: Some(after(now, self.limits.stable)) });
         if let Some(old) = replaced {
             self.crashes = 0;
             // What has proved itself is better to come back to than what was merely ready.
@@ -567,8 +568,12 @@ impl Supervise {
     }
 
     fn kill_the_late(&mut self, now: Instant) {
-        let late: Vec<Worker> =
-            self.leaving.iter().filter(|(_, leaving)| now >= leaving.deadline).map(|(worker, _)| *worker).collect();
+        let late: Vec<Worker> = self
+            .leaving
+            .iter()
+            .filter(|(_, leaving)| now >= leaving.deadline)
+            .map(|(worker, _)| *worker)
+            .collect();
         for worker in late {
             let Some(leaving) = self.leaving.get_mut(&worker) else { continue };
             if std::mem::replace(&mut leaving.killed, true) {

@@ -48,10 +48,21 @@ pub(super) enum Command {
     Ready,
     /// There is something new for the successor to have: a supervisor is told.
     Keep,
-    Failed { reason: String, said: oneshot::Sender<()> },
-    State { name: String, at_end: bool, answer: StateAsker },
-    Restart { answer: Option<Answer> },
-    Shutdown { within: Option<Duration> },
+    Failed {
+        reason: String,
+        said: oneshot::Sender<()>,
+    },
+    State {
+        name: String,
+        at_end: bool,
+        answer: StateAsker,
+    },
+    Restart {
+        answer: Option<Answer>,
+    },
+    Shutdown {
+        within: Option<Duration>,
+    },
     Hammer,
 }
 

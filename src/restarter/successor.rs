@@ -107,8 +107,9 @@ impl Recipe {
                 .collect(),
         };
         let value = announcement.encode().map_err(|error| Failure::Spawn { reason: error.to_string() })?;
-        let spawned =
-            self.spawn(instead, fds, value).map_err(|error| Failure::Spawn { reason: with_source(&error) })?;
+        let spawned = self
+            .spawn(instead, fds, value)
+            .map_err(|error| Failure::Spawn { reason: with_source(&error) })?;
         Ok(Made { spawned, channel })
     }
 

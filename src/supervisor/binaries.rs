@@ -86,7 +86,8 @@ mod tests {
         std::fs::copy("/bin/false", &path).unwrap();
         let second = binaries.number(&path).unwrap();
         assert_ne!(first, second);
-        let run = |number| std::process::Command::new(binaries.path(number).unwrap()).status().unwrap().success();
+        let run =
+            |number| std::process::Command::new(binaries.path(number).unwrap()).status().unwrap().success();
         assert!(run(first) && !run(second));
         binaries.keep_only(&[second]);
         assert!(binaries.path(first).is_none() && binaries.path(second).is_some());

@@ -175,10 +175,7 @@ impl Supervisor {
 
     /// Called in the supervisor before each restart that is asked for (not before a dead worker is replaced); an error
     /// says why it must not be, and the restart is refused with it. It holds up the supervisor, so it must be quick.
-    pub fn before_restart(
-        mut self,
-        hook: impl FnMut() -> Result<(), String> + Send + 'static,
-    ) -> Supervisor {
+    pub fn before_restart(mut self, hook: impl FnMut() -> Result<(), String> + Send + 'static) -> Supervisor {
         self.hooks.before_restart = Some(Box::new(hook));
         self
     }
@@ -209,7 +206,10 @@ impl Supervisor {
     /// # Panics
     ///
     /// Within a tokio runtime.
-    pub fn run<T: Termination>(self, program: impl FnOnce(Restarter) -> T) -> Result<ExitCode, SupervisorError> {
+    pub fn run<T: Termination>(
+        self,
+        program: impl FnOnce(Restarter) -> T,
+    ) -> Result<ExitCode, SupervisorError> {
         if !self.supervised || is_worker() {
             return Ok(program(self.restarter.start()?).report());
         }

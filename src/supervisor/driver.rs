@@ -28,8 +28,8 @@ use crate::handover::supervised::Orphans;
 use crate::handover::{Failure, Refusal};
 use crate::listeners::Socket;
 use crate::operate::pid_file::PidFile;
-use crate::restarter::peer::Did;
 use crate::restarter::RestartError;
+use crate::restarter::peer::Did;
 use crate::signals::{Reaction, Signal, SignalMap};
 use crate::sys::pidfd::Exit;
 
@@ -223,7 +223,8 @@ impl Driver {
     /// in the last moment of its probation must not be settled on.
     fn catch_up(&mut self, now: Instant) {
         for _ in 0..MESSAGES_AT_ONCE {
-            let did = self.workers.iter_mut().find_map(|(worker, process)| Some((*worker, process.peer.so_far()?)));
+            let did =
+                self.workers.iter_mut().find_map(|(worker, process)| Some((*worker, process.peer.so_far()?)));
             let Some((worker, did)) = did else { return };
             self.worker_did(now, worker, did);
             self.act();

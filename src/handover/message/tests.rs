@@ -57,10 +57,7 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
         ),
         (Message::Successor { pid: 258 }, b"\x01\x0a\x0c\x04\0\0\0\x02\x01\0\0"),
         (Message::Pause { unclaimed: vec![] }, b"\x01\x0b"),
-        (
-            Message::Pause { unclaimed: vec![258] },
-            b"\x01\x0b\x0d\x08\0\0\0\x02\x01\0\0\0\0\0\0",
-        ),
+        (Message::Pause { unclaimed: vec![258] }, b"\x01\x0b\x0d\x08\0\0\0\x02\x01\0\0\0\0\0\0"),
         (Message::Resume, b"\x01\x0c"),
         (
             Message::HandOver { unclaimed: vec![3], takes_moves: true },

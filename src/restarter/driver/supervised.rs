@@ -179,7 +179,9 @@ impl Driver {
                     self.shared.report(Event::Ready { pid, after });
                 }
                 Action::ResumeAccepting => self.shared.listeners.accept(),
-                Action::HandOver { unclaimed, takes_moves } => self.obey_hand_over(now, &unclaimed, takes_moves),
+                Action::HandOver { unclaimed, takes_moves } => {
+                    self.obey_hand_over(now, &unclaimed, takes_moves)
+                }
                 Action::Shutdown => self.stop_service(now, None),
                 Action::Hammer => {
                     self.stop_service(now, None);
