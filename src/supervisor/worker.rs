@@ -4,13 +4,11 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
 use super::making::Manner;
 use crate::handover::message::Message;
-use crate::listeners::Socket;
 use crate::restarter::peer::{Did, Peer};
 use crate::sys::pidfd::Pidfd;
 
@@ -19,8 +17,8 @@ use crate::sys::pidfd::Pidfd;
 pub(super) struct Process {
     pub(super) pid: u32,
     pub(super) started: Instant,
-    /// What it was handed, in the order of its announcement.
-    pub(super) sockets: Vec<Arc<Socket>>,
+    /// The SO_COOKIE of each socket that it was handed, in the order of its announcement.
+    pub(super) sockets: Vec<u64>,
     pub(super) manner: Manner,
     pub(super) peer: Peer,
 }
@@ -44,8 +42,8 @@ impl Process {
     }
 
     /// The sockets of these indexes.
-    pub(super) fn named(&self, indexes: &[u16]) -> Vec<Arc<Socket>> {
-        indexes.iter().filter_map(|index| self.sockets.get(usize::from(*index)).cloned()).collect()
+    pub(super) fn named(&self, indexes: &[u16]) -> Vec<u64> {
+        indexes.iter().filter_map(|index| self.sockets.get(usize::from(*index)).copied()).collect()
     }
 
     /// A descriptor of the process, for another one.
