@@ -59,6 +59,7 @@
 //! * [`guarantees`]: what holds, by number, and what does not. [`design`]: why it is built as it is.
 //! * [`handover`]: the protocol, as pure state machines.
 //! * [`drain`]: how connections are counted and told to go; [`http`]: how that is said in HTTP; `tls` (a feature): HTTPS.
+//! * `fetch` (a feature): new binaries by themselves, from a file, a URL, GitHub's releases or an object store.
 //! * [`Builder`]: every deadline, with its default and the reason for it.
 //! * [`SignalMap`]: which signal does what. [`Event`]: what happens, as it happens.
 
@@ -72,6 +73,8 @@ pub mod design;
 pub mod drain;
 mod ending;
 mod event;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod guarantees;
 pub mod handover;
 #[cfg(feature = "http")]
