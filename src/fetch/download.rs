@@ -44,7 +44,6 @@ pub(super) struct Terms {
 pub(super) struct Downloaded {
     pub(super) file: Temporary,
     pub(super) digest: Digest,
-    pub(super) bytes: u64,
 }
 
 impl Download {
@@ -131,7 +130,7 @@ impl Download {
         drop(file.into_std().await);
         let seconds = self.progress.began.elapsed().as_secs_f64();
         tracing::info!(target: "heirloom", from = %self.from, bytes = self.received, seconds, "downloaded");
-        Ok(Downloaded { file: temporary, digest: self.hasher.finish(), bytes: self.received })
+        Ok(Downloaded { file: temporary, digest: self.hasher.finish() })
     }
 
     fn within_bounds(&self, bytes: u64) -> Result<(), FetchError> {

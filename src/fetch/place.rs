@@ -59,7 +59,7 @@ pub(super) enum Previous {
 
 /// The right to work at a place, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "held for its drop")] File);
+pub(super) struct Lock(File);
 
 /// A file that is removed unless it is given another name.
 #[derive(Debug)]
@@ -218,6 +218,14 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread forks has the descriptor, and with it the lock, until it
+        // executes its program.
+        let _ = self.0.unlock();
     }
 }
 
