@@ -6,8 +6,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use fetch_support::binaries::{gzip, write};
-use fetch_support::{Home, Origin, Reply, Restarts, crashed, not_run, program, refused, run, script, told};
+use fetch_support::binaries::{gzip, script, write};
+use fetch_support::{Home, Origin, Reply, Restarts, crashed, not_run, program, refused, run, told};
 use heirloom::fetch::{
     Checks, Digest, FetchError, FetchEvent, Http, InstallError, Place, Polled, SanityCheck, UpdateError, Updater,
 };

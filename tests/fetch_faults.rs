@@ -52,7 +52,7 @@ fn a_connection_that_is_cut() {
         let bench = Bench::new().await;
         let mut updater = bench.updater();
         let whole = program_of_size("second", 1 << 20);
-        for after in [1, 20_000, whole.len() - 1] {
+        for after in [0, 1, 20_000, whole.len() - 1] {
             bench.origin.put("/app", Reply::file(whole.clone()).fate(Fate::Cut(after)));
             let error = bench.fails(&mut updater, "broke off").await;
             let UpdateError::Fetch { source: FetchError::Cut { received, total, .. }, .. } = error else {
@@ -61,8 +61,6 @@ fn a_connection_that_is_cut() {
             assert!(received <= after as u64, "{received}");
             assert_eq!(total, Some(whole.len() as u64));
         }
-        bench.origin.put("/app", Reply::file(whole.clone()).fate(Fate::Cut(0)));
-        bench.fails(&mut updater, "no update").await;
         // The same ETag as that of what broke off: it was not remembered.
         bench.origin.put("/app", Reply::file(whole.clone()));
         assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted(..)));

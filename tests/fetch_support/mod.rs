@@ -15,7 +15,7 @@ use std::time::Duration;
 use heirloom::fetch::{Checks, Fetcher, SanityCheck, Updater};
 use heirloom::{Failure, Outcome, Refusal, RestartError};
 
-pub use binaries::{program, script};
+pub use binaries::program;
 pub use origin::{Origin, Reply};
 
 /// A directory with the program `app` in it, in its first version.
