@@ -9,7 +9,8 @@ use std::time::Duration;
 use fetch_support::binaries::{gzip, script, write};
 use fetch_support::{Home, Origin, Reply, Restarts, crashed, not_run, program, refused, run, told};
 use heirloom::fetch::{
-    Checks, Digest, FetchError, FetchEvent, Http, InstallError, Place, Polled, SanityCheck, UpdateError, Updater,
+    Checks, Digest, FetchError, FetchEvent, Http, InstallError, Place, Polled, SanityCheck, UpdateError,
+    Updater,
 };
 use heirloom::{Failure, Outcome, RestartError};
 
@@ -205,7 +206,8 @@ fn the_new_binary_is_run_before_it_is_used() {
         assert_eq!((home.holds(), restarts.count()), (program("first"), 0));
 
         // Neither the process's listeners nor its watchdog are the trial's.
-        let good = script("[ -z \"$HEIRLOOM$LISTEN_FDS$NOTIFY_SOCKET\" ] && printf %s \"$HEIRLOOM_SANITY_CHECK\"");
+        let good =
+            script("[ -z \"$HEIRLOOM$LISTEN_FDS$NOTIFY_SOCKET\" ] && printf %s \"$HEIRLOOM_SANITY_CHECK\"");
         origin.put("/app", Reply::file(good.clone()));
         assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted(..)));
         assert_eq!(home.holds(), good);
@@ -267,7 +269,8 @@ fn it_polls_by_itself_and_backs_off_when_it_fails() {
     run(async {
         let (home, origin, restarts) = (Home::new(), Origin::http().await, Restarts::default());
         let url = origin.url("/app");
-        let too_often = home.updater(Http::new(&url).unwrap(), &restarts).interval(Duration::from_millis(999));
+        let too_often =
+            home.updater(Http::new(&url).unwrap(), &restarts).interval(Duration::from_millis(999));
         let error = too_often.map(|_| ()).unwrap_err();
         assert!(error.to_string().contains("every 999ms is too often"), "{error}");
 

@@ -11,7 +11,9 @@ use fetch_support::origin::Fate;
 use fetch_support::signing::Signer;
 use fetch_support::small_disk::SmallDisk;
 use fetch_support::{Home, Origin, Reply, Restarts, not_run, program, run, told};
-use heirloom::fetch::{CheckError, Checks, Digest, FetchError, FetchEvent, Http, Polled, Restart, UpdateError, Updater};
+use heirloom::fetch::{
+    CheckError, Checks, Digest, FetchError, FetchEvent, Http, Polled, Restart, UpdateError, Updater,
+};
 
 /// One that polls `/app`, and what it did not do.
 struct Bench {

@@ -4,12 +4,16 @@ mod fetch_support;
 mod support;
 
 use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use fetch_support::binaries::{gzip, write};
+use fetch_support::binaries::{gzip, stripped, write};
+use fetch_support::origin::Fate;
 use fetch_support::{Origin, Reply};
-use support::binary::example_path;
+use support::binary::{TestDir, example_path};
 use support::load::{Mode, Report, Think};
-use support::{Server, Setup, alone};
+use support::{PATIENCE, Server, Setup, alone};
 use tokio::runtime::Runtime;
 
 /// A server, and where its versions come from.
@@ -24,9 +28,11 @@ impl Fetching {
     fn start() -> Fetching {
         let runtime = Runtime::new().unwrap();
         let origin = runtime.block_on(Origin::http());
-        let program = fs::read(example_path("fetching")).unwrap();
+        let program = stripped(&example_path("fetching"));
         origin.put("/server", Reply::file(program.clone()));
-        let server = Setup::example("fetching").args(&["--from", &origin.url("/server")]).start();
+        let setup = Setup::example("fetching").args(&["--from", &origin.url("/server")]);
+        replace(&setup.dir().join("bin/fetching"), &program);
+        let server = setup.start();
         Fetching { server, origin, program, _runtime: runtime }
     }
 
@@ -92,7 +98,7 @@ fn bad_versions_are_rolled_back_and_the_old_one_serves_on() {
     let (mark, polls) = (server.mark(), fetching.origin.asked("/server").len());
     while fetching.origin.asked("/server").len() < polls + 2 {
         // allow: sleep (the server polls when it polls)
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(fetching.origin.statuses("/server")[polls..], [304, 304]);
     assert!(server.lines(mark, "restart").is_empty());
@@ -110,18 +116,74 @@ fn bad_versions_are_rolled_back_and_the_old_one_serves_on() {
 }
 
 #[test]
+fn what_a_killed_download_left_is_removed_at_the_next_start() {
+    let _alone = alone();
+    let runtime = Runtime::new().unwrap();
+    let origin = runtime.block_on(Origin::http());
+    let program = stripped(&example_path("fetching"));
+    origin.put("/server", Reply::file([program.as_slice(), b"next"].concat()).fate(Fate::Stuck(1 << 20)));
+    let directory = TestDir::new();
+    let path = directory.path().join("fetching");
+    write(&path, &program);
+    let start = || {
+        let mut command = Command::new(&path);
+        command.args(["--listen", "127.0.0.1:0", "--from", &origin.url("/server")]);
+        Killed(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    };
+    let leftovers = || {
+        let names = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().contains(".heirloom-fetch-")).collect::<Vec<_>>()
+    };
+    let wait_for = |what: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        while !what() {
+            assert!(Instant::now() < deadline, "{:?}", leftovers());
+            // allow: sleep (a directory is asked and asked)
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let first = start();
+    wait_for(&|| leftovers().len() == 1);
+    drop(first);
+    let left = leftovers();
+    assert_eq!(left.len(), 1, "{left:?}");
+    // Its own download has another name.
+    let _second = start();
+    wait_for(&|| !leftovers().contains(&left[0]));
+    assert_eq!(fs::read(&path).unwrap(), program);
+}
+
+/// A process that is killed when it goes out of sight.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
 fn the_example_takes_what_is_copied_beside_it() {
     let _alone = alone();
     let setup = Setup::example("fetch");
     let incoming = setup.dir().join("incoming");
     let from = incoming.to_str().unwrap().to_owned();
+    let mut next = stripped(&example_path("fetch"));
+    replace(&setup.dir().join("bin/fetch"), &next);
     let server = setup.args(&["--every", "100ms", "--from", &from]).start();
     let mark = server.mark();
-    let mut next = fs::read(example_path("fetch")).unwrap();
     next.push(b'\n');
     write(&incoming, &next);
     let successor = server.wait_for_settled(mark);
     server.wait_for_exit(server.first_pid);
     assert_eq!(server.pid(), successor);
     assert_eq!(fs::read(server.binary.path()).unwrap(), next);
+}
+
+/// A new file, and not the bytes of the old one: that is the example itself.
+fn replace(path: &Path, bytes: &[u8]) {
+    let new = path.with_extension("new");
+    write(&new, bytes);
+    fs::rename(new, path).unwrap();
 }

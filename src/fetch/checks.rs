@@ -7,17 +7,16 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use minisign_verify::{PublicKey, Signature};
-use thiserror::Error;
 
 use super::download::Downloaded;
 use super::place::{Place, Temporary};
-use super::sanity::{SanityCheck, SanityError};
-use super::{Digest, Published, elf, sanity, unpack};
+use super::sanity::SanityCheck;
+use super::{CheckError, Digest, Published, elf, sanity, unpack};
 
 /// What a fetched binary must pass. All of it before the binary gets near its place.
 #[derive(Clone)]
@@ -33,101 +32,6 @@ pub struct Checks {
 }
 
 type OwnCheck = dyn Fn(&Path, &Digest) -> io::Result<()> + Send + Sync;
-
-/// Why a fetched binary is not used. The running version serves on.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum CheckError {
-    /// Too little of it.
-    #[error("it has {bytes} bytes, and {smallest} is the least")]
-    TooSmall {
-        /// What it has.
-        bytes: u64,
-        /// The bound.
-        smallest: u64,
-    },
-    /// Too much of it, unpacked.
-    #[error("it has {bytes} bytes or more when it is unpacked, and {largest} are allowed")]
-    TooLarge {
-        /// What has come out.
-        bytes: u64,
-        /// The bound.
-        largest: u64,
-    },
-    /// It is not what was published.
-    #[error("its SHA-256 digest is {actual}, and the published one is {published}")]
-    Digest {
-        /// What the source says.
-        published: Digest,
-        /// What came.
-        actual: Digest,
-    },
-    /// None is published, and [`Checks::require_digest`] asks for one.
-    #[error("no SHA-256 digest is published for it")]
-    NoDigest,
-    /// No signature is published, and a key is set.
-    #[error("no signature is published for it")]
-    Unsigned,
-    /// The signature is not by the key, or not of this file.
-    #[error("its signature is not valid")]
-    Signature(#[source] minisign_verify::Error),
-    /// It is a gzip file that breaks off, or is damaged.
-    #[error("it cannot be unpacked")]
-    Archive {
-        /// What is wrong.
-        source: io::Error,
-    },
-    /// It is no program.
-    #[error("it is not an ELF program: it begins with {start:?}")]
-    NotAProgram {
-        /// Its first bytes.
-        start: String,
-    },
-    /// It is for another machine.
-    #[error("it is for {found}, and this machine is {own}")]
-    Architecture {
-        /// What it is for.
-        found: String,
-        /// What this process runs on.
-        own: String,
-    },
-    /// It is an object file, say.
-    #[error("it is an ELF file of type {kind}, which is not a program")]
-    NotExecutable {
-        /// `e_type`.
-        kind: u16,
-    },
-    /// It is cut.
-    #[error("it is truncated: {bytes} bytes, and its headers speak of {needed}")]
-    Truncated {
-        /// What it has.
-        bytes: u64,
-        /// What it should have.
-        needed: u64,
-    },
-    /// The user's own check says no.
-    #[error("it is refused")]
-    Own(#[source] io::Error),
-    /// It was run, and is not sane.
-    #[error("its sanity check failed")]
-    Sanity(#[from] SanityError),
-    /// The downloaded file cannot be read.
-    #[error("cannot read {path:?}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The unpacked file cannot be written: the disk is full, say.
-    #[error("cannot write {path:?}")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
 
 impl Checks {
     /// A size between 4 KiB and 1 GiB, the published digest if there is one, a program for this machine, and
@@ -200,6 +104,12 @@ impl Checks {
         self
     }
 
+    /// For programs that answer no sanity check but say their version, in one call: `--version` must exit with status 0.
+    #[must_use]
+    pub fn sane_if<A: Into<OsString>>(self, arguments: impl IntoIterator<Item = A>) -> Checks {
+        self.sanity(SanityCheck::Exits(arguments.into_iter().map(Into::into).collect()))
+    }
+
     /// How long the sanity check may take. Default 10 seconds: a program answers in milliseconds, and on a machine
     /// under load its start takes a few seconds; longer only delays the report.
     #[must_use]
@@ -252,30 +162,6 @@ impl Checks {
     /// Runs it.
     pub(super) async fn try_out(&self, binary: &Temporary) -> Result<(), CheckError> {
         Ok(sanity::check(binary.path(), &self.sanity, self.sanity_deadline).await?)
-    }
-
-    /// For programs that answer no sanity check but say their version, in one call: `--version` must exit with status 0.
-    #[must_use]
-    pub fn sane_if<A: Into<OsString>>(self, arguments: impl IntoIterator<Item = A>) -> Checks {
-        self.sanity(SanityCheck::Exits(arguments.into_iter().map(Into::into).collect()))
-    }
-}
-
-impl CheckError {
-    /// Whether the same file may pass another time: its digest or signature may be published later than itself, the
-    /// machine may have been busy, or its disk full.
-    pub(super) fn may_pass(&self) -> bool {
-        match self {
-            CheckError::Digest { .. }
-            | CheckError::NoDigest
-            | CheckError::Unsigned
-            | CheckError::Signature(_)
-            | CheckError::Own(_)
-            | CheckError::Read { .. }
-            | CheckError::Write { .. } => true,
-            CheckError::Sanity(error) => error.may_pass(),
-            _ => false,
-        }
     }
 }
 

@@ -68,7 +68,11 @@ impl Client {
     }
 
     /// Puts the body of an answer into the download.
-    pub(super) async fn save(&self, mut response: Response, download: &mut Download) -> Result<(), FetchError> {
+    pub(super) async fn save(
+        &self,
+        mut response: Response,
+        download: &mut Download,
+    ) -> Result<(), FetchError> {
         if let Some(total) = response.content_length() {
             download.expect(total)?;
         }
@@ -142,14 +146,16 @@ impl Client {
             roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         Ok(config.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth())
     }
 }
 
 /// An address to fetch from.
 pub(super) fn parse(url: &str) -> Result<Url, FetchError> {
-    let parsed = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let parsed =
+        Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     parsed.ok_or_else(|| FetchError::Url { url: url.to_owned() })
 }
 

@@ -137,9 +137,12 @@ mod tests {
     #[test]
     fn every_form_of_listing() {
         let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
-        for listing in
-            [format!("{one}\n"), format!("{one}  app\n"), format!("{one} *./app"), format!("SHA256 (app) = {one}")]
-        {
+        for listing in [
+            format!("{one}\n"),
+            format!("{one}  app\n"),
+            format!("{one} *./app"),
+            format!("SHA256 (app) = {one}"),
+        ] {
             assert_eq!(Digest::from_listing(&listing, "app"), Some(one), "{listing}");
         }
         let both = format!("{one}  other\n{two}  app\n");

@@ -99,11 +99,7 @@ impl Header {
     fn number_in(&self, bytes: &[u8], offset: usize, length: usize) -> u64 {
         let digits = &bytes[offset..offset + length];
         let join = |number: u64, byte: &u8| (number << 8) | u64::from(*byte);
-        if self.order == BIG_ENDIAN {
-            digits.iter().fold(0, join)
-        } else {
-            digits.iter().rev().fold(0, join)
-        }
+        if self.order == BIG_ENDIAN { digits.iter().fold(0, join) } else { digits.iter().rev().fold(0, join) }
     }
 
     fn describe(&self) -> String {

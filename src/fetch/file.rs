@@ -1,7 +1,6 @@
 //! A binary that somebody puts on this machine.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio::fs;
 use tokio::io::AsyncReadExt;
 
 use super::fetcher::{DIGEST_SUFFIX, SIGNATURE_SUFFIX, SMALL};
+use super::look::Look;
 use super::{Digest, Download, FetchError, Fetcher, Found, Published};
 
 /// A file on this machine, plain or as a gzip file: what a deployment copies there becomes the next version.
@@ -28,16 +28,6 @@ pub struct File {
     seen: Option<Look>,
 }
 
-/// What tells that a file has changed. The inode is for one that was renamed into place within the clock's grain, the
-/// time of its inode for one whose modification time was set by hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Look {
-    inode: (u64, u64),
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
 impl File {
     /// The file at `path`. It need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> File {
@@ -53,7 +43,7 @@ impl File {
 
     async fn look(&self) -> Result<Option<Look>, FetchError> {
         match fs::metadata(&self.path).await {
-            Ok(metadata) => Ok(Some(Look::from(&metadata))),
+            Ok(metadata) => Ok(Some(Look::at(&metadata))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(failed(&self.path, source)),
         }
@@ -99,7 +89,7 @@ impl Fetcher for File {
             }
         }
         // Of the file that was read, and of the one that has the name: both can have changed meanwhile.
-        let of_read = Look::from(&file.metadata().await.map_err(read)?);
+        let of_read = Look::at(&file.metadata().await.map_err(read)?);
         if Some(of_read) != look || self.look().await? != look {
             return Ok(Found::NotYet);
         }
@@ -121,17 +111,6 @@ impl Fetcher for File {
 
     fn floor(&self) -> Duration {
         FLOOR
-    }
-}
-
-impl From<&std::fs::Metadata> for Look {
-    fn from(metadata: &std::fs::Metadata) -> Look {
-        Look {
-            inode: (metadata.dev(), metadata.ino()),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
     }
 }
 

@@ -120,7 +120,8 @@ impl GitHub {
     /// Those that are in the release, and which one is meant.
     fn choose(&self, url: &Url, release: &Value) -> Result<(Vec<Asset>, usize), FetchError> {
         let answer = |what| FetchError::Answer { url: client::shown(url), what };
-        let listed = release["assets"].as_array().ok_or_else(|| answer("a release without a list of assets"))?;
+        let listed =
+            release["assets"].as_array().ok_or_else(|| answer("a release without a list of assets"))?;
         let assets: Option<Vec<_>> = listed.iter().map(Asset::parse).collect();
         let assets = assets.ok_or_else(|| answer("an asset without an id, a name or an address"))?;
         let release = text(release, "tag_name").unwrap_or_default();

@@ -71,7 +71,8 @@ impl Fetcher for Http {
         let response = self.client.get(&self.url, &self.seen.conditions(), download).await?;
         let now = Validators::of(response.headers());
         // Some servers answer every request in full.
-        if response.status() == reqwest::StatusCode::NOT_MODIFIED || (now.etag.is_some() && now == self.seen) {
+        if response.status() == reqwest::StatusCode::NOT_MODIFIED || (now.etag.is_some() && now == self.seen)
+        {
             return Ok(Found::Unchanged);
         }
         let digest = self.client.digest_beside(&self.url, download).await?;

@@ -57,6 +57,7 @@
 //! [`Updater::interval`] with [`Updater::jitter`] spreads the polls, [`Updater::stagger`] the restarts. A server that
 //! says "too many requests" is obeyed.
 
+mod check_error;
 mod checks;
 mod client;
 mod digest;
@@ -69,7 +70,9 @@ mod file;
 mod github;
 mod glob;
 mod http;
+mod look;
 mod place;
+mod polled;
 mod restart;
 mod s3;
 mod sanity;
@@ -77,7 +80,8 @@ mod schedule;
 mod unpack;
 mod updater;
 
-pub use checks::{CheckError, Checks};
+pub use check_error::CheckError;
+pub use checks::Checks;
 pub use digest::{Digest, NotADigest};
 pub use download::Download;
 pub use error::FetchError;
@@ -88,7 +92,8 @@ pub use github::GitHub;
 pub use http::Http;
 pub use minisign_verify;
 pub use place::{InstallError, Place};
+pub use polled::{IntervalTooShort, Polled, UpdateError};
 pub use restart::Restart;
 pub use s3::S3;
 pub use sanity::{SanityCheck, SanityError, answer_sanity_check};
-pub use updater::{IntervalTooShort, Polled, UpdateError, Updater};
+pub use updater::Updater;

@@ -42,11 +42,8 @@ impl S3 {
     /// The object `key` in `bucket`.
     pub fn new(bucket: impl Into<String>, key: impl Into<String>) -> S3 {
         let bucket = bucket.into();
-        let retry = RetryConfig {
-            backoff: BackoffConfig::default(),
-            max_retries: RETRIES,
-            retry_timeout: RETRY_FOR,
-        };
+        let retry =
+            RetryConfig { backoff: BackoffConfig::default(), max_retries: RETRIES, retry_timeout: RETRY_FOR };
         let builder = AmazonS3Builder::from_env().with_bucket_name(bucket.as_str()).with_retry(retry);
         let (client, key) = (Client::default(), key.into());
         S3 { bucket, key, builder, client, endpoint: None, store: None, etag: None }
@@ -125,8 +122,11 @@ impl S3 {
             let url = client::parse(address)?;
             let connector = Connector(self.client.client(&url)?);
             let builder = self.builder.clone().with_http_connector(connector);
-            let builder =
-                if self.endpoint.is_some() { builder.with_allow_http(url.scheme() == "http") } else { builder };
+            let builder = if self.endpoint.is_some() {
+                builder.with_allow_http(url.scheme() == "http")
+            } else {
+                builder
+            };
             self.store = Some(builder.build().map_err(|error| self.failed(error))?);
         }
         Ok(())

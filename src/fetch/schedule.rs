@@ -31,7 +31,8 @@ impl Schedule {
 /// This host's place in the window: always the same, and evenly spread over hosts.
 pub(super) fn stagger(host: &str, window: Duration) -> Duration {
     let digest = Digest::of(host.as_bytes());
-    let number = u32::from_be_bytes([digest.bytes()[0], digest.bytes()[1], digest.bytes()[2], digest.bytes()[3]]);
+    let number =
+        u32::from_be_bytes([digest.bytes()[0], digest.bytes()[1], digest.bytes()[2], digest.bytes()[3]]);
     window.mul_f64(f64::from(number) / (f64::from(u32::MAX) + 1.0))
 }
 

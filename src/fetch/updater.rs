@@ -1,23 +1,22 @@
 //! The loop: look, fetch, check, put in place, restart, and back again if that fails.
 
+mod steps;
+
 use std::collections::VecDeque;
 use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::sync::broadcast;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use super::download::Terms;
+use self::steps::blocking;
 use super::fetcher::FLOOR;
-use super::place::{Lock, Previous, Temporary};
+use super::look::Look;
+use super::place::Previous;
 use super::schedule::{self, Schedule};
-use super::{
-    CheckError, Checks, Digest, Download, FetchError, FetchEvent, Fetcher, Found, InstallError, Place, Restart,
-};
-use crate::restarter::{Outcome, RestartError};
+use super::{Checks, Digest, FetchEvent, Fetcher, IntervalTooShort, Place, Polled, Restart, UpdateError};
 
 /// Keeps a program up to date: polls a [`Fetcher`], checks what is new, puts it in the binary's place, and restarts.
 ///
@@ -36,6 +35,8 @@ pub struct Updater<F, R> {
     stagger: Duration,
     deadline: Duration,
     stall: Duration,
+    /// What is in place, as it was last seen.
+    present: Option<(Look, Digest)>,
     /// Those that failed, as published and unpacked.
     rejected: VecDeque<Digest>,
     /// What was put in place, and not restarted into yet.
@@ -44,109 +45,6 @@ pub struct Updater<F, R> {
     in_hand: bool,
     failures: u32,
     events: broadcast::Sender<FetchEvent>,
-}
-
-/// What a poll came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Polled {
-    /// There is nothing new.
-    Unchanged,
-    /// Something is on its way, and not complete yet.
-    NotYet,
-    /// Another process is updating this binary.
-    Busy,
-    /// What is offered has failed before.
-    Rejected(Digest),
-    /// It is in place, and restarts are off.
-    Installed(Digest),
-    /// It is in place, and the service was restarted.
-    Restarted(Digest, Outcome),
-}
-
-/// Why a poll came to nothing. The running version serves on, and its binary is in place (but for
-/// [`NotTried`](UpdateError::NotTried) and [`Stuck`](UpdateError::Stuck)).
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum UpdateError {
-    /// Nothing was fetched.
-    #[error("no update from {from}")]
-    Fetch {
-        /// The source.
-        from: String,
-        /// Why.
-        source: FetchError,
-    },
-    /// What was fetched is not taken.
-    #[error("what {from} offers is not taken")]
-    Check {
-        /// The source.
-        from: String,
-        /// Why.
-        source: CheckError,
-    },
-    /// It did not get to its place.
-    #[error("the update cannot be put in place")]
-    Install(#[from] InstallError),
-    /// It did not get to serve; the previous binary is back.
-    #[error("the update {digest} did not take over, and {path:?} is the previous binary again")]
-    RolledBack {
-        /// Of the binary that failed.
-        digest: Digest,
-        /// Where the previous one is.
-        path: PathBuf,
-        /// Why.
-        source: RestartError,
-    },
-    /// It is in place, and the restart was refused, for a reason that has nothing to do with it. The next poll tries
-    /// again.
-    #[error("the update {digest} is in place, and the restart into it was not tried")]
-    NotTried {
-        /// Of the new binary.
-        digest: Digest,
-        /// Why.
-        source: RestartError,
-    },
-    /// It did not get to serve, and the previous binary could not be put back: the next start by hand runs the one that
-    /// failed.
-    #[error("the update {digest} did not take over ({restart}), and its predecessor could not be reinstated")]
-    Stuck {
-        /// Of the binary that failed.
-        digest: Digest,
-        /// Why it failed.
-        restart: RestartError,
-        /// Why it is still there.
-        source: InstallError,
-    },
-    /// A task of ours was lost: the runtime is shutting down, or a check of the user's own panicked.
-    #[error("the update was interrupted")]
-    Interrupted(#[source] tokio::task::JoinError),
-}
-
-/// An interval that the source does not allow.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("a poll every {interval:?} is too often for this source; every {floor:?} is the most")]
-pub struct IntervalTooShort {
-    /// As it was given.
-    pub interval: Duration,
-    /// What the source allows.
-    pub floor: Duration,
-}
-
-/// A new binary that may be put in place.
-struct Checked {
-    binary: Temporary,
-    digest: Digest,
-    /// Of the file as published.
-    published: Digest,
-    lock: Lock,
-}
-
-enum Looked {
-    Nothing(Polled),
-    /// In place since an earlier poll.
-    Untried(Digest, Previous, Lock),
-    New(Checked),
 }
 
 impl<F: Fetcher, R: Restart> Updater<F, R> {
@@ -168,6 +66,7 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
             stagger: Duration::ZERO,
             deadline: DEADLINE,
             stall: STALL,
+            present: None,
             rejected: VecDeque::new(),
             untried: None,
             in_hand: false,
@@ -287,131 +186,6 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
         self.take(looked).await
     }
 
-    /// All that changes nothing: it may be dropped.
-    async fn look(&mut self) -> Result<Looked, UpdateError> {
-        let place = self.place.clone();
-        let locked = blocking(move || {
-            let Some(lock) = place.lock()? else { return Ok(None) };
-            place.clean(&lock);
-            // None is in place yet, or it cannot be read: then it is none that we know.
-            Ok(Some((lock, Digest::of_file(place.path()).ok())))
-        });
-        let Some((lock, present)) = locked.await? else { return Ok(Looked::Nothing(Polled::Busy)) };
-        if let Some((digest, previous)) = self.untried.take()
-            && Some(digest) == present
-        {
-            return Ok(Looked::Untried(digest, previous, lock));
-        }
-        if std::mem::take(&mut self.in_hand) {
-            self.fetcher.forget();
-        }
-        let from = self.fetcher.source();
-        let terms = Terms {
-            largest: self.checks.largest_allowed(),
-            stall: self.stall,
-            wants_signature: self.checks.wants_signature(),
-            known: self.rejected.iter().copied().chain(present).collect(),
-            events: self.events.clone(),
-        };
-        let mut download = Download::new(from.clone(), self.place.temporary(), terms);
-        let fetched = timeout(self.deadline, self.fetcher.fetch(&mut download)).await;
-        let late = |_| FetchError::Deadline { from: from.clone(), deadline: self.deadline };
-        let failed = |source| UpdateError::Fetch { from: from.clone(), source };
-        let published = match fetched.map_err(late).flatten().map_err(failed)? {
-            Found::Unchanged => return Ok(Looked::Nothing(Polled::Unchanged)),
-            Found::NotYet => return Ok(Looked::Nothing(Polled::NotYet)),
-            Found::New(published) => published,
-        };
-        self.in_hand = true;
-        let downloaded = download.finish().await.map_err(failed)?;
-        let (as_published, version) = (downloaded.digest, published.version.clone());
-        let (checks, place) = (self.checks.clone(), self.place.clone());
-        let examined = blocking(move || Ok(checks.examine(downloaded, &published, &place))).await?;
-        let (binary, digest) = examined.map_err(|error| self.refuse(&from, error))?;
-        if Some(digest) == present {
-            self.in_hand = false;
-            return Ok(Looked::Nothing(Polled::Unchanged));
-        }
-        if self.rejected.contains(&digest) {
-            self.in_hand = false;
-            return Ok(Looked::Nothing(Polled::Rejected(digest)));
-        }
-        self.checks.try_out(&binary).await.map_err(|error| self.refuse(&from, error))?;
-        let wait = self.delay + self.stagger;
-        tracing::info!(target: "heirloom", from, version, %digest, ?wait, "a new binary has passed its checks");
-        let _ = self.events.send(FetchEvent::Checked { version, digest, wait });
-        sleep(wait).await;
-        Ok(Looked::New(Checked { binary, digest, published: as_published, lock }))
-    }
-
-    /// All that changes something: it is to run to its end.
-    async fn take(&mut self, looked: Result<Looked, UpdateError>) -> Result<Polled, UpdateError> {
-        let (digest, published, previous, lock) = match looked? {
-            Looked::Nothing(polled) => return Ok(polled),
-            Looked::Untried(digest, previous, lock) => (digest, digest, previous, lock),
-            Looked::New(Checked { binary, digest, published, lock }) => {
-                let place = self.place.clone();
-                let previous = blocking(move || Ok(place.install(binary)?)).await?;
-                self.in_hand = false;
-                tracing::info!(target: "heirloom", path = %self.place.path().display(), %digest, "a new binary is in place");
-                let _ = self.events.send(FetchEvent::Installed { digest });
-                (digest, published, previous, lock)
-            }
-        };
-        if self.install_only {
-            return Ok(Polled::Installed(digest));
-        }
-        let result = match self.restart.restart().await {
-            Ok(outcome) => {
-                let _ = self.events.send(FetchEvent::Restarted { digest, outcome });
-                return Ok(Polled::Restarted(digest, outcome));
-            }
-            // The binary is not to blame, and whoever starts the service next is to have it.
-            Err(source @ (RestartError::Refused(_) | RestartError::Stopped | RestartError::DriverGone)) => {
-                self.untried = Some((digest, previous));
-                return Err(UpdateError::NotTried { digest, source });
-            }
-            Err(restart) => self.go_back(digest, published, previous, restart).await,
-        };
-        drop(lock);
-        result
-    }
-
-    async fn go_back(
-        &mut self,
-        digest: Digest,
-        published: Digest,
-        previous: Previous,
-        restart: RestartError,
-    ) -> Result<Polled, UpdateError> {
-        self.rejected.extend([digest, published]);
-        while self.rejected.len() > REJECTED {
-            self.rejected.pop_front();
-        }
-        let place = self.place.clone();
-        let back = blocking(move || {
-            Ok(match previous {
-                Previous::Kept => place.roll_back(),
-                // What lies there as the previous one is from another life.
-                Previous::None => Err(InstallError::NoPrevious { path: place.previous() }),
-            })
-        });
-        match back.await? {
-            Ok(()) => {
-                let _ = self.events.send(FetchEvent::RolledBack { digest });
-                let path = self.place.path().to_owned();
-                Err(UpdateError::RolledBack { digest, path, source: restart })
-            }
-            Err(source) => Err(UpdateError::Stuck { digest, restart, source }),
-        }
-    }
-
-    fn refuse(&mut self, from: &str, source: CheckError) -> UpdateError {
-        // What may pass another time is fetched again at the next poll, which comes later after each failure.
-        self.in_hand = source.may_pass();
-        UpdateError::Check { from: from.to_owned(), source }
-    }
-
     /// Tells of a poll, and when the next one is.
     fn tell(&mut self, polled: Result<Polled, UpdateError>) -> Duration {
         let error = match polled {
@@ -438,13 +212,6 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
     }
 }
 
-/// Off the runtime's threads: the disk may be slow, and a digest takes its time.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, UpdateError> + Send + 'static,
-) -> Result<T, UpdateError> {
-    tokio::task::spawn_blocking(work).await.map_err(UpdateError::Interrupted)?
-}
-
 const INTERVAL: Duration = Duration::from_secs(300);
 const JITTER: f64 = 0.1;
 const DEADLINE: Duration = Duration::from_secs(900);
@@ -452,8 +219,5 @@ const STALL: Duration = Duration::from_secs(30);
 
 /// A minute of a download's progress.
 const EVENTS: usize = 64;
-
-/// A source that offers more different binaries that fail is beyond help.
-const REJECTED: usize = 64;
 
 const _: () = assert!(INTERVAL.as_secs() >= FLOOR.as_secs());

@@ -25,6 +25,15 @@ pub fn program_of_size(mark: &str, bytes: usize) -> Vec<u8> {
     program
 }
 
+/// A built example without its debugging information, which is nine tenths of it; whole where there is no `strip`.
+pub fn stripped(example: &Path) -> Vec<u8> {
+    let path = std::env::temp_dir().join(format!("heirloom-stripped-{}", std::process::id()));
+    let strip = std::process::Command::new("strip").arg("-o").arg(&path).arg(example).status();
+    let bytes = fs::read(if strip.is_ok_and(|status| status.success()) { &path } else { example });
+    let _ = fs::remove_file(path);
+    bytes.expect("a readable example")
+}
+
 /// A shell script, of more than the least size.
 pub fn script(body: &str) -> Vec<u8> {
     format!("#!/bin/sh\n{body}\nexit\n{}\n", "#".repeat(5000)).into_bytes()

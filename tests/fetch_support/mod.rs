@@ -58,7 +58,11 @@ impl Home {
     }
 
     /// An updater that does not run what it fetches, and restarts by `restarts`.
-    pub fn updater<F: Fetcher>(&self, fetcher: F, restarts: &Restarts) -> Updater<F, impl heirloom::fetch::Restart + use<F>> {
+    pub fn updater<F: Fetcher>(
+        &self,
+        fetcher: F,
+        restarts: &Restarts,
+    ) -> Updater<F, impl heirloom::fetch::Restart + use<F>> {
         let restarts = restarts.clone();
         let restart = move || {
             let result = restarts.next();
@@ -119,7 +123,8 @@ pub fn told(error: &dyn std::error::Error) -> String {
 /// Runs a test's future, for at most a minute.
 pub fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), test).await.expect("in a minute") })
+    runtime
+        .block_on(async { tokio::time::timeout(Duration::from_secs(60), test).await.expect("in a minute") })
 }
 
 fn unique() -> String {

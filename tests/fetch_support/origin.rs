@@ -15,8 +15,8 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{ServerConfig, crypto::ring::default_provider};
 
-use super::body::Sent;
 pub use super::body::Fate;
+use super::body::Sent;
 
 /// A running server; gone with the runtime.
 #[derive(Clone, Debug)]

@@ -12,7 +12,8 @@ impl SmallDisk {
     pub fn mount(at: &Path, kib: u32) -> Option<SmallDisk> {
         std::fs::create_dir_all(at).unwrap();
         let options = format!("size={kib}k,mode=755");
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "heirloom-test"]).arg(at).output();
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "heirloom-test"]).arg(at).output();
         match mount {
             Ok(output) if output.status.success() => Some(SmallDisk(at.to_owned())),
             other => {
