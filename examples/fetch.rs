@@ -55,8 +55,7 @@ fn update(
     options: Options,
     restarter: &Restarter,
 ) -> Result<(), Box<dyn Error>> {
-    let program = std::env::args_os().next().ok_or("no program name")?;
-    let updater = Updater::new(source, program, restarter.clone()).checks(options.checks);
+    let updater = Updater::new(source, restarter.program(), restarter.clone()).checks(options.checks);
     let mut updater = updater.interval(options.every)?;
     tokio::spawn(async move { updater.run().await });
     Ok(())

@@ -15,7 +15,7 @@
 //!         serve(&restarter).await;
 //!         let source = GitHub::new("someone/server", "server-*-x86_64-linux.gz")?;
 //!         let checks = Checks::new().minisign_key("RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3")?;
-//!         let mut updater = Updater::new(source, "/srv/app/server", restarter.clone()).checks(checks);
+//!         let mut updater = Updater::new(source, restarter.program(), restarter.clone()).checks(checks);
 //!         tokio::spawn(async move { updater.run().await });
 //!         restarter.run().await?;
 //!         Ok(())
@@ -35,7 +35,11 @@
 //! is the published one; it is signed, if a minisign key is set; it unpacks within bounds; it is a whole ELF program for
 //! this machine; the user's own check; and it runs and answers within a deadline ([`SanityCheck`]). A published digest
 //! protects against accidents: whoever can replace the binary can replace its digest as well. Only a signature protects
-//! against that.
+//! against that. And a signature says who made a binary, not that it is the newest: whoever serves the files can serve an
+//! older one that was signed once.
+//!
+//! Publish digests: with one, a process that has just been started knows that it is what is published, and downloads
+//! nothing.
 //!
 //! # How it gets into place
 //!

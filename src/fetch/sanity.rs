@@ -90,12 +90,10 @@ impl SanityError {
 /// opened, and return if it says so.
 ///
 /// ```no_run
-/// fn main() {
-///     if heirloom::fetch::answer_sanity_check() {
-///         return;
-///     }
-///     // ... the program ...
+/// if heirloom::fetch::answer_sanity_check() {
+///     return;
 /// }
+/// // ... the program ...
 /// ```
 #[must_use = "a process that was started to be tried is to return from `main`"]
 pub fn answer_sanity_check() -> bool {

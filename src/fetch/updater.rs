@@ -51,8 +51,8 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
     /// Updates the binary at `path` from `fetcher`, and restarts by `restart`: every 5 minutes with a tenth of
     /// jitter, with all of [`Checks::new`], at once and without stagger.
     ///
-    /// `path` is what a restart executes: for a [`Restarter`](crate::Restarter) the program as it was started, or what
-    /// [`Builder::program`](crate::Builder::program) says.
+    /// `path` is what a restart executes: for a [`Restarter`](crate::Restarter), its
+    /// [`program`](crate::Restarter::program).
     pub fn new(fetcher: F, path: impl Into<PathBuf>, restart: R) -> Updater<F, R> {
         let interval = INTERVAL.max(fetcher.floor());
         Updater {

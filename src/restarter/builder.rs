@@ -233,6 +233,7 @@ impl Builder {
         let (commands, received) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             generation: inherited.generation,
+            program: recipe.program.path.clone(),
             listeners: Arc::new(Listeners::new(inherited.sockets)),
             tracker: Tracker::new(),
             descriptors: Descriptors::new(inherited.descriptors),

@@ -24,6 +24,7 @@ mod successor;
 use std::error::Error;
 use std::fmt::Display;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +83,12 @@ impl Restarter {
     /// Which generation this is: 1 for a process that had no predecessor.
     pub fn generation(&self) -> u64 {
         self.shared.generation
+    }
+
+    /// What a restart executes: this program as it was named at its start, found once and left unresolved (a symbolic
+    /// link may lead elsewhere by then), or what [`Builder::program`] says. Absolute.
+    pub fn program(&self) -> &Path {
+        &self.shared.program
     }
 
     /// A stream listener (TCP, or a Unix socket) that is inherited if the predecessor had it, and bound otherwise.

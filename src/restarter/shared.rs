@@ -1,5 +1,6 @@
 //! What the handles and the driver share.
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::state::{Providers, State, StateError};
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) generation: u64,
+    pub(super) program: PathBuf,
     pub(super) listeners: Arc<Listeners>,
     pub(super) tracker: Tracker,
     pub(super) descriptors: Descriptors,

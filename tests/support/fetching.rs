@@ -38,8 +38,7 @@ async fn serve(version: String) -> Result<ExitCode, Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
     let restarter = Restarter::builder().probation(Duration::from_millis(300));
     let restarter = restarter.signals(heirloom::SignalMap::default()).start()?;
-    let mut arguments = std::env::args();
-    let program = arguments.next().ok_or("no program name")?;
+    let mut arguments = std::env::args().skip(1);
     let mut source = None;
     while let Some(argument) = arguments.next() {
         let value = arguments.next().ok_or("a value for each argument")?;
@@ -54,7 +53,7 @@ async fn serve(version: String) -> Result<ExitCode, Box<dyn Error>> {
         Server::new(Config::new(), answer).accept_from(listener);
     }
     let source = source.ok_or("--from is missing")?;
-    let updater = Updater::new(source, program, restarter.clone()).jitter(0.0);
+    let updater = Updater::new(source, restarter.program(), restarter.clone()).jitter(0.0);
     let mut updater = updater.interval(Duration::from_secs(1))?;
     restarter.ready().await?;
     if version == "crash-later" {
