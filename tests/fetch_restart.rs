@@ -100,7 +100,7 @@ fn bad_versions_are_rolled_back_and_the_old_one_serves_on() {
         // allow: sleep (the server polls when it polls)
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert_eq!(fetching.origin.statuses("/server")[polls..], [304, 304]);
+    assert!(fetching.origin.statuses("/server")[polls..].iter().all(|status| *status == 304));
     assert!(server.lines(mark, "restart").is_empty());
     fetching.refuses(fetching.version("insane"), "SIGABRT");
     load.wait_for_requests(50);

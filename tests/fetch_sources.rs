@@ -21,7 +21,7 @@ fn a_file_is_taken_when_it_is_complete() {
         let (home, restarts) = (Home::new(), Restarts::default());
         let incoming = Home::new();
         let path = incoming.path().join("server.gz");
-        let source = File::new(&path).settle(Duration::from_millis(50));
+        let source = File::new(&path).settle(Duration::from_millis(300));
         let mut updater = home.updater(source, &restarts);
         assert_eq!(updater.poll().await.unwrap(), Polled::Unchanged);
 
@@ -31,7 +31,7 @@ fn a_file_is_taken_when_it_is_complete() {
         let writing = tokio::spawn({
             let (path, half) = (path.clone(), half.to_vec());
             async move {
-                for part in half.chunks(1000) {
+                for part in half.chunks(500) {
                     append(&path, part);
                     // allow: sleep (a slow copy)
                     tokio::time::sleep(Duration::from_millis(10)).await;

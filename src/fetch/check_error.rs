@@ -57,6 +57,9 @@ pub enum CheckError {
         /// Its first bytes.
         start: String,
     },
+    /// It is a tar archive: which of its files is meant is not for us to guess.
+    #[error("it is a tar archive; publish the program itself, plain or as a gzip file")]
+    Tar,
     /// It is for another machine.
     #[error("it is for {found}, and this machine is {own}")]
     Architecture {

@@ -18,6 +18,11 @@ pub(super) fn check(path: &Path) -> Result<(), CheckError> {
     let length = file.metadata().map_err(read)?.len();
     let header = Header::read(&file).map_err(read)?.ok_or_else(|| {
         let mut start = [0; 8];
+        if file.read_exact_at(&mut start[..TAR_MAGIC.len()], TAR_MAGIC_AT).is_ok()
+            && start.starts_with(TAR_MAGIC)
+        {
+            return CheckError::Tar;
+        }
         let count = file.read_at(&mut start, 0).unwrap_or(0);
         CheckError::NotAProgram { start: String::from_utf8_lossy(&start[..count]).into_owned() }
     })?;
@@ -29,7 +34,7 @@ pub(super) fn check(path: &Path) -> Result<(), CheckError> {
     if !EXECUTABLE_TYPES.contains(&header.kind) {
         return Err(CheckError::NotExecutable { kind: header.kind });
     }
-    let needed = header.extent(&file).map_err(read)?;
+    let needed = header.extent(&file);
     if length < needed {
         return Err(CheckError::Truncated { bytes: length, needed });
     }
@@ -65,8 +70,8 @@ impl Header {
         Ok(Some(header))
     }
 
-    /// How long the file must be to hold its segments and its section table, which linkers put last.
-    fn extent(&self, file: &File) -> io::Result<u64> {
+    /// How long the file must be to hold its header, its segments and its section table, which linkers put last.
+    fn extent(&self, file: &File) -> u64 {
         let wide = self.class == CLASS_64;
         let at = |narrow: (usize, usize), if_wide: (usize, usize)| {
             let (offset, size) = if wide { if_wide } else { narrow };
@@ -76,12 +81,12 @@ impl Header {
         let (sections, section_size, section_count) =
             (at((32, 4), (40, 8)), at((46, 2), (58, 2)), at((48, 2), (60, 2)));
         let mut extent = sections.saturating_add(section_size * section_count);
-        extent = extent.max(segments.saturating_add(size * count));
+        extent = extent.max(segments.saturating_add(size * count)).max(if wide { 64 } else { 52 });
         for index in 0..count {
             let mut segment = [0; 64];
             let place = segments.saturating_add(index * size);
-            // A table that is not all there makes `extent` say so.
-            if file.read_at(&mut segment, place)? < 56.min(size as usize) {
+            // That the table is not all there, or in no place at all, is in the extent already.
+            if file.read_at(&mut segment, place).unwrap_or(0) < 56.min(size as usize) {
                 break;
             }
             let number = |(offset, length): (usize, usize)| self.number_in(&segment, offset, length);
@@ -89,7 +94,7 @@ impl Header {
                 if wide { (number((8, 8)), number((32, 8))) } else { (number((4, 4)), number((16, 4))) };
             extent = extent.max(offset.saturating_add(length));
         }
-        Ok(extent)
+        extent
     }
 
     fn number(&self, offset: usize, length: usize) -> u64 {
@@ -112,6 +117,10 @@ impl Header {
         }
     }
 }
+
+/// In the first header of an archive, after the file's name, modes and size.
+const TAR_MAGIC: &[u8] = b"ustar";
+const TAR_MAGIC_AT: u64 = 257;
 
 const CLASS_64: u8 = 2;
 const BIG_ENDIAN: u8 = 2;

@@ -27,7 +27,7 @@
 //!
 //! A [`File`], a URL ([`Http`]), a repository's releases ([`GitHub`]), an object store ([`S3`]), or a [`Fetcher`] of the
 //! user's own. Each brings a version once, and again only when the source says that it has changed. A gzip file (by
-//! its first bytes, not its name) is unpacked; a tar archive is not, and is refused as no program.
+//! its first bytes, not its name) is unpacked; a tar archive is refused, packed or not.
 //!
 //! # What must hold before a binary is used
 //!

@@ -23,6 +23,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+use crate::sys::pidfd::Pidfd;
+use crate::sys::watched::watch;
+
 /// How a fetched binary is tried before it is used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -128,10 +131,7 @@ pub(super) async fn check(path: &Path, check: &SanityCheck, deadline: Duration) 
     let stderr = String::from_utf8_lossy(&stderr).trim().to_owned();
     match ended {
         Err(_) => {
-            // Not reaped yet, so the number is still its own; what it started is in its group.
-            if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-                let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-            }
+            kill_group(&child);
             let _ = timeout(KILLED, child.wait()).await;
             Err(SanityError::TimedOut { deadline, stderr })
         }
@@ -156,8 +156,23 @@ async fn spawn(command: &mut Command) -> Result<Child, SanityError> {
 
 async fn run(child: &mut Child, out: &mut Vec<u8>, err: &mut Vec<u8>) -> io::Result<ExitStatus> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (status, (), ()) = tokio::join!(child.wait(), collect(stdout, out), collect(stderr, err));
+    let ended = async {
+        if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+            let _ = watch(Pidfd::open(pid)?)?.readable().await?;
+        }
+        // What it has left behind would keep the pipes open.
+        kill_group(child);
+        child.wait().await
+    };
+    let (status, (), ()) = tokio::join!(ended, collect(stdout, out), collect(stderr, err));
     status
+}
+
+/// Kills it and what it started. Before it is reaped, since only until then the number is its own.
+fn kill_group(child: &Child) {
+    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+        let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+    }
 }
 
 /// All is read, so that the program is not stopped by a full pipe, and the beginning is kept.
