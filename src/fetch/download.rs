@@ -103,6 +103,10 @@ impl Download {
     /// # Errors
     ///
     /// They did not come in time.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `bytes` itself.
     pub async fn next<T>(&self, bytes: impl Future<Output = T>) -> Result<T, FetchError> {
         timeout(self.terms.stall, bytes).await.map_err(|_| FetchError::Stalled {
             from: self.from.clone(),

@@ -38,8 +38,8 @@
 //! against that. And a signature says who made a binary, not that it is the newest: whoever serves the files can serve an
 //! older one that was signed once.
 //!
-//! Publish digests: with one, a process that has just been started knows that it is what is published, and downloads
-//! nothing.
+//! Publish digests: by that of a plain binary, a process that has just been started sees that it is what is published,
+//! and downloads nothing. (A packed one it must unpack to see it.)
 //!
 //! # How it gets into place
 //!

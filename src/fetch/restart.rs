@@ -3,10 +3,26 @@
 use crate::drain::DrainSignal;
 use crate::restarter::{Outcome, RestartError, Restarter};
 
-/// What an [`Updater`](super::Updater) restarts: a [`Restarter`], or a closure such as
-/// `move || { let supervisor = supervisor.clone(); async move { supervisor.restart().await } }`.
+/// What an [`Updater`](super::Updater) restarts: a [`Restarter`], or whatever a closure does.
+///
+/// ```
+/// # fn example(restarter: heirloom::Restarter) {
+/// use heirloom::fetch::{File, Updater};
+///
+/// let restart = move || {
+///     let restarter = restarter.clone();
+///     async move { restarter.restart().await }
+/// };
+/// let updater = Updater::new(File::new("/srv/incoming/server"), "/srv/app/server", restart);
+/// # }
+/// ```
 pub trait Restart: Send {
     /// Restarts into the binary that is in place now, and tells the outcome.
+    ///
+    /// # Errors
+    ///
+    /// After [`RestartError::Failed`] and [`RestartError::TakenBack`] the previous binary is put back; the others say
+    /// nothing about the new one, which stays.
     fn restart(&mut self) -> impl Future<Output = Result<Outcome, RestartError>> + Send;
 
     /// When this process has no more updates to make. A process that was replaced leaves that to its successor; one
