@@ -140,7 +140,8 @@ impl Driver {
     fn new(start: Start) -> Result<Driver, SupervisorError> {
         let Start { limits, maker, store, signals, forwarded, orphans, restarts, pid_file, hooks } = start;
         let (commands, received) = mpsc::unbounded_channel();
-        let handle = SupervisorHandle { commands, events: broadcast::Sender::new(EVENTS) };
+        let program = Arc::from(maker.program());
+        let handle = SupervisorHandle { commands, events: broadcast::Sender::new(EVENTS), program };
         let signals = Heard::new(signals, &forwarded).map_err(SupervisorError::System)?;
         let mut driver = Driver {
             machine: Supervise::new(limits),
