@@ -91,6 +91,11 @@ mod sys;
 #[cfg(feature = "tls")]
 pub mod tls;
 
+#[cfg(feature = "metrics")]
+pub use operate::metrics;
+#[cfg(feature = "systemd")]
+pub use operate::systemd;
+
 pub use address::Address;
 pub use blocking::{BlockingConnection, BlockingListener};
 pub use descriptors::{HandDownError, NameTooLong};

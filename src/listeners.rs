@@ -4,14 +4,18 @@
 mod socket;
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::address::Address;
 use crate::inherited::InheritedSocket;
 use crate::listen::Listen;
 use crate::moving::Arrival;
-use crate::sys::socket::Kind;
+use crate::operate::service::Service;
+use crate::operate::store::Stored;
+use crate::sys::{self, socket::Kind};
 
 pub use socket::ListenError;
 pub(crate) use socket::Socket;
@@ -22,6 +26,7 @@ pub(crate) struct Listeners {
     state: Mutex<State>,
     /// How many accept loops still serve what their queue holds.
     emptying: watch::Sender<usize>,
+    service: Arc<Service>,
 }
 
 #[derive(Debug)]
@@ -46,9 +51,10 @@ pub(crate) enum Gate {
 }
 
 impl Listeners {
-    pub(crate) fn new(inherited: Vec<Option<InheritedSocket>>) -> Listeners {
+    /// `service` is told which sockets there are.
+    pub(crate) fn new(inherited: Vec<Option<InheritedSocket>>, service: Arc<Service>) -> Listeners {
         let state = State { open: Vec::new(), inherited, gate: Gate::Paused };
-        Listeners { state: Mutex::new(state), emptying: watch::Sender::new(0) }
+        Listeners { state: Mutex::new(state), emptying: watch::Sender::new(0), service }
     }
 
     /// The inherited socket that `listen` means, or a new one.
@@ -58,11 +64,13 @@ impl Listeners {
             return Err(ListenError::Draining { address: listen.address.clone() });
         }
         let claimed = find(&state.inherited, listen, kind);
-        let socket = match claimed.and_then(|index| state.inherited[index].take()) {
+        let claimed = claimed.and_then(|index| state.inherited[index].take());
+        let socket = match claimed.and_then(|inherited| self.if_reachable(inherited)) {
             Some(inherited) => Socket::claim(inherited, listen)?,
             None => Socket::bind(listen, kind)?,
         };
         let socket = Arc::new(socket);
+        self.service.opened(&socket);
         socket.gate.send_replace(state.gate);
         state.open.push(Arc::clone(&socket));
         Ok(socket)
@@ -78,6 +86,9 @@ impl Listeners {
         let mut state = self.lock();
         let unclaimed = state.inherited.iter_mut().enumerate().filter_map(|(index, slot)| {
             let socket = slot.take()?;
+            if let Some(stored) = stored_place(&socket) {
+                self.service.unwanted(stored);
+            }
             tracing::info!(address = %socket.address, name = socket.name, "closing an inherited socket that nobody asked for");
             u16::try_from(index).ok()
         });
@@ -124,7 +135,7 @@ impl Listeners {
         state.inherited.clear();
         for socket in state.open.drain(..) {
             // The path first: who connects from now on is told at once that nobody is there.
-            socket.give_up_place();
+            self.give_up_place(&socket);
             self.finish(&socket, Gate::Last);
         }
     }
@@ -148,7 +159,7 @@ impl Listeners {
         state.gate = Gate::Closed;
         state.inherited.clear();
         for socket in state.open.drain(..) {
-            socket.give_up_place();
+            self.give_up_place(&socket);
             socket.set(Gate::Closed);
         }
         self.emptying.send_replace(0);
@@ -197,7 +208,33 @@ impl Listeners {
 
     /// Nobody accepts from this socket any more, and nobody is to inherit it.
     pub(crate) fn forget(&self, socket: &Arc<Socket>) {
+        self.service.dropped(socket);
         self.lock().open.retain(|open| !Arc::ptr_eq(open, socket));
+    }
+
+    /// The service ends. What has no path stays with the service manager, if that keeps it: the next start goes on with
+    /// the queue. Without its path a socket is of no use to anybody.
+    fn give_up_place(&self, socket: &Socket) {
+        if socket.lock_fd().is_some() {
+            self.service.closed(socket);
+        }
+        socket.give_up_place();
+    }
+
+    /// A Unix socket that the service manager kept, but whose path is gone or somebody else's, is not to be found there.
+    fn if_reachable(&self, mut inherited: InheritedSocket) -> Option<InheritedSocket> {
+        match (&inherited.stored, &inherited.address) {
+            // Of a socket unit, the path is the unit's.
+            (Some(_), Address::UnixPath(path)) if !inherited.requested.is_empty() => {
+                inherited.lock = socket::regain_place(path);
+                if inherited.lock.is_none() {
+                    inherited.stored.into_iter().for_each(|stored| self.service.unwanted(stored));
+                    return None;
+                }
+                Some(inherited)
+            }
+            _ => Some(inherited),
+        }
     }
 
     fn finish(&self, socket: &Socket, gate: Gate) {
@@ -230,6 +267,17 @@ fn find(inherited: &[Option<InheritedSocket>], listen: &Listen, kind: Kind) -> O
     inherited
         .iter()
         .position(|slot| slot.as_ref().is_some_and(|socket| socket.kind == kind && is_meant(socket)))
+}
+
+/// Under which name the service manager has a socket that nobody claims: as an earlier start said it, or as the predecessor
+/// did.
+fn stored_place(socket: &InheritedSocket) -> Option<Stored> {
+    let InheritedSocket { fd, name, requested, stored, .. } = socket;
+    let by_predecessor = || {
+        let cookie = sys::socket::cookie(fd.as_fd()).ok()?;
+        (!requested.is_empty()).then(|| Stored { cookie, name: name.clone(), requested: requested.clone() })
+    };
+    stored.clone().or_else(by_predecessor)
 }
 
 fn names(indexes: &[u16], index: usize) -> bool {

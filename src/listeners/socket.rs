@@ -101,7 +101,7 @@ pub enum ListenError {
 
 impl Socket {
     pub(super) fn claim(inherited: InheritedSocket, listen: &Listen) -> Result<Socket, ListenError> {
-        let InheritedSocket { fd, kind, name, requested, address, lock } = inherited;
+        let InheritedSocket { fd, kind, name, requested, address, lock, stored: _ } = inherited;
         let failed = |source| ListenError::Bind { address: address.clone(), source };
         if kind != Kind::Udp {
             // On a listening socket this only sets the queue's new length.
@@ -223,10 +223,7 @@ fn backlog(listen: &Listen) -> i32 {
 fn inherit_place(lock: OwnedFd, path: &Path) -> Option<Place> {
     match PathLock::from_inherited(lock, path) {
         Ok(lock) => {
-            let made = lock.read().ok().and_then(|text| {
-                let (device, inode) = text.trim().split_once(' ')?;
-                Some((device.parse().ok()?, inode.parse().ok()?))
-            });
+            let made = noted(&lock);
             Some(Place { lock, path: path.to_owned(), made, inherited: true })
         }
         Err(error) => {
@@ -234,6 +231,21 @@ fn inherit_place(lock: OwnedFd, path: &Path) -> Option<Place> {
             None
         }
     }
+}
+
+/// The lock of a path at which a killed process made a socket that is still there; `None` if that socket is there no more, or
+/// the path somebody else's.
+pub(super) fn regain_place(path: &Path) -> Option<OwnedFd> {
+    let lock = PathLock::acquire(path).ok()?;
+    let made = noted(&lock);
+    (made.is_some() && identity(path) == made).then(|| lock.as_fd().try_clone_to_owned().ok())?
+}
+
+/// What the lock file says of the socket that was made there.
+fn noted(lock: &PathLock) -> Option<(u64, u64)> {
+    let text = lock.read().ok()?;
+    let (device, inode) = text.trim().split_once(' ')?;
+    Some((device.parse().ok()?, inode.parse().ok()?))
 }
 
 /// Takes the path's lock and clears away what a killed server left there. Anything else that lies there is left alone.

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use futures_core::Stream;
 use signal_hook_tokio::Signals;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
@@ -129,6 +129,8 @@ struct Driver {
     /// Those whose request was remembered, for the next outcome but one.
     later: Vec<Answer>,
     watches: Watches,
+    /// The service manager is being told of the successor.
+    announcing: Option<oneshot::Receiver<()>>,
     /// Connections on their way to the successor.
     moves: Moves,
     /// Connections from the predecessor, until they are answered for.
@@ -182,6 +184,7 @@ enum Input {
     Retry,
     BacklogServed,
     Drained,
+    Announced,
     Timeout,
 }
 
@@ -230,6 +233,7 @@ impl Driver {
             answers: Vec::new(),
             later: Vec::new(),
             watches: Watches::default(),
+            announcing: None,
             moves: Moves::default(),
             arrivals: Arrivals::default(),
             giving: Giving::new(state),
@@ -293,6 +297,7 @@ impl Driver {
             self.progress,
             self.upgraded,
             self.asking.deadline(),
+            self.shared.service.next_sample(),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         let stuck = self.moves.is_stuck()
@@ -318,6 +323,7 @@ impl Driver {
             Some(command) = self.commands.recv() => Input::Command(command),
             () = shared.listeners.emptied(), if self.watches.backlog => Input::BacklogServed,
             () = shared.tracker.emptied(), if self.watches.connections => Input::Drained,
+            () = told(&mut self.announcing), if self.announcing.is_some() => Input::Announced,
             () = sleep_until(deadline) => Input::Timeout,
         }
     }
@@ -351,6 +357,10 @@ impl Driver {
                 self.watches.connections = false;
                 self.serving.drained();
             }
+            Input::Announced => {
+                self.announcing = None;
+                self.watches.announced = true;
+            }
             Input::Timeout => {
                 self.catch_up();
                 self.succeed.timeout(now);
@@ -359,6 +369,7 @@ impl Driver {
                 self.asking.timeout(now);
                 self.hammer_upgraded(now);
                 self.tell_progress(now);
+                self.shared.service.sample(now, || self.shared.tracker.count());
                 if self.held_end.as_ref().is_some_and(|(until, _)| now >= *until) {
                     self.release_end();
                 }
@@ -388,6 +399,13 @@ async fn next_of_peer(peer: &mut Option<Peer>) -> Did {
     match peer {
         Some(peer) => peer.next().await,
         None => std::future::pending().await,
+    }
+}
+
+/// That nobody tells any more is as good: the machine's own deadline is for a manager that hangs.
+async fn told(announcing: &mut Option<oneshot::Receiver<()>>) {
+    if let Some(announcing) = announcing {
+        let _ = announcing.await;
     }
 }
 

@@ -206,10 +206,17 @@ impl Driver {
         if let (Some(pid_file), Some(pid)) = (&self.pid_file, self.successor_pid()) {
             pid_file.write(pid);
         }
-        self.watches.announced = true;
+        let pid = self.successor_pid().unwrap_or_default();
+        let mut late = self.shared.listeners.open();
+        late.retain(|socket| !self.sockets().iter().any(|handed| Arc::ptr_eq(handed, socket)));
+        self.announcing = self.shared.service.announce_successor(pid, &late);
+        self.watches.announced = self.announcing.is_none();
     }
 
-    fn announce_own(&self) {
+    fn announce_own(&mut self) {
+        // What was said of the successor does not count any more.
+        self.announcing = None;
+        self.shared.service.announce_own(&self.shared.listeners.open());
         if let Some(pid_file) = &self.pid_file {
             pid_file.write(std::process::id());
         }
