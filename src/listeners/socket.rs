@@ -101,7 +101,7 @@ pub enum ListenError {
 
 impl Socket {
     pub(super) fn claim(inherited: InheritedSocket, listen: &Listen) -> Result<Socket, ListenError> {
-        let InheritedSocket { fd, kind, name, requested, address, lock, stored: _ } = inherited;
+        let InheritedSocket { fd, kind, name: _, requested, address, lock, stored: _ } = inherited;
         let failed = |source| ListenError::Bind { address: address.clone(), source };
         if kind != Kind::Udp {
             // On a listening socket this only sets the queue's new length.
@@ -111,7 +111,8 @@ impl Socket {
             (Address::UnixPath(path), Some(lock)) => inherit_place(lock, path),
             _ => None,
         };
-        let name = if listen.name.is_empty() { name } else { listen.name.clone() };
+        // The listener's own: a socket unit's name for it, which nobody has to know here, would hide it from a successor.
+        let name = listen.name.clone();
         let requested = if requested.is_empty() { listen.address.to_os_string() } else { requested };
         tracing::debug!(%address, name, "inherited a socket");
         Socket::new(fd, kind, name, requested, address.clone(), place).map_err(failed)

@@ -41,10 +41,10 @@ impl Service {
         self.metrics.observe(event);
     }
 
-    /// This process is the service, with these listeners.
-    pub(crate) fn announce_own(&self, sockets: &[Arc<Socket>]) {
+    /// This process is the service, with these listeners; `is_known`: the predecessor has said so.
+    pub(crate) fn announce_own(&self, sockets: &[Arc<Socket>], is_known: bool) {
         #[cfg(feature = "systemd")]
-        self.tell(|systemd| systemd.announce_own(sockets));
+        self.tell(|systemd| systemd.announce_own(sockets, is_known));
     }
 
     /// The successor is, with all listeners but `late`; `None` if nobody needs time to hear of it.

@@ -25,6 +25,8 @@ pub(crate) struct Generation {
     unwanted: Vec<String>,
     /// Whether the manager takes this process for the main one.
     is_main: bool,
+    /// Whether it has ever said so itself.
+    is_ready: bool,
     /// Why the last restart came to nothing.
     failure: Option<String>,
     is_draining: bool,
@@ -48,19 +50,25 @@ impl Generation {
             stores,
             unwanted: Vec::new(),
             is_main,
+            is_ready: false,
             failure: None,
             is_draining: false,
             next_progress: None,
         }
     }
 
-    /// This process is the service, whatever was said before.
-    pub(crate) fn announce_own(&mut self, sockets: &[Arc<Socket>]) {
-        self.is_main = true;
+    /// This process is the service, whatever was said before. If `is_known`, the predecessor has said so.
+    pub(crate) fn announce_own(&mut self, sockets: &[Arc<Socket>], is_known: bool) {
+        if std::mem::replace(&mut self.is_main, true) && is_known && self.is_ready {
+            return;
+        }
+        self.is_ready = true;
         // Before READY: who waits for that may kill this process at once, and lose nothing.
         sockets.iter().for_each(|socket| self.opened(socket));
         self.discard_unwanted();
-        drop(self.notifier.main_pid(std::process::id(), &self.serving()));
+        // The predecessor may have told already how it drains.
+        let status = (!is_known).then(|| self.serving());
+        drop(self.notifier.main_pid(std::process::id(), status.as_deref()));
         self.notifier.extend(None);
         self.notifier.watch(true);
     }
@@ -72,7 +80,7 @@ impl Generation {
         self.is_main = false;
         self.notifier.extend(None);
         self.notifier.watch(false);
-        self.notifier.main_pid(pid, &format!("serving, generation {}", self.number + 1))
+        self.notifier.main_pid(pid, Some(&format!("serving, generation {}", self.number + 1)))
     }
 
     /// A listener of this process. Kept by the manager once this process is the service: what a successor opens on its

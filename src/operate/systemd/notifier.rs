@@ -90,10 +90,14 @@ impl Notifier {
 
     /// Another process is the main one from now on, and ready. Resolves when the manager has acted on that, or is not
     /// waited for any longer; an error means the same.
-    pub(crate) fn main_pid(&self, pid: u32, status: &str) -> oneshot::Receiver<()> {
+    pub(crate) fn main_pid(&self, pid: u32, status: Option<&str>) -> oneshot::Receiver<()> {
         let (done, heard) = oneshot::channel();
         // The ping goes along: until the new one's first, the watchdog has nobody else.
-        let message = format!("MAINPID={pid}\nREADY=1\nWATCHDOG=1\nSTATUS={}", line(status));
+        let mut message = format!("MAINPID={pid}\nREADY=1\nWATCHDOG=1");
+        if let Some(status) = status {
+            message.push_str("\nSTATUS=");
+            message.push_str(&line(status));
+        }
         self.order(Order::MainPid { message, done });
         heard
     }
@@ -313,7 +317,7 @@ mod tests {
     #[test]
     fn a_new_main_process_is_waited_for() {
         let (socket, notifier) = manager("main-pid");
-        let done = notifier.main_pid(4711, "serving");
+        let done = notifier.main_pid(4711, Some("serving"));
         assert_eq!(heard(&socket), "MAINPID=4711\nREADY=1\nWATCHDOG=1\nSTATUS=serving");
         // Read without room for its descriptor, the barrier closes it.
         assert_eq!(heard(&socket), "BARRIER=1");

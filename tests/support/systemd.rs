@@ -1,0 +1,320 @@
+//! A real systemd, as PID 1 of namespaces of its own: one for all tests of a file, gone with the process that runs them.
+//!
+//! It shares the network with the test, so that clients reach its services as they reach any other. Its own words come
+//! through a FIFO in the place of /dev/kmsg, where it writes them while there is no journal.
+
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::{Duration, Instant};
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use super::beside::is_installed;
+use super::binary::{Binary, TestDir};
+use super::load::{Answer, Target, fetch};
+use super::log::Log;
+use super::{PATIENCE, proc, says};
+
+/// The running manager.
+#[derive(Debug)]
+pub struct Systemd {
+    /// Its process, as it is seen from outside.
+    init: i32,
+    /// systemd's own.
+    pub version: u32,
+    dir: PathBuf,
+    log: Arc<Log>,
+}
+
+/// A service of it. Stopped and forgotten when dropped.
+#[derive(Debug)]
+pub struct Unit {
+    systemd: &'static Systemd,
+    pub name: String,
+    /// What restarts execute.
+    pub binary: Binary,
+    dir: TestDir,
+}
+
+impl Systemd {
+    /// Boots it, if that has not happened yet. Nothing, said loudly, where it is not installed or this is not root.
+    pub fn get() -> Option<&'static Systemd> {
+        static INSTANCE: OnceLock<Option<Systemd>> = OnceLock::new();
+        INSTANCE.get_or_init(boot).as_ref()
+    }
+
+    /// Runs a command beside its services, in their directory of run-time files.
+    pub fn run(&self, command: &[&str]) -> Output {
+        let target = self.init.to_string();
+        let spaces = ["--target", &target, "--mount", "--pid", "--uts", "--ipc", "--cgroup", "--"];
+        let mut command_line = Command::new("timeout");
+        command_line.arg(PATIENCE.as_secs().to_string()).arg("nsenter").args(spaces).args(command);
+        command_line.stdin(Stdio::null()).output().expect("nsenter and timeout, of every Debian")
+    }
+
+    /// Runs a command that must succeed, and returns what it printed.
+    #[track_caller]
+    pub fn expect(&self, command: &[&str]) -> String {
+        let output = self.run(command);
+        assert!(output.status.success(), "{command:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// What it has said so far that contains `pattern`.
+    pub fn lines(&self, pattern: &str) -> Vec<String> {
+        self.log.find(0, pattern)
+    }
+
+    /// How many lines it has said so far.
+    pub fn mark(&self) -> usize {
+        self.log.len()
+    }
+
+    /// Waits until it says `pattern`, after `mark`.
+    pub fn wait_for_line(&self, mark: usize, pattern: &str) -> String {
+        let found = self.log.wait_for(mark, &[pattern], 1, PATIENCE);
+        found.unwrap_or_else(|| panic!("systemd never said {pattern:?}")).swap_remove(0)
+    }
+
+    /// Installs a service that runs the example `unit` with these arguments. `section`: further lines of `[Service]`.
+    /// `ExecReload=` asks the server for a restart, and fails if that does.
+    pub fn service(&'static self, name: &str, arguments: &str, section: &str) -> Unit {
+        let dir = TestDir::new();
+        let binary = Binary::install("unit", &dir.path().join("bin/unit"));
+        let unit = Unit { systemd: self, name: name.to_owned(), binary, dir };
+        // TODO(lead): `ExecReload=heirloom restart --pid $MAINPID`, with option_env!("CARGO_BIN_EXE_heirloom"), once
+        // the command exists; this asks for the same over HTTP.
+        let reload = unit.dir.path().join("reload");
+        fs::write(&reload, RELOAD).expect("a script");
+        let mut text = String::from("[Unit]\nDefaultDependencies=no\nStartLimitIntervalSec=0\n[Service]\n");
+        let (program, log) = (unit.binary.path().display(), unit.log_path());
+        let log = log.display();
+        let _ = writeln!(text, "ExecStart={program} {arguments}");
+        let _ = writeln!(text, "ExecReload=/bin/bash {} {log}", reload.display());
+        let _ = writeln!(text, "StandardOutput=append:{log}\nStandardError=append:{log}\nLimitCORE=0");
+        if !section.contains("Type=") {
+            text.push_str("Type=notify\n");
+        }
+        if !section.contains("NotifyAccess=") {
+            text.push_str("NotifyAccess=all\n");
+        }
+        text.push_str(section);
+        self.install(&format!("{name}.service"), &text);
+        unit
+    }
+
+    /// Installs a unit file.
+    pub fn install(&self, name: &str, text: &str) {
+        fs::write(self.dir.join("units").join(name), text).expect("a unit file");
+        self.expect(&["systemctl", "daemon-reload"]);
+    }
+}
+
+impl Unit {
+    pub fn start(&self) {
+        self.systemd.expect(&["systemctl", "start", &self.name]);
+    }
+
+    /// Whether `systemctl reload` says that it went well.
+    pub fn reload(&self) -> bool {
+        self.systemd.run(&["systemctl", "reload", &self.name]).status.success()
+    }
+
+    pub fn stop(&self) {
+        self.systemd.expect(&["systemctl", "stop", &self.name]);
+    }
+
+    /// One of its properties.
+    pub fn show(&self, property: &str) -> String {
+        self.systemd.expect(&["systemctl", "show", "--value", "--property", property, &self.name])
+    }
+
+    pub fn main_pid(&self) -> i32 {
+        self.show("MainPID").parse().expect("a process id")
+    }
+
+    /// Waits until a property is as wanted. Asks and asks: only D-Bus would tell, and there is none.
+    #[track_caller]
+    pub fn wait_for(&self, property: &str, is_wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let value = self.show(property);
+            if is_wanted(&value) {
+                return value;
+            }
+            assert!(Instant::now() < deadline, "{property} of {} is still {value}", self.name);
+            // allow: sleep (between questions that each start a process)
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until one of its processes has said this. Asks and asks, since they write to a file.
+    #[track_caller]
+    pub fn wait_for_word(&self, word: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().contains(word) {
+            assert!(Instant::now() < deadline, "{} never said {word:?}", self.name);
+            // allow: sleep (between looks at a file)
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends a signal to one of its processes, by the number that the process itself knows.
+    pub fn kill(&self, signal: &str, pid: i32) {
+        self.systemd.expect(&["kill", "-s", signal, &pid.to_string()]);
+    }
+
+    /// Where it listens, by the last of its processes that has said so.
+    pub fn targets(&self) -> Vec<Target> {
+        let log = self.log();
+        let said = log.lines().filter_map(|line| line.split(says::LISTENING).nth(1));
+        said.map(|address| address.trim().parse().expect("an address")).collect()
+    }
+
+    pub fn target(&self) -> Target {
+        self.targets().pop().expect("a server that listens")
+    }
+
+    /// The body at `path`, asked for on a fresh connection.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> String {
+        let target = self.target();
+        fetch(&target, path, PATIENCE).unwrap_or_else(|error| panic!("GET {path} from {target}: {error}")).body
+    }
+
+    pub fn try_get(&self, path: &str) -> std::io::Result<Answer> {
+        fetch(&self.target(), path, PATIENCE)
+    }
+
+    /// The process that answers, by the number that it has itself.
+    #[track_caller]
+    pub fn pid(&self) -> i32 {
+        self.get("/pid").parse().expect("a process id")
+    }
+
+    #[track_caller]
+    pub fn generation(&self) -> u64 {
+        self.get("/generation").parse().expect("a number")
+    }
+
+    /// Everything that its processes have said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let status = self.systemd.run(&["systemctl", "status", "--no-pager", &self.name]);
+            eprintln!("--- {}:\n{}", self.name, String::from_utf8_lossy(&status.stdout));
+            eprintln!("--- its log:\n{}--- systemd:\n{}---", self.log(), self.systemd.log.dump());
+        }
+        self.systemd.run(&["systemctl", "kill", "--signal=KILL", &self.name]);
+        self.systemd.run(&["systemctl", "stop", &self.name]);
+        self.systemd.run(&["systemctl", "reset-failed", &self.name]);
+        let _ = fs::remove_file(self.systemd.dir.join("units").join(format!("{}.service", self.name)));
+    }
+}
+
+fn boot() -> Option<Systemd> {
+    if !is_installed("systemctl", "--version") {
+        return None;
+    }
+    if !nix::unistd::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "systemd can be tested by root alone");
+        eprintln!("\n*** SKIPPED: a systemd in namespaces of its own is for root alone ***\n");
+        return None;
+    }
+    let version = Command::new("systemctl").arg("--version").output().expect("its version").stdout;
+    let version = String::from_utf8_lossy(&version);
+    let version = version.split_whitespace().nth(1).and_then(|number| number.split('.').next()?.parse().ok());
+
+    // Nothing removes it: its process is killed when this one is gone.
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("systemd-{}", std::process::id()));
+    fs::create_dir_all(dir.join("units")).expect("a directory for units");
+    fs::write(dir.join("units/boot.target"), "[Unit]\nDefaultDependencies=no\n").expect("a target");
+    fs::write(dir.join("boot"), BOOT).expect("a script");
+    let kmsg = dir.join("kmsg");
+    mkfifo(&kmsg, Mode::from_bits_truncate(0o600)).expect("a FIFO");
+    let log = Log::new();
+    // For writing as well, so that it has no end.
+    let reader = File::options().read(true).write(true).open(&kmsg).expect("a FIFO to read");
+    log.follow("systemd", reader);
+
+    let name = format!("heirloom-boot-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("a name");
+    let booted = UnixDatagram::bind_addr(&address).expect("a socket to hear of the boot");
+    booted.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let nanny = spawn(&dir, &name);
+    // It tells the manager of its container, as a service would tell it.
+    let mut buffer = [0; 4096];
+    loop {
+        let length = booted.recv(&mut buffer).unwrap_or_else(|error| {
+            panic!("systemd has not booted: {error}\n{}", log.dump());
+        });
+        if String::from_utf8_lossy(&buffer[..length]).lines().any(|line| line == "READY=1") {
+            break;
+        }
+    }
+    let init = *proc::children(nanny).first().expect("a systemd below unshare");
+    let systemd = Systemd { init, version: version.expect("a number"), dir, log };
+    println!("systemd {} runs as process {init}", systemd.version);
+    Some(systemd)
+}
+
+/// Starts it from a thread that lives as long as this process: with that thread it is killed, and with its PID 1 everything
+/// in its namespace.
+fn spawn(dir: &Path, notify: &str) -> i32 {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"]);
+    command.args(["--uts", "--ipc", "--cgroup", "sh"]).arg(dir.join("boot")).arg(dir);
+    command.env("NOTIFY_SOCKET", format!("@{notify}"));
+    command.stdin(Stdio::null()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    let (started, pid) = mpsc::channel();
+    std::thread::spawn(move || {
+        let child = command.spawn().expect("setpriv and unshare, of every Debian");
+        started.send(i32::try_from(child.id()).expect("a pid")).expect("somebody who waits");
+        loop {
+            std::thread::park();
+        }
+    });
+    pid.recv().expect("a process")
+}
+
+/// What runs as PID 1 before it becomes systemd. Not the machine's own units: only what the tests install.
+const BOOT: &str = r#"set -e
+dir=$1
+mount -t tmpfs -o mode=755 tmpfs /run
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount --bind "$dir/kmsg" /dev/kmsg
+mkdir -p /run/systemd
+ln -s "$dir/units" /run/systemd/system
+for systemd in /usr/lib/systemd/systemd /lib/systemd/systemd; do
+    [ ! -x $systemd ] || break
+done
+exec env -i container=heirloom PATH="$PATH" NOTIFY_SOCKET="$NOTIFY_SOCKET" \
+    $systemd --system --unit=boot.target --log-target=kmsg --show-status=0
+"#;
+
+/// Asks the server, whose address is the last in its log, for a restart.
+const RELOAD: &str = r#"address=$(sed -n 's/^listening on //p' "$1" | tail -n 1)
+exec 3<>"/dev/tcp/${address%:*}/${address##*:}"
+printf 'GET /restart HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3
+read -r _ status _ <&3
+[ "$status" = 200 ]
+"#;

@@ -1,0 +1,364 @@
+//! Under a real systemd: reloads that clients do not notice and that fail when they fail, the right main process, stops
+//! in time, and queues that outlive a crash.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use support::load::{Load, Mode, Target, Think};
+use support::systemd::{Systemd, Unit};
+use support::{PATIENCE, alone};
+
+#[test]
+fn twenty_reloads_under_load() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let unit = systemd.service("reloads", "--listen 127.0.0.1:0 --probation 50ms", "");
+    unit.start();
+    assert_eq!(unit.show("StatusText"), "serving, generation 1");
+    let load = Load::start(&unit.target(), Mode::keep_alive(16, Think::millis(0, 10)), "/");
+    load.wait_for_requests(100);
+    for generation in 2..=21 {
+        assert!(unit.reload(), "reload to generation {generation}");
+        // At once: the manager knew before the reload was over.
+        assert_eq!(unit.main_pid(), unit.pid());
+        assert_eq!(unit.generation(), generation);
+    }
+    load.wait_for_requests(100);
+    let report = load.stop();
+    println!("{report}");
+    report.assert_none_failed();
+    assert_eq!((unit.show("ActiveState"), unit.show("NRestarts")), ("active".to_owned(), "0".to_owned()));
+}
+
+#[test]
+fn g3_a_failed_reload_is_reported_and_changes_nothing() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let unit = systemd.service("fails", "--listen 127.0.0.1:0 --probation 1s", "");
+    unit.start();
+    let (first, pid) = (unit.main_pid(), unit.pid());
+    assert_eq!(first, pid);
+    let carries_on = |unit: &Unit, why: &str| {
+        assert!(!unit.reload(), "a reload that must fail");
+        assert_eq!((unit.main_pid(), unit.pid()), (pid, pid));
+        assert_eq!((unit.show("ActiveState"), unit.show("SubState")), ("active".into(), "running".into()));
+        let status = unit.show("StatusText");
+        assert!(status.starts_with("serving, generation 1; the last restart ") && status.contains(why), "{status}");
+    };
+    unit.binary.become_script("exit 7");
+    carries_on(&unit, "failed: the successor exited with status 7");
+    // Taken back after it was ready: the manager has seen nothing of it but the reload.
+    unit.binary.become_example("faulty");
+    std::fs::write(unit.dir().join("bin/fault"), "die-at-commit").unwrap();
+    carries_on(&unit, "taken back: the successor was killed by");
+    unit.binary.become_example("unit");
+    assert!(unit.reload());
+    assert_eq!((unit.main_pid(), unit.generation()), (unit.pid(), 2));
+    // Perhaps with a word on the drain of the one before.
+    assert!(unit.show("StatusText").starts_with("serving, generation 2"));
+}
+
+#[test]
+fn a_signal_moves_the_main_process_and_a_drain_is_told() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let unit = systemd.service("signals", "--listen 127.0.0.1:0 --probation 50ms", "");
+    unit.start();
+    let first = unit.main_pid();
+    let slow = ask(&unit.target(), "/sleep/1500");
+    unit.kill("USR2", first);
+    let status = unit.wait_for("StatusText", |status| status.contains("drains"));
+    assert!(status.starts_with("serving, generation 2; generation 1 drains: 1 connection left, "), "{status}");
+    assert_eq!(unit.main_pid(), unit.pid());
+    assert!(slow.answer().ends_with("slept"));
+    unit.wait_for("StatusText", |status| status == "serving, generation 2; generation 1 has drained");
+    assert_eq!(unit.show("ActiveState"), "active");
+}
+
+#[test]
+fn the_main_process_alone_may_be_heard() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let section = "NotifyAccess=main\nFileDescriptorStoreMax=4\nWatchdogSec=1\n";
+    let unit = systemd.service("access", "--listen 127.0.0.1:0 --probation 50ms", section);
+    unit.start();
+    for generation in 2..=4 {
+        assert!(unit.reload());
+        assert_eq!((unit.main_pid(), unit.generation()), (unit.pid(), generation));
+        let status = unit.show("StatusText");
+        assert!(status.starts_with(&format!("serving, generation {generation}")), "{status}");
+    }
+    // Each socket once, however many generations stored it.
+    assert_eq!(unit.show("NFileDescriptorStore"), "1");
+    // What is not admitted is the predecessor's word on its own drain, and nothing else.
+    let refused = systemd.lines("reception only permitted for main PID");
+    println!("{} refused: {refused:?}", refused.len());
+}
+
+#[test]
+fn g5_a_stop_takes_as_long_as_the_drain_and_no_longer() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    // Less than the request needs: what the drain takes is asked for.
+    let unit = systemd.service("stops", "--listen 127.0.0.1:0 --shutdown 4s", "TimeoutStopSec=1\n");
+    unit.start();
+    let slow = ask(&unit.target(), "/sleep/2500");
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| unit.stop());
+        unit.wait_for("StatusText", |status| status.starts_with("stopping: 1 connection left, "));
+        assert!(slow.answer().ends_with("slept"));
+    });
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert_eq!((unit.show("Result"), unit.show("ActiveState")), ("success".into(), "inactive".into()));
+
+    // The hammer, and its exit status. The old generation, which drains, goes with the new one.
+    let arguments = "--listen 127.0.0.1:0 --probation 50ms --shutdown 500ms";
+    let unit = systemd.service("hammered", arguments, "TimeoutStopSec=20\nSuccessExitStatus=124\n");
+    unit.start();
+    let old = ask(&unit.target(), "/sleep/60000");
+    assert!(unit.reload());
+    let new = ask(&unit.target(), "/sleep/60000");
+    let began = Instant::now();
+    unit.stop();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!((old.answer(), new.answer()), (String::new(), String::new()));
+    assert_eq!((unit.show("Result"), unit.show("ActiveState")), ("success".into(), "inactive".into()));
+}
+
+#[test]
+fn a_start_takes_as_long_as_it_may() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let unit = systemd.service("slow", "--listen 127.0.0.1:0 --init-delay 1500ms", "TimeoutStartSec=500ms\n");
+    unit.start();
+    assert_eq!((unit.show("ActiveState"), unit.show("NRestarts")), ("active".into(), "0".into()));
+}
+
+#[test]
+fn a_process_that_hangs_is_replaced_and_its_queue_is_served() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let section = format!("{KEPT}WatchdogSec=1\n");
+    let unit = systemd.service("watchdog", "--listen 127.0.0.1:0 --probation 50ms", &section);
+    unit.start();
+    // The pings come from the new one from here on; without them it would be killed in this time.
+    assert!(unit.reload());
+    std::thread::sleep(Duration::from_millis(1500)); // allow: sleep
+    let (pid, target) = (unit.pid(), unit.target());
+    assert_eq!((unit.main_pid(), unit.show("NRestarts")), (pid, "0".to_owned()));
+    unit.kill("STOP", pid);
+    answered_by_another(&unit, queue(&target), pid);
+    assert_eq!((unit.show("NRestarts"), unit.target()), ("1".into(), target), "port 0 stays what it was");
+
+    // A process that lives, and a runtime that does not: the health says so.
+    let pid = unit.pid();
+    let _frozen = ask(&unit.target(), "/freeze");
+    unit.wait_for_word("frozen");
+    answered_by_another(&unit, queue(&unit.target()), pid);
+    assert_eq!(unit.show("NRestarts"), "2");
+}
+
+#[test]
+fn a_process_that_crashes_is_replaced_and_its_queue_is_served() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let unit = systemd.service("crash", "--listen 127.0.0.1:0 --listen b=127.0.0.1:0 --probation 50ms", KEPT);
+    let socket = unit.dir().join("socket");
+    std::fs::write(unit.dir().join("bin/listen"), format!("unix:{}", socket.display())).unwrap();
+    unit.start();
+    let targets = unit.targets();
+    assert_eq!((targets.len(), unit.show("NFileDescriptorStore")), (3, "3".to_owned()));
+    for restarts in 1..=2 {
+        let pid = unit.pid();
+        // The whole process, so that nobody takes from the queue before it dies.
+        unit.kill("STOP", pid);
+        let waiting: Vec<_> = targets.iter().flat_map(queue).collect();
+        unit.kill("KILL", pid);
+        answered_by_another(&unit, waiting, pid);
+        assert_eq!(unit.show("NRestarts"), restarts.to_string());
+        assert_eq!(unit.targets()[targets.len() * restarts..], targets, "the same listeners, in order");
+        assert_eq!(unit.show("NFileDescriptorStore"), "3");
+    }
+}
+
+#[test]
+fn a_crash_while_the_predecessor_drains_is_noticed() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let unit = systemd.service("orphan", "--listen 127.0.0.1:0 --probation 50ms", KEPT);
+    unit.start();
+    let _held = ask(&unit.target(), "/sleep/60000");
+    assert!(unit.reload());
+    let pid = unit.pid();
+    unit.kill("STOP", pid);
+    let waiting = queue(&unit.target());
+    let mark = systemd.mark();
+    unit.kill("KILL", pid);
+    // Its parent drains on and is not the manager, which would not know for as long as that takes.
+    systemd.wait_for_line(mark, "Watchdog request");
+    answered_by_another(&unit, waiting, pid);
+    assert_eq!((unit.show("NRestarts"), unit.main_pid()), ("1".to_owned(), unit.pid()));
+}
+
+#[test]
+fn a_listener_that_is_dropped_leaves_the_store() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let unit = systemd.service("drops", "--listen 127.0.0.1:0 --probation 50ms", KEPT);
+    let beside = unit.dir().join("bin/listen");
+    std::fs::write(&beside, "b=127.0.0.1:0").unwrap();
+    unit.start();
+    assert_eq!(unit.show("NFileDescriptorStore"), "2");
+    let dropped = unit.target();
+    std::fs::remove_file(&beside).unwrap();
+    // ExecReload takes the address that was told last.
+    unit.kill("USR2", unit.main_pid());
+    unit.wait_for("NFileDescriptorStore", |count| count == "1");
+    let Target::Tcp(address) = dropped else { panic!("a TCP listener") };
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_ok() {
+        assert!(Instant::now() < deadline, "somebody still listens on {address}");
+    }
+    // And one that a later start does not want.
+    std::fs::write(&beside, "c=127.0.0.1:0").unwrap();
+    unit.kill("USR2", unit.main_pid());
+    unit.wait_for("NFileDescriptorStore", |count| count == "2");
+    std::fs::remove_file(&beside).unwrap();
+    unit.kill("KILL", unit.main_pid());
+    unit.wait_for("NRestarts", |count| count == "1");
+    unit.wait_for("NFileDescriptorStore", |count| count == "1");
+}
+
+#[test]
+fn a_cold_restart_keeps_the_queue_too() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let unit = systemd.service("cold", "--listen 127.0.0.1:0", KEPT);
+    let socket = unit.dir().join("socket");
+    std::fs::write(unit.dir().join("bin/listen"), format!("unix:{}", socket.display())).unwrap();
+    unit.start();
+    let targets = unit.targets();
+    let load = Load::start(&targets[0], Mode::new_connections(8, Think::millis(0, 5)), "/");
+    load.wait_for_requests(100);
+    for _ in 0..3 {
+        systemd.expect(&["systemctl", "restart", &unit.name]);
+        load.wait_for_requests(50);
+        // The path is made anew each time, since the service that ends takes it away.
+        assert_eq!(ask(&targets[1], "/generation").answer().lines().last(), Some("1"));
+        assert_eq!(unit.show("NFileDescriptorStore"), "2");
+    }
+    let report = load.stop();
+    println!("{report}");
+    report.assert_none_failed();
+    assert_eq!(unit.targets()[6..], targets);
+}
+
+#[test]
+fn what_connects_before_the_first_start_is_served() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let name = format!("@heirloom-activated-{}", std::process::id());
+    let unit = systemd.service("activated", &format!("--listen unix:{name} --probation 50ms"), KEPT);
+    let socket = "[Unit]\nDefaultDependencies=no\n[Socket]\nListenStream=";
+    systemd.install("activated.socket", &format!("{socket}{name}\n"));
+    systemd.expect(&["systemctl", "start", "activated.socket"]);
+    assert_eq!(unit.show("ActiveState"), "inactive");
+    let target: Target = format!("unix:{name}").parse().unwrap();
+    let waiting: Vec<_> = (0..5).map(|_| ask(&target, "/generation")).collect();
+    for connection in waiting {
+        assert_eq!(connection.answer().lines().last(), Some("1"));
+    }
+    unit.kill("USR2", unit.main_pid());
+    unit.wait_for("StatusText", |status| status.starts_with("serving, generation 2"));
+    // From its socket unit and from the store: one and the same.
+    let pid = unit.main_pid();
+    unit.kill("STOP", pid);
+    let waiting = queue(&target);
+    unit.kill("KILL", pid);
+    answered_by_another(&unit, waiting, pid);
+    assert_eq!(unit.show("NFileDescriptorStore"), "1");
+    let sockets = systemd.expect(&["sh", "-c", &format!("ls -l /proc/{}/fd", unit.main_pid())]);
+    println!("{sockets}");
+    systemd.expect(&["systemctl", "stop", "activated.socket"]);
+}
+
+#[test]
+fn notify_reload_has_no_word_for_a_failure() {
+    let Some(systemd) = Systemd::get() else { return };
+    if systemd.version < 253 {
+        eprintln!("\n*** SKIPPED: Type=notify-reload needs systemd 253, this is {} ***\n", systemd.version);
+        return;
+    }
+    let _alone = alone();
+    let unit = systemd.service("notify-reload", "--listen 127.0.0.1:0 --probation 50ms", "Type=notify-reload\n");
+    unit.start();
+    let load = Load::start(&unit.target(), Mode::keep_alive(8, Think::millis(0, 10)), "/");
+    for generation in 2..=6 {
+        assert!(unit.reload());
+        assert_eq!((unit.main_pid(), unit.generation()), (unit.pid(), generation));
+    }
+    load.stop().assert_none_failed();
+    unit.binary.become_script("exit 7");
+    unit.reload();
+    assert_eq!((unit.generation(), unit.show("ActiveState")), (6, "active".to_owned()));
+}
+
+/// A client that has sent its request.
+struct Waiting<S> {
+    stream: S,
+}
+
+fn ask(target: &Target, path: &str) -> Waiting<Box<dyn ReadWrite>> {
+    let mut stream: Box<dyn ReadWrite> = match target {
+        Target::Tcp(address) => {
+            let stream = TcpStream::connect(address).expect("a queue with room");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            Box::new(stream)
+        }
+        Target::Unix(path) => {
+            let stream = UnixStream::connect_addr(&support::load::unix_address(path).expect("an address"));
+            let stream = stream.expect("a queue with room");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            Box::new(stream)
+        }
+    };
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("a connection");
+    Waiting { stream }
+}
+
+trait ReadWrite: Read + Write {}
+
+impl<S: Read + Write> ReadWrite for S {}
+
+impl<S: Read> Waiting<S> {
+    /// The whole of it; nothing if it was cut off.
+    fn answer(mut self) -> String {
+        let mut answer = String::new();
+        let _ = self.stream.read_to_string(&mut answer);
+        answer
+    }
+}
+
+/// More than a server under test accepts at once.
+fn queue(target: &Target) -> Vec<Waiting<Box<dyn ReadWrite>>> {
+    (0..20).map(|_| ask(target, "/pid")).collect()
+}
+
+#[track_caller]
+fn answered_by_another(unit: &Unit, waiting: Vec<Waiting<Box<dyn ReadWrite>>>, pid: i32) {
+    let count = waiting.len();
+    for connection in waiting {
+        let answer = connection.answer();
+        let by: Option<i32> = answer.lines().last().and_then(|line| line.parse().ok());
+        assert!(by.is_some_and(|by| by != pid), "{answer:?}, and {pid} was killed");
+    }
+    println!("{}: {count} queued connections answered", unit.name);
+}
+
+/// Started again at once, with the listeners that it had.
+const KEPT: &str = "Restart=on-failure\nRestartSec=0\nFileDescriptorStoreMax=8\n";
