@@ -60,14 +60,20 @@
 //! * [`handover`]: the protocol, as pure state machines.
 //! * [`drain`]: how connections are counted and told to go; [`http`]: how that is said in HTTP; `tls` (a feature): HTTPS.
 //! * [`Builder`]: every deadline, with its default and the reason for it.
+//! * [`deploy`]: under systemd, in containers, and behind load balancers; `systemd` (a feature): what it is told;
+//!   `metrics` (a feature): what is counted.
 //! * [`SignalMap`]: which signal does what. [`Event`]: what happens, as it happens.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("heirloom needs Linux 5.4 or newer: it rests on pidfd, SO_COOKIE and SOCK_SEQPACKET");
 
+#[macro_use]
+mod say;
+
 mod address;
 mod blocking;
 mod descriptors;
+pub mod deploy;
 pub mod design;
 pub mod drain;
 mod ending;

@@ -288,6 +288,71 @@ fn what_connects_before_the_first_start_is_served() {
 }
 
 #[test]
+fn a_manager_that_hangs_is_not_waited_for_and_a_take_back_meanwhile_is_seen_right() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let unit = systemd.service("hangs", "--listen 127.0.0.1:0 --probation 50ms", "");
+    unit.start();
+    let (first, load) = (unit.pid(), Load::start(&unit.target(), Mode::keep_alive(8, Think::millis(0, 10)), "/"));
+    // It dies after it was announced, and before that was read.
+    systemd.freeze(true);
+    unit.kill("USR2", first);
+    let successor = number_after(&unit, "successor started pid=");
+    unit.wait_for_word("accepting generation=2");
+    std::thread::sleep(Duration::from_millis(500)); // allow: sleep (nobody says that the announcement is on its way)
+    unit.kill("KILL", successor);
+    unit.wait_for_word("taken back");
+    load.wait_for_requests(50);
+    systemd.freeze(false);
+    unit.wait_for("StatusText", |status| status.contains("taken back"));
+    assert_eq!((unit.main_pid(), unit.pid(), unit.show("ActiveState")), (first, first, "active".to_owned()));
+    load.stop();
+
+    // It lives, and systemd comes back after its predecessor is gone.
+    let load = Load::start(&unit.target(), Mode::keep_alive(8, Think::millis(0, 10)), "/");
+    systemd.freeze(true);
+    unit.kill("USR2", first);
+    unit.wait_for_word("generation 1 ended");
+    load.wait_for_requests(50);
+    systemd.freeze(false);
+    let main = unit.wait_for("MainPID", |pid| pid != first.to_string());
+    load.wait_for_requests(50);
+    assert_eq!((main, unit.show("ActiveState")), (unit.pid().to_string(), "active".to_owned()));
+    load.stop().assert_none_failed();
+}
+
+#[test]
+fn the_units_that_we_ship_work() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let unit = systemd.shipped("server", |text| text.replace("0.0.0.0:8080", "127.0.0.1:0"));
+    unit.start();
+    assert!(unit.reload());
+    assert_eq!((unit.main_pid(), unit.generation()), (unit.pid(), 2));
+    let pid = unit.pid();
+    unit.kill("STOP", pid);
+    let waiting = queue(&unit.target());
+    unit.kill("KILL", pid);
+    answered_by_another(&unit, waiting, pid);
+    unit.stop();
+    assert_eq!(unit.show("Result"), "success");
+
+    let address = "127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap();
+    // systemd takes no port 0; nobody else gets this one in the meantime, as good as certainly.
+    let address = std::net::TcpListener::bind(address).unwrap().local_addr().unwrap().to_string();
+    let unit = systemd.shipped("server-activated", |text| text.replace("0.0.0.0:80", &address));
+    let socket = include_str!("../examples/deploy/systemd/server-activated.socket");
+    let socket = socket.replace("0.0.0.0:80", &address).replace("[Unit]", "[Unit]\nDefaultDependencies=no");
+    systemd.install("server-activated.socket", &socket);
+    systemd.expect(&["systemctl", "start", "server-activated.socket"]);
+    let waiting = ask(&address.parse().unwrap(), "/generation");
+    assert_eq!(waiting.answer().lines().last(), Some("1"));
+    assert!(unit.reload());
+    assert_eq!((unit.main_pid(), unit.generation()), (unit.pid(), 2));
+    systemd.expect(&["systemctl", "stop", "server-activated.socket"]);
+}
+
+#[test]
 fn notify_reload_has_no_word_for_a_failure() {
     let Some(systemd) = Systemd::get() else { return };
     if systemd.version < 253 {
@@ -358,6 +423,14 @@ fn answered_by_another(unit: &Unit, waiting: Vec<Waiting<Box<dyn ReadWrite>>>, p
         assert!(by.is_some_and(|by| by != pid), "{answer:?}, and {pid} was killed");
     }
     println!("{}: {count} queued connections answered", unit.name);
+}
+
+/// What stands behind these words in the log, once they are there.
+fn number_after(unit: &Unit, words: &str) -> i32 {
+    unit.wait_for_word(words);
+    let log = unit.log();
+    let digits = log.rsplit(words).next().and_then(|rest| rest.split(' ').next());
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("no number after {words:?} in {log}"))
 }
 
 /// Started again at once, with the listeners that it had.

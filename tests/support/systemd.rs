@@ -82,6 +82,24 @@ impl Systemd {
         found.unwrap_or_else(|| panic!("systemd never said {pattern:?}")).swap_remove(0)
     }
 
+    /// Installs a unit file that we ship, with the example `unit` in the place of its program.
+    pub fn shipped(&'static self, name: &str, change: impl Fn(String) -> String) -> Unit {
+        let unit = self.service(name, "", "");
+        let path = format!("{}/examples/deploy/systemd/{name}.service", env!("CARGO_MANIFEST_DIR"));
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let log = unit.log_path();
+        let reload = format!("/bin/bash {} {}", unit.dir.path().join("reload").display(), log.display());
+        let text = text.replace("/usr/local/bin/server", &unit.binary.path().display().to_string());
+        let text = text.replace("/usr/bin/heirloom restart --pid $MAINPID", &reload);
+        // What would ask for the rest of a machine, and another user's way to the directory of this test.
+        let ours = |line: &&str| !["DynamicUser", "ProtectHome", "Wants", "After"].iter().any(|word| line.starts_with(word));
+        let text: String = text.lines().filter(ours).map(|line| format!("{line}\n")).collect();
+        let log = format!("StandardOutput=append:{0}\nStandardError=append:{0}\n", log.display());
+        let text = text.replace("[Service]\n", &format!("[Service]\n{log}"));
+        self.install(&format!("{name}.service"), &change(text.replace("[Unit]\n", "[Unit]\nDefaultDependencies=no\n")));
+        unit
+    }
+
     /// Installs a service that runs the example `unit` with these arguments. `section`: further lines of `[Service]`.
     /// `ExecReload=` asks the server for a restart, and fails if that does.
     pub fn service(&'static self, name: &str, arguments: &str, section: &str) -> Unit {
@@ -107,6 +125,12 @@ impl Systemd {
         text.push_str(section);
         self.install(&format!("{name}.service"), &text);
         unit
+    }
+
+    /// Stops systemd itself, or lets it go on.
+    pub fn freeze(&self, on: bool) {
+        let signal = if on { super::Signal::SIGSTOP } else { super::Signal::SIGCONT };
+        proc::signal(self.init, signal);
     }
 
     /// Installs a unit file.

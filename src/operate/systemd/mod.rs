@@ -1,4 +1,98 @@
-//! systemd.
+//! systemd hears what happens to the service: when it is ready, that it restarts, who the main process is, how it drains; it
+//! watches over it, and keeps its listening sockets for a start after a crash. Unit files are in [`deploy`](crate::deploy).
+//!
+//! On when [`Builder::systemd`](crate::Builder::systemd) asks for it ([`Restarter::new`](crate::Restarter::new) and
+//! [`http::run`](crate::http::run) do) *and* NOTIFY_SOCKET is set, as it is in a unit with `Type=notify`. Then a restart is not
+//! refused any more to a unit's main process. Everything is sent by a thread of its own; nothing waits for systemd but the
+//! settling of a restart, and that for 3 s at most.
+//!
+//! # What is told
+//!
+//! | when | what | by |
+//! |---|---|---|
+//! | it initialises | `EXTEND_TIMEOUT_USEC=` again and again, up to the start timeout | the first generation |
+//! | it accepts | `MAINPID=`, `READY=1`, `FDSTORE=1` for each listener | the first generation |
+//! | a restart begins | `RELOADING=1` with `MONOTONIC_USEC=`, in one message | the predecessor |
+//! | it failed, or was taken back | `READY=1`, and why in `STATUS=` | the predecessor |
+//! | it settles | `MAINPID=` of the successor and `READY=1`, in one message, then `BARRIER=1` | the predecessor |
+//! | it has settled | `FDSTORE=1` for what is new, `FDSTOREREMOVE=1` for what is gone; the pings of the watchdog | the successor |
+//! | it drains | `STATUS=` with how many connections are left | the predecessor, each 5 s |
+//! | the service stops | `STOPPING=1`; `STATUS=` each second and `EXTEND_TIMEOUT_USEC=` while it drains | the main process |
+//! | the successor crashes while its predecessor drains | `WATCHDOG=trigger` | the predecessor |
+//!
+//! The barrier is what keeps the service alive: systemd ends a unit whose main process exits, so the predecessor must not
+//! exit before systemd has *read* that another one is the main process. A systemd that hangs is waited for 3 s, and then the
+//! restart settles all the same; should it still not have read the message when the predecessor exits, it reads it before it
+//! hears of the exit.
+//!
+//! `STOPPING=1` is never said by the old process of a restart: systemd 259 takes the service for stopped then.
+//!
+//! # Whether a reload went well
+//!
+//! * `Type=notify` with `ExecReload=heirloom restart --pid $MAINPID`: `systemctl reload` fails when the restart does, since
+//!   the command waits for the outcome and its exit status counts.
+//! * `Type=notify-reload` (systemd 253 or newer; Debian 12 has 252): systemd sends SIGHUP and waits for `READY=1`. The protocol
+//!   has no word for a failure: `systemctl reload` succeeds, and only the status line says that the old generation serves on.
+//! * `kill -USR2` needs neither; the unit is `reloading` meanwhile.
+//!
+//! # Who may speak: `NotifyAccess=`
+//!
+//! systemd takes messages from the main process (`main`, the default of `Type=notify`), or from every process of the unit
+//! (`all`). Who is not admitted is not told so: the message is dropped, with a line in systemd's log ("reception only permitted
+//! for main PID"). So all that matters comes from the process that systemd takes for the main one at that moment, and `main`
+//! is enough for restarts, the store and the watchdog (a test sees to that). It is not enough for
+//!
+//! * the predecessor's word on its drain;
+//! * a take-back after `MAINPID=` was sent: the successor has to die within the milliseconds until it is settled;
+//! * a successor that crashes *while its predecessor drains*. systemd is not its parent yet and does not notice (it says so in
+//!   its log: "We'll most likely not notice when it exits"); the predecessor does, and has systemd start the service anew.
+//!   With `main` that waits for the end of the drain, and then counts as a success: only `Restart=always` starts it again.
+//!
+//! Hence `NotifyAccess=all` in the unit files. `exec` is like `main` here. With `none`, systemd sets no NOTIFY_SOCKET, and heirloom
+//! refuses restarts as in a unit that cannot be told. A first process that is not the unit's own main one (a shell script that
+//! did not `exec`) needs `all` as well.
+//!
+//! # The watchdog
+//!
+//! With `WatchdogSec=`, the main process pings twice in that time. By default that says no more than that the process runs;
+//! [`Systemd::runtime`] ties it to the program's runtime (`http::run` does), and [`Systemd::health`] to whatever the program
+//! knows. `WATCHDOG_PID` is left out of the successor's environment, so the pings move there with the settling; the predecessor
+//! pings a last time in the message that says so.
+//!
+//! While a start, a restart or a drain lasts, systemd waits up to 10 s longer for a ping: `EXTEND_TIMEOUT_USEC` counts for the
+//! watchdog as well.
+//!
+//! # Sockets that outlive a crash
+//!
+//! With `FileDescriptorStoreMax=`, systemd keeps a copy of each listening socket from the moment that its process is the
+//! service. After a crash of every process (`Restart=on-failure`), a watchdog's kill, or `systemctl restart`, the next start finds
+//! them as with socket activation, and with them every connection that was made meanwhile: clients wait, and none is refused.
+//! What the killed process had *accepted* is lost.
+//!
+//! * Sockets are matched as over a restart, by name and the address that was asked for. Port 0 keeps its port. Two listeners of
+//!   equal specification come in the order of their making.
+//! * A socket that has a socket unit comes twice, and is recognised by its SO_COOKIE.
+//! * A listener that the program does not ask for any more is taken out of the store, at the latest when a generation without
+//!   it is the service; a connection to it is refused from then on. One that is dropped while the process lives is taken out a second
+//!   later: a program that ends by an error drops its listeners too, and its queue is to be kept.
+//! * A Unix socket is found again if its path is still its own. A service that *stops* removes the path, so the next start makes
+//!   another one; who was in the queue of the old one is told no.
+//! * After `systemctl stop`, connections that were made during the drain and that nobody accepted any more are reset when systemd
+//!   lets go of the socket. Without the store they would be refused.
+//! * `FDPOLL=0` is sent along: systemd is not to drop a socket because poll reports an error on it, as on a UDP socket.
+//! * A unit without `FileDescriptorStoreMax=` keeps nothing, and systemd writes a warning for each listener and generation.
+//!   [`Systemd::store_listeners`] turns it off.
+//!
+//! # What else a unit should have
+//!
+//! * `SuccessExitStatus=124`: the exit status when the hammer fell at a stop ([`Ending::HAMMERED`](crate::Ending::HAMMERED)).
+//! * `OOMPolicy=continue`: by default systemd stops a unit when the kernel kills *any* of its processes for want of memory, and so
+//!   takes down a predecessor whose successor was too large.
+//! * `KillMode=` as it is (`control-group`): with `mixed`, a predecessor that drains is killed at a stop without being asked.
+//! * `RestartSec=100ms` or so: clients wait in the queue for so long.
+//!
+//! A crash of the main process takes a predecessor that still drains along: systemd clears the unit before it starts it again.
+
 mod generation;
 mod notifier;
 mod socket;

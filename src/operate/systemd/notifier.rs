@@ -15,7 +15,6 @@ use nix::time::ClockId;
 use tokio::sync::oneshot;
 
 use super::socket::Manager;
-use crate::restarter::say;
 
 /// Tells the service manager, in the order of the calls. No call waits. Clones share the thread, which ends with the
 /// last of them.
