@@ -72,8 +72,8 @@ mod say;
 
 mod address;
 mod blocking;
-mod descriptors;
 pub mod deploy;
+mod descriptors;
 pub mod design;
 pub mod drain;
 mod ending;

@@ -14,7 +14,8 @@ fn the_grace_period_is_the_sum_of_what_it_has_to_hold() {
     let [sleep, pre_stop] = &pre_stop[..] else { panic!("{pre_stop:?}") };
     assert_eq!(sleep, "sleep");
     let command = list(&container["command"]);
-    let shutdown = command.iter().skip_while(|word| *word != "--shutdown-timeout").nth(1).expect("a deadline");
+    let shutdown =
+        command.iter().skip_while(|word| *word != "--shutdown-timeout").nth(1).expect("a deadline");
     let shutdown = humantime::parse_duration(shutdown).expect("a duration").as_secs();
     let grace = pod["terminationGracePeriodSeconds"].as_i64().expect("a number");
     let slack = grace - pre_stop.parse::<i64>().unwrap() - i64::try_from(shutdown).unwrap();
@@ -72,7 +73,8 @@ fn the_image_starts_the_supervisor_itself() {
         assert!(words.starts_with("[\"") && words.ends_with("\"]"), "{words}");
     }
     assert!(of("ENTRYPOINT")[0].starts_with(r#"["heirloom", "run", "--listen", "#));
-    let stages: Vec<_> = of("FROM").iter().filter_map(|from| from.split_once(" AS ")).map(|(_, name)| name).collect();
+    let stages: Vec<_> =
+        of("FROM").iter().filter_map(|from| from.split_once(" AS ")).map(|(_, name)| name).collect();
     for copy in of("COPY").iter().filter_map(|copy| copy.strip_prefix("--from=")) {
         assert!(stages.contains(&copy.split(' ').next().unwrap()), "{copy}");
     }

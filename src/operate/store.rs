@@ -111,7 +111,9 @@ mod tests {
 
     #[test]
     fn other_names_are_not_ours() {
-        for name in ["", "http.socket", "stored", "heirloom-", "heirloom-x-a-b", "heirloom-1-%f-b", "heirloom-1-a"] {
+        for name in
+            ["", "http.socket", "stored", "heirloom-", "heirloom-x-a-b", "heirloom-1-%f-b", "heirloom-1-a"]
+        {
             assert_eq!(Stored::decode(name), None, "{name}");
         }
     }

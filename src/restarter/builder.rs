@@ -284,10 +284,7 @@ impl Builder {
     }
 
     /// Who is to hear what happens.
-    #[cfg_attr(
-        not(feature = "systemd"),
-        expect(clippy::unnecessary_wraps, clippy::unused_self, unused_variables, reason = "nobody to begin with")
-    )]
+    #[cfg_attr(not(feature = "systemd"), expect(unused_variables, reason = "nobody to begin with"))]
     fn service(&self, generation: u64) -> Result<Service, StartError> {
         #[cfg(feature = "systemd")]
         return Ok(Service {

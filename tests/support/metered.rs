@@ -40,7 +40,8 @@ async fn main() -> Result<Ending, Box<dyn Error>> {
 /// `NAME{LABEL} VALUE`, and of a histogram how many values there are. Reading them sets them to zero.
 fn lines(snapshotter: &Snapshotter) -> Vec<String> {
     let shown = snapshotter.snapshot().into_vec().into_iter().map(|(key, _, _, value)| {
-        let labels: Vec<_> = key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        let labels: Vec<_> =
+            key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
         let value = match value {
             DebugValue::Counter(count) => count.to_string(),
             DebugValue::Gauge(value) => value.to_string(),

@@ -71,6 +71,12 @@ impl Systemd {
         self.log.find(0, pattern)
     }
 
+    /// What the descriptors of a process lead to, by the number that the process itself knows.
+    pub fn descriptors(&self, pid: i32) -> Vec<String> {
+        let listed = self.expect(&["find", &format!("/proc/{pid}/fd"), "-type", "l", "-printf", "%l\\n"]);
+        listed.lines().map(str::to_owned).collect()
+    }
+
     /// How many lines it has said so far.
     pub fn mark(&self) -> usize {
         self.log.len()
@@ -92,11 +98,16 @@ impl Systemd {
         let text = text.replace("/usr/local/bin/server", &unit.binary.path().display().to_string());
         let text = text.replace("/usr/bin/heirloom restart --pid $MAINPID", &reload);
         // What would ask for the rest of a machine, and another user's way to the directory of this test.
-        let ours = |line: &&str| !["DynamicUser", "ProtectHome", "Wants", "After"].iter().any(|word| line.starts_with(word));
+        let ours = |line: &&str| {
+            !["DynamicUser", "ProtectHome", "Wants", "After"].iter().any(|word| line.starts_with(word))
+        };
         let text: String = text.lines().filter(ours).map(|line| format!("{line}\n")).collect();
         let log = format!("StandardOutput=append:{0}\nStandardError=append:{0}\n", log.display());
         let text = text.replace("[Service]\n", &format!("[Service]\n{log}"));
-        self.install(&format!("{name}.service"), &change(text.replace("[Unit]\n", "[Unit]\nDefaultDependencies=no\n")));
+        self.install(
+            &format!("{name}.service"),
+            &change(text.replace("[Unit]\n", "[Unit]\nDefaultDependencies=no\n")),
+        );
         unit
     }
 
@@ -209,7 +220,9 @@ impl Unit {
     #[track_caller]
     pub fn get(&self, path: &str) -> String {
         let target = self.target();
-        fetch(&target, path, PATIENCE).unwrap_or_else(|error| panic!("GET {path} from {target}: {error}")).body
+        fetch(&target, path, PATIENCE)
+            .unwrap_or_else(|error| panic!("GET {path} from {target}: {error}"))
+            .body
     }
 
     pub fn try_get(&self, path: &str) -> std::io::Result<Answer> {
@@ -305,17 +318,25 @@ fn boot() -> Option<Systemd> {
 /// in its namespace.
 fn spawn(dir: &Path, notify: &str) -> i32 {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"]);
+    command.args([
+        "--pdeathsig",
+        "KILL",
+        "unshare",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount",
+        "--mount-proc",
+    ]);
     command.args(["--uts", "--ipc", "--cgroup", "sh"]).arg(dir.join("boot")).arg(dir);
     command.env("NOTIFY_SOCKET", format!("@{notify}"));
     command.stdin(Stdio::null()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
     let (started, pid) = mpsc::channel();
     std::thread::spawn(move || {
-        let child = command.spawn().expect("setpriv and unshare, of every Debian");
+        let mut child = command.spawn().expect("setpriv and unshare, of every Debian");
         started.send(i32::try_from(child.id()).expect("a pid")).expect("somebody who waits");
-        loop {
-            std::thread::park();
-        }
+        // For as long as there is something to be killed.
+        let _ = child.wait();
     });
     pid.recv().expect("a process")
 }

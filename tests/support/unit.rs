@@ -71,8 +71,11 @@ fn router(restarter: Restarter) -> Router {
             }),
         )
         // The process lives on, and answers nobody.
-        .route("/freeze", get(|| async {
+        .route(
+            "/freeze",
+            get(|| async {
                 println!("frozen");
                 std::thread::park()
-            }))
+            }),
+        )
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::notifier::Notifier;
-use crate::operate::store::Stored;
 use crate::event::Event;
 use crate::listeners::Socket;
+use crate::operate::store::Stored;
 
 /// A generation, as the service manager is to see it.
 #[derive(Debug)]
@@ -135,7 +135,9 @@ impl Generation {
                 self.notifier.status(&status);
             }
             Event::Failed(failure) => self.carry_on(&format!("the last restart failed: {failure}")),
-            Event::TakenBack(failure) => self.carry_on(&format!("the last restart was taken back: {failure}")),
+            Event::TakenBack(failure) => {
+                self.carry_on(&format!("the last restart was taken back: {failure}"))
+            }
             Event::Stopping { notice } if self.is_main => {
                 self.notifier.stopping("stopping");
                 self.notifier.extend(Instant::now().checked_add(*notice));

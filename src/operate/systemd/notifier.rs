@@ -213,7 +213,9 @@ impl Talk {
         {
             let left = until.saturating_duration_since(now);
             self.extend = (!left.is_zero()).then(|| (now + EXTENSION / 2, until));
-            self.send(&format!("EXTEND_TIMEOUT_USEC={}", EXTENSION.min(left).as_micros()), None);
+            if !left.is_zero() {
+                self.send(&format!("EXTEND_TIMEOUT_USEC={}", EXTENSION.min(left).as_micros()), None);
+            }
         }
         while self.discards.front().is_some_and(|(at, _)| now >= *at) {
             let Some((_, name)) = self.discards.pop_front() else { break };
