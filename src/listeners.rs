@@ -67,7 +67,12 @@ impl Listeners {
         let claimed = claimed.and_then(|index| state.inherited[index].take());
         let socket = match claimed.and_then(|inherited| self.if_reachable(inherited)) {
             Some(inherited) => Socket::claim(inherited, listen)?,
-            None => Socket::bind(listen, kind)?,
+            None => match Socket::bind(listen, kind) {
+                Err(ListenError::InUse { .. }) if self.make_room(&mut state, listen) => {
+                    Socket::bind(listen, kind)?
+                }
+                bound => bound?,
+            },
         };
         let socket = Arc::new(socket);
         self.service.opened(&socket);
@@ -219,6 +224,31 @@ impl Listeners {
             self.service.closed(socket);
         }
         socket.give_up_place();
+    }
+
+    /// What the service manager kept from before the address was changed must not be in the way of the new one: it is closed,
+    /// here and there, if it has the same port. Whether there was any.
+    fn make_room(&self, state: &mut State, listen: &Listen) -> bool {
+        let Some(port) = listen.address.inet().map(|address| address.port()) else { return false };
+        let is_in_the_way = |socket: &mut InheritedSocket| {
+            // One of a socket unit stays open there, whatever is done here.
+            let is_stored = socket.stored.is_some() && !socket.requested.is_empty();
+            is_stored && socket.address.inet().is_some_and(|address| address.port() == port)
+        };
+        let slots = state.inherited.iter_mut();
+        let removed: Vec<_> = slots.filter_map(|slot| slot.take_if(is_in_the_way)).collect();
+        for socket in &removed {
+            tracing::info!(address = %socket.address, instead = %listen.address, "closing a socket that was kept, its address has changed");
+        }
+        let any = !removed.is_empty();
+        removed
+            .into_iter()
+            .filter_map(|socket| socket.stored)
+            .for_each(|stored| self.service.unwanted(stored));
+        if any {
+            self.service.wait();
+        }
+        any
     }
 
     /// A Unix socket that the service manager kept, but whose path is gone or somebody else's, is not to be found there.

@@ -105,6 +105,14 @@ impl Service {
         self.tell(|systemd| systemd.unwanted(stored));
     }
 
+    /// Waits until the service manager has let go of what is unwanted: a few milliseconds, or bounded if it hangs.
+    pub(crate) fn wait(&self) {
+        #[cfg(feature = "systemd")]
+        if let Some(notifier) = self.systemd().map(|systemd| systemd.notifier()) {
+            notifier.wait();
+        }
+    }
+
     #[cfg(feature = "systemd")]
     fn tell(&self, what: impl FnOnce(&mut super::systemd::Generation)) {
         if let Some(mut systemd) = self.systemd() {

@@ -281,8 +281,9 @@ fn boot() -> Option<Systemd> {
     let version = String::from_utf8_lossy(&version);
     let version = version.split_whitespace().nth(1).and_then(|number| number.split('.').next()?.parse().ok());
 
-    // Nothing removes it: its process is killed when this one is gone.
+    // Nothing removes it at the end: its process is killed when this one is gone.
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("systemd-{}", std::process::id()));
+    remove_old(dir.parent().expect("a directory"));
     fs::create_dir_all(dir.join("units")).expect("a directory for units");
     fs::write(dir.join("units/boot.target"), "[Unit]\nDefaultDependencies=no\n").expect("a target");
     fs::write(dir.join("boot"), BOOT).expect("a script");
@@ -312,6 +313,17 @@ fn boot() -> Option<Systemd> {
     let systemd = Systemd { init, version: version.expect("a number"), dir, log };
     println!("systemd {} runs as process {init}", systemd.version);
     Some(systemd)
+}
+
+/// What processes have left that are gone.
+fn remove_old(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix("systemd-")?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Starts it from a thread that lives as long as this process: with that thread it is killed, and with its PID 1 everything

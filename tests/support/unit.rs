@@ -1,9 +1,10 @@
 //! A server as a unit of systemd, for tests: `unit --listen [NAME=]127.0.0.1:0 --probation 100ms --drain 60s --shutdown 9s
 //! --init-delay 0s`. What the file `listen` beside it names, one in a line, it listens on as well.
-//! `/restart` answers with the outcome, and with status 500 if it is a failure; `/freeze` blocks its runtime; `/metrics`
+//! `/drop` ends the last listener's accept loop, `/fail` makes `main` return an error. `/restart` answers with the outcome, and with status 500 if it is a failure; `/freeze` blocks its runtime; `/metrics`
 //! shows what a recorder got.
 
 use std::error::Error;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,6 +13,8 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use heirloom::systemd::Systemd;
 use heirloom::{Ending, Listen, Restarter, SignalMap};
+use tokio::sync::mpsc::Sender;
+use tokio::task::JoinHandle;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<Ending, Box<dyn Error>> {
@@ -31,6 +34,8 @@ async fn main() -> Result<Ending, Box<dyn Error>> {
         builder = builder.shutdown_timeout(limit);
     }
     let restarter = builder.start()?;
+    let (fail, mut failed) = tokio::sync::mpsc::channel(1);
+    let loops = Arc::<Mutex<Vec<JoinHandle<()>>>>::default();
     let beside = std::fs::read_to_string(std::path::Path::new(&arguments[0]).with_file_name("listen"));
     let beside = beside.unwrap_or_default();
     let pairs = arguments.windows(2).filter(|pair| pair[0] == "--listen");
@@ -38,22 +43,35 @@ async fn main() -> Result<Ending, Box<dyn Error>> {
         let (name, address) = listen.split_once('=').unwrap_or(("", listen));
         let listener = restarter.listen(address.parse::<Listen>()?.name(name))?;
         println!("listening on {}", listener.local_addr());
-        heirloom::http::serve(listener, router(restarter.clone()));
+        let router = router(restarter.clone(), Arc::clone(&loops), fail.clone());
+        loops.lock().unwrap().push(heirloom::http::serve(listener, router));
     }
     if let Some(delay) = duration("--init-delay")? {
         tokio::time::sleep(delay).await; // allow: sleep
     }
-    let ending = restarter.run().await?;
+    let ending = tokio::select! {
+        ending = restarter.run() => ending?,
+        _ = failed.recv() => return Err("as told".into()),
+    };
     println!("generation {} ended", restarter.generation());
     Ok(ending)
 }
 
-fn router(restarter: Restarter) -> Router {
+fn router(restarter: Restarter, loops: Arc<Mutex<Vec<JoinHandle<()>>>>, fail: Sender<()>) -> Router {
     let generation = restarter.generation().to_string();
     Router::new()
         .route("/", get(|| async { "Hello World" }))
         .route("/pid", get(|| async { std::process::id().to_string() }))
         .route("/generation", get(move || async move { generation }))
+        .route("/fail", get(|| async move { fail.try_send(()).is_ok().to_string() }))
+        .route(
+            "/drop",
+            get(move || async move {
+                if let Some(last) = loops.lock().unwrap().pop() {
+                    last.abort();
+                }
+            }),
+        )
         .route(
             "/restart",
             get(move || async move {

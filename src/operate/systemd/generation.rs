@@ -123,6 +123,11 @@ impl Generation {
         self.notifier.give_up(&format!("generation {} {how}, and nobody serves", self.number + 1));
     }
 
+    /// To wait until the manager has let go of what is unwanted.
+    pub(crate) fn notifier(&self) -> Notifier {
+        self.notifier.clone()
+    }
+
     pub(crate) fn observe(&mut self, event: &Event) {
         match event {
             Event::Starting => {

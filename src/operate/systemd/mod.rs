@@ -72,6 +72,8 @@
 //! * Sockets are matched as over a restart, by name and the address that was asked for. Port 0 keeps its port. Two listeners of
 //!   equal specification come in the order of their making.
 //! * A socket that has a socket unit comes twice, and is recognised by its SO_COOKIE.
+//! * An address that was changed to another one of the same port (`0.0.0.0:80` to `127.0.0.1:80`) is bound anew at the next
+//!   start, and systemd lets go of the old one first; who was in its queue is told no.
 //! * A listener that the program does not ask for any more is taken out of the store, at the latest when a generation without
 //!   it is the service; a connection to it is refused from then on. One that is dropped while the process lives is taken out a second
 //!   later: a program that ends by an error drops its listeners too, and its queue is to be kept.
@@ -90,6 +92,10 @@
 //!   takes down a predecessor whose successor was too large.
 //! * `KillMode=` as it is (`control-group`): with `mixed`, a predecessor that drains is killed at a stop without being asked.
 //! * `RestartSec=100ms` or so: clients wait in the queue for so long.
+//!
+//! A predecessor that is killed before it has said `MAINPID=` ends the unit, and the successor with it: for systemd, the service
+//! has crashed. With `Restart=` and the store it starts again, on the same sockets. (The successor goes on and says so at once;
+//! now and then systemd 252 reads that before it looks at the death, and nothing ends.)
 //!
 //! A crash of the main process takes a predecessor that still drains along: systemd clears the unit before it starts it again.
 

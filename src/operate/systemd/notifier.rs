@@ -32,6 +32,7 @@ enum Order {
     MainPid { message: String, done: oneshot::Sender<()> },
     Store { name: String, fd: Arc<OwnedFd> },
     Discard { name: String, at: Instant },
+    Barrier { done: mpsc::Sender<()> },
     Watch(bool),
     Healthy,
     Extend(Option<Instant>),
@@ -117,6 +118,13 @@ impl Notifier {
         self.order(Order::Discard { name, at: Instant::now() + delay });
     }
 
+    /// Waits until the manager has acted on all of that, as long as for a new main process. Blocks the thread.
+    pub(crate) fn wait(&self) {
+        let (done, heard) = mpsc::channel();
+        self.order(Order::Barrier { done });
+        let _ = heard.recv();
+    }
+
     /// Whether this process is the one that the watchdog hears: pings begin at once.
     pub(crate) fn watch(&self, on: bool) {
         self.order(Order::Watch(on));
@@ -175,9 +183,7 @@ impl Talk {
             Order::Tell(message) => self.send(&message, None),
             Order::MainPid { message, done } => {
                 self.send(&message, None);
-                if let Err(error) = self.manager.barrier(BARRIER) {
-                    say!(warn: %error, "the service manager does not say that it knows the new main process");
-                }
+                self.wait();
                 // Whoever has stopped waiting knows why.
                 let _ = done.send(());
             }
@@ -188,6 +194,10 @@ impl Talk {
             Order::Discard { name, at } => {
                 let place = self.discards.partition_point(|(other, _)| *other <= at);
                 self.discards.insert(place, (at, name));
+            }
+            Order::Barrier { done } => {
+                self.wait();
+                let _ = done.send(());
             }
             Order::Watch(on) => self.ping = (on && self.interval.is_some()).then(Instant::now),
             // Answered late, by a process that is not the one to ping any more.
@@ -213,13 +223,17 @@ impl Talk {
         {
             let left = until.saturating_duration_since(now);
             self.extend = (!left.is_zero()).then(|| (now + EXTENSION / 2, until));
-            if !left.is_zero() {
-                self.send(&format!("EXTEND_TIMEOUT_USEC={}", EXTENSION.min(left).as_micros()), None);
-            }
+            self.send(&format!("EXTEND_TIMEOUT_USEC={}", EXTENSION.as_micros()), None);
         }
         while self.discards.front().is_some_and(|(at, _)| now >= *at) {
             let Some((_, name)) = self.discards.pop_front() else { break };
             self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), None);
+        }
+    }
+
+    fn wait(&self) {
+        if let Err(error) = self.manager.barrier(BARRIER) {
+            say!(warn: %error, "the service manager does not say that it has heard");
         }
     }
 
@@ -276,8 +290,8 @@ fn line(text: &str) -> String {
 /// that what comes after it still fits in; a manager that hangs must not keep two generations alive.
 const BARRIER: Duration = Duration::from_secs(3);
 
-/// How much more time is asked for at once, and twice as often: long enough for a machine that is busy, short enough that
-/// a process which hangs is found out by the manager's own timeouts.
+/// How much more time is asked for at once, and twice as often: long enough for a machine that is busy, and for the exit
+/// after a drain; short enough that a process which hangs is found out by the manager's own timeouts.
 const EXTENSION: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
