@@ -6,6 +6,7 @@ mod socket;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -69,7 +70,7 @@ impl Listeners {
             Some(inherited) => Socket::claim(inherited, listen)?,
             None => match Socket::bind(listen, kind) {
                 Err(ListenError::InUse { .. }) if self.make_room(&mut state, listen) => {
-                    Socket::bind(listen, kind)?
+                    bind_soon(listen, kind)?
                 }
                 bound => bound?,
             },
@@ -279,6 +280,24 @@ impl Listeners {
         lock(&self.state)
     }
 }
+
+/// Binds what another process is about to let go of. Asks and asks, since nobody says when it has: systemd closes what was
+/// stored on a thread of its own, after it has answered.
+fn bind_soon(listen: &Listen, kind: Kind) -> Result<Socket, ListenError> {
+    let deadline = Instant::now() + LETTING_GO;
+    loop {
+        match Socket::bind(listen, kind) {
+            Err(ListenError::InUse { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            bound => return bound,
+        }
+    }
+}
+
+/// A close takes microseconds, and a thread's start on a busy machine milliseconds; a socket that is still there then is
+/// somebody else's, and the start is to fail while its operator is looking.
+const LETTING_GO: Duration = Duration::from_secs(1);
 
 /// Which inherited socket `listen` means.
 fn find(inherited: &[Option<InheritedSocket>], listen: &Listen, kind: Kind) -> Option<usize> {

@@ -421,6 +421,26 @@ fn the_units_that_we_ship_work() {
 }
 
 #[test]
+fn systemd_has_nothing_to_say_against_the_units_that_we_ship() {
+    let Some(systemd) = Systemd::get() else { return };
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/deploy/systemd");
+    let mut count = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let (path, version) = (entry.unwrap().path(), systemd.version);
+        let said = systemd.run(&["systemd-analyze", "verify", "--man=no", path.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&said.stderr);
+        let name = path.file_name().unwrap().to_str().unwrap();
+        // The programs are not installed here.
+        let mut lines =
+            said.lines().filter(|line| line.contains(name) && !line.contains("is not executable"));
+        let is_too_old = name.contains("notify-reload") && version < 253;
+        assert!(is_too_old || lines.next().is_none(), "{said}");
+        count += 1;
+    }
+    assert_eq!(count, 5);
+}
+
+#[test]
 fn notify_reload_has_no_word_for_a_failure() {
     let Some(systemd) = Systemd::get() else { return };
     if systemd.version < 253 {
@@ -428,8 +448,8 @@ fn notify_reload_has_no_word_for_a_failure() {
         return;
     }
     let _alone = alone();
-    let unit =
-        systemd.service("notify-reload", "--listen 127.0.0.1:0 --probation 50ms", "Type=notify-reload\n");
+    let unit = systemd
+        .shipped("server-notify-reload", |text| text.replace("0.0.0.0:8080", "127.0.0.1:0 --probation 50ms"));
     unit.start();
     let load = Load::start(&unit.target(), Mode::keep_alive(8, Think::millis(0, 10)), "/");
     for generation in 2..=6 {
@@ -438,7 +458,9 @@ fn notify_reload_has_no_word_for_a_failure() {
     }
     load.stop().assert_none_failed();
     unit.binary.become_script("exit 7");
-    unit.reload();
+    assert!(unit.reload(), "it cannot fail");
+    let status = unit.show("StatusText");
+    assert!(status.contains("the last restart failed"), "{status}");
     assert_eq!((unit.generation(), unit.show("ActiveState")), (6, "active".to_owned()));
 }
 

@@ -2,6 +2,9 @@
 //!
 //! It shares the network with the test, so that clients reach its services as they reach any other. Its own words come
 //! through a FIFO in the place of /dev/kmsg, where it writes them while there is no journal.
+//!
+//! `HEIRLOOM_SYSTEMD=DIR` takes another systemd than the machine's: its packages (systemd and libsystemd-shared) unpacked there,
+//! as with `dpkg-deb -x`.
 
 use std::fmt::Write;
 use std::fs::{self, File};
@@ -125,7 +128,10 @@ impl Systemd {
         let (program, log) = (unit.binary.path().display(), unit.log_path());
         let log = log.display();
         let _ = writeln!(text, "ExecStart={program} {arguments}");
-        let _ = writeln!(text, "ExecReload=/bin/bash {} {log}", reload.display());
+        // systemd itself asks for the restart there, and the server would make another one.
+        if !section.contains("Type=notify-reload") {
+            let _ = writeln!(text, "ExecReload=/bin/bash {} {log}", reload.display());
+        }
         let _ = writeln!(text, "StandardOutput=append:{log}\nStandardError=append:{log}\nLimitCORE=0");
         if !section.contains("Type=") {
             text.push_str("Type=notify\n");
@@ -277,10 +283,6 @@ fn boot() -> Option<Systemd> {
         eprintln!("\n*** SKIPPED: a systemd in namespaces of its own is for root alone ***\n");
         return None;
     }
-    let version = Command::new("systemctl").arg("--version").output().expect("its version").stdout;
-    let version = String::from_utf8_lossy(&version);
-    let version = version.split_whitespace().nth(1).and_then(|number| number.split('.').next()?.parse().ok());
-
     // Nothing removes it at the end: its process is killed when this one is gone.
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("systemd-{}", std::process::id()));
     remove_old(dir.parent().expect("a directory"));
@@ -310,7 +312,10 @@ fn boot() -> Option<Systemd> {
         }
     }
     let init = *proc::children(nanny).first().expect("a systemd below unshare");
-    let systemd = Systemd { init, version: version.expect("a number"), dir, log };
+    let mut systemd = Systemd { init, version: 0, dir, log };
+    let version = systemd.expect(&["systemctl", "--version"]);
+    let version = version.split_whitespace().nth(1).and_then(|number| number.split('.').next()?.parse().ok());
+    systemd.version = version.expect("a number");
     println!("systemd {} runs as process {init}", systemd.version);
     Some(systemd)
 }
@@ -341,6 +346,7 @@ fn spawn(dir: &Path, notify: &str) -> i32 {
         "--mount-proc",
     ]);
     command.args(["--uts", "--ipc", "--cgroup", "sh"]).arg(dir.join("boot")).arg(dir);
+    command.args(std::env::var_os("HEIRLOOM_SYSTEMD"));
     command.env("NOTIFY_SOCKET", format!("@{notify}"));
     command.stdin(Stdio::null()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
     let (started, pid) = mpsc::channel();
@@ -359,6 +365,13 @@ dir=$1
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount --bind "$dir/kmsg" /dev/kmsg
+if [ -n "$2" ]; then
+    mount --bind "$2/lib/systemd" /lib/systemd
+    mount --bind "$2/bin/systemctl" /bin/systemctl
+    for libraries in "$2"/usr/lib/*-linux-gnu/systemd; do
+        mount --bind "$libraries" "${libraries#"$2"}"
+    done
+fi
 mkdir -p /run/systemd
 ln -s "$dir/units" /run/systemd/system
 for systemd in /usr/lib/systemd/systemd /lib/systemd/systemd; do

@@ -33,6 +33,7 @@
 //!   the command waits for the outcome and its exit status counts.
 //! * `Type=notify-reload` (systemd 253 or newer; Debian 12 has 252): systemd sends SIGHUP and waits for `READY=1`. The protocol
 //!   has no word for a failure: `systemctl reload` succeeds, and only the status line says that the old generation serves on.
+//!   It takes no `ExecReload=` beside that: the server would be asked twice, and restart twice.
 //! * `kill -USR2` needs neither; the unit is `reloading` meanwhile.
 //!
 //! # Who may speak: `NotifyAccess=`
