@@ -2,24 +2,22 @@
 //! to ask for them.
 
 mod socket;
+mod stored;
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::address::Address;
 use crate::inherited::InheritedSocket;
 use crate::listen::Listen;
 use crate::moving::Arrival;
 use crate::operate::service::Service;
-use crate::operate::store::Stored;
-use crate::sys::{self, socket::Kind};
+use crate::sys::socket::Kind;
 
 pub use socket::ListenError;
 pub(crate) use socket::Socket;
+use stored::{bind_soon, stored_place};
 
 /// All listening sockets of this process.
 #[derive(Debug)]
@@ -218,56 +216,6 @@ impl Listeners {
         self.lock().open.retain(|open| !Arc::ptr_eq(open, socket));
     }
 
-    /// The service ends. What has no path stays with the service manager, if that keeps it: the next start goes on with
-    /// the queue. Without its path a socket is of no use to anybody.
-    fn give_up_place(&self, socket: &Socket) {
-        if socket.lock_fd().is_some() {
-            self.service.closed(socket);
-        }
-        socket.give_up_place();
-    }
-
-    /// What the service manager kept from before the address was changed must not be in the way of the new one: it is closed,
-    /// here and there, if it has the same port. Whether there was any.
-    fn make_room(&self, state: &mut State, listen: &Listen) -> bool {
-        let Some(port) = listen.address.inet().map(|address| address.port()) else { return false };
-        let is_in_the_way = |socket: &mut InheritedSocket| {
-            // One of a socket unit stays open there, whatever is done here.
-            let is_stored = socket.stored.is_some() && !socket.requested.is_empty();
-            is_stored && socket.address.inet().is_some_and(|address| address.port() == port)
-        };
-        let slots = state.inherited.iter_mut();
-        let removed: Vec<_> = slots.filter_map(|slot| slot.take_if(is_in_the_way)).collect();
-        for socket in &removed {
-            tracing::info!(address = %socket.address, instead = %listen.address, "closing a socket that was kept, its address has changed");
-        }
-        let any = !removed.is_empty();
-        removed
-            .into_iter()
-            .filter_map(|socket| socket.stored)
-            .for_each(|stored| self.service.unwanted(stored));
-        if any {
-            self.service.wait();
-        }
-        any
-    }
-
-    /// A Unix socket that the service manager kept, but whose path is gone or somebody else's, is not to be found there.
-    fn if_reachable(&self, mut inherited: InheritedSocket) -> Option<InheritedSocket> {
-        match (&inherited.stored, &inherited.address) {
-            // Of a socket unit, the path is the unit's.
-            (Some(_), Address::UnixPath(path)) if !inherited.requested.is_empty() => {
-                inherited.lock = socket::regain_place(path);
-                if inherited.lock.is_none() {
-                    inherited.stored.into_iter().for_each(|stored| self.service.unwanted(stored));
-                    return None;
-                }
-                Some(inherited)
-            }
-            _ => Some(inherited),
-        }
-    }
-
     fn finish(&self, socket: &Socket, gate: Gate) {
         let way_in = lock(&socket.arrivals);
         if gate == Gate::Last && way_in.is_some() {
@@ -280,24 +228,6 @@ impl Listeners {
         lock(&self.state)
     }
 }
-
-/// Binds what another process is about to let go of. Asks and asks, since nobody says when it has: systemd closes what was
-/// stored on a thread of its own, after it has answered.
-fn bind_soon(listen: &Listen, kind: Kind) -> Result<Socket, ListenError> {
-    let deadline = Instant::now() + LETTING_GO;
-    loop {
-        match Socket::bind(listen, kind) {
-            Err(ListenError::InUse { .. }) if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            bound => return bound,
-        }
-    }
-}
-
-/// A close takes microseconds, and a thread's start on a busy machine milliseconds; a socket that is still there then is
-/// somebody else's, and the start is to fail while its operator is looking.
-const LETTING_GO: Duration = Duration::from_secs(1);
 
 /// Which inherited socket `listen` means.
 fn find(inherited: &[Option<InheritedSocket>], listen: &Listen, kind: Kind) -> Option<usize> {
@@ -316,17 +246,6 @@ fn find(inherited: &[Option<InheritedSocket>], listen: &Listen, kind: Kind) -> O
     inherited
         .iter()
         .position(|slot| slot.as_ref().is_some_and(|socket| socket.kind == kind && is_meant(socket)))
-}
-
-/// Under which name the service manager has a socket that nobody claims: as an earlier start said it, or as the predecessor
-/// did.
-fn stored_place(socket: &InheritedSocket) -> Option<Stored> {
-    let InheritedSocket { fd, name, requested, stored, .. } = socket;
-    let by_predecessor = || {
-        let cookie = sys::socket::cookie(fd.as_fd()).ok()?;
-        (!requested.is_empty()).then(|| Stored { cookie, name: name.clone(), requested: requested.clone() })
-    };
-    stored.clone().or_else(by_predecessor)
 }
 
 fn names(indexes: &[u16], index: usize) -> bool {

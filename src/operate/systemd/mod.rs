@@ -103,6 +103,7 @@
 mod generation;
 mod notifier;
 mod socket;
+mod watchdog;
 
 use std::env;
 use std::fmt;
@@ -112,7 +113,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub(crate) use self::generation::Generation;
-pub(crate) use self::notifier::{Health, Notifier};
+pub(crate) use self::notifier::Notifier;
+use self::watchdog::Health;
 
 /// What [`Builder::systemd`](crate::Builder::systemd) is to do, where systemd (or another manager that speaks its protocol)
 /// listens. [`Restarter::new`](crate::Restarter::new) and `http::run` ask for it by themselves; a
@@ -167,10 +169,15 @@ impl Systemd {
         self
     }
 
-    /// `None` where no service manager listens.
+    /// For whoever speaks for the service; `None` where no service manager listens.
+    pub(crate) fn notifier(&self) -> io::Result<Option<Notifier>> {
+        let socket = env::var_os("NOTIFY_SOCKET");
+        socket.map(|socket| Notifier::start(&socket, self.health.clone())).transpose()
+    }
+
+    /// For a process that restarts itself.
     pub(crate) fn begin(&self, generation: u64, patience: Duration) -> io::Result<Option<Mutex<Generation>>> {
-        let Some(socket) = env::var_os("NOTIFY_SOCKET") else { return Ok(None) };
-        let notifier = Notifier::start(&socket, self.health.clone())?;
+        let Some(notifier) = self.notifier()? else { return Ok(None) };
         let patience = patience.saturating_add(SLACK);
         Ok(Some(Mutex::new(Generation::new(notifier, generation, patience, self.stores))))
     }

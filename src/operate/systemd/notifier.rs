@@ -15,6 +15,7 @@ use nix::time::ClockId;
 use tokio::sync::oneshot;
 
 use super::socket::Manager;
+use super::watchdog::{self, Health};
 
 /// Tells the service manager, in the order of the calls. No call waits. Clones share the thread, which ends with the
 /// last of them.
@@ -22,9 +23,6 @@ use super::socket::Manager;
 pub(crate) struct Notifier {
     orders: mpsc::Sender<Order>,
 }
-
-/// Whether the program is well, asked before each ping of the watchdog.
-pub(crate) type Health = Arc<dyn Fn() -> bool + Send + Sync>;
 
 #[derive(Debug)]
 enum Order {
@@ -49,9 +47,13 @@ impl Notifier {
         let manager = Manager::at(socket)?;
         let (orders, received) = mpsc::channel();
         // Without pings there is nothing to be well for.
-        let interval = watchdog(|name| env::var(name).ok(), std::process::id()).map(|limit| limit / 2);
+        let limit = watchdog::limit(|name| env::var(name).ok(), std::process::id());
+        let interval = limit.map(|limit| limit / 2);
         let check = match (health, interval) {
-            (Some(health), Some(_)) => Some(check(health, orders.clone())?),
+            (Some(health), Some(_)) => {
+                let orders = orders.clone();
+                Some(watchdog::check(health, move || drop(orders.send(Order::Healthy)))?)
+            }
             _ => None,
         };
         let talk = Talk {
@@ -259,28 +261,6 @@ impl fmt::Debug for Talk {
     }
 }
 
-/// Asks for the program's health on a thread of its own: one that hangs must hold up the pings and nothing else.
-fn check(health: Health, orders: mpsc::Sender<Order>) -> io::Result<mpsc::SyncSender<()>> {
-    let (ask, asked) = mpsc::sync_channel(1);
-    thread::Builder::new().name("heirloom-health".to_owned()).spawn(move || {
-        while asked.recv().is_ok() {
-            let is_well = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| health()));
-            if matches!(is_well, Ok(true)) {
-                let _ = orders.send(Order::Healthy);
-            }
-        }
-    })?;
-    Ok(ask)
-}
-
-/// How long the watchdog waits for a ping, if one is to be heard from this process.
-fn watchdog(variable: impl Fn(&str) -> Option<String>, own: u32) -> Option<Duration> {
-    let limit: u64 = variable("WATCHDOG_USEC")?.parse().ok()?;
-    // A successor finds no WATCHDOG_PID: its id was not known when its environment was made.
-    let is_meant = variable("WATCHDOG_PID").is_none_or(|pid| pid.parse() == Ok(own));
-    (is_meant && limit > 0).then(|| Duration::from_micros(limit))
-}
-
 /// A message is made of lines.
 fn line(text: &str) -> String {
     text.replace(['\n', '\r'], " ")
@@ -295,83 +275,4 @@ const BARRIER: Duration = Duration::from_secs(3);
 const EXTENSION: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::net::{SocketAddr, UnixDatagram};
-
-    fn manager(name: &str) -> (UnixDatagram, Notifier) {
-        let name = format!("heirloom-{name}-{}", std::process::id());
-        let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        (socket, Notifier::start(OsStr::new(&format!("@{name}")), None).unwrap())
-    }
-
-    fn heard(socket: &UnixDatagram) -> String {
-        let mut buffer = [0; 1000];
-        let length = socket.recv(&mut buffer).unwrap();
-        String::from_utf8(buffer[..length].to_vec()).unwrap()
-    }
-
-    #[test]
-    fn messages_come_whole_and_in_order() {
-        let (socket, notifier) = manager("order");
-        notifier.reloading("one\ntwo");
-        notifier.ready("serving");
-        notifier.stopping("the end");
-        let first = heard(&socket);
-        let lines: Vec<_> = first.lines().collect();
-        assert_eq!((lines[0], lines[2]), ("RELOADING=1", "STATUS=one two"));
-        let now = Duration::from(ClockId::CLOCK_MONOTONIC.now().unwrap());
-        let told: u64 = lines[1].strip_prefix("MONOTONIC_USEC=").unwrap().parse().unwrap();
-        assert!(now - Duration::from_micros(told) < Duration::from_secs(20));
-        assert_eq!(heard(&socket), "READY=1\nSTATUS=serving");
-        assert_eq!(heard(&socket), "STOPPING=1\nSTATUS=the end");
-    }
-
-    #[test]
-    fn a_new_main_process_is_waited_for() {
-        let (socket, notifier) = manager("main-pid");
-        let done = notifier.main_pid(4711, Some("serving"));
-        assert_eq!(heard(&socket), "MAINPID=4711\nREADY=1\nWATCHDOG=1\nSTATUS=serving");
-        // Read without room for its descriptor, the barrier closes it.
-        assert_eq!(heard(&socket), "BARRIER=1");
-        done.blocking_recv().unwrap();
-    }
-
-    #[test]
-    fn what_is_taken_out_at_once_does_not_wait_for_what_is_taken_out_later() {
-        let (socket, notifier) = manager("discard");
-        notifier.discard("later".to_owned(), Duration::from_millis(20));
-        notifier.discard("now".to_owned(), Duration::ZERO);
-        assert_eq!(heard(&socket), "FDSTOREREMOVE=1\nFDNAME=now");
-        assert_eq!(heard(&socket), "FDSTOREREMOVE=1\nFDNAME=later");
-    }
-
-    #[test]
-    fn the_watchdog_is_ours_or_a_successors() {
-        let variables = |limit: &'static str, pid: Option<&'static str>| {
-            let get = move |name: &str| match name {
-                "WATCHDOG_USEC" => Some(limit.to_owned()),
-                _ => pid.map(str::to_owned),
-            };
-            watchdog(get, 7)
-        };
-        let two = Some(Duration::from_secs(2));
-        assert_eq!(variables("2000000", Some("7")), two);
-        assert_eq!(variables("2000000", None), two);
-        assert_eq!(variables("2000000", Some("8")), None);
-        assert_eq!(variables("0", None), None);
-        assert_eq!(variables("soon", None), None);
-    }
-
-    #[test]
-    fn time_is_asked_for_piece_by_piece() {
-        let (socket, notifier) = manager("extend");
-        notifier.extend(Some(Instant::now() + Duration::from_secs(60)));
-        assert_eq!(heard(&socket), "EXTEND_TIMEOUT_USEC=10000000");
-        notifier.extend(None);
-        notifier.status("done");
-        assert_eq!(heard(&socket), "STATUS=done");
-    }
-}
+mod tests;
