@@ -62,13 +62,19 @@ impl Generation {
         if std::mem::replace(&mut self.is_main, true) && is_known && self.is_ready {
             return;
         }
-        self.is_ready = true;
+        let is_first = !std::mem::replace(&mut self.is_ready, true) && self.number == 1;
         // Before READY: who waits for that may kill this process at once, and lose nothing.
         sockets.iter().for_each(|socket| self.opened(socket));
         self.discard_unwanted();
-        // The predecessor may have told already how it drains.
-        let status = (!is_known).then(|| self.serving());
-        drop(self.notifier.main_pid(std::process::id(), status.as_deref()));
+        if is_first {
+            // Whose main process it is the manager knows: it started it. In a shell that a unit has left its NOTIFY_SOCKET to,
+            // this process must not become that unit's.
+            self.notifier.ready(&self.serving());
+        } else {
+            // The predecessor may have told already how it drains.
+            let status = (!is_known).then(|| self.serving());
+            drop(self.notifier.main_pid(std::process::id(), status.as_deref()));
+        }
         self.notifier.extend(None);
         self.notifier.watch(true);
     }
@@ -217,4 +223,74 @@ const PROGRESS: Duration = Duration::from_secs(5);
 fn name(socket: &Socket) -> String {
     let Socket { cookie, name, requested, .. } = socket;
     Stored { cookie: *cookie, name: name.clone(), requested: requested.clone() }.encode()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handover::Failure;
+    use crate::operate::systemd::notifier::tests::{heard, manager};
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_first_generation_is_ready_and_carries_on_after_a_failure() {
+        let (socket, notifier) = manager("first");
+        let mut generation = Generation::new(notifier, 1, PATIENCE, true);
+        assert_eq!(heard(&socket), "STATUS=starting");
+        assert_eq!(heard(&socket), "EXTEND_TIMEOUT_USEC=10000000");
+        generation.announce_own(&[], false);
+        // Said again when it is the service, which is the same thing for a first one.
+        generation.announce_own(&[], true);
+        assert_eq!(heard(&socket), "READY=1\nSTATUS=serving, generation 1");
+        generation.observe(&Event::Starting);
+        let reloading = heard(&socket);
+        assert!(
+            reloading.starts_with("RELOADING=1\nMONOTONIC_USEC=") && reloading.ends_with("2 initialises")
+        );
+        assert_eq!(heard(&socket), "EXTEND_TIMEOUT_USEC=10000000");
+        let failure = Failure::Spawn { reason: "no such file".to_owned() };
+        generation.observe(&Event::Failed(failure));
+        let status = "serving, generation 1; the last restart failed: no such file";
+        assert_eq!(heard(&socket), format!("READY=1\nSTATUS={status}"));
+    }
+
+    #[test]
+    fn a_predecessor_never_says_that_the_service_stops() {
+        let (socket, notifier) = manager("predecessor");
+        let mut generation = Generation::new(notifier, 2, PATIENCE, true);
+        generation.announce_own(&[], true);
+        let own = std::process::id();
+        assert_eq!(heard(&socket), format!("MAINPID={own}\nREADY=1\nWATCHDOG=1"));
+        assert_eq!(heard(&socket), "BARRIER=1");
+        let known = generation.announce_successor(4711, &[]);
+        let serving = "STATUS=serving, generation 3";
+        assert_eq!(heard(&socket), format!("MAINPID=4711\nREADY=1\nWATCHDOG=1\n{serving}"));
+        assert_eq!(heard(&socket), "BARRIER=1");
+        known.blocking_recv().unwrap();
+        generation.observe(&Event::Draining { connections: 1, within: PATIENCE });
+        let drains = format!("{serving}; generation 2 drains: 1 connection left, for at most 60 s");
+        assert_eq!(heard(&socket), drains);
+        // A stop that hastens its drain, and the end.
+        generation.observe(&Event::Stopping { notice: Duration::ZERO });
+        generation.observe(&Event::Ended);
+        assert_eq!(heard(&socket), format!("{serving}; generation 2 has drained"));
+        // Only its parent can tell.
+        generation.successor_crashed("was killed");
+        assert_eq!(heard(&socket), "STATUS=generation 3 was killed, and nobody serves\nWATCHDOG=trigger");
+    }
+
+    #[test]
+    fn a_service_that_stops_says_so() {
+        let (socket, notifier) = manager("stops");
+        let mut generation = Generation::new(notifier, 2, PATIENCE, false);
+        generation.announce_own(&[], false);
+        let own = std::process::id();
+        let serving = "STATUS=serving, generation 2";
+        assert_eq!(heard(&socket), format!("MAINPID={own}\nREADY=1\nWATCHDOG=1\n{serving}"));
+        assert_eq!(heard(&socket), "BARRIER=1");
+        generation.observe(&Event::Stopping { notice: PATIENCE });
+        assert_eq!(heard(&socket), "STOPPING=1\nSTATUS=stopping");
+        assert_eq!(heard(&socket), "EXTEND_TIMEOUT_USEC=10000000");
+    }
 }

@@ -11,11 +11,11 @@
 //! | when | what | by |
 //! |---|---|---|
 //! | it initialises | `EXTEND_TIMEOUT_USEC=` again and again, up to the start timeout | the first generation |
-//! | it accepts | `MAINPID=`, `READY=1`, `FDSTORE=1` for each listener | the first generation |
+//! | it accepts | `FDSTORE=1` for each listener, `READY=1` | the first generation |
 //! | a restart begins | `RELOADING=1` with `MONOTONIC_USEC=`, in one message | the predecessor |
 //! | it failed, or was taken back | `READY=1`, and why in `STATUS=` | the predecessor |
 //! | it settles | `MAINPID=` of the successor and `READY=1`, in one message, then `BARRIER=1` | the predecessor |
-//! | it has settled | `FDSTORE=1` for what is new, `FDSTOREREMOVE=1` for what is gone; the pings of the watchdog | the successor |
+//! | it has settled | `MAINPID=` and `READY=1` once more, `FDSTORE=1` for what is new, `FDSTOREREMOVE=1` for what is gone; the pings of the watchdog | the successor |
 //! | it drains | `STATUS=` with how many connections are left | the predecessor, each 5 s |
 //! | the service stops | `STOPPING=1`; `STATUS=` each second and `EXTEND_TIMEOUT_USEC=` while it drains | the main process |
 //! | the successor crashes while its predecessor drains | `WATCHDOG=trigger` | the predecessor |
@@ -171,7 +171,7 @@ impl Systemd {
 
     /// For whoever speaks for the service; `None` where no service manager listens.
     pub(crate) fn notifier(&self) -> io::Result<Option<Notifier>> {
-        let socket = env::var_os("NOTIFY_SOCKET");
+        let socket = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty());
         socket.map(|socket| Notifier::start(&socket, self.health.clone())).transpose()
     }
 

@@ -275,4 +275,4 @@ const BARRIER: Duration = Duration::from_secs(3);
 const EXTENSION: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

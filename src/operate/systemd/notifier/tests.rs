@@ -2,14 +2,14 @@ use super::*;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-fn manager(name: &str) -> (UnixDatagram, Notifier) {
+pub(in crate::operate::systemd) fn manager(name: &str) -> (UnixDatagram, Notifier) {
     let name = format!("heirloom-{name}-{}", std::process::id());
     let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     (socket, Notifier::start(OsStr::new(&format!("@{name}")), None).unwrap())
 }
 
-fn heard(socket: &UnixDatagram) -> String {
+pub(in crate::operate::systemd) fn heard(socket: &UnixDatagram) -> String {
     let mut buffer = [0; 1000];
     let length = socket.recv(&mut buffer).unwrap();
     String::from_utf8(buffer[..length].to_vec()).unwrap()
@@ -58,4 +58,11 @@ fn time_is_asked_for_piece_by_piece() {
     notifier.extend(None);
     notifier.status("done");
     assert_eq!(heard(&socket), "STATUS=done");
+}
+
+#[test]
+fn nobody_who_listens_is_nobody_to_wait_for() {
+    let notifier = Notifier::start(OsStr::new("/nowhere/notify"), None).unwrap();
+    notifier.ready("serving");
+    notifier.main_pid(4711, None).blocking_recv().unwrap();
 }
