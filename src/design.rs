@@ -113,6 +113,17 @@
 //! Redirects are followed by hand, for the three things that must not be left to a client's defaults: who gets the token,
 //! that https stays https, and what the error says.
 //!
+//! # systemd
+//!
+//! Everything that systemd must know is said by the process that it takes for the main one at that moment. So it does not
+//! matter whom it admits, and nobody has to find that out: a message that is not admitted is dropped without a word to its
+//! sender. `MAINPID=` is followed by a barrier, since the predecessor's exit ends the unit if it is seen first; a thread of its
+//! own does the waiting, because systemd's queue can be full, and the driver's other work (a take-back) must not wait for that.
+//!
+//! Sockets in systemd's store are found again by what their names there say, which is the only room for it: the cookie,
+//! the listener's name and the address that was asked for. A listener that nobody wants any more has to be taken out, or its
+//! clients would wait for nobody; but not at once when it is merely dropped, since a program that ends by an error does that too.
+//!
 //! # What the library does not do
 //!
 //! It never exits. A second TERM before the program is ready is the one exception that the signal's own meaning makes:

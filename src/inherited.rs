@@ -17,6 +17,7 @@ use crate::handover::announcement::{
     AnnouncedDescriptor, AnnouncedSocket, Announcement, AnnouncementError, VARIABLE,
 };
 use crate::handover::supervised::Orphans;
+use crate::operate::store::Stored;
 use crate::sys::channel::Channel;
 use crate::sys::inherit::{AdoptError, adopt, peek_cookie, peek_identity};
 use crate::sys::pidfd::Pidfd;
@@ -39,6 +40,8 @@ pub(crate) struct Inherited {
     pub(crate) pid_file: Option<OwnedFd>,
     /// What else the program handed down.
     pub(crate) descriptors: BTreeMap<String, OwnedFd>,
+    /// What came from the service manager's store and is of no use.
+    pub(crate) unwanted: Vec<Stored>,
 }
 
 /// The process before this one.
@@ -69,6 +72,8 @@ pub(crate) struct InheritedSocket {
     pub(crate) requested: OsString,
     pub(crate) address: Address,
     pub(crate) lock: Option<OwnedFd>,
+    /// Its place in the service manager's store, where an earlier start put it.
+    pub(crate) stored: Option<Stored>,
 }
 
 /// Why what the environment announces cannot be taken over.
@@ -144,14 +149,16 @@ impl Inherited {
             }
             tracing::debug!("{VARIABLE} speaks of another process's sockets; this is a first start");
         }
+        let (sockets, unwanted) = from_activation()?;
         Ok(Inherited {
             generation: 1,
             predecessor: None,
             supervisor: None,
-            sockets: from_activation()?,
+            sockets: sockets.into_iter().map(Some).collect(),
             program: None,
             pid_file: None,
             descriptors: BTreeMap::new(),
+            unwanted,
         })
     }
 }
@@ -216,6 +223,7 @@ fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritErro
             .pid_file
             .map(|fd| take(fd).map_err(wrong("pid file's lock", fd)))
             .transpose()?,
+        unwanted: Vec::new(),
         program: Some((announcement.program.into(), announcement.directory.into())),
     })
 }
@@ -248,16 +256,18 @@ fn inherit_socket(announced: AnnouncedSocket) -> Result<InheritedSocket, Descrip
     // Already so by heirloom's own; an accept that blocks would hold up a thread of the runtime, and what it serves.
     socket::set_nonblocking(fd.as_fd()).map_err(DescriptorError::Unusable)?;
     let lock = announced.lock.map(take).transpose()?;
-    Ok(InheritedSocket { fd, kind, name: announced.name, requested: announced.requested, address, lock })
+    let (name, requested) = (announced.name, announced.requested);
+    Ok(InheritedSocket { fd, kind, name, requested, address, lock, stored: None })
 }
 
-/// `LISTEN_FDS` and its companions, as systemd and others set them.
-fn from_activation() -> Result<Vec<Option<InheritedSocket>>, InheritError> {
+/// `LISTEN_FDS` and its companions, as systemd and others set them. Among them are the sockets that an earlier start of this
+/// service put into the manager's store; what of those is unusable is left out and named.
+fn from_activation() -> Result<(Vec<InheritedSocket>, Vec<Stored>), InheritError> {
     /// The convention's first descriptor.
     const FIRST: RawFd = 3;
     if number("LISTEN_PID")? != Some(std::process::id()) {
         // Whatever the others say, they say it to somebody else.
-        return Ok(Vec::new());
+        return Ok(Default::default());
     }
     let count = number("LISTEN_FDS")?.unwrap_or(0);
     let count = RawFd::try_from(count).ok().filter(|count| *count <= 1024).ok_or_else(|| {
@@ -268,24 +278,54 @@ fn from_activation() -> Result<Vec<Option<InheritedSocket>>, InheritError> {
     })?;
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':').map(str::to_owned);
-    let sockets = (FIRST..FIRST + count).map(|fd| {
+    let (mut sockets, mut unwanted) = (Vec::new(), Vec::new());
+    for fd in FIRST..FIRST + count {
         let name = names.next().unwrap_or_default();
-        activated(fd, name).map(Some).map_err(|source| InheritError::Descriptor {
-            what: "activation socket",
-            fd,
-            source,
-        })
-    });
-    sockets.collect()
+        let stored = Stored::decode(&name);
+        match (activated(fd, name), stored) {
+            (Ok(socket), _) => sockets.push(socket),
+            // It would be there again at each start.
+            (Err(error), Some(stored)) => {
+                tracing::warn!(fd, %error, "leaving out a descriptor that the service manager kept");
+                unwanted.push(stored);
+            }
+            (Err(source), None) => {
+                return Err(InheritError::Descriptor { what: "activation socket", fd, source });
+            }
+        }
+    }
+    Ok((without_twins(sockets), unwanted))
+}
+
+/// A socket of a socket unit that is in the store as well comes twice. The store's are put into the order of their
+/// making: the manager's own is another one.
+fn without_twins(sockets: Vec<InheritedSocket>) -> Vec<InheritedSocket> {
+    let (mut stored, mut kept): (Vec<_>, Vec<_>) =
+        sockets.into_iter().partition(|socket| socket.stored.is_some());
+    stored.sort_by_key(|socket| socket.stored.as_ref().map(|stored| stored.cookie));
+    for socket in stored {
+        let cookie = socket::cookie(socket.fd.as_fd()).ok();
+        let is_twin = |other: &&mut InheritedSocket| socket::cookie(other.fd.as_fd()).ok() == cookie;
+        match kept.iter_mut().find(is_twin) {
+            // The unit file says what it is; the store's name says how to get rid of the other copy.
+            Some(twin) => twin.stored = socket.stored,
+            None => kept.push(socket),
+        }
+    }
+    kept
 }
 
 fn activated(fd: RawFd, name: String) -> Result<InheritedSocket, DescriptorError> {
     let fd = take(fd)?;
     let (kind, address) = inspect(&fd)?;
     socket::set_nonblocking(fd.as_fd()).map_err(DescriptorError::Unusable)?;
+    let stored = Stored::decode(&name);
+    if let Some(Stored { name, requested, .. }) = stored.clone() {
+        return Ok(InheritedSocket { fd, kind, name, requested, address, lock: None, stored });
+    }
     // systemd calls a socket without FileDescriptorName= after its unit, or "unknown": a name that nobody chose
     // must not keep a listener from being found by its address, so names only ever add a way to match.
-    Ok(InheritedSocket { fd, kind, name, requested: OsString::new(), address, lock: None })
+    Ok(InheritedSocket { fd, kind, name, requested: OsString::new(), address, lock: None, stored })
 }
 
 fn number(variable: &'static str) -> Result<Option<u32>, InheritError> {

@@ -1,3 +1,9 @@
 //! What operators and service managers see of a process.
 
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub(crate) mod pid_file;
+pub(crate) mod service;
+pub(crate) mod store;
+#[cfg(feature = "systemd")]
+pub mod systemd;

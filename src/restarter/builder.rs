@@ -21,6 +21,9 @@ use crate::handover::Refusal;
 use crate::inherited::{InheritError, Inherited};
 use crate::listeners::Listeners;
 use crate::operate::pid_file::{PidFile, PidFileError};
+use crate::operate::service::Service;
+#[cfg(feature = "systemd")]
+use crate::operate::systemd::Systemd;
 use crate::program::Program;
 use crate::signals::SignalMap;
 use crate::state::Providers;
@@ -37,6 +40,8 @@ pub struct Builder {
     program: Option<PathBuf>,
     arguments: Option<Vec<OsString>>,
     changes: Vec<(OsString, Option<OsString>)>,
+    #[cfg(feature = "systemd")]
+    systemd: Option<Systemd>,
 }
 
 /// How long each thing may take.
@@ -75,6 +80,13 @@ pub enum StartError {
     /// The kernel lacks pidfd_open, or descriptors or threads have run out.
     #[error("cannot start heirloom's thread")]
     Thread(#[source] io::Error),
+    /// NOTIFY_SOCKET names no socket, or threads have run out.
+    #[cfg(feature = "systemd")]
+    #[error(
+        "cannot reach the service manager by NOTIFY_SOCKET={:?}; a path or an abstract name after an @ would do",
+        std::env::var_os("NOTIFY_SOCKET").unwrap_or_default()
+    )]
+    Notify(#[source] io::Error),
 }
 
 impl Builder {
@@ -96,6 +108,8 @@ impl Builder {
             program: None,
             arguments: None,
             changes: Vec::new(),
+            #[cfg(feature = "systemd")]
+            systemd: None,
         }
     }
 
@@ -207,6 +221,14 @@ impl Builder {
         self
     }
 
+    /// Tells systemd what happens to the service, where NOTIFY_SOCKET says that it listens; without it, nothing. See
+    /// [`systemd`](crate::systemd) for what is told, and for unit files.
+    #[cfg(feature = "systemd")]
+    pub fn systemd(mut self, systemd: Systemd) -> Builder {
+        self.systemd = Some(systemd);
+        self
+    }
+
     /// Takes over what a predecessor handed down, and starts heirloom's thread. On return the signals are handled.
     ///
     /// # Errors
@@ -236,15 +258,22 @@ impl Builder {
             own_pidfd: Arc::new(Pidfd::own().map_err(StartError::Thread)?),
         };
         let (commands, received) = mpsc::unbounded_channel();
+        // The main process is the supervisor, and speaks for itself.
+        let service = match inherited.supervisor {
+            Some(_) => Arc::default(),
+            None => Arc::new(self.service(inherited.generation)?),
+        };
+        inherited.unwanted.into_iter().for_each(|stored| service.unwanted(stored));
         let shared = Arc::new(Shared {
             generation: inherited.generation,
             supervisor: inherited.supervisor.as_ref().map(|supervisor| supervisor.pid),
             program: recipe.program.path.clone(),
-            listeners: Arc::new(Listeners::new(inherited.sockets)),
+            listeners: Arc::new(Listeners::new(inherited.sockets, Arc::clone(&service))),
             tracker: Tracker::new(),
             descriptors: Descriptors::new(inherited.descriptors),
             providers: Providers::default(),
             commands,
+            service,
             ready: AtomicBool::new(false),
             drain: Mutex::new(None),
             life: watch::Sender::new(Life::Starting),
@@ -252,7 +281,7 @@ impl Builder {
             events: broadcast::Sender::new(EVENTS),
         });
         driver::start(Start {
-            refusal: may_not_exit(pid_file.is_some()),
+            refusal: may_not_exit(pid_file.is_some() || shared.service.follows_restarts()),
             deadlines: self.deadlines,
             state: self.state,
             signals: self.signals,
@@ -276,6 +305,25 @@ impl Builder {
         self.pid_file.as_deref()
     }
 
+    /// Who is to hear what happens.
+    #[cfg_attr(not(feature = "systemd"), expect(unused_variables, reason = "nobody to begin with"))]
+    pub(crate) fn service(&self, generation: u64) -> Result<Service, StartError> {
+        #[cfg(feature = "systemd")]
+        return Ok(Service {
+            systemd: match &self.systemd {
+                Some(systemd) => {
+                    let patience = self.deadlines.start.saturating_add(self.deadlines.probation);
+                    systemd.begin(generation, patience).map_err(StartError::Notify)?
+                }
+                None => None,
+            },
+            #[cfg(feature = "metrics")]
+            metrics: Default::default(),
+        });
+        #[cfg(not(feature = "systemd"))]
+        Ok(Service::default())
+    }
+
     pub(crate) fn successor_program(&self, inherited: Option<(PathBuf, PathBuf)>) -> Program {
         let mut program = Program::own(inherited);
         if let Some(path) = &self.program {
@@ -293,12 +341,12 @@ impl Builder {
 const EVENTS: usize = 256;
 
 /// Why this process may not exit, if so: then it must not hand over to another one either.
-fn may_not_exit(has_pid_file: bool) -> Option<Refusal> {
+fn may_not_exit(is_followed: bool) -> Option<Refusal> {
     let own = std::process::id();
     let is_unit = env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid.parse() == Ok(own));
     match own {
         1 => Some(Refusal::Init),
-        _ if is_unit && !has_pid_file => Some(Refusal::Systemd),
+        _ if is_unit && !is_followed => Some(Refusal::Systemd),
         _ => None,
     }
 }

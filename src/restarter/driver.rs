@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use futures_core::Stream;
 use signal_hook_tokio::Signals;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
@@ -133,6 +133,8 @@ struct Driver {
     /// Those whose request was remembered, for the next outcome but one.
     later: Vec<Answer>,
     watches: Watches,
+    /// The service manager is being told of the successor.
+    announcing: Option<oneshot::Receiver<()>>,
     /// Connections on their way to the successor.
     moves: Moves,
     /// Connections from the predecessor, until they are answered for.
@@ -187,6 +189,7 @@ enum Input {
     Retry,
     BacklogServed,
     Drained,
+    Announced,
     Timeout,
 }
 
@@ -243,6 +246,7 @@ impl Driver {
             answers: Vec::new(),
             later: Vec::new(),
             watches: Watches::default(),
+            announcing: None,
             moves: Moves::default(),
             arrivals: Arrivals::default(),
             giving: Giving::new(state),
@@ -316,6 +320,7 @@ impl Driver {
             self.upgraded,
             self.asking.deadline(),
             self.superior.as_ref().and_then(|superior| superior.machine.deadline()),
+            self.shared.service.next_sample(),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         let stuck = self.moves.is_stuck()
@@ -344,6 +349,7 @@ impl Driver {
             Some(command) = self.commands.recv() => Input::Command(command),
             () = shared.listeners.emptied(), if self.watches.backlog => Input::BacklogServed,
             () = shared.tracker.emptied(), if self.watches.connections => Input::Drained,
+            () = told(&mut self.announcing), if self.announcing.is_some() => Input::Announced,
             () = sleep_until(deadline) => Input::Timeout,
         }
     }
@@ -378,6 +384,10 @@ impl Driver {
                 self.watches.connections = false;
                 self.serving.drained();
             }
+            Input::Announced => {
+                self.announcing = None;
+                self.watches.announced = true;
+            }
             Input::Timeout => {
                 self.catch_up();
                 self.succeed.timeout(now);
@@ -390,6 +400,7 @@ impl Driver {
                 self.act_on_supervised(now, Vec::new());
                 self.hammer_upgraded(now);
                 self.tell_progress(now);
+                self.shared.service.sample(now, || self.shared.tracker.count());
                 if self.held_end.as_ref().is_some_and(|(until, _)| now >= *until) {
                     self.release_end();
                 }
@@ -419,6 +430,13 @@ async fn next_of(peer: Option<&mut Peer>) -> Did {
     match peer {
         Some(peer) => peer.next().await,
         None => std::future::pending().await,
+    }
+}
+
+/// That nobody tells any more is as good: the machine's own deadline is for a manager that hangs.
+async fn told(announcing: &mut Option<oneshot::Receiver<()>>) {
+    if let Some(announcing) = announcing {
+        let _ = announcing.await;
     }
 }
 

@@ -63,8 +63,13 @@ impl Restarter {
     ///
     /// Call it early, and once: it takes over what a predecessor handed down, and from here on the restart signals
     /// are heirloom's. Nothing is accepted before [`ready`](Self::ready) or [`run`](Self::run).
+    ///
+    /// With the feature `systemd`, and NOTIFY_SOCKET set, systemd is told what happens: see the module `systemd`.
     pub fn new() -> Result<Restarter, StartError> {
-        Restarter::builder().signals(crate::SignalMap::default()).start()
+        let builder = Restarter::builder().signals(crate::SignalMap::default());
+        #[cfg(feature = "systemd")]
+        let builder = builder.systemd(crate::systemd::Systemd::new());
+        builder.start()
     }
 
     /// To set deadlines, signals, the pid file, or what a successor runs.

@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::handover::serving::Reason;
 use crate::handover::succeed::Departure;
 use crate::listeners::Listeners;
+use crate::operate::service::Service;
 use crate::state::{Providers, State, StateError};
 
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(super) struct Shared {
     pub(super) descriptors: Descriptors,
     pub(super) providers: Providers,
     pub(super) commands: mpsc::UnboundedSender<Command>,
+    /// Those outside who follow what happens.
+    pub(super) service: Arc<Service>,
     /// Whether a prober should send more clients here. Nothing else is published through it.
     pub(super) ready: AtomicBool,
     pub(super) drain: Mutex<Option<(Reason, Instant)>>,
@@ -88,6 +91,7 @@ impl Shared {
     }
 
     pub(super) fn report(&self, event: Event) {
+        self.service.observe(&event);
         let _ = self.events.send(event);
     }
 }

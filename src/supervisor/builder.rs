@@ -262,7 +262,9 @@ impl Supervisor {
     pub(super) fn supervise(mut self, maker: Arc<dyn Make>) -> Result<ExitCode, SupervisorError> {
         let inherited = Inherited::take()?;
         let sockets = inherited.sockets.into_iter().flatten().collect();
-        let mut store = Store::new(sockets).map_err(SupervisorError::System)?;
+        let service = Arc::new(self.restarter.service(1)?);
+        inherited.unwanted.into_iter().for_each(|stored| service.unwanted(stored));
+        let mut store = Store::new(sockets, Arc::clone(&service)).map_err(SupervisorError::System)?;
         for listen in std::mem::take(&mut self.listens) {
             let listen = listen.map_err(ListenError::Parse)?;
             let kind = match listen.address() {
@@ -282,6 +284,7 @@ impl Supervisor {
             orphans: self.orphans,
             restarts: self.restarts,
             pid_file,
+            service,
             hooks: self.hooks,
         })
     }

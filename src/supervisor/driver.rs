@@ -27,6 +27,7 @@ use crate::handover::supervise::{End, Limits, Supervise, Worker};
 use crate::handover::supervised::Orphans;
 use crate::handover::{Failure, Refusal};
 use crate::operate::pid_file::PidFile;
+use crate::operate::service::Service;
 use crate::restarter::RestartError;
 use crate::restarter::peer::Did;
 use crate::signals::{Reaction, Signal, SignalMap};
@@ -42,6 +43,7 @@ pub(super) struct Start {
     pub(super) orphans: Orphans,
     pub(super) restarts: bool,
     pub(super) pid_file: Option<PidFile>,
+    pub(super) service: Arc<Service>,
     pub(super) hooks: Hooks,
 }
 
@@ -94,6 +96,7 @@ struct Driver {
     restarts: bool,
     hooks: Hooks,
     pid_file: Option<PidFile>,
+    service: Arc<Service>,
     signals: Heard,
     commands: mpsc::UnboundedReceiver<Command>,
     handle: SupervisorHandle,
@@ -138,7 +141,8 @@ enum Input {
 
 impl Driver {
     fn new(start: Start) -> Result<Driver, SupervisorError> {
-        let Start { limits, maker, store, signals, forwarded, orphans, restarts, pid_file, hooks } = start;
+        let Start { limits, maker, store, signals, forwarded, orphans, restarts, pid_file, service, hooks } =
+            start;
         let (commands, received) = mpsc::unbounded_channel();
         let program = Arc::from(maker.program());
         let handle = SupervisorHandle { commands, events: broadcast::Sender::new(EVENTS), program };
@@ -151,6 +155,7 @@ impl Driver {
             restarts,
             hooks,
             pid_file,
+            service,
             signals,
             commands: received,
             handle,

@@ -36,7 +36,7 @@ impl Driver {
                     }
                 }
                 succeed::Action::StartAccepting => self.start_accepting(),
-                succeed::Action::AnnounceOwn => self.announce_own(),
+                succeed::Action::AnnounceOwn => self.announce_own(false),
                 succeed::Action::Serve { restart } => self.serve(now, restart),
                 succeed::Action::Shutdown => self.serving.shutdown(now, within),
                 succeed::Action::Leave(departure) => self.leave(departure),
@@ -58,7 +58,7 @@ impl Driver {
                 }
                 launch::Action::ResumeAccepting => self.shared.listeners.accept(),
                 launch::Action::Announce => self.announce_successor(),
-                launch::Action::AnnounceOwn => self.announce_own(),
+                launch::Action::AnnounceOwn => self.announce_own(false),
                 launch::Action::HandOver { unclaimed } => {
                     self.shared.listeners.hand_over(self.sockets(), &unclaimed);
                     self.offer_moves();
@@ -126,7 +126,7 @@ impl Driver {
 
     fn serve(&mut self, now: Instant, restart: bool) {
         // It wrote our id to its own pid file; ours may be another.
-        self.announce_own();
+        self.announce_own(true);
         say!(debug: "settled, this process is the service");
         if restart {
             self.answers.append(&mut self.later);
@@ -206,10 +206,17 @@ impl Driver {
         if let (Some(pid_file), Some(pid)) = (&self.pid_file, self.successor_pid()) {
             pid_file.write(pid);
         }
-        self.watches.announced = true;
+        let pid = self.successor_pid().unwrap_or_default();
+        let mut late = self.shared.listeners.open();
+        late.retain(|socket| !self.sockets().iter().any(|handed| Arc::ptr_eq(handed, socket)));
+        self.announcing = self.shared.service.announce_successor(pid, &late);
+        self.watches.announced = self.announcing.is_none();
     }
 
-    fn announce_own(&self) {
+    fn announce_own(&mut self, is_known: bool) {
+        // What was said of the successor does not count any more.
+        self.announcing = None;
+        self.shared.service.announce_own(&self.shared.listeners.open(), is_known);
         if let Some(pid_file) = &self.pid_file {
             pid_file.write(std::process::id());
         }

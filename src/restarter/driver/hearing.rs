@@ -7,6 +7,7 @@ use super::super::peer::{Did, Peer};
 use super::super::shared::{Answer, Command, Life};
 use super::super::successor::Made;
 use super::{Attempt, Driver, Step};
+use crate::ending::Ending;
 use crate::event::Event;
 use crate::handover::launch::Requested;
 use crate::handover::message::Message;
@@ -157,7 +158,10 @@ impl Driver {
 
     pub(super) fn successor_did(&mut self, now: Instant, did: Did) {
         match did {
-            Did::Say(Message::Taken { ids }, _) => self.moves.taken(&ids),
+            Did::Say(Message::Taken { ids }, _) => {
+                let count = self.moves.taken(&ids);
+                self.shared.service.moved(count);
+            }
             Did::Say(Message::Refused { ids }, _) => self.moves.refused(&ids),
             Did::Say(Message::StateRequest { id, name, at_end }, _) => {
                 self.giving.asked(&self.shared.providers, id, name, at_end);
@@ -180,7 +184,11 @@ impl Driver {
                 self.launch.garbage(now, error.to_string());
             }
             Did::Die => {
-                let how = self.reap();
+                let exit = self.reap();
+                let how = exit.map(|exit| exit.to_string()).unwrap_or_default();
+                if !self.launch.owns_service() && exit.is_some_and(is_crash) {
+                    self.shared.service.successor_crashed(&how);
+                }
                 say!(debug: how, "the successor is gone");
                 self.shared.tracker.withdraw_moves();
                 self.moves.lost();
@@ -221,13 +229,20 @@ impl Driver {
         }
     }
 
-    fn reap(&self) -> String {
-        let Some(Attempt { step: Step::Running { peer, .. }, .. }) = &self.attempt else {
-            return String::new();
-        };
+    fn reap(&self) -> Option<Exit> {
+        let Some(Attempt { step: Step::Running { peer, .. }, .. }) = &self.attempt else { return None };
         match peer.pidfd().reap() {
-            Ok(Some(exit)) => exit.to_string(),
-            Ok(None) | Err(_) => Exit::Unknown.to_string(),
+            Ok(Some(exit)) => Some(exit),
+            Ok(None) | Err(_) => Some(Exit::Unknown),
         }
+    }
+}
+
+/// Whether no service ends so on purpose: not after a stop, and not because it has a successor of its own.
+fn is_crash(exit: Exit) -> bool {
+    match exit {
+        Exit::Code(status) => status != 0 && status != i32::from(Ending::HAMMERED),
+        Exit::Signal(_) => true,
+        Exit::Unknown => false,
     }
 }

@@ -85,11 +85,15 @@ impl Moves {
         self.moving.has_waiting()
     }
 
-    pub(super) fn taken(&mut self, ids: &[u64]) {
-        for Kept { fd, verdict } in self.moving.answered(ids) {
+    /// How many went on in the successor.
+    pub(super) fn taken(&mut self, ids: &[u64]) -> usize {
+        let taken = self.moving.answered(ids);
+        let count = taken.len();
+        for Kept { fd, verdict } in taken {
             // Whoever has stopped waiting does not need the duplicate either.
             let _ = verdict.send(Verdict::Taken(fd));
         }
+        count
     }
 
     pub(super) fn refused(&mut self, ids: &[u64]) {
