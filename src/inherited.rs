@@ -16,6 +16,7 @@ use crate::address::Address;
 use crate::handover::announcement::{
     AnnouncedDescriptor, AnnouncedSocket, Announcement, AnnouncementError, VARIABLE,
 };
+use crate::handover::history::History;
 use crate::sys::channel::Channel;
 use crate::sys::inherit::{AdoptError, adopt, peek_cookie, peek_identity};
 use crate::sys::pidfd::Pidfd;
@@ -36,11 +37,18 @@ pub(crate) struct Inherited {
     pub(crate) pid_file: Option<OwnedFd>,
     /// What else the program handed down.
     pub(crate) descriptors: BTreeMap<String, OwnedFd>,
+    /// The lock that owns the control socket's stable path.
+    #[cfg_attr(not(feature = "control"), expect(dead_code, reason = "closed, so that nobody inherits it"))]
+    pub(crate) control: Option<OwnedFd>,
+    /// What became of earlier restarts.
+    pub(crate) history: History,
 }
 
 /// The process before this one.
 #[derive(Debug)]
 pub(crate) struct Predecessor {
+    /// For people: what acts on it goes through the pidfd.
+    pub(crate) pid: u32,
     pub(crate) channel: Channel,
     pub(crate) pidfd: Pidfd,
     /// Whether it can be asked for state.
@@ -139,6 +147,8 @@ impl Inherited {
             program: None,
             pid_file: None,
             descriptors: BTreeMap::new(),
+            control: None,
+            history: History::new(),
         })
     }
 }
@@ -157,6 +167,7 @@ fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritErro
     let channel_fd = take_socket(channel, cookie).map_err(wrong("handover channel", channel))?;
     let pidfd = announcement.pidfd;
     let predecessor = Predecessor {
+        pid: announcement.predecessor,
         channel: Channel::from_fd(channel_fd)
             .map_err(DescriptorError::Unusable)
             .map_err(wrong("handover channel", channel))?,
@@ -183,6 +194,11 @@ fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritErro
             .map(|fd| take(fd).map_err(wrong("pid file's lock", fd)))
             .transpose()?,
         program: Some((announcement.program.into(), announcement.directory.into())),
+        control: announcement
+            .control
+            .map(|fd| take(fd).map_err(wrong("control socket's lock", fd)))
+            .transpose()?,
+        history: announcement.history.unwrap_or_else(History::new),
     })
 }
 

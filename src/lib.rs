@@ -67,6 +67,8 @@ compile_error!("heirloom needs Linux 5.4 or newer: it rests on pidfd, SO_COOKIE 
 
 mod address;
 mod blocking;
+#[cfg(feature = "control")]
+pub mod control;
 mod descriptors;
 pub mod design;
 pub mod drain;

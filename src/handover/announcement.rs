@@ -15,6 +15,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use thiserror::Error;
 
+use super::history::History;
 use super::message::{MAX_SOCKETS, cut};
 use super::state::MAX_NAME;
 
@@ -50,6 +51,10 @@ pub struct Announcement {
     pub gives_state: bool,
     /// What else the program hands down.
     pub descriptors: Vec<AnnouncedDescriptor>,
+    /// The lock that owns the control socket's stable path.
+    pub control: Option<i32>,
+    /// What became of earlier restarts.
+    pub history: Option<History>,
 }
 
 /// One descriptor that is handed down by name, of any kind.
@@ -157,6 +162,12 @@ impl Announcement {
         for AnnouncedDescriptor { fd, identity: (device, inode), name } in &self.descriptors {
             text += &format!(" fd={fd}/{device}/{inode}/{}", escape(name.as_bytes()));
         }
+        if let Some(fd) = self.control {
+            text += &format!(" control={fd}");
+        }
+        if let Some(history) = &self.history {
+            text += &format!(" history={}", history.encode(escape));
+        }
         if text.len() > MAX_ANNOUNCEMENT {
             return Err(AnnouncementError::TooLong { length: text.len() });
         }
@@ -239,6 +250,8 @@ struct Draft {
     sockets: Vec<AnnouncedSocket>,
     gives_state: bool,
     descriptors: Vec<AnnouncedDescriptor>,
+    control: Option<i32>,
+    history: Option<History>,
 }
 
 impl Draft {
@@ -263,6 +276,12 @@ impl Draft {
                 return Err(AnnouncementError::TooManyDescriptors);
             }
             "fd" => AnnouncedDescriptor::decode(value).map(|fd| self.descriptors.push(fd)).is_some(),
+            "control" => set(&mut self.control, descriptor(value)),
+            // Only figures: in a form that this release does not know, it goes without.
+            "history" => {
+                self.history = History::decode(value, unescape);
+                true
+            }
             _ => true,
         };
         if understood { Ok(()) } else { Err(malformed(word)) }
@@ -281,11 +300,13 @@ impl Draft {
             sockets: self.sockets,
             gives_state: self.gives_state,
             descriptors: self.descriptors,
+            control: self.control,
+            history: self.history,
         };
         let mut seen = BTreeSet::from([announcement.pidfd]);
         let sockets = announcement.sockets.iter().flat_map(|socket| [Some(socket.fd), socket.lock]);
         let named = announcement.descriptors.iter().map(|named| named.fd);
-        let own = [announcement.channel.0].into_iter().chain(announcement.pid_file);
+        let own = [announcement.channel.0].into_iter().chain(announcement.pid_file).chain(announcement.control);
         for fd in sockets.flatten().chain(own).chain(named) {
             if !seen.insert(fd) {
                 return Err(AnnouncementError::Twice { fd });
@@ -351,6 +372,7 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handover::history::{FailureKind, PastFailure};
     use proptest::prelude::*;
 
     fn example() -> Announcement {
@@ -384,7 +406,26 @@ mod tests {
             ],
             gives_state: false,
             descriptors: vec![],
+            control: None,
+            history: None,
         }
+    }
+
+    fn example_with_history() -> Announcement {
+        let last_failure =
+            PastFailure { kind: FailureKind::TakenBack, at: 1_700_000_000_000, reason: "it fell".into() };
+        let history = History {
+            born: 1_600_000_000_000,
+            settled: 1,
+            failed: 2,
+            taken_back: 3,
+            refused: 4,
+            moved: 5,
+            aborted: 6,
+            asked: 1_700_000_000_001,
+            last_failure: Some(last_failure),
+        };
+        Announcement { control: Some(11), history: Some(history), ..example() }
     }
 
     fn example_with_state() -> Announcement {
@@ -404,6 +445,10 @@ mod tests {
     /// What 0.1 adds to it where there is state and there are descriptors. Never edit it either.
     const RECORDED_STATE: &str = " state=1 fd=9/259/70000/access%20log fd=10/259/70000/";
 
+    /// And where there is a control socket. Never edit it either.
+    const RECORDED_HISTORY: &str =
+        " control=11 history=1600000000000/1/2/3/4/5/6/1700000000001/2/1700000000000/it%20fell";
+
     #[test]
     fn g7_recorded_bytes_are_written_and_read() {
         assert_eq!(example().encode().unwrap(), RECORDED);
@@ -411,6 +456,22 @@ mod tests {
         let with_state = format!("{RECORDED}{RECORDED_STATE}");
         assert_eq!(example_with_state().encode().unwrap(), *with_state);
         assert_eq!(Announcement::decode(OsStr::new(&with_state)).unwrap(), example_with_state());
+        let with_history = format!("{RECORDED}{RECORDED_HISTORY}");
+        assert_eq!(example_with_history().encode().unwrap(), *with_history);
+        assert_eq!(Announcement::decode(OsStr::new(&with_history)).unwrap(), example_with_history());
+    }
+
+    #[test]
+    fn g7_a_history_that_cannot_be_read_is_none() {
+        for word in ["history=", "history=1/2", "history=1/2/3/4/5/6/x/8", "history=1/2/3/4/5/6/7/8/1/9/%zz"] {
+            let read = Announcement::decode(OsStr::new(&format!("{RECORDED} {word}"))).unwrap();
+            assert_eq!(read.history, None, "{word}");
+        }
+        let newer = format!("{RECORDED}{RECORDED_HISTORY}/more/of/it");
+        assert_eq!(Announcement::decode(OsStr::new(&newer)).unwrap(), example_with_history());
+        let unknown_kind = format!("{RECORDED} history=1/2/3/4/5/6/7/8/99/9/why");
+        let read = Announcement::decode(OsStr::new(&unknown_kind)).unwrap().history.unwrap();
+        assert_eq!((read.settled, read.last_failure), (2, None));
     }
 
     #[test]

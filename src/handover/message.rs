@@ -99,6 +99,15 @@ pub enum Message {
         /// What it leads to.
         answer: StateAnswer,
     },
+    /// Predecessor, at its end: how its drain went. A figure for people.
+    Drained {
+        /// How long it took, to the millisecond.
+        took: Duration,
+        /// How many connections moved.
+        moved: u64,
+        /// How many the hammer aborted.
+        aborted: u64,
+    },
 }
 
 /// Why bytes are not a message.
@@ -183,6 +192,11 @@ impl Message {
                     StateAnswer::Withheld(why) => push_field(&mut bytes, tag::WITHHELD, &why.encode()),
                 }
             }
+            Message::Drained { took, moved, aborted } => {
+                let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+                let value = [millis, *moved, *aborted].map(u64::to_le_bytes).concat();
+                push_field(&mut bytes, tag::FIGURES, &value);
+            }
             _ => {}
         }
         bytes
@@ -210,6 +224,7 @@ impl Message {
             kind::STATE_REQUEST => Message::StateRequest { id: 0, name: String::new(), at_end: false },
             // Without a field for it, nothing was given.
             kind::STATE => Message::State { id: 0, answer: StateAnswer::Withheld(Withheld::NoSuchName) },
+            kind::DRAINED => Message::Drained { took: Duration::ZERO, moved: 0, aborted: 0 },
             kind if kind >= OPTIONAL => return Ok(None),
             kind => return Err(MessageError::Kind { kind }),
         };
@@ -270,6 +285,12 @@ impl Message {
                 (Message::State { answer, .. }, tag::WITHHELD) => {
                     *answer = Withheld::decode(value).map(StateAnswer::Withheld).ok_or(unfit)?;
                 }
+                (Message::Drained { took, moved, aborted }, tag::FIGURES) => {
+                    // More of them are a later release's.
+                    let (&[millis, first, second, ..], _) = value.as_chunks::<8>() else { return Err(unfit) };
+                    *took = Duration::from_millis(u64::from_le_bytes(millis));
+                    (*moved, *aborted) = (u64::from_le_bytes(first), u64::from_le_bytes(second));
+                }
                 (_, tag) if tag >= OPTIONAL => {}
                 _ => return Err(unfit),
             }
@@ -290,6 +311,7 @@ impl Message {
             Message::Refused { .. } => kind::REFUSED,
             Message::StateRequest { .. } => kind::STATE_REQUEST,
             Message::State { .. } => kind::STATE,
+            Message::Drained { .. } => kind::DRAINED,
         }
     }
 }
@@ -331,6 +353,7 @@ mod kind {
     // kind that nobody knows.
     pub(super) const STATE_REQUEST: u8 = super::OPTIONAL + 1;
     pub(super) const STATE: u8 = super::OPTIONAL + 2;
+    pub(super) const DRAINED: u8 = super::OPTIONAL + 3;
 }
 
 mod tag {
@@ -345,6 +368,7 @@ mod tag {
     pub(super) const AT_END: u8 = 9;
     pub(super) const GIVEN: u8 = 10;
     pub(super) const WITHHELD: u8 = 11;
+    pub(super) const FIGURES: u8 = 12;
     /// Optional: a predecessor that does not know it moves nothing.
     pub(super) const TAKES_MOVES: u8 = super::OPTIONAL;
 }

@@ -1,3 +1,6 @@
 //! What operators and service managers see of a process.
 
+#[cfg(feature = "control")]
+pub(crate) mod control;
 pub(crate) mod pid_file;
+pub(crate) mod stderr;

@@ -3,6 +3,10 @@
 use std::env;
 use std::ffi::OsString;
 use std::io;
+#[cfg(feature = "control")]
+use std::os::fd::OwnedFd;
+#[cfg(feature = "control")]
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,6 +24,8 @@ use crate::drain::Tracker;
 use crate::handover::Refusal;
 use crate::inherited::{InheritError, Inherited};
 use crate::listeners::Listeners;
+#[cfg(feature = "control")]
+use crate::operate::control::place::{ControlError, Place, Wanted};
 use crate::operate::pid_file::{PidFile, PidFileError};
 use crate::program::Program;
 use crate::signals::SignalMap;
@@ -34,6 +40,8 @@ pub struct Builder {
     state: Bounds,
     signals: SignalMap,
     pid_file: Option<PathBuf>,
+    #[cfg(feature = "control")]
+    control: Option<Wanted>,
     program: Option<PathBuf>,
     arguments: Option<Vec<OsString>>,
     changes: Vec<(OsString, Option<OsString>)>,
@@ -72,6 +80,10 @@ pub enum StartError {
     /// The pid file is another process's, or cannot be written.
     #[error("cannot have the pid file")]
     PidFile(#[from] PidFileError),
+    /// The path of the control socket is another server's, or cannot be made.
+    #[cfg(feature = "control")]
+    #[error("cannot have the control socket")]
+    Control(#[from] ControlError),
     /// The kernel lacks pidfd_open, or descriptors or threads have run out.
     #[error("cannot start heirloom's thread")]
     Thread(#[source] io::Error),
@@ -93,6 +105,8 @@ impl Builder {
             state: Bounds { size: 1 << 30, time: Duration::from_secs(10) },
             signals: SignalMap::none(),
             pid_file: None,
+            #[cfg(feature = "control")]
+            control: None,
             program: None,
             arguments: None,
             changes: Vec::new(),
@@ -183,6 +197,24 @@ impl Builder {
         self
     }
 
+    /// Opens a control socket, so that `heirloom restart --pid PID` and its kin work; see [`control`](crate::control).
+    /// It lies where only this user can reach it, and the command finds it from the process id. Where there is no place
+    /// for it (nothing is writable), a warning says so and the process starts without.
+    #[cfg(feature = "control")]
+    pub fn control(mut self) -> Builder {
+        self.control.get_or_insert(Wanted::Somewhere);
+        self
+    }
+
+    /// As [`control`](Self::control), and at this path: a symbolic link that leads to the socket of the process that
+    /// serves, whichever that is, swapped when a restart settles and removed by the last generation. Beside it lie the
+    /// sockets themselves (`PATH.PID.heirloom`) and a lock. If another server has the path, the start fails.
+    #[cfg(feature = "control")]
+    pub fn control_at(mut self, path: impl Into<PathBuf>) -> Builder {
+        self.control = Some(Wanted::At(path.into()));
+        self
+    }
+
     /// What a successor runs, instead of this program as it was named at its start.
     pub fn program(mut self, path: impl Into<PathBuf>) -> Builder {
         self.program = Some(path.into());
@@ -223,12 +255,20 @@ impl Builder {
             Some(path) => Some(Arc::new(PidFile::claim(path, inherited.pid_file)?)),
             None => None,
         };
+        #[cfg(feature = "control")]
+        let control = match &self.control {
+            Some(wanted) => bound(wanted, inherited.control)?,
+            None => None,
+        };
         let recipe = Recipe {
             program: self.successor_program(inherited.program),
             generation: inherited.generation + 1,
             signals: self.signals.signals(),
             blocked: self.signals.blocked_at_start(),
             own_pidfd: Arc::new(Pidfd::own().map_err(StartError::Thread)?),
+            history: None,
+            #[cfg(feature = "control")]
+            control: control.as_ref().map(|(_, place)| Arc::clone(place)),
         };
         let (commands, received) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
@@ -252,6 +292,9 @@ impl Builder {
             predecessor: inherited.predecessor,
             recipe,
             pid_file,
+            history: inherited.history,
+            #[cfg(feature = "control")]
+            control,
             shared: Arc::clone(&shared),
             commands: received,
         })?;
@@ -268,6 +311,24 @@ impl Builder {
         }
         program.changes.clone_from(&self.changes);
         program
+    }
+}
+
+/// A control socket that listens, and where.
+#[cfg(feature = "control")]
+pub(super) type Bound = (UnixListener, Arc<Place>);
+
+#[cfg(feature = "control")]
+fn bound(wanted: &Wanted, inherited: Option<OwnedFd>) -> Result<Option<Bound>, ControlError> {
+    match (Place::take(wanted, inherited), wanted) {
+        (Ok((listener, place)), _) => Ok(Some((listener, Arc::new(place)))),
+        (Err(error), Wanted::At(_)) => Err(error),
+        // Nobody relies on where it is, and the service matters more.
+        (Err(error), Wanted::Somewhere) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "there is no place for a control socket; starting without");
+            Ok(None)
+        }
     }
 }
 

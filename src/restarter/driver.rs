@@ -6,6 +6,7 @@
 mod acting;
 mod hearing;
 mod moving;
+mod operating;
 mod state;
 
 use std::io;
@@ -21,6 +22,9 @@ use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use self::moving::{Arrivals, Moves};
+#[cfg(feature = "control")]
+use self::operating::Control;
+use self::operating::{Asked, Operating};
 pub(super) use self::state::Bounds;
 use self::state::{Asking, Giving, Made as MadeState};
 use super::builder::{Deadlines, StartError};
@@ -30,6 +34,7 @@ use super::successor::{Made, Recipe};
 use crate::drain::ConnectionStatus;
 use crate::ending::Ending;
 use crate::handover::serving::Reason;
+use crate::handover::history::History;
 use crate::handover::{Failure, Launch, Refusal, Serving, Succeed};
 use crate::inherited::Predecessor;
 use crate::listeners::Socket;
@@ -47,6 +52,9 @@ pub(super) struct Start {
     pub(super) predecessor: Option<Predecessor>,
     pub(super) recipe: Recipe,
     pub(super) pid_file: Option<Arc<PidFile>>,
+    pub(super) history: History,
+    #[cfg(feature = "control")]
+    pub(super) control: Option<super::builder::Bound>,
     pub(super) shared: Arc<Shared>,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
 }
@@ -144,6 +152,8 @@ struct Driver {
     /// When the connections are aborted that heirloom does not speak on, and what was aborted so far.
     upgraded: Option<Instant>,
     aborted: Vec<ConnectionStatus>,
+    /// What there is to tell an operator.
+    operating: Operating,
 }
 
 /// What the driver waits for beside peers, signals and commands.
@@ -173,6 +183,7 @@ enum Step {
 enum Input {
     Command(Command),
     Signal(Signal),
+    Asked(Asked),
     Made(Result<Made, Failure>),
     Successor(Did),
     Predecessor(Did),
@@ -195,6 +206,9 @@ impl Driver {
             predecessor,
             recipe,
             pid_file,
+            history,
+            #[cfg(feature = "control")]
+            control,
             shared,
             commands,
         } = start;
@@ -207,6 +221,12 @@ impl Driver {
             Some(_) => Succeed::new(deadlines.start),
             None => Succeed::first(deadlines.start),
         };
+        let operating = Operating::new(
+            history,
+            predecessor.as_ref().map(|predecessor| predecessor.pid),
+            #[cfg(feature = "control")]
+            Control::new(control).map_err(StartError::Thread)?,
+        );
         let gives_state = predecessor.as_ref().map(|predecessor| predecessor.gives_state);
         let predecessor = predecessor
             .map(|predecessor| Peer::new(predecessor.channel, predecessor.pidfd))
@@ -238,6 +258,7 @@ impl Driver {
             progress: None,
             upgraded: None,
             aborted: Vec::new(),
+            operating,
         })
     }
 
@@ -249,6 +270,7 @@ impl Driver {
             self.moves.send(self.attempt.as_ref());
             self.giving.send(self.attempt.as_ref());
             self.asking.send(self.predecessor.as_ref());
+            self.operating.moved_so_far(self.moves.is_idle());
             self.release_end_if_done();
             self.arrivals.deliver(&self.shared.listeners, self.predecessor.as_ref());
             if std::mem::take(&mut self.watches.announced) {
@@ -303,6 +325,7 @@ impl Driver {
         let attempt = &mut self.attempt;
         let predecessor = &mut self.predecessor;
         let shared = &self.shared;
+        let operating = &mut self.operating;
         tokio::select! {
             input = next_of_attempt(attempt), if attempt.is_some() => input,
             // Not while it has sent more than we could answer: its queue holds the rest.
@@ -316,6 +339,7 @@ impl Driver {
                 Input::Signal(Signal::from_number(signal))
             }
             Some(command) = self.commands.recv() => Input::Command(command),
+            asked = operating.next() => Input::Asked(asked),
             () = shared.listeners.emptied(), if self.watches.backlog => Input::BacklogServed,
             () = shared.tracker.emptied(), if self.watches.connections => Input::Drained,
             () = sleep_until(deadline) => Input::Timeout,
@@ -327,6 +351,10 @@ impl Driver {
         match input {
             Input::Command(command) => self.command(now, command),
             Input::Signal(signal) => self.signal(now, signal),
+            #[cfg(feature = "control")]
+            Input::Asked(asked) => self.asked(asked),
+            #[cfg(not(feature = "control"))]
+            Input::Asked(never) => match never {},
             Input::Made(made) => {
                 match made {
                     Ok(made) => self.made(now, made),

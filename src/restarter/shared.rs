@@ -55,7 +55,14 @@ pub(super) enum Command {
 pub(super) type StateAsker = oneshot::Sender<Result<Option<State>, StateError>>;
 
 /// Who waits for the outcome of a restart.
-pub(super) type Answer = oneshot::Sender<Result<Outcome, RestartError>>;
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The program itself.
+    Handle(oneshot::Sender<Result<Outcome, RestartError>>),
+    /// An operator.
+    #[cfg(feature = "control")]
+    Control(crate::operate::control::Follower),
+}
 
 impl Shared {
     /// The driver's thread ends with the process, so it hears this.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::handover::Failure;
 use crate::handover::announcement::{AnnouncedDescriptor, AnnouncedSocket, Announcement, VARIABLE};
+use crate::handover::history::History;
 use crate::listeners::Socket;
 use crate::operate::pid_file::PidFile;
 use crate::program::Program;
@@ -26,6 +27,10 @@ pub(super) struct Recipe {
     /// What must wait until the successor has handlers.
     pub(super) blocked: Vec<i32>,
     pub(super) own_pidfd: Arc<Pidfd>,
+    /// What became of earlier restarts.
+    pub(super) history: Option<History>,
+    #[cfg(feature = "control")]
+    pub(super) control: Option<Arc<crate::operate::control::place::Place>>,
 }
 
 /// A successor's process, and our end of the channel to it.
@@ -76,11 +81,23 @@ impl Recipe {
                     name: name.clone(),
                 })
                 .collect(),
+            control: self.control_lock().map(&mut place),
+            history: self.history.clone(),
         };
         let value = announcement.encode().map_err(|error| Failure::Spawn { reason: error.to_string() })?;
         let spawned =
             self.spawn(fds, value).map_err(|error| Failure::Spawn { reason: with_source(&error) })?;
         Ok(Made { spawned, channel })
+    }
+
+    #[cfg(feature = "control")]
+    fn control_lock(&self) -> Option<BorrowedFd<'_>> {
+        self.control.as_ref()?.lock_fd()
+    }
+
+    #[cfg(not(feature = "control"))]
+    fn control_lock(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 
     fn spawn(

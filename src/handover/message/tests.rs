@@ -54,6 +54,10 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
             },
             b"\x01\x82\x07\x08\0\0\0\x01\0\0\0\0\0\0\0\x0b\x09\0\0\0\x04\xe8\x03\0\0\0\0\0\0",
         ),
+        (
+            Message::Drained { took: Duration::from_secs(1), moved: 2, aborted: 3 },
+            b"\x01\x83\x0c\x18\0\0\0\xe8\x03\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0",
+        ),
     ]
 }
 
@@ -126,6 +130,7 @@ proptest! {
             withheld(Withheld::Failed { reason: reason.clone() }),
             withheld(Withheld::TooLarge { limit: millis }),
             withheld(Withheld::TimedOut { after: Duration::from_millis(millis) }),
+            Message::Drained { took: Duration::from_millis(millis), moved: millis, aborted: 0 },
             Message::Failed { reason },
             Message::Settled { restart_again },
             Message::Commit { probation: Duration::from_millis(millis) },

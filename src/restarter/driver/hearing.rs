@@ -9,8 +9,11 @@ use super::super::successor::Made;
 use super::{Attempt, Driver, Step};
 use crate::event::Event;
 use crate::handover::Failure;
+use crate::handover::history::FailureKind;
 use crate::handover::launch::Requested;
 use crate::handover::message::Message;
+#[cfg(feature = "control")]
+use crate::operate::control::message::Reply;
 use crate::signals::{Reaction, Signal};
 use crate::sys;
 use crate::sys::pidfd::Exit;
@@ -67,14 +70,13 @@ impl Driver {
             None => self.launch.request(now),
         };
         match requested {
-            Ok(Requested::Started) => self.answers.extend(answer),
-            Ok(_) => self.later.extend(answer),
+            Ok(requested @ Requested::Started) => self.answers.extend(told(answer, requested)),
+            Ok(requested) => self.later.extend(told(answer, requested)),
             Err(refusal) => {
                 say!(warn: %refusal, "restart refused");
                 self.shared.report(Event::Refused(refusal.clone()));
-                if let Some(answer) = answer {
-                    let _ = answer.send(Err(RestartError::Refused(refusal)));
-                }
+                self.operating.came_to_nothing(FailureKind::Refused, &refusal.to_string());
+                self.answer(answer, &Err(RestartError::Refused(refusal)));
             }
         }
     }
@@ -89,7 +91,7 @@ impl Driver {
         }
     }
 
-    fn stop(&mut self, now: Instant, within: Option<Duration>) {
+    pub(super) fn stop(&mut self, now: Instant, within: Option<Duration>) {
         if self.succeed.is_serving() {
             // The machines' actions have no time limit in them, so they are carried out here.
             self.launch.stop();
@@ -119,6 +121,9 @@ impl Driver {
                 let after = attempt.requested.elapsed();
                 say!(info: pid, ?after, "successor started");
                 self.shared.report(Event::Spawned { pid, after });
+                self.operating.spawned(pid);
+                #[cfg(feature = "control")]
+                self.tell_step(&self.operating.step(|pid, after_ms| Reply::Spawned { pid, after_ms }));
                 self.launch.spawned();
             }
             Err(error) => {
@@ -135,7 +140,10 @@ impl Driver {
 
     pub(super) fn successor_did(&mut self, now: Instant, did: Did) {
         match did {
-            Did::Say(Message::Taken { ids }, _) => self.moves.taken(&ids),
+            Did::Say(Message::Taken { ids }, _) => {
+                let count = self.moves.taken(&ids);
+                self.operating.moved(count);
+            }
             Did::Say(Message::Refused { ids }, _) => self.moves.refused(&ids),
             Did::Say(Message::StateRequest { id, name, at_end }, _) => {
                 self.giving.asked(&self.shared.providers, id, name, at_end);
@@ -144,6 +152,8 @@ impl Driver {
                 say!(debug: ?message, "the successor says");
                 if let (Message::Ready { takes_moves, .. }, Some(attempt)) = (&message, &mut self.attempt) {
                     attempt.takes_moves = *takes_moves;
+                    #[cfg(feature = "control")]
+                    self.tell_step(&self.operating.step(|pid, after_ms| Reply::Initialised { pid, after_ms }));
                 }
                 self.launch.message(now, message);
             }
@@ -154,6 +164,7 @@ impl Driver {
             Did::Die => {
                 let how = self.reap();
                 say!(debug: how, "the successor is gone");
+                self.operating.successor_is_gone(self.successor_pid().unwrap_or_default());
                 self.shared.tracker.withdraw_moves();
                 self.moves.lost();
                 self.giving.forget();
@@ -170,6 +181,9 @@ impl Driver {
         match did {
             Did::Say(Message::Move { connections }, fds) => self.arrivals.push(connections, fds),
             Did::Say(Message::State { id, answer }, fds) => self.asking.answered(id, answer, fds),
+            Did::Say(Message::Drained { took, moved, aborted }, _) => {
+                self.operating.predecessor_drained(took, moved, aborted);
+            }
             Did::Say(message, _) => {
                 say!(debug: ?message, "the predecessor says");
                 self.succeed.message(now, message);
@@ -193,4 +207,16 @@ impl Driver {
             Ok(None) | Err(_) => Exit::Unknown.to_string(),
         }
     }
+}
+
+/// An operator is told what became of the request.
+#[cfg_attr(not(feature = "control"), expect(unused_variables, reason = "there is none without the feature"))]
+fn told(answer: Option<Answer>, requested: Requested) -> Option<Answer> {
+    #[cfg(feature = "control")]
+    if let Some(Answer::Control(follower)) = &answer
+        && requested == Requested::Remembered
+    {
+        follower.tell(&Reply::Remembered);
+    }
+    answer
 }
