@@ -41,7 +41,7 @@
 pub use crate::operate::control::client::{Client, ClientError};
 pub use crate::operate::control::find::{FindError, process_in, socket_of};
 pub use crate::operate::control::message::{
-    ConnectionStatus, ErrorCode, GenerationDetail, GenerationStatus, Lost, MAX_REPLY, MAX_REQUEST, Moved, OLDEST,
-    PastFailure, PastRestart, Reply, Request, RestartStatus, Restarts, Role, ServiceStatus, VERSION,
+    ConnectionStatus, ErrorCode, GenerationDetail, GenerationStatus, Lost, MAX_REPLY, MAX_REQUEST, Moved,
+    OLDEST, PastFailure, PastRestart, Reply, Request, RestartStatus, Restarts, Role, ServiceStatus, VERSION,
 };
 pub use crate::operate::control::place::{ControlError, sibling};

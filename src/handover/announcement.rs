@@ -306,7 +306,8 @@ impl Draft {
         let mut seen = BTreeSet::from([announcement.pidfd]);
         let sockets = announcement.sockets.iter().flat_map(|socket| [Some(socket.fd), socket.lock]);
         let named = announcement.descriptors.iter().map(|named| named.fd);
-        let own = [announcement.channel.0].into_iter().chain(announcement.pid_file).chain(announcement.control);
+        let own =
+            [announcement.channel.0].into_iter().chain(announcement.pid_file).chain(announcement.control);
         for fd in sockets.flatten().chain(own).chain(named) {
             if !seen.insert(fd) {
                 return Err(AnnouncementError::Twice { fd });
@@ -463,7 +464,8 @@ mod tests {
 
     #[test]
     fn g7_a_history_that_cannot_be_read_is_none() {
-        for word in ["history=", "history=1/2", "history=1/2/3/4/5/6/x/8", "history=1/2/3/4/5/6/7/8/1/9/%zz"] {
+        for word in ["history=", "history=1/2", "history=1/2/3/4/5/6/x/8", "history=1/2/3/4/5/6/7/8/1/9/%zz"]
+        {
             let read = Announcement::decode(OsStr::new(&format!("{RECORDED} {word}"))).unwrap();
             assert_eq!(read.history, None, "{word}");
         }

@@ -76,9 +76,9 @@ impl History {
     }
 
     pub(super) fn encode(&self, escape: fn(&[u8]) -> String) -> String {
-        let History { born, settled, failed, taken_back, refused, moved, aborted, asked, last_failure } = self;
-        let mut text =
-            format!("{born}/{settled}/{failed}/{taken_back}/{refused}/{moved}/{aborted}/{asked}");
+        let History { born, settled, failed, taken_back, refused, moved, aborted, asked, last_failure } =
+            self;
+        let mut text = format!("{born}/{settled}/{failed}/{taken_back}/{refused}/{moved}/{aborted}/{asked}");
         if let Some(PastFailure { kind, at, reason }) = last_failure {
             let reason = escape(cut(reason, MAX_PAST_REASON).as_bytes());
             let _ = write!(text, "/{}/{at}/{reason}", kind.number());

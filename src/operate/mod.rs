@@ -3,4 +3,5 @@
 #[cfg(feature = "control")]
 pub(crate) mod control;
 pub(crate) mod pid_file;
+#[cfg(feature = "control")]
 pub(crate) mod stderr;

@@ -78,7 +78,8 @@ impl Client {
         let mut stream = UnixStream::from(OwnedFd::from(socket));
         match stream.write_all(&request.encode()) {
             // It has been turned away, and the reason waits to be read.
-            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
             written => written.map_err(failed)?,
         }
         Ok(Client { stream, path: path.to_owned(), received: Vec::new() })
@@ -151,7 +152,8 @@ fn connect(socket: &Socket, path: &Path) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let held = File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(directory)?;
     let number = held.as_raw_fd();
-    let short = Path::new("/proc/self/fd").join(number.to_string()).join(path.file_name().unwrap_or_default());
+    let short =
+        Path::new("/proc/self/fd").join(number.to_string()).join(path.file_name().unwrap_or_default());
     socket.connect(&SockAddr::unix(short)?)
 }
 

@@ -128,7 +128,8 @@ fn has_ended(process: &Path) -> bool {
 
 /// The inodes of the sockets that a process holds.
 fn sockets(process: &Path) -> io::Result<BTreeSet<u64>> {
-    let links = fs::read_dir(process.join("fd"))?.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    let links =
+        fs::read_dir(process.join("fd"))?.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
     let inode = |link: PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
     Ok(links.filter_map(inode).collect())
 }

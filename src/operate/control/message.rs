@@ -370,12 +370,15 @@ impl Request {
 
     /// Reads a line.
     pub fn decode(line: &[u8]) -> Result<Request, (ErrorCode, String)> {
-        let malformed = |error: serde_json::Error| (ErrorCode::Malformed, format!("that is no request: {error}"));
+        let malformed =
+            |error: serde_json::Error| (ErrorCode::Malformed, format!("that is no request: {error}"));
         let value: serde_json::Value = serde_json::from_slice(line).map_err(malformed)?;
         match value.get("heirloom").and_then(serde_json::Value::as_u64) {
             Some(version) if version == u64::from(VERSION) => {}
             Some(version) => {
-                let reason = format!("the request has version {version}, this release of heirloom reads version {VERSION}");
+                let reason = format!(
+                    "the request has version {version}, this release of heirloom reads version {VERSION}"
+                );
                 return Err((ErrorCode::Version, reason));
             }
             None => {
@@ -410,7 +413,9 @@ impl Reply {
         match value.get("heirloom").and_then(serde_json::Value::as_u64) {
             Some(version) if version == u64::from(VERSION) => serde_json::from_value(value),
             Some(version) => {
-                let reason = format!("the server speaks version {version} of the control socket, this command reads version {VERSION}");
+                let reason = format!(
+                    "the server speaks version {version} of the control socket, this command reads version {VERSION}"
+                );
                 Ok(Reply::Error { code: ErrorCode::Version, reason })
             }
             None => Err(serde::de::Error::missing_field("heirloom")),

@@ -55,19 +55,25 @@ struct Stable {
 #[non_exhaustive]
 pub enum ControlError {
     /// Another server owns the path.
-    #[error("the control path {path:?} belongs to a server that is running; stop that one, or choose another path")]
+    #[error(
+        "the control path {path:?} belongs to a server that is running; stop that one, or choose another path"
+    )]
     Held {
         /// The path.
         path: PathBuf,
     },
     /// Something is there that heirloom did not make.
-    #[error("{path:?} exists and is not a control socket; it was left alone, remove it or choose another path")]
+    #[error(
+        "{path:?} exists and is not a control socket; it was left alone, remove it or choose another path"
+    )]
     InTheWay {
         /// The path.
         path: PathBuf,
     },
     /// A directory is not this user's alone.
-    #[error("{directory:?} is not a directory that only this user may enter; remove it, or set its mode to 0700")]
+    #[error(
+        "{directory:?} is not a directory that only this user may enter; remove it, or set its mode to 0700"
+    )]
     NotOurs {
         /// The directory.
         directory: PathBuf,
@@ -151,7 +157,8 @@ impl Place {
     pub(crate) fn give_up(&self) {
         let _ = fs::remove_file(&self.own);
         if let Some(stable) = &self.stable
-            && fs::read_link(&stable.path).is_ok_and(|target| Some(target.as_os_str()) == self.own.file_name())
+            && fs::read_link(&stable.path)
+                .is_ok_and(|target| Some(target.as_os_str()) == self.own.file_name())
         {
             let _ = fs::remove_file(&stable.path);
             let _ = stable.lock.remove();

@@ -71,10 +71,12 @@ async fn a_thousand_silent_ones_do_not_keep_an_operator_out() {
     assert!(nobody_asks(&mut server).await);
     assert_eq!(server.clients.len(), 1);
     let told = silent.into_iter().map(|client| read(client).pop());
-    assert!(told.into_iter().all(|told| matches!(
-        told,
-        Some(Reply::Error { code: ErrorCode::Busy | ErrorCode::TooSlow, .. })
-    )));
+    assert!(
+        told.into_iter().all(|told| matches!(
+            told,
+            Some(Reply::Error { code: ErrorCode::Busy | ErrorCode::TooSlow, .. })
+        ))
+    );
 }
 
 #[tokio::test]
@@ -121,5 +123,9 @@ fn read(mut client: UnixStream) -> Vec<Reply> {
     while let Ok(count @ 1..) = client.read(&mut chunk) {
         bytes.extend_from_slice(&chunk[..count]);
     }
-    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| Reply::decode(line).unwrap()).collect()
+    bytes
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| Reply::decode(line).unwrap())
+        .collect()
 }

@@ -263,15 +263,16 @@ impl Driver {
                 self.answer(later, &Ok(Outcome::PassedOn));
             }
             Report::Failed(failure) => {
+                // First: our own line is not to stand at the end of what the successor wrote.
+                self.operating.came_to_nothing(FailureKind::Failed, &failure.to_string());
                 say!(error: %failure, "restart failed, serving on");
                 self.shared.report(Event::Failed(failure.clone()));
-                self.operating.came_to_nothing(FailureKind::Failed, &failure.to_string());
                 self.answer_failed(&Err(RestartError::Failed(failure)));
             }
             Report::TakenBack(failure) => {
+                self.operating.came_to_nothing(FailureKind::TakenBack, &failure.to_string());
                 say!(error: %failure, "restart taken back, accepting again");
                 self.shared.report(Event::TakenBack(failure.clone()));
-                self.operating.came_to_nothing(FailureKind::TakenBack, &failure.to_string());
                 self.answer_failed(&Err(RestartError::TakenBack(failure)));
             }
             Report::OutOfTurn(message) => {

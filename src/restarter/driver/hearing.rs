@@ -153,7 +153,9 @@ impl Driver {
                 if let (Message::Ready { takes_moves, .. }, Some(attempt)) = (&message, &mut self.attempt) {
                     attempt.takes_moves = *takes_moves;
                     #[cfg(feature = "control")]
-                    self.tell_step(&self.operating.step(|pid, after_ms| Reply::Initialised { pid, after_ms }));
+                    self.tell_step(
+                        &self.operating.step(|pid, after_ms| Reply::Initialised { pid, after_ms }),
+                    );
                 }
                 self.launch.message(now, message);
             }

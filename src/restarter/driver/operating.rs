@@ -3,6 +3,8 @@
 //! The driver calls these where something happens; nothing here decides anything. Without the feature `control` only
 //! the history is left, which is handed on all the same: a later release may want it.
 
+#![cfg_attr(not(feature = "control"), allow(dead_code, reason = "times, for which nobody asks"))]
+
 #[cfg(feature = "control")]
 mod operated;
 #[cfg(feature = "control")]
@@ -10,9 +12,11 @@ mod telling;
 
 use std::time::{Duration, Instant};
 
+#[cfg(not(feature = "control"))]
 use crate::drain::{ConnectionStatus, Kind};
 use crate::handover::history::{FailureKind, History, since_unix_millis};
 use crate::handover::message::Message;
+#[cfg(feature = "control")]
 use crate::operate::stderr::Mark;
 
 #[cfg(feature = "control")]
@@ -55,7 +59,9 @@ struct Try {
     requested: Instant,
     pid: Option<u32>,
     is_ready: bool,
-    stderr: Option<Mark>,
+    /// Where standard error ended when it was started, and what has come since when it was lost.
+    #[cfg(feature = "control")]
+    stderr: (Option<Mark>, String),
 }
 
 impl Operating {
@@ -100,8 +106,13 @@ impl Operating {
     }
 
     pub(super) fn starts_a_successor(&mut self, now: Instant) {
-        self.attempt =
-            Some(Try { requested: now, pid: None, is_ready: false, stderr: Mark::at_the_end() });
+        self.attempt = Some(Try {
+            requested: now,
+            pid: None,
+            is_ready: false,
+            #[cfg(feature = "control")]
+            stderr: (Mark::at_the_end(), String::new()),
+        });
     }
 
     pub(super) fn spawned(&mut self, pid: u32) {
@@ -122,6 +133,10 @@ impl Operating {
 
     pub(super) fn came_to_nothing(&mut self, kind: FailureKind, reason: &str) {
         self.history.add_failure(kind, reason);
+        #[cfg(feature = "control")]
+        if let Some(attempt) = &mut self.attempt {
+            attempt.stderr.1 = attempt.stderr.0.take().map(|mark| mark.read()).unwrap_or_default();
+        }
     }
 
     pub(super) fn hands_over(&mut self) {
@@ -181,7 +196,13 @@ impl Operating {
 
     pub(super) fn moved_so_far(&mut self, _is_idle: bool) {}
 
-    pub(super) fn progress(&self, _left: &[(Kind, usize)], _oldest: Option<&ConnectionStatus>, _within: Duration) {}
+    pub(super) fn progress(
+        &self,
+        _left: &[(Kind, usize)],
+        _oldest: Option<&ConnectionStatus>,
+        _within: Duration,
+    ) {
+    }
 
     pub(super) fn ended(&mut self) {}
 }

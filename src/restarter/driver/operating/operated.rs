@@ -34,7 +34,8 @@ impl Operated for Driver {
     fn status(&mut self) -> ServiceStatus {
         let own = std::process::id();
         let role = self.role();
-        let successor = self.operating.attempt.as_ref().and_then(|attempt| Some((attempt.pid?, attempt.is_ready)));
+        let successor =
+            self.operating.attempt.as_ref().and_then(|attempt| Some((attempt.pid?, attempt.is_ready)));
         let predecessor = self.predecessor.as_ref().and(self.operating.predecessor);
         let serving = match role {
             Role::Serving => Some(own),
@@ -119,7 +120,8 @@ impl Operated for Driver {
     fn follow(&mut self, follower: Follower) {
         if self.launch.in_progress() {
             self.answers.push(Answer::Control(follower));
-        } else if !self.succeed.is_serving() && matches!(*self.shared.life.borrow(), Life::Starting | Life::Accepting)
+        } else if !self.succeed.is_serving()
+            && matches!(*self.shared.life.borrow(), Life::Starting | Life::Accepting)
         {
             // The predecessor's word that it is to restart is on its way.
             self.later.push(Answer::Control(follower));
@@ -141,7 +143,8 @@ impl Operated for Driver {
     fn stop(&mut self, within: Option<Duration>, follower: Follower) {
         let now = Instant::now();
         if self.operating.handed_over {
-            let successor = self.operating.attempt.as_ref().and_then(|attempt| attempt.pid).unwrap_or_default();
+            let successor =
+                self.operating.attempt.as_ref().and_then(|attempt| attempt.pid).unwrap_or_default();
             let reason = format!(
                 "this process has handed over to process {successor}, which is the one to stop; to end this one's \
                  drain, use `heirloom hammer`"
@@ -149,8 +152,7 @@ impl Operated for Driver {
             follower.end_with(&Reply::Refused { reason });
             return;
         }
-        let is_stopping =
-            self.serving.is_draining() || matches!(*self.shared.life.borrow(), Life::Left(_));
+        let is_stopping = self.serving.is_draining() || matches!(*self.shared.life.borrow(), Life::Left(_));
         self.operating.follow_to_the_end(follower.clone());
         if !is_stopping {
             self.stop(now, within);
@@ -218,8 +220,9 @@ impl Driver {
             connections: by_kind,
             oldest: connections.iter().take(OLDEST).map(described).collect(),
             drained_from: self.operating.drain.map(|(_, connections)| connections as u64),
-            hammer_in_ms: drain
-                .map(|(_, deadline): (Reason, Instant)| whole_millis(deadline.saturating_duration_since(now))),
+            hammer_in_ms: drain.map(|(_, deadline): (Reason, Instant)| {
+                whole_millis(deadline.saturating_duration_since(now))
+            }),
         };
         self.operating.control.snapshot = Some((now, detail.clone()));
         detail

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use super::super::super::outcome::{Outcome, RestartError};
 use super::Operating;
 use crate::drain::{ConnectionStatus, Kind, State};
+pub(in super::super) use crate::operate::control::Asked;
 use crate::operate::control::message::{self, Lost, Reply};
 use crate::operate::control::place::Place;
-pub(in super::super) use crate::operate::control::Asked;
 use crate::operate::control::{Follower, Server};
 
 /// The control socket of this process, if it has one.
@@ -85,12 +85,7 @@ impl Operating {
         let lost = |reason: &dyn std::fmt::Display| Lost {
             pid: self.attempt.as_ref().and_then(|attempt| attempt.pid),
             reason: reason.to_string(),
-            stderr: self
-                .attempt
-                .as_ref()
-                .and_then(|attempt| attempt.stderr.as_ref())
-                .map(|mark| mark.read())
-                .unwrap_or_default(),
+            stderr: self.attempt.as_ref().map(|attempt| attempt.stderr.1.clone()).unwrap_or_default(),
             after_ms: millis(self.since_request()),
         };
         match error {
