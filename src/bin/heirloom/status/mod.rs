@@ -55,6 +55,8 @@ impl Status {
             std::thread::sleep(self.interval.max(SHORTEST));
             status = match gather(&socket) {
                 Err(Failure { code: Code::NotRunning, .. }) => return Ok(()),
+                // In the middle of its answer: the next look tells what became of the service.
+                Err(Failure { code: Code::Lost, .. }) => continue,
                 gathered => gathered?,
             };
         }

@@ -146,6 +146,7 @@ impl Operating {
 
     /// The last words, and the socket's file goes.
     pub(in super::super) fn ended(&mut self) {
+        self.moved_so_far(true);
         let drained = self.drained;
         let after = match self.handed_over {
             true => self.since_request(),
