@@ -148,7 +148,7 @@ impl Inherited {
             pid_file: None,
             descriptors: BTreeMap::new(),
             control: None,
-            history: History::new(),
+            history: History::born_now(),
         })
     }
 }
@@ -198,7 +198,7 @@ fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritErro
             .control
             .map(|fd| take(fd).map_err(wrong("control socket's lock", fd)))
             .transpose()?,
-        history: announcement.history.unwrap_or_else(History::new),
+        history: announcement.history.unwrap_or_else(History::born_now),
     })
 }
 

@@ -72,7 +72,7 @@ fn every_way_to_fail_has_its_exit_status() {
     fails(&|| script("exec sleep 1000"), code::FAILED, &["not ready after 1s"]);
     fails(&|| script("sleep 1000 & exit 1"), code::FAILED, &["status 1"]);
     fails(&|| faulty("fail-init the cellar is flooded"), code::FAILED, &["the cellar is flooded"]);
-    fails(&|| faulty("panic"), code::FAILED, &["status 101"]);
+    fails(&|| faulty("panic"), code::FAILED, &["status 101: panicked at", "as told"]);
     fails(&|| faulty("die-at-commit"), code::TAKEN_BACK, &["taken back", "SIGKILL"]);
     fails(&|| faulty("exit-at-commit"), code::TAKEN_BACK, &["taken back", "status 0"]);
     assert_eq!(proc::zombies(pid), 0);

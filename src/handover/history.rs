@@ -60,7 +60,7 @@ pub const MAX_PAST_REASON: usize = 512;
 
 impl History {
     /// A first generation, born now.
-    pub fn new() -> History {
+    pub fn born_now() -> History {
         History { born: unix_millis(), ..History::default() }
     }
 

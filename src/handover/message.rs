@@ -27,6 +27,8 @@ pub const OPTIONAL: u8 = 128;
 pub const MAX_MESSAGE: usize = 64 * 1024;
 /// Longest reason in bytes that a failed successor may give; the rest is cut. Enough for an error chain, not for a log.
 pub const MAX_REASON: usize = 4 * 1024;
+/// Longest last words in bytes; the rest is cut. A panic's place and message.
+pub const MAX_WORDS: usize = 1024;
 /// Most connections in one message: the kernel takes 253 descriptors at a time.
 pub const MAX_MOVED: usize = 200;
 /// Most bytes of one connection's request and state that are moved; with more it stays. A quarter of a message, so that
@@ -98,6 +100,11 @@ pub enum Message {
         id: u64,
         /// What it leads to.
         answer: StateAnswer,
+    },
+    /// Successor: what it has to say for itself should it die; the last one counts.
+    Words {
+        /// At most [`MAX_WORDS`] bytes.
+        text: String,
     },
     /// Predecessor, at its end: how its drain went. A figure for people.
     Drained {
@@ -192,6 +199,7 @@ impl Message {
                     StateAnswer::Withheld(why) => push_field(&mut bytes, tag::WITHHELD, &why.encode()),
                 }
             }
+            Message::Words { text } => push_field(&mut bytes, tag::WORDS, cut(text, MAX_WORDS).as_bytes()),
             Message::Drained { took, moved, aborted } => {
                 let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
                 let value = [millis, *moved, *aborted].map(u64::to_le_bytes).concat();
@@ -224,6 +232,7 @@ impl Message {
             kind::STATE_REQUEST => Message::StateRequest { id: 0, name: String::new(), at_end: false },
             // Without a field for it, nothing was given.
             kind::STATE => Message::State { id: 0, answer: StateAnswer::Withheld(Withheld::NoSuchName) },
+            kind::WORDS => Message::Words { text: String::new() },
             kind::DRAINED => Message::Drained { took: Duration::ZERO, moved: 0, aborted: 0 },
             kind if kind >= OPTIONAL => return Ok(None),
             kind => return Err(MessageError::Kind { kind }),
@@ -285,6 +294,9 @@ impl Message {
                 (Message::State { answer, .. }, tag::WITHHELD) => {
                     *answer = Withheld::decode(value).map(StateAnswer::Withheld).ok_or(unfit)?;
                 }
+                (Message::Words { text }, tag::WORDS) => {
+                    *text = cut(&String::from_utf8_lossy(value), MAX_WORDS).to_owned();
+                }
                 (Message::Drained { took, moved, aborted }, tag::FIGURES) => {
                     // More of them are a later release's.
                     let (&[millis, first, second, ..], _) = value.as_chunks::<8>() else { return Err(unfit) };
@@ -312,6 +324,7 @@ impl Message {
             Message::StateRequest { .. } => kind::STATE_REQUEST,
             Message::State { .. } => kind::STATE,
             Message::Drained { .. } => kind::DRAINED,
+            Message::Words { .. } => kind::WORDS,
         }
     }
 }
@@ -333,7 +346,7 @@ fn next_field<'a>(rest: &mut &'a [u8]) -> Result<Option<(u8, &'a [u8])>, Message
 }
 
 /// `text` without what goes over `most` bytes, cut between characters.
-pub(super) fn cut(text: &str, most: usize) -> &str {
+pub(crate) fn cut(text: &str, most: usize) -> &str {
     // `str::floor_char_boundary` is younger than the oldest Rust that builds this crate.
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or(0)]
@@ -354,6 +367,7 @@ mod kind {
     pub(super) const STATE_REQUEST: u8 = super::OPTIONAL + 1;
     pub(super) const STATE: u8 = super::OPTIONAL + 2;
     pub(super) const DRAINED: u8 = super::OPTIONAL + 3;
+    pub(super) const WORDS: u8 = super::OPTIONAL + 4;
 }
 
 mod tag {
@@ -369,6 +383,7 @@ mod tag {
     pub(super) const GIVEN: u8 = 10;
     pub(super) const WITHHELD: u8 = 11;
     pub(super) const FIGURES: u8 = 12;
+    pub(super) const WORDS: u8 = 13;
     /// Optional: a predecessor that does not know it moves nothing.
     pub(super) const TAKES_MOVES: u8 = super::OPTIONAL;
 }

@@ -13,8 +13,8 @@
 //!   journal's own protocol on its socket (`JOURNAL_STREAM`). After a restart they would log differently for ever.
 //!
 //! On a terminal the operator has the text before his eyes, the journal finds it by the process id that the command
-//! prints (`journalctl _PID=...`), and a program that says [`failed`](crate::Restarter::failed) or
-//! [`check`](crate::Restarter::check) gives its reason through heirloom itself, which needs no standard error.
+//! prints (`journalctl _PID=...`), and a program that panics, or says [`failed`](crate::Restarter::failed) or
+//! [`check`](crate::Restarter::check), gives its reason through heirloom itself, which needs no standard error.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -29,6 +29,20 @@ pub(crate) struct Mark {
 
 /// How much of the end is kept: a panic with its backtrace, or the last screenful of a log.
 const TAIL: u64 = 4 * 1024;
+
+/// Where standard error goes if it cannot be read back; `pid` is who wrote.
+pub(crate) fn destination(pid: u32) -> Option<String> {
+    let target = std::fs::read_link("/proc/self/fd/2").ok()?;
+    let target = target.to_str()?;
+    let is_journal = target.starts_with("socket:") && std::env::var_os("JOURNAL_STREAM").is_some();
+    match target.split_once(':').map_or(target, |(kind, _)| kind) {
+        _ if is_journal => Some(format!("the journal (journalctl _PID={pid})")),
+        "socket" => Some("a socket".to_owned()),
+        "pipe" => Some("a pipe, to whoever started the server".to_owned()),
+        path if path.starts_with("/dev/") => Some(path.to_owned()),
+        _ => None,
+    }
+}
 
 impl Mark {
     /// The end as it is now; `None` where it cannot be read back.
@@ -71,10 +85,10 @@ mod tests {
     fn what_was_written_since_is_read_back() {
         let path = std::env::temp_dir().join(format!("heirloom-stderr-{}", std::process::id()));
         let mut file = File::create(&path).unwrap();
-        write!(file, "before\n").unwrap();
+        writeln!(file, "before").unwrap();
         let mark = Mark { file: File::open(&path).unwrap(), at: 7 };
         assert_eq!(mark.read(), "");
-        write!(file, "boom\nbang\n").unwrap();
+        writeln!(file, "boom\nbang").unwrap();
         assert_eq!(mark.read(), "boom\nbang");
         for number in 0..1000 {
             writeln!(file, "line {number}").unwrap();

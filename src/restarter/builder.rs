@@ -200,6 +200,9 @@ impl Builder {
     /// Opens a control socket, so that `heirloom restart --pid PID` and its kin work; see [`control`](crate::control).
     /// It lies where only this user can reach it, and the command finds it from the process id. Where there is no place
     /// for it (nothing is writable), a warning says so and the process starts without.
+    ///
+    /// While a predecessor watches this process, a panic is told to it as well, so that it stands in the reason of a
+    /// failed restart: through a panic hook that calls the one that was there.
     #[cfg(feature = "control")]
     pub fn control(mut self) -> Builder {
         self.control.get_or_insert(Wanted::Somewhere);
@@ -279,11 +282,14 @@ impl Builder {
             providers: Providers::default(),
             commands,
             ready: AtomicBool::new(false),
+            is_watched: AtomicBool::new(inherited.predecessor.is_some()),
             drain: Mutex::new(None),
             life: watch::Sender::new(Life::Starting),
             ending: watch::Sender::new(None),
             events: broadcast::Sender::new(EVENTS),
         });
+        #[cfg(feature = "control")]
+        let tells_of_panics = self.control.is_some() && inherited.predecessor.is_some();
         driver::start(Start {
             refusal: may_not_exit(pid_file.is_some()),
             deadlines: self.deadlines,
@@ -298,6 +304,10 @@ impl Builder {
             shared: Arc::clone(&shared),
             commands: received,
         })?;
+        #[cfg(feature = "control")]
+        if tells_of_panics {
+            super::last_words::tell_of_panics(&shared);
+        }
         Ok(Restarter { shared })
     }
 

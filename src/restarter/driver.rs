@@ -63,12 +63,15 @@ pub(super) struct Start {
 pub(super) fn start(start: Start) -> Result<(), StartError> {
     let (started, outcome) = std_mpsc::sync_channel(1);
     thread::Builder::new()
-        .name("heirloom".to_owned())
+        .name(THREAD.to_owned())
         .stack_size(STACK)
         .spawn(move || run(start, &started))
         .map_err(StartError::Thread)?;
     outcome.recv().unwrap_or_else(|_| Err(StartError::Thread(io::ErrorKind::BrokenPipe.into())))
 }
+
+/// The thread's name.
+pub(super) const THREAD: &str = "heirloom";
 
 /// Signal hooks and the program's `tracing` subscriber run on it, so it is not as small as the driver itself needs;
 /// pages that nobody touches cost nothing.

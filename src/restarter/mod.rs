@@ -15,6 +15,8 @@ macro_rules! say {
 mod builder;
 mod driver;
 mod handing;
+#[cfg(feature = "control")]
+mod last_words;
 mod outcome;
 mod peer;
 mod shared;

@@ -1,7 +1,7 @@
 //! What the handles and the driver share.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -26,6 +26,8 @@ pub(super) struct Shared {
     pub(super) commands: mpsc::UnboundedSender<Command>,
     /// Whether a prober should send more clients here. Nothing else is published through it.
     pub(super) ready: AtomicBool,
+    /// Whether a predecessor wants to hear why this process dies. Nothing else is published through it.
+    pub(super) is_watched: AtomicBool,
     pub(super) drain: Mutex<Option<(Reason, Instant)>>,
     pub(super) life: watch::Sender<Life>,
     pub(super) ending: watch::Sender<Option<Ending>>,
@@ -44,10 +46,26 @@ pub(super) enum Life {
 #[derive(Debug)]
 pub(super) enum Command {
     Ready,
-    Failed { reason: String, said: oneshot::Sender<()> },
-    State { name: String, at_end: bool, answer: StateAsker },
-    Restart { answer: Option<Answer> },
-    Shutdown { within: Option<Duration> },
+    Failed {
+        reason: String,
+        said: oneshot::Sender<()>,
+    },
+    #[cfg_attr(not(feature = "control"), expect(dead_code, reason = "said only where an operator may ask"))]
+    Words {
+        text: String,
+        said: std_mpsc::SyncSender<()>,
+    },
+    State {
+        name: String,
+        at_end: bool,
+        answer: StateAsker,
+    },
+    Restart {
+        answer: Option<Answer>,
+    },
+    Shutdown {
+        within: Option<Duration>,
+    },
     Hammer,
 }
 

@@ -71,7 +71,7 @@ impl Restart {
         let socket = self.target.socket()?;
         let deadline = Instant::now() + self.timeout;
         let mut following = Following { wanted: self, deadline, socket, successor: None, has_settled: false };
-        following.to_the_outcome()
+        following.await_the_outcome()
     }
 
     fn only_signal(&self) -> Result<(), Failure> {
@@ -91,7 +91,7 @@ impl Restart {
 }
 
 impl Following<'_> {
-    fn to_the_outcome(&mut self) -> Result<(), Failure> {
+    fn await_the_outcome(&mut self) -> Result<(), Failure> {
         let mut request = Request::Restart;
         loop {
             let mut session = Session::open(&self.socket, &request, self.deadline)?;
@@ -233,7 +233,7 @@ fn socket_beside(socket: &Path, pid: u32) -> Result<PathBuf, Failure> {
 }
 
 fn failed(code: Code, what: &str, lost: &Lost) -> Failure {
-    let Lost { reason, stderr, after_ms, .. } = lost;
+    let Lost { reason, stderr, stderr_goes_to, after_ms, .. } = lost;
     let mut message = format!("{what} after {}: {reason}; the old process serves on", time(*after_ms));
     if !stderr.is_empty() {
         message += "\nwritten to standard error since the new process was started:";
@@ -241,6 +241,9 @@ fn failed(code: Code, what: &str, lost: &Lost) -> Failure {
             message += "\n    ";
             message += line;
         }
+    }
+    if let Some(place) = stderr_goes_to {
+        message += &format!("\nwhat the new process wrote to standard error went to {place}");
     }
     Failure::new(code, message)
 }

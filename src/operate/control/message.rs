@@ -155,6 +155,9 @@ pub struct Lost {
     /// The end of what was written to standard error since it was started, where that can be told.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stderr: String,
+    /// Where that goes if it cannot: a terminal, a pipe, the journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr_goes_to: Option<String>,
     /// When.
     pub after_ms: f64,
 }

@@ -24,7 +24,13 @@ fn replies() -> Vec<(&'static str, Reply)> {
         (r#"{"heirloom":1,"event":"passed_on","pid":7}"#, Reply::PassedOn { pid: 7 }),
         (
             r#"{"heirloom":1,"event":"failed","pid":7,"reason":"no","after_ms":2.0}"#,
-            Reply::Failed(Lost { pid: Some(7), reason: "no".into(), stderr: String::new(), after_ms: 2.0 }),
+            Reply::Failed(Lost {
+                pid: Some(7),
+                reason: "no".into(),
+                stderr: String::new(),
+                stderr_goes_to: None,
+                after_ms: 2.0,
+            }),
         ),
         (
             r#"{"heirloom":1,"event":"error","code":"too_long","reason":"why"}"#,

@@ -138,6 +138,7 @@ impl Driver {
         // It wrote our id to its own pid file; ours may be another.
         self.announce_own();
         self.operating.serves();
+        self.shared.is_watched.store(false, Ordering::Relaxed);
         say!(debug: "settled, this process is the service");
         if restart {
             self.answers.append(&mut self.later);

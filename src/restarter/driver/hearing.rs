@@ -1,5 +1,6 @@
 //! What the driver hears, and which machine is told: commands, signals, and the two peers.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::outcome::RestartError;
@@ -31,6 +32,12 @@ impl Driver {
                 say!(debug: reason, "initialisation failed");
                 self.succeed.failed(reason);
                 self.act();
+                let _ = said.send(());
+            }
+            Command::Words { text, said } => {
+                if let Some(predecessor) = &self.predecessor {
+                    predecessor.send(&Message::Words { text });
+                }
                 let _ = said.send(());
             }
             Command::State { name, at_end, answer } => {
@@ -148,6 +155,7 @@ impl Driver {
             Did::Say(Message::StateRequest { id, name, at_end }, _) => {
                 self.giving.asked(&self.shared.providers, id, name, at_end);
             }
+            Did::Say(Message::Words { text }, _) => self.operating.last_words(text),
             Did::Say(message, _) => {
                 say!(debug: ?message, "the successor says");
                 if let (Message::Ready { takes_moves, .. }, Some(attempt)) = (&message, &mut self.attempt) {
@@ -164,7 +172,7 @@ impl Driver {
                 self.launch.garbage(now, error.to_string());
             }
             Did::Die => {
-                let how = self.reap();
+                let how = self.operating.with_last_words(self.reap());
                 say!(debug: how, "the successor is gone");
                 self.operating.successor_is_gone(self.successor_pid().unwrap_or_default());
                 self.shared.tracker.withdraw_moves();
@@ -194,6 +202,7 @@ impl Driver {
             Did::Die => {
                 say!(debug: "the predecessor is gone");
                 self.predecessor = None;
+                self.shared.is_watched.store(false, Ordering::Relaxed);
                 self.asking.lost();
                 self.succeed.predecessor_died();
             }

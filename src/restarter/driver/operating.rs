@@ -59,6 +59,8 @@ struct Try {
     requested: Instant,
     pid: Option<u32>,
     is_ready: bool,
+    /// Of a panic, say: the reason for its end, if it comes to that.
+    last_words: Option<String>,
     /// Where standard error ended when it was started, and what has come since when it was lost.
     #[cfg(feature = "control")]
     stderr: (Option<Mark>, String),
@@ -110,6 +112,7 @@ impl Operating {
             requested: now,
             pid: None,
             is_ready: false,
+            last_words: None,
             #[cfg(feature = "control")]
             stderr: (Mark::at_the_end(), String::new()),
         });
@@ -124,6 +127,20 @@ impl Operating {
     pub(super) fn ready(&mut self) {
         if let Some(attempt) = &mut self.attempt {
             attempt.is_ready = true;
+        }
+    }
+
+    pub(super) fn last_words(&mut self, text: String) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.last_words = Some(text);
+        }
+    }
+
+    /// How the successor ended, with what it has said of that.
+    pub(super) fn with_last_words(&mut self, how: String) -> String {
+        match self.attempt.as_mut().and_then(|attempt| attempt.last_words.take()) {
+            Some(words) => format!("{how}: {words}"),
+            None => how,
         }
     }
 

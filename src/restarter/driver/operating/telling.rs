@@ -86,6 +86,11 @@ impl Operating {
             pid: self.attempt.as_ref().and_then(|attempt| attempt.pid),
             reason: reason.to_string(),
             stderr: self.attempt.as_ref().map(|attempt| attempt.stderr.1.clone()).unwrap_or_default(),
+            stderr_goes_to: self
+                .attempt
+                .as_ref()
+                .and_then(|attempt| attempt.pid)
+                .and_then(crate::operate::stderr::destination),
             after_ms: millis(self.since_request()),
         };
         match error {
