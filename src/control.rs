@@ -41,7 +41,10 @@
 pub use crate::operate::control::client::{Client, ClientError};
 pub use crate::operate::control::find::{FindError, process_in, socket_of};
 pub use crate::operate::control::message::{
-    ConnectionStatus, ErrorCode, GenerationDetail, GenerationStatus, Lost, MAX_REPLY, MAX_REQUEST, Moved,
-    OLDEST, PastFailure, PastRestart, Reply, Request, RestartStatus, Restarts, Role, ServiceStatus, VERSION,
+    ErrorCode, Lost, MAX_REPLY, MAX_REQUEST, Reply, Request, VERSION,
 };
 pub use crate::operate::control::place::{ControlError, sibling};
+pub use crate::operate::control::status::{
+    ConnectionStatus, GenerationDetail, GenerationStatus, Moved, OLDEST, PastFailure, PastRestart,
+    RestartStatus, Restarts, Role, ServiceStatus,
+};

@@ -60,6 +60,7 @@
 //! * [`handover`]: the protocol, as pure state machines.
 //! * [`drain`]: how connections are counted and told to go; [`http`]: how that is said in HTTP; `tls` (a feature): HTTPS.
 //! * [`Builder`]: every deadline, with its default and the reason for it.
+//! * `control` (a feature, on by default): operating a process from outside, which the command `heirloom` does.
 //! * [`SignalMap`]: which signal does what. [`Event`]: what happens, as it happens.
 
 #[cfg(not(target_os = "linux"))]

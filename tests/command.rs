@@ -4,12 +4,13 @@ mod operator;
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use operator::{Said, beside, code, heirloom};
+use support::beside::is_installed;
 use support::load::{Load, Mode, Report, Target, Think};
 use support::{Server, Setup, Signal, alone, proc};
 
@@ -212,6 +213,76 @@ fn why_the_old_process_is_still_there() {
     let watched: Vec<String> = lines.collect();
     assert!(watch.wait().unwrap().success());
     assert!(watched.iter().all(|line| !line.contains('\x1b')), "{watched:#?}");
+    drop(slow);
+}
+
+#[test]
+fn a_restart_that_takes_too_long_goes_on() {
+    let _alone = alone();
+    let server = Setup::hello().args(&["--probation", "1s"]).start();
+    let pid = server.first_pid.to_string();
+    let mark = server.mark();
+    heirloom(&["restart", "--pid", &pid, "--timeout", "300ms"])
+        .is(code::TIMED_OUT, &["not settled within 300ms"]);
+    server.wait_for_settled(mark);
+    server.wait_for_exit(server.first_pid);
+    heirloom(&["restart", "--pid", &pid]).is(code::NOT_RUNNING, &["no process"]);
+}
+
+#[test]
+fn what_may_not_restart_says_why() {
+    let _alone = alone();
+    let server = Setup::hello().by_shell("export SYSTEMD_EXEC_PID=$$;", "").start();
+    restart(server.first_pid).is(code::REFUSED, &["restart refused", "Type=notify"]);
+    let status = heirloom(&["status", "--pid", &server.first_pid.to_string()]).is(code::DONE, &["1 refused"]);
+    assert!(status.stdout.contains("refused: this process is the main process"), "{status:#?}");
+}
+
+#[test]
+fn without_a_control_socket_a_signal_is_all_there_is() {
+    let _alone = alone();
+    let server = Setup::example("stopping").listen("127.0.0.1:0").start();
+    let pid = server.first_pid.to_string();
+    heirloom(&["restart", "--pid", &pid]).is(code::NO_CONTROL, &["has no control socket", "control()"]);
+    let mark = server.mark();
+    heirloom(&["restart", "--pid", &pid, "--signal"]).is(code::DONE, &["sent SIGUSR2", "its own log"]);
+    server.wait_for_settled(mark);
+}
+
+#[test]
+fn on_a_terminal_a_drain_has_a_bar() {
+    if !is_installed("script", "--version") {
+        return;
+    }
+    let _alone = alone();
+    let server = Setup::hello().args(&["--probation", "50ms"]).start();
+    let old = server.first_pid;
+    let mark = server.mark();
+    let slow = open(&server, "/sleep?duration=60s");
+    assert_eq!(server.pid(), old);
+    restart(old).is(code::DONE, &[]);
+    server.wait_for_line(mark, "draining connections=1");
+    let command = format!("'{}' status --watch --pid {old}", operator::program().display());
+    let mut terminal = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut shown = String::new();
+    let mut output = terminal.stdout.take().unwrap();
+    let bar = format!("process {old} draining [");
+    let mut chunk = [0; 1024];
+    while !(shown.contains(&bar) && shown.contains("1 left, hammer in")) {
+        let count = output.read(&mut chunk).unwrap();
+        assert!(count > 0, "{shown}");
+        shown += &String::from_utf8_lossy(&chunk[..count]);
+    }
+    heirloom(&["stop", "--pid", &server.pid().to_string()]).is(code::DONE, &[]);
+    heirloom(&["hammer", "--pid", &old.to_string()]).is(code::DONE, &[]);
+    output.read_to_string(&mut shown).unwrap();
+    assert!(terminal.wait().unwrap().success(), "{shown}");
     drop(slow);
 }
 

@@ -114,7 +114,15 @@ fn another_user_may_not() {
     as_nobody(&["restart", "--pid", &pid]).is(code::NO_PERMISSION, &["belongs to another user"]);
     as_nobody(&["stop", "--control", &socket.display().to_string()])
         .is(code::NO_PERMISSION, &["no permission"]);
-    assert_eq!(server.generation(), 1);
+    // Even where the file system would let it.
+    let open = place.join("control");
+    let second = at(&open, &[]);
+    let socket = socket_of(second.first_pid.cast_unsigned()).unwrap();
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
+    as_nobody(&["restart", "--control", &open.display().to_string()])
+        .is(code::NO_PERMISSION, &["only root and"]);
+    assert_eq!((server.generation(), second.generation()), (1, 1));
+    drop(second);
     fs::remove_dir_all(place).unwrap();
 }
 

@@ -8,7 +8,7 @@ use heirloom::control::{ClientError, Lost, Reply, Request, Role, sibling, socket
 
 use crate::exit::{CODES, Code, Failure};
 use crate::output::{connections, say, time};
-use crate::session::Session;
+use crate::session::{Session, deadline_in};
 use crate::status;
 use crate::target::Target;
 
@@ -69,7 +69,7 @@ impl Restart {
             return self.only_signal();
         }
         let socket = self.target.socket()?;
-        let deadline = Instant::now() + self.timeout;
+        let deadline = deadline_in(self.timeout);
         let mut following = Following { wanted: self, deadline, socket, successor: None, has_settled: false };
         following.await_the_outcome()
     }

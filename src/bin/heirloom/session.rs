@@ -16,6 +16,15 @@ pub(crate) struct Session {
     first: Option<Reply>,
 }
 
+/// So far from now; a time that the clock cannot hold is as good as for ever.
+pub(crate) fn deadline_in(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or(now + FOR_EVER)
+}
+
+/// Longer than anybody waits.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// How long the first reply may take. It is given at once by a thread that does nothing else; one that is silent for
 /// that long is stopped (SIGSTOP, a debugger).
 const FIRST_REPLY: Duration = Duration::from_secs(10);

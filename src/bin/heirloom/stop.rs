@@ -1,13 +1,13 @@
 //! `heirloom stop`: stops the service gracefully, and waits until the process is gone.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use heirloom::control::{ClientError, Reply, Request};
 
 use crate::exit::{CODES, Code, Failure};
 use crate::output::{connections, say, time};
-use crate::session::Session;
+use crate::session::{Session, deadline_in};
 use crate::status;
 use crate::target::Target;
 
@@ -36,7 +36,7 @@ impl Stop {
 
 /// Asks for an end, and waits for it.
 pub(crate) fn end(target: &Target, request: &Request, timeout: Duration) -> Result<(), Failure> {
-    let mut session = Session::open(&target.socket()?, request, Instant::now() + timeout)?;
+    let mut session = Session::open(&target.socket()?, request, deadline_in(timeout))?;
     let mut has_drained = false;
     loop {
         match session.next() {

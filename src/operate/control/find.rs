@@ -21,7 +21,9 @@ pub enum FindError {
         pid: u32,
     },
     /// It is another user's.
-    #[error("process {pid} belongs to another user: run this as root, or as that user")]
+    #[error(
+        "process {pid} belongs to another user, or has privileges that this one lacks: run this as root, or as that user"
+    )]
     NoPermission {
         /// Its id.
         pid: u32,

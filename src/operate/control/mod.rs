@@ -19,11 +19,13 @@ pub(crate) mod find;
 pub(crate) mod message;
 pub(crate) mod place;
 pub(crate) mod server;
+pub(crate) mod status;
 
 use std::time::Duration;
 
-use self::message::{Request, ServiceStatus};
+use self::message::Request;
 pub(crate) use self::server::{Asked, Follower, Server};
+use self::status::ServiceStatus;
 
 /// What a control socket operates. None of it waits: what comes later is told to the follower as it happens.
 pub(crate) trait Operated {

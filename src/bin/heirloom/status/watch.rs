@@ -62,7 +62,10 @@ fn update(bar: &ProgressBar, generation: &GenerationStatus) {
         _ => bar.set_message(format!(
             "{who} for {}: {}",
             whole_time(detail.uptime_ms),
-            by_kind(&detail.connections)
+            match detail.connections.is_empty() {
+                true => "no connections".to_owned(),
+                false => by_kind(&detail.connections),
+            }
         )),
     }
 }

@@ -7,9 +7,10 @@ use super::super::{Asked, Driver};
 use super::telling::{by_kind, described, millis, whole_millis};
 use crate::handover::history::{FailureKind, since_unix_millis};
 use crate::handover::serving::Reason;
-use crate::operate::control::message::{
-    self, ErrorCode, GenerationDetail, GenerationStatus, OLDEST, PastRestart, Reply, RestartStatus, Restarts,
-    Role, ServiceStatus,
+use crate::operate::control::message::{ErrorCode, Reply};
+use crate::operate::control::status::{
+    self, GenerationDetail, GenerationStatus, OLDEST, PastRestart, RestartStatus, Restarts, Role,
+    ServiceStatus,
 };
 use crate::operate::control::{Follower, Operated};
 
@@ -84,7 +85,7 @@ impl Operated for Driver {
                 taken_back: history.taken_back,
                 refused: history.refused,
             },
-            last_failure: history.last_failure.as_ref().map(|failure| message::PastFailure {
+            last_failure: history.last_failure.as_ref().map(|failure| status::PastFailure {
                 outcome: match failure.kind {
                     FailureKind::Failed => "failed",
                     FailureKind::TakenBack => "taken_back",
@@ -104,7 +105,7 @@ impl Operated for Driver {
                     aborted: drained.map(|drained| drained.aborted),
                 }
             }),
-            connections: message::Moved { moved: history.moved, aborted: history.aborted },
+            connections: status::Moved { moved: history.moved, aborted: history.aborted },
             restart: self.restart_status(),
             generations,
         }

@@ -10,9 +10,9 @@ use super::super::super::outcome::{Outcome, RestartError};
 use super::Operating;
 use crate::drain::{ConnectionStatus, Kind, State};
 pub(in super::super) use crate::operate::control::Asked;
-use crate::operate::control::message::{self, Lost, Reply};
+use crate::operate::control::message::{Lost, Reply};
 use crate::operate::control::place::Place;
-use crate::operate::control::{Follower, Server};
+use crate::operate::control::{Follower, Server, status};
 
 /// The control socket of this process, if it has one.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub(in super::super) struct Control {
     pub(super) until_the_end: Vec<Follower>,
     /// How the last restart of this process came out.
     pub(super) last: Option<Reply>,
-    pub(super) snapshot: Option<(Instant, message::GenerationDetail)>,
+    pub(super) snapshot: Option<(Instant, status::GenerationDetail)>,
     moved_is_told: bool,
 }
 
@@ -182,7 +182,7 @@ pub(super) fn by_kind(connections: &[ConnectionStatus]) -> BTreeMap<String, u64>
     counts
 }
 
-pub(super) fn described(connection: &ConnectionStatus) -> message::ConnectionStatus {
+pub(super) fn described(connection: &ConnectionStatus) -> status::ConnectionStatus {
     let state = match connection.state {
         State::Fresh => "fresh",
         State::Idle => "idle",
@@ -191,7 +191,7 @@ pub(super) fn described(connection: &ConnectionStatus) -> message::ConnectionSta
         State::Closing => "closing",
         State::Moving => "moving",
     };
-    message::ConnectionStatus {
+    status::ConnectionStatus {
         kind: kind_name(connection.kind).to_owned(),
         state: state.to_owned(),
         peer: connection.peer.as_ref().map(ToString::to_string),
