@@ -84,8 +84,9 @@
 //! known to `main`, and a client that stalls must hold nothing.
 //!
 //! An operator whose request arrives during a restart is sent on to the successor, which acts on it: the request itself
-//! travels with SETTLED as before, and the command asks the successor for the outcome of *that* restart rather than for
-//! a new one. The predecessor cannot wait for it: it has to end.
+//! travels with SETTLED as before, and the operator's connection goes to the successor as a descriptor, right behind.
+//! The predecessor cannot wait for the outcome: it has to end. Were the operator to look for the successor by itself, it
+//! could come too late: with no probation and nothing to drain, that one is gone after a few milliseconds as well.
 //!
 //! Of what a lost successor wrote to its standard error only a file can be read back. A pipe through the predecessor
 //! would have to outlive it, for the successor, its helpers, and every duplicate that a logger has made; and a program

@@ -124,6 +124,27 @@ fn a_restart_during_a_restart_is_told_of_its_own() {
 }
 
 #[test]
+fn three_operators_at_once_over_and_over() {
+    let _alone = alone();
+    let setup = Setup::hello().args(&["--probation", "0ms"]);
+    let pid_file = setup.dir().join("pid").display().to_string();
+    let server = setup.args(&["--pid-file", &pid_file]).start();
+    server.wait_for_line(0, "accepting generation=1");
+    let load = server.load(Mode::keep_alive(4, Think::millis(0, 5)));
+    heirloom(&["status", "--pid", &server.first_pid.to_string()]).is(code::DONE, &[]);
+    // Without probation each generation ends when the next one accepts: whoever looked for it has to look again.
+    for _ in 0..20 {
+        let asked = [(); 3].map(|()| beside(&["restart", "--pid-file", &pid_file]));
+        for said in asked {
+            said.join().unwrap().is(code::DONE, &["settled"]);
+        }
+    }
+    println!("60 requests made {} restarts", server.generation() - 1);
+    assert!((21..=61).contains(&server.generation()));
+    finish(load);
+}
+
+#[test]
 fn a_restart_that_follows_a_failed_one_is_told_of_its_own() {
     let _alone = alone();
     let server = Setup::hello().args(&["--start-timeout", "1s", "--probation", "100ms"]).start();

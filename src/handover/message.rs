@@ -106,6 +106,9 @@ pub enum Message {
         /// At most [`MAX_WORDS`] bytes.
         text: String,
     },
+    /// Predecessor, with SETTLED: descriptors of the operators that wait for the restart which the successor is to make
+    /// at once. They hear of it from the successor then.
+    Followers,
     /// Predecessor, at its end: how its drain went. A figure for people.
     Drained {
         /// How long it took, to the millisecond.
@@ -233,6 +236,7 @@ impl Message {
             // Without a field for it, nothing was given.
             kind::STATE => Message::State { id: 0, answer: StateAnswer::Withheld(Withheld::NoSuchName) },
             kind::WORDS => Message::Words { text: String::new() },
+            kind::FOLLOWERS => Message::Followers,
             kind::DRAINED => Message::Drained { took: Duration::ZERO, moved: 0, aborted: 0 },
             kind if kind >= OPTIONAL => return Ok(None),
             kind => return Err(MessageError::Kind { kind }),
@@ -325,6 +329,7 @@ impl Message {
             Message::State { .. } => kind::STATE,
             Message::Drained { .. } => kind::DRAINED,
             Message::Words { .. } => kind::WORDS,
+            Message::Followers => kind::FOLLOWERS,
         }
     }
 }
@@ -368,6 +373,7 @@ mod kind {
     pub(super) const STATE: u8 = super::OPTIONAL + 2;
     pub(super) const DRAINED: u8 = super::OPTIONAL + 3;
     pub(super) const WORDS: u8 = super::OPTIONAL + 4;
+    pub(super) const FOLLOWERS: u8 = super::OPTIONAL + 5;
 }
 
 mod tag {

@@ -10,7 +10,7 @@ use crate::exit::{CODES, Code, Failure};
 use crate::output::{connections, say, time};
 use crate::session::{Session, deadline_in};
 use crate::status;
-use crate::target::Target;
+use crate::target::{MOVES, Target};
 
 /// Restart a server, and wait for the outcome.
 ///
@@ -51,6 +51,10 @@ struct Following<'a> {
     wanted: &'a Restart,
     deadline: Instant,
     socket: PathBuf,
+    /// Something has been done about it: it must not be asked for twice.
+    has_begun: bool,
+    /// Who goes on with it.
+    passed_on: Option<u32>,
     successor: Option<u32>,
     has_settled: bool,
 }
@@ -59,8 +63,6 @@ struct Following<'a> {
 enum Next {
     Listen,
     Done,
-    /// Another process goes on with it.
-    Ask(u32),
 }
 
 impl Restart {
@@ -70,8 +72,26 @@ impl Restart {
         }
         let socket = self.target.socket()?;
         let deadline = deadline_in(self.timeout);
-        let mut following = Following { wanted: self, deadline, socket, successor: None, has_settled: false };
-        following.await_the_outcome()
+        let mut following = Following {
+            wanted: self,
+            deadline,
+            socket,
+            has_begun: false,
+            passed_on: None,
+            successor: None,
+            has_settled: false,
+        };
+        let mut outcome = following.await_the_outcome();
+        for _ in 0..MOVES {
+            let Err(failure) = &outcome else { break };
+            let Some(socket) = self.target.moved_on(failure, &following.socket) else { break };
+            if following.has_begun {
+                break;
+            }
+            following.socket = socket;
+            outcome = following.await_the_outcome();
+        }
+        outcome
     }
 
     fn only_signal(&self) -> Result<(), Failure> {
@@ -100,8 +120,9 @@ impl Following<'_> {
                     Ok(Some(reply)) => match self.hear(&reply)? {
                         Next::Listen => {}
                         Next::Done => return Ok(()),
-                        Next::Ask(pid) => break pid,
                     },
+                    // Its release of heirloom does not go on with the connection, and so has to be asked.
+                    Ok(None) if let Some(pid) = self.passed_on.take() => break pid,
                     Ok(None) => return self.lost_contact(),
                     Err(ClientError::TimedOut { .. }) => return Err(self.out_of_time()),
                     Err(error) => return Err(error.into()),
@@ -117,6 +138,10 @@ impl Following<'_> {
             let line = reply.encode();
             say(String::from_utf8_lossy(&line).trim_end());
         }
+        if !matches!(reply, Reply::PassedOn { .. }) {
+            self.passed_on = None;
+        }
+        self.has_begun |= !matches!(reply, Reply::Refused { .. } | Reply::Error { .. });
         let step = |name: &str, after_ms: f64, what: &str| {
             if !self.wanted.json {
                 say(format!("{name:<12}{:>9}  {what}", time(after_ms)).trim_end());
@@ -154,7 +179,7 @@ impl Following<'_> {
             }
             Reply::PassedOn { pid } => {
                 self.note(&format!("that one has settled; process {pid} goes on with this one"));
-                return Ok(Next::Ask(*pid));
+                self.passed_on = Some(*pid);
             }
             Reply::Failed(lost) => return Err(failed(Code::Failed, "restart failed", lost)),
             Reply::TakenBack(lost) => return Err(failed(Code::TakenBack, "restart taken back", lost)),
@@ -193,6 +218,13 @@ impl Following<'_> {
 
     /// The process that was asked has ended before the outcome: killed, most likely. Its successor goes on alone.
     fn lost_contact(&self) -> Result<(), Failure> {
+        if !self.has_begun {
+            // What is acted on is answered in the same breath.
+            return Err(Failure::new(
+                Code::NotRunning,
+                "the process has ended before it has read the request",
+            ));
+        }
         let lost = |what: &str| {
             Err(Failure::new(Code::Lost, format!("the old process has ended without a word; {what}")))
         };

@@ -1,5 +1,6 @@
 //! `heirloom stop`: stops the service gracefully, and waits until the process is gone.
 
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,7 +10,7 @@ use crate::exit::{CODES, Code, Failure};
 use crate::output::{connections, say, time};
 use crate::session::{Session, deadline_in};
 use crate::status;
-use crate::target::Target;
+use crate::target::{MOVES, Target};
 
 /// Stop a server gracefully: it says goodbye to every connection, and ends.
 ///
@@ -36,10 +37,24 @@ impl Stop {
 
 /// Asks for an end, and waits for it.
 pub(crate) fn end(target: &Target, request: &Request, timeout: Duration) -> Result<(), Failure> {
-    let mut session = Session::open(&target.socket()?, request, deadline_in(timeout))?;
-    let mut has_drained = false;
+    let mut socket = target.socket()?;
+    let mut ended = end_at(&socket, request, timeout);
+    for _ in 0..MOVES {
+        let Err(failure) = &ended else { break };
+        let Some(other) = target.moved_on(failure, &socket) else { break };
+        socket = other;
+        ended = end_at(&socket, request, timeout);
+    }
+    ended
+}
+
+fn end_at(socket: &Path, request: &Request, timeout: Duration) -> Result<(), Failure> {
+    let mut session = Session::open(socket, request, deadline_in(timeout))?;
+    let (mut has_begun, mut has_drained) = (false, false);
     loop {
-        match session.next() {
+        let reply = session.next();
+        has_begun |= matches!(reply, Ok(Some(_)));
+        match reply {
             Ok(Some(Reply::Stopping { notice_ms })) if notice_ms > 0.0 => {
                 say(&format!("stopping; serves on for {}, so that load balancers notice", time(notice_ms)));
             }
@@ -60,6 +75,10 @@ pub(crate) fn end(target: &Target, request: &Request, timeout: Duration) -> Resu
             Ok(Some(_)) => {}
             // The process is gone, and the kernel has closed its end.
             Ok(None) if has_drained => return Ok(()),
+            Ok(None) if !has_begun => {
+                let message = "the process has ended before it has read the request";
+                return Err(Failure::new(Code::NotRunning, message));
+            }
             Ok(None) => {
                 let message = "the process has ended before it had drained: somebody has killed it";
                 return Err(Failure::new(Code::Lost, message));

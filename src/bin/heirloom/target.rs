@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use heirloom::control::{process_in, socket_of};
+use heirloom::control::{FindError, process_in, socket_of};
 
 use crate::exit::{Code, Failure};
 
@@ -27,10 +27,24 @@ impl Target {
     pub(crate) fn socket(&self) -> Result<PathBuf, Failure> {
         match (&self.pid, &self.pid_file, &self.control) {
             (Some(pid), _, _) => Ok(socket_of(*pid)?),
-            (_, Some(pid_file), _) => Ok(socket_of(process_in(pid_file)?)?),
+            (_, Some(pid_file), _) => {
+                let process = process_in(pid_file)?;
+                match socket_of(process) {
+                    // It has ended meanwhile, after a restart perhaps.
+                    Err(FindError::NotRunning { .. }) => Ok(socket_of(process_in(pid_file)?)?),
+                    found => Ok(found?),
+                }
+            }
             (_, _, Some(path)) => Ok(followed(path)),
             _ => Err(Failure::new(Code::Other, "no target")),
         }
+    }
+
+    /// Another control socket than the one that was just asked in vain: a pid file or a path leads to whoever serves, and
+    /// that may have changed between the look and the request.
+    pub(crate) fn moved_on(&self, failure: &Failure, asked: &Path) -> Option<PathBuf> {
+        let is_over = matches!(failure.code, Code::NotRunning | Code::Refused);
+        (is_over && self.pid.is_none()).then(|| self.socket().ok()).flatten().filter(|socket| socket != asked)
     }
 
     /// The process that is meant, for a plain signal.
@@ -42,6 +56,9 @@ impl Target {
         }
     }
 }
+
+/// How often another socket is asked: each time a whole restart must have settled in a moment.
+pub(crate) const MOVES: usize = 10;
 
 fn followed(path: &Path) -> PathBuf {
     match std::fs::read_link(path) {

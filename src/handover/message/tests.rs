@@ -58,6 +58,7 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
             Message::Drained { took: Duration::from_secs(1), moved: 2, aborted: 3 },
             b"\x01\x83\x0c\x18\0\0\0\xe8\x03\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0",
         ),
+        (Message::Followers, b"\x01\x85"),
         (Message::Words { text: "oh no".into() }, b"\x01\x84\x0d\x05\0\0\0oh no"),
     ]
 }

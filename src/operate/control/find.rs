@@ -95,6 +95,22 @@ pub fn socket_of(pid: u32) -> Result<PathBuf, FindError> {
 ///
 /// The file cannot be read, or names no process that is running.
 pub fn process_in(pid_file: &Path) -> Result<u32, FindError> {
+    let mut found = look_into(pid_file);
+    for _ in 0..LOOKS {
+        // It was rewritten between the two looks, by a restart that has settled; or else it is stale indeed.
+        let Err(FindError::Stale { pid: stale, .. }) = found else { break };
+        found = look_into(pid_file);
+        if matches!(found, Err(FindError::Stale { pid, .. }) if pid == stale) {
+            break;
+        }
+    }
+    found
+}
+
+/// How many restarts may settle under the look: more in a row do not happen by chance.
+const LOOKS: usize = 10;
+
+fn look_into(pid_file: &Path) -> Result<u32, FindError> {
     let path = pid_file.to_owned();
     let text = match fs::read(&path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST)]).trim().to_owned(),

@@ -74,10 +74,11 @@ pub enum Reply {
         /// When.
         after_ms: f64,
     },
-    /// Another restart has settled; its successor restarts once more for this request, and is to be asked
-    /// ([`Request::Follow`]).
+    /// Another restart has settled; its successor restarts once more for this request, and goes on with this
+    /// connection. Should it not (its release is older), the connection ends here, and the successor is to be asked
+    /// with [`Request::Follow`].
     PassedOn {
-        /// The successor to ask.
+        /// The successor.
         pid: u32,
     },
     /// What could move to the successor at once has moved.

@@ -2,7 +2,8 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::unix::net::UnixListener as StdListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
@@ -85,6 +86,25 @@ impl Server {
     /// The next request. Cancel safe.
     pub(crate) async fn next(&mut self) -> Asked {
         poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Gives up a client without a word, for another process to go on with; `None` if it has gone.
+    pub(crate) fn release(&mut self, follower: &Follower) -> Option<OwnedFd> {
+        let stream = follower.stream.upgrade()?;
+        self.clients.retain(|client| !Arc::ptr_eq(&client.stream, &stream));
+        stream.as_fd().try_clone_to_owned().ok()
+    }
+
+    /// Goes on with a client that a predecessor has had. Its request was read there.
+    pub(crate) fn adopt(&mut self, fd: OwnedFd) -> io::Result<Follower> {
+        let stream = StdStream::from(fd);
+        // A predecessor's word is enough for much, but not for a client who may not be one.
+        stream.peer_addr()?;
+        let client =
+            Client { stream: Arc::new(UnixStream::from_std(stream)?), since: Instant::now(), received: None };
+        let follower = client.follower();
+        self.clients.push(client);
+        Ok(follower)
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Asked> {

@@ -262,6 +262,8 @@ impl Driver {
                 self.answer_all(&Ok(Outcome::Settled { pid }));
                 let later = std::mem::take(&mut self.later);
                 self.answer(later, &Ok(Outcome::PassedOn));
+                #[cfg(feature = "control")]
+                self.pass_on();
             }
             Report::Failed(failure) => {
                 // First: our own line is not to stand at the end of what the successor wrote.

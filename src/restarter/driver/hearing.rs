@@ -191,6 +191,8 @@ impl Driver {
         match did {
             Did::Say(Message::Move { connections }, fds) => self.arrivals.push(connections, fds),
             Did::Say(Message::State { id, answer }, fds) => self.asking.answered(id, answer, fds),
+            #[cfg(feature = "control")]
+            Did::Say(Message::Followers, fds) => self.adopt(fds),
             Did::Say(Message::Drained { took, moved, aborted }, _) => {
                 self.operating.predecessor_drained(took, moved, aborted);
             }

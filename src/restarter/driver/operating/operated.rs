@@ -1,11 +1,13 @@
 //! A server that replaces itself, as its control socket operates it.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::super::super::shared::{Answer, Life};
 use super::super::{Asked, Driver};
 use super::telling::{by_kind, described, millis, whole_millis};
 use crate::handover::history::{FailureKind, since_unix_millis};
+use crate::handover::message::Message;
 use crate::handover::serving::Reason;
 use crate::operate::control::message::{ErrorCode, Reply};
 use crate::operate::control::status::{
@@ -19,6 +21,26 @@ impl Driver {
         say!(debug: request = ?asked.request, "asked on the control socket");
         asked.put_to(self);
         self.act();
+    }
+
+    /// Sends the operators on whose restart is the successor's to make.
+    pub(in super::super) fn pass_on(&mut self) {
+        let passed_on = self.operating.passed_on();
+        let Some(successor) = self.successor().filter(|_| !passed_on.is_empty()) else { return };
+        let fds: Vec<_> = passed_on.iter().map(AsFd::as_fd).collect();
+        // There are few, and the channel has room: else they find the successor by themselves.
+        if let Err(error) = successor.send_with(&Message::Followers, &fds) {
+            say!(debug: %error, "operators cannot be sent on");
+        }
+    }
+
+    /// Operators that the predecessor has sent on.
+    pub(in super::super) fn adopt(&mut self, fds: Vec<OwnedFd>) {
+        for fd in fds.into_iter().take(PASSED_ON) {
+            if let Some(follower) = self.operating.adopt(fd) {
+                self.follow(follower);
+            }
+        }
     }
 
     /// Tells those who wait for the restart that is on its way.
@@ -229,6 +251,9 @@ impl Driver {
         detail
     }
 }
+
+/// How many operators are taken from a predecessor: no more than any process serves at a time.
+const PASSED_ON: usize = 16;
 
 /// For how long a look at the connections is good: ten a second cost a server with ten thousand of them little, and
 /// somebody who asks in a loop must not keep the driver from its work.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ pub(in super::super) struct Control {
     /// How the last restart of this process came out.
     pub(super) last: Option<Reply>,
     pub(super) snapshot: Option<(Instant, status::GenerationDetail)>,
+    /// Clients that are to go on with the successor.
+    passed_on: Vec<OwnedFd>,
     moved_is_told: bool,
 }
 
@@ -65,9 +68,24 @@ impl Operating {
                 follower.tell(&Reply::Settled { pid: *pid, after_ms: millis(self.since_request()) });
                 self.follow_to_the_end(follower);
             }
-            Ok(Outcome::PassedOn) => follower.end_with(&Reply::PassedOn { pid: pid.unwrap_or_default() }),
+            Ok(Outcome::PassedOn) => {
+                follower.tell(&Reply::PassedOn { pid: pid.unwrap_or_default() });
+                let server = self.control.server.as_mut();
+                self.control.passed_on.extend(server.and_then(|server| server.release(&follower)));
+            }
             Err(error) => follower.end_with(&self.reply_to(error)),
         }
+    }
+
+    /// The clients for the successor, which are closed here once they are sent.
+    pub(in super::super) fn passed_on(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.control.passed_on)
+    }
+
+    /// Goes on with the predecessor's clients.
+    pub(super) fn adopt(&mut self, fd: OwnedFd) -> Option<Follower> {
+        let server = self.control.server.as_mut()?;
+        server.adopt(fd).inspect_err(|error| say!(debug: %error, "an operator is lost")).ok()
     }
 
     /// Keeps the outcome for one who asks for it later.
