@@ -28,12 +28,13 @@ impl Target {
         match (&self.pid, &self.pid_file, &self.control) {
             (Some(pid), _, _) => Ok(socket_of(*pid)?),
             (_, Some(pid_file), _) => {
-                let process = process_in(pid_file)?;
-                match socket_of(process) {
+                let mut found = socket_of(process_in(pid_file)?);
+                for _ in 0..MOVES {
                     // It has ended meanwhile, after a restart perhaps.
-                    Err(FindError::NotRunning { .. }) => Ok(socket_of(process_in(pid_file)?)?),
-                    found => Ok(found?),
+                    let Err(FindError::NotRunning { .. }) = found else { break };
+                    found = socket_of(process_in(pid_file)?);
                 }
+                Ok(found?)
             }
             (_, _, Some(path)) => Ok(followed(path)),
             _ => Err(Failure::new(Code::Other, "no target")),

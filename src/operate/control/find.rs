@@ -84,7 +84,14 @@ pub fn socket_of(pid: u32) -> Result<PathBuf, FindError> {
     let table = fs::read(process.join("net/unix")).map_err(denied)?;
     let table = String::from_utf8_lossy(&table);
     let found = table.lines().filter_map(listening).find(|(inode, _)| held.contains(inode));
-    let (_, path) = found.ok_or(FindError::NoControl { pid })?;
+    let Some((_, path)) = found else {
+        // Closed a moment ago, by its end?
+        return Err(if has_ended(&process) {
+            FindError::NotRunning { pid }
+        } else {
+            FindError::NoControl { pid }
+        });
+    };
     Ok(from_here(&process, Path::new(path)))
 }
 
@@ -137,12 +144,19 @@ fn look_into(pid_file: &Path) -> Result<u32, FindError> {
 /// More than any process id has digits, and an excerpt of what else may be in the file.
 const LONGEST: usize = 40;
 
-/// Gone, or a zombie, which holds nothing any more.
+/// Gone, or a zombie, or on its way there: then it holds nothing any more, or soon.
 fn has_ended(process: &Path) -> bool {
     let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
     // The name, in parentheses, may itself hold anything.
-    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+    let Some((_, rest)) = stat.rsplit_once(") ") else { return true };
+    let mut fields = rest.split(' ');
+    let state = fields.next().unwrap_or_default();
+    let flags: u64 = fields.nth(5).and_then(|flags| flags.parse().ok()).unwrap_or_default();
+    matches!(state, "Z" | "X") || flags & EXITING != 0
 }
+
+/// In the kernel's flags of a process (`PF_EXITING`).
+const EXITING: u64 = 4;
 
 /// The inodes of the sockets that a process holds.
 fn sockets(process: &Path) -> io::Result<BTreeSet<u64>> {
