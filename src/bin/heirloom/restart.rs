@@ -121,9 +121,11 @@ impl Following<'_> {
                         Next::Listen => {}
                         Next::Done => return Ok(()),
                     },
-                    // Its release of heirloom does not go on with the connection, and so has to be asked.
-                    Ok(None) if let Some(pid) = self.passed_on.take() => break pid,
-                    Ok(None) => return self.lost_contact(),
+                    Ok(None) => match self.passed_on.take() {
+                        // Its release of heirloom does not go on with the connection, and so has to be asked.
+                        Some(pid) => break pid,
+                        None => return self.lost_contact(),
+                    },
                     Err(ClientError::TimedOut { .. }) => return Err(self.out_of_time()),
                     Err(error) => return Err(error.into()),
                 }

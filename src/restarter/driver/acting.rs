@@ -144,6 +144,8 @@ impl Driver {
             self.answers.append(&mut self.later);
             self.request(now, None);
         }
+        #[cfg(feature = "control")]
+        self.turn_away_followers();
     }
 
     /// Before the drain begins: what is to move is told no goodbye.

@@ -43,6 +43,16 @@ impl Driver {
         }
     }
 
+    /// Those who came to follow a restart of this process that its predecessor did not ask for after all.
+    pub(in super::super) fn turn_away_followers(&mut self) {
+        for answer in std::mem::take(&mut self.later) {
+            match answer {
+                Answer::Control(follower) => follower.end_with(&nothing_to_follow()),
+                handle => self.later.push(handle),
+            }
+        }
+    }
+
     /// Tells those who wait for the restart that is on its way.
     pub(in super::super) fn tell_step(&self, reply: &Reply) {
         for answer in &self.answers {
@@ -155,10 +165,7 @@ impl Operated for Driver {
                     self.operating.follow_to_the_end(follower);
                 }
                 Some(outcome) => follower.end_with(&outcome),
-                None => {
-                    let reason = "this process has no restart to tell of".to_owned();
-                    follower.end_with(&Reply::Error { code: ErrorCode::Nothing, reason });
-                }
+                None => follower.end_with(&nothing_to_follow()),
             }
         }
     }
@@ -194,6 +201,11 @@ impl Operated for Driver {
         self.operating.follow_to_the_end(follower);
         self.command(Instant::now(), super::super::Command::Hammer);
     }
+}
+
+fn nothing_to_follow() -> Reply {
+    let reason = "this process has no restart to tell of".to_owned();
+    Reply::Error { code: ErrorCode::Nothing, reason }
 }
 
 impl Driver {
