@@ -16,6 +16,7 @@ use crate::address::Address;
 use crate::handover::announcement::{
     AnnouncedDescriptor, AnnouncedSocket, Announcement, AnnouncementError, VARIABLE,
 };
+use crate::handover::history::History;
 use crate::handover::supervised::Orphans;
 use crate::operate::store::Stored;
 use crate::sys::channel::Channel;
@@ -42,11 +43,18 @@ pub(crate) struct Inherited {
     pub(crate) descriptors: BTreeMap<String, OwnedFd>,
     /// What came from the service manager's store and is of no use.
     pub(crate) unwanted: Vec<Stored>,
+    /// The lock that owns the control socket's stable path.
+    #[cfg_attr(not(feature = "control"), expect(dead_code, reason = "closed, so that nobody inherits it"))]
+    pub(crate) control: Option<OwnedFd>,
+    /// What became of earlier restarts.
+    pub(crate) history: History,
 }
 
 /// The process before this one.
 #[derive(Debug)]
 pub(crate) struct Predecessor {
+    /// For people: what acts on it goes through the pidfd.
+    pub(crate) pid: u32,
     pub(crate) channel: Channel,
     pub(crate) pidfd: Pidfd,
     /// Whether it can be asked for state.
@@ -159,6 +167,8 @@ impl Inherited {
             pid_file: None,
             descriptors: BTreeMap::new(),
             unwanted,
+            control: None,
+            history: History::born_now(),
         })
     }
 }
@@ -196,12 +206,15 @@ fn is_for_us(announcement: &Announcement) -> bool {
 fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritError> {
     let wrong = |what, fd| move |source| InheritError::Descriptor { what, fd, source };
     let (channel, pidfd) = take_process(announcement.channel, announcement.pidfd)?;
+    let gives_state = announcement.gives_state;
     let (predecessor, supervisor) = match announcement.supervised {
-        None => (Some(Predecessor { channel, pidfd, gives_state: announcement.gives_state }), None),
+        None => (Some(Predecessor { pid: announcement.predecessor, channel, pidfd, gives_state }), None),
         Some(orphans) => {
-            let peer = announcement.peer.map(|peer| take_process(peer.channel, peer.pidfd)).transpose()?;
-            let gives_state = announcement.gives_state;
-            let predecessor = peer.map(|(channel, pidfd)| Predecessor { channel, pidfd, gives_state });
+            let peer = announcement.peer.map(|peer| -> Result<_, InheritError> {
+                let (channel, pidfd) = take_process(peer.channel, peer.pidfd)?;
+                Ok(Predecessor { pid: peer.pid, channel, pidfd, gives_state })
+            });
+            let predecessor = peer.transpose()?;
             (predecessor, Some(Superior { pid: announcement.predecessor, channel, pidfd, orphans }))
         }
     };
@@ -225,6 +238,11 @@ fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritErro
             .transpose()?,
         unwanted: Vec::new(),
         program: Some((announcement.program.into(), announcement.directory.into())),
+        control: announcement
+            .control
+            .map(|fd| take(fd).map_err(wrong("control socket's lock", fd)))
+            .transpose()?,
+        history: announcement.history.unwrap_or_else(History::born_now),
     })
 }
 

@@ -62,6 +62,7 @@
 //! * [`Builder`]: every deadline, with its default and the reason for it.
 //! * [`deploy`]: under systemd, in containers, and behind load balancers; `systemd` (a feature): what it is told;
 //!   `metrics` (a feature): what is counted.
+//! * `control` (a feature, on by default): operating a process from outside, which the command `heirloom` does.
 //! * [`SignalMap`]: which signal does what. [`Event`]: what happens, as it happens.
 
 #[cfg(not(target_os = "linux"))]
@@ -72,6 +73,8 @@ mod say;
 
 mod address;
 mod blocking;
+#[cfg(feature = "control")]
+pub mod control;
 pub mod deploy;
 mod descriptors;
 pub mod design;

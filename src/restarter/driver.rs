@@ -6,6 +6,7 @@
 mod acting;
 mod hearing;
 mod moving;
+mod operating;
 mod state;
 mod supervised;
 
@@ -22,6 +23,9 @@ use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use self::moving::{Arrivals, Moves};
+#[cfg(feature = "control")]
+use self::operating::Control;
+use self::operating::{Asked, Operating};
 pub(super) use self::state::Bounds;
 use self::state::{Asking, Giving, Made as MadeState};
 use self::supervised::Superior;
@@ -31,6 +35,7 @@ use super::shared::{Answer, Command, Shared};
 use super::successor::{Made, Recipe};
 use crate::drain::ConnectionStatus;
 use crate::ending::Ending;
+use crate::handover::history::History;
 use crate::handover::serving::Reason;
 use crate::handover::{Failure, Launch, Refusal, Serving, Succeed, Supervised};
 use crate::inherited::{self, Predecessor};
@@ -50,6 +55,9 @@ pub(super) struct Start {
     pub(super) supervisor: Option<inherited::Superior>,
     pub(super) recipe: Recipe,
     pub(super) pid_file: Option<Arc<PidFile>>,
+    pub(super) history: History,
+    #[cfg(feature = "control")]
+    pub(super) control: Option<super::builder::Bound>,
     pub(super) shared: Arc<Shared>,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
 }
@@ -58,12 +66,15 @@ pub(super) struct Start {
 pub(super) fn start(start: Start) -> Result<(), StartError> {
     let (started, outcome) = std_mpsc::sync_channel(1);
     thread::Builder::new()
-        .name("heirloom".to_owned())
+        .name(THREAD.to_owned())
         .stack_size(STACK)
         .spawn(move || run(start, &started))
         .map_err(StartError::Thread)?;
     outcome.recv().unwrap_or_else(|_| Err(StartError::Thread(io::ErrorKind::BrokenPipe.into())))
 }
+
+/// The thread's name.
+pub(super) const THREAD: &str = "heirloom";
 
 /// Signal hooks and the program's `tracing` subscriber run on it, so it is not as small as the driver itself needs;
 /// pages that nobody touches cost nothing.
@@ -150,6 +161,8 @@ struct Driver {
     /// When the connections are aborted that heirloom does not speak on, and what was aborted so far.
     upgraded: Option<Instant>,
     aborted: Vec<ConnectionStatus>,
+    /// What there is to tell an operator.
+    operating: Operating,
 }
 
 /// What the driver waits for beside peers, signals and commands.
@@ -179,6 +192,7 @@ enum Step {
 enum Input {
     Command(Command),
     Signal(Signal),
+    Asked(Asked),
     Made(Result<Made, Failure>),
     Successor(Did),
     Predecessor(Did),
@@ -204,6 +218,9 @@ impl Driver {
             supervisor,
             recipe,
             pid_file,
+            history,
+            #[cfg(feature = "control")]
+            control,
             shared,
             commands,
         } = start;
@@ -217,6 +234,12 @@ impl Driver {
             true => Succeed::new(deadlines.start),
             false => Succeed::first(deadlines.start),
         };
+        let operating = Operating::new(
+            history,
+            predecessor.as_ref().map(|predecessor| predecessor.pid),
+            #[cfg(feature = "control")]
+            Control::new(control).map_err(StartError::Thread)?,
+        );
         let gives_state = predecessor.as_ref().map(|predecessor| predecessor.gives_state);
         let predecessor = predecessor
             .map(|predecessor| Peer::new(predecessor.channel, predecessor.pidfd))
@@ -255,6 +278,7 @@ impl Driver {
             progress: None,
             upgraded: None,
             aborted: Vec::new(),
+            operating,
         })
     }
 
@@ -269,6 +293,7 @@ impl Driver {
             if let Some(superior) = &mut self.superior {
                 superior.send();
             }
+            self.operating.moved_so_far(self.moves.is_idle());
             self.release_end_if_done();
             self.arrivals.deliver(&self.shared.listeners, self.predecessor.as_ref());
             if std::mem::take(&mut self.watches.announced) {
@@ -333,6 +358,7 @@ impl Driver {
         let predecessor = &mut self.predecessor;
         let supervisor = self.superior.as_mut().and_then(|superior| superior.peer.as_mut());
         let shared = &self.shared;
+        let operating = &mut self.operating;
         tokio::select! {
             input = next_of_attempt(attempt), if attempt.is_some() => input,
             // Not while it has sent more than we could answer: its queue holds the rest.
@@ -347,6 +373,7 @@ impl Driver {
                 Input::Signal(Signal::from_number(signal))
             }
             Some(command) = self.commands.recv() => Input::Command(command),
+            asked = operating.next() => Input::Asked(asked),
             () = shared.listeners.emptied(), if self.watches.backlog => Input::BacklogServed,
             () = shared.tracker.emptied(), if self.watches.connections => Input::Drained,
             () = told(&mut self.announcing), if self.announcing.is_some() => Input::Announced,
@@ -359,6 +386,10 @@ impl Driver {
         match input {
             Input::Command(command) => self.command(now, command),
             Input::Signal(signal) => self.signal(now, signal),
+            #[cfg(feature = "control")]
+            Input::Asked(asked) => self.asked(asked),
+            #[cfg(not(feature = "control"))]
+            Input::Asked(never) => match never {},
             Input::Made(made) => {
                 match made {
                     Ok(made) => self.made(now, made),

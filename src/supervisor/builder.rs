@@ -253,6 +253,9 @@ impl Supervisor {
             // An ignored one would stay ignored through the exec.
             signals: [worker.signals(), self.signals.signals(), forwarded].concat(),
             blocked: worker.blocked_at_start(),
+            history: None,
+            #[cfg(feature = "control")]
+            control: None,
             own_pidfd: Arc::new(Pidfd::own().map_err(SupervisorError::System)?),
         };
         self.supervise(Arc::new(Itself { recipe }))

@@ -1,5 +1,6 @@
 //! What the driver hears, and which machine is told: commands, signals, and the two peers.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::outcome::RestartError;
@@ -9,9 +10,12 @@ use super::super::successor::Made;
 use super::{Attempt, Driver, Step};
 use crate::ending::Ending;
 use crate::event::Event;
+use crate::handover::history::FailureKind;
 use crate::handover::launch::Requested;
 use crate::handover::message::Message;
 use crate::handover::{Failure, Refusal};
+#[cfg(feature = "control")]
+use crate::operate::control::message::Reply;
 use crate::signals::{Reaction, Signal};
 use crate::sys;
 use crate::sys::pidfd::Exit;
@@ -30,6 +34,12 @@ impl Driver {
                 say!(debug: reason, "initialisation failed");
                 self.succeed.failed(reason);
                 self.act();
+                let _ = said.send(());
+            }
+            Command::Words { text, said } => {
+                if let Some(predecessor) = &self.predecessor {
+                    predecessor.send(&Message::Words { text });
+                }
                 let _ = said.send(());
             }
             Command::State { name, at_end, answer } => {
@@ -73,8 +83,8 @@ impl Driver {
             None => self.launch.request(now),
         };
         match requested {
-            Ok(Requested::Started) => self.answers.extend(answer),
-            Ok(_) => self.later.extend(answer),
+            Ok(requested @ Requested::Started) => self.answers.extend(told(answer, requested)),
+            Ok(requested) => self.later.extend(told(answer, requested)),
             Err(refusal) => self.refuse(refusal, answer),
         }
     }
@@ -82,9 +92,8 @@ impl Driver {
     pub(super) fn refuse(&mut self, refusal: Refusal, answer: Option<Answer>) {
         say!(warn: %refusal, "restart refused");
         self.shared.report(Event::Refused(refusal.clone()));
-        if let Some(answer) = answer {
-            let _ = answer.send(Err(RestartError::Refused(refusal)));
-        }
+        self.operating.came_to_nothing(FailureKind::Refused, &refusal.to_string());
+        self.answer(answer, &Err(RestartError::Refused(refusal)));
     }
 
     fn stop_by_signal(&mut self, now: Instant, signal: Signal) {
@@ -99,7 +108,7 @@ impl Driver {
     }
 
     /// `word`: what a supervisor is told.
-    fn stop(&mut self, now: Instant, within: Option<Duration>, word: &Message) {
+    pub(super) fn stop(&mut self, now: Instant, within: Option<Duration>, word: &Message) {
         if let Some(superior) = &mut self.superior {
             if !superior.machine.asked_to_stop() {
                 return;
@@ -142,6 +151,9 @@ impl Driver {
                 let after = attempt.requested.elapsed();
                 say!(info: pid, ?after, "successor started");
                 self.shared.report(Event::Spawned { pid, after });
+                self.operating.spawned(pid);
+                #[cfg(feature = "control")]
+                self.tell_step(&self.operating.step(|pid, after_ms| Reply::Spawned { pid, after_ms }));
                 self.launch.spawned();
             }
             Err(error) => {
@@ -161,6 +173,7 @@ impl Driver {
             Did::Say(Message::Taken { ids }, _) => {
                 let count = self.moves.taken(&ids);
                 self.shared.service.moved(count);
+                self.operating.moved(count);
             }
             Did::Say(Message::Refused { ids }, _) => self.moves.refused(&ids),
             Did::Say(Message::StateRequest { id, name, at_end }, _) => {
@@ -172,10 +185,15 @@ impl Driver {
                 }
                 self.act_on_supervised(now, Vec::new());
             }
+            Did::Say(Message::Words { text }, _) => self.operating.last_words(text),
             Did::Say(message, _) => {
                 say!(debug: ?message, "the successor says");
                 if let (Message::Ready { takes_moves, .. }, Some(attempt)) = (&message, &mut self.attempt) {
                     attempt.takes_moves = *takes_moves;
+                    #[cfg(feature = "control")]
+                    self.tell_step(
+                        &self.operating.step(|pid, after_ms| Reply::Initialised { pid, after_ms }),
+                    );
                 }
                 self.launch.message(now, message);
             }
@@ -186,10 +204,12 @@ impl Driver {
             Did::Die => {
                 let exit = self.reap();
                 let how = exit.map(|exit| exit.to_string()).unwrap_or_default();
+                let how = self.operating.with_last_words(how);
                 if !self.launch.owns_service() && exit.is_some_and(is_crash) {
                     self.shared.service.successor_crashed(&how);
                 }
                 say!(debug: how, "the successor is gone");
+                self.operating.successor_is_gone(self.successor_pid().unwrap_or_default());
                 self.shared.tracker.withdraw_moves();
                 self.moves.lost();
                 self.giving.forget();
@@ -210,6 +230,11 @@ impl Driver {
         match did {
             Did::Say(Message::Move { connections }, fds) => self.arrivals.push(connections, fds),
             Did::Say(Message::State { id, answer }, fds) => self.asking.answered(id, answer, fds),
+            #[cfg(feature = "control")]
+            Did::Say(Message::Followers, fds) => self.adopt(fds),
+            Did::Say(Message::Drained { took, moved, aborted }, _) => {
+                self.operating.predecessor_drained(took, moved, aborted);
+            }
             Did::Say(message, _) => {
                 say!(debug: ?message, "the predecessor says");
                 if self.superior.is_none() {
@@ -220,6 +245,7 @@ impl Driver {
             Did::Die => {
                 say!(debug: "the predecessor is gone");
                 self.predecessor = None;
+                self.shared.is_watched.store(false, Ordering::Relaxed);
                 self.asking.lost();
                 // A supervisor sees it too, and decides.
                 if self.superior.is_none() {
@@ -245,4 +271,16 @@ fn is_crash(exit: Exit) -> bool {
         Exit::Signal(_) => true,
         Exit::Unknown => false,
     }
+}
+
+/// An operator is told what became of the request.
+#[cfg_attr(not(feature = "control"), expect(unused_variables, reason = "there is none without the feature"))]
+fn told(answer: Option<Answer>, requested: Requested) -> Option<Answer> {
+    #[cfg(feature = "control")]
+    if let Some(Answer::Control(follower)) = &answer
+        && requested == Requested::Remembered
+    {
+        follower.tell(&Reply::Remembered);
+    }
+    answer
 }

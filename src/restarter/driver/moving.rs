@@ -80,12 +80,18 @@ impl Moves {
         }
     }
 
+    /// Whether nothing is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.moving.is_empty()
+    }
+
     /// Whether something waits for room in the channel.
     pub(super) fn is_stuck(&self) -> bool {
         self.moving.has_waiting()
     }
 
     /// How many went on in the successor.
+    /// Returns how many.
     pub(super) fn taken(&mut self, ids: &[u64]) -> usize {
         let taken = self.moving.answered(ids);
         let count = taken.len();

@@ -58,7 +58,7 @@ impl Driver {
         let between = replaces.and_then(|replaced| {
             let process = self.workers.get(&replaced).filter(|process| process.manner == Manner::Told)?;
             let (near, far) = Channel::pair().ok()?;
-            Some(((replaced, OwnedFd::from(near)), (far, process.duplicate_pidfd().ok()?)))
+            Some(((replaced, OwnedFd::from(near)), (process.pid, far, process.duplicate_pidfd().ok()?)))
         });
         let (to_replaced, peer) = between.unzip();
         let order = Order {

@@ -1,0 +1,65 @@
+//! The command `heirloom`: operates servers that are built with the library of that name.
+
+mod completions;
+mod exit;
+mod hammer;
+mod man;
+mod output;
+mod restart;
+mod session;
+mod status;
+mod stop;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::{CODES, Failure};
+
+/// Operate network servers that restart themselves without a client noticing.
+#[derive(Debug, Parser)]
+#[command(name = "heirloom", version, after_help = CODES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Restart(restart::Restart),
+    Status(status::Status),
+    Stop(stop::Stop),
+    Hammer(hammer::Hammer),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Restart(restart) => restart.run(),
+        Command::Status(status) => status.run(),
+        Command::Stop(stop) => stop.run(),
+        Command::Hammer(hammer) => hammer.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) => {
+            output::complain(&message);
+            ExitCode::from(code as u8)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_make_sense() {
+        Cli::command().debug_assert();
+    }
+}
