@@ -14,12 +14,12 @@ use support::{PATIENCE, alone};
 fn a_process_that_hangs_is_replaced_and_its_queue_is_served() {
     let Some(systemd) = Systemd::get() else { return };
     let _alone = alone();
-    let section = format!("{KEPT}WatchdogSec=1\n");
+    let section = format!("{KEPT}WatchdogSec=2\n");
     let unit = systemd.service("watchdog", "--listen 127.0.0.1:0 --probation 50ms", &section);
     unit.start();
     // The pings come from the new one from here on; without them it would be killed in this time.
     assert!(unit.reload());
-    std::thread::sleep(Duration::from_millis(1500)); // allow: sleep
+    std::thread::sleep(Duration::from_millis(2500)); // allow: sleep
     let (pid, target) = (unit.pid(), unit.target());
     assert_eq!((unit.main_pid(), unit.show("NRestarts")), (pid, "0".to_owned()));
     unit.kill("STOP", pid);
