@@ -87,6 +87,8 @@ mod restarter;
 mod signals;
 mod state;
 pub mod stream;
+#[cfg(feature = "supervisor")]
+pub mod supervisor;
 mod sys;
 #[cfg(feature = "tls")]
 pub mod tls;

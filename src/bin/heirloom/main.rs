@@ -1,0 +1,3 @@
+//! The command `heirloom`.
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! Workers that are not heirloom programs: any command, in any language.
+//!
+//! A worker finds its sockets from fd 3 on, announced as systemd announces them and as Server::Starter does; whether it is
+//! ready, it says by a means of its own or is asked; and it is told to go by a signal.
+
+mod environment;
+mod numbers;
+mod orphans;
+mod shim;
+mod spawner;
+mod status_file;

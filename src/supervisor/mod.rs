@@ -1,0 +1,3 @@
+//! A parent with a stable PID that owns the listening sockets and replaces its workers.
+
+pub(crate) mod command;
