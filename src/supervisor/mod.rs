@@ -1,3 +1,5 @@
 //! A parent with a stable PID that owns the listening sockets and replaces its workers.
 
 pub(crate) mod command;
+
+pub use command::{EnvironmentError, EnvironmentSource, NumberError, Readiness, ReadinessError, become_worker};

@@ -6,6 +6,12 @@
 mod environment;
 mod numbers;
 mod orphans;
+mod readiness;
 mod shim;
 mod spawner;
 mod status_file;
+
+pub use environment::{EnvironmentError, EnvironmentSource};
+pub use numbers::NumberError;
+pub use readiness::{Readiness, ReadinessError};
+pub use shim::become_worker;
