@@ -4,6 +4,7 @@
 //! ready, it says by a means of its own or is asked; and it is told to go by a signal.
 
 mod environment;
+mod foreign;
 mod numbers;
 mod orphans;
 mod readiness;
