@@ -2,4 +2,4 @@
 
 pub(crate) mod command;
 
-pub use command::{EnvironmentError, EnvironmentSource, NumberError, Readiness, ReadinessError, become_worker};
+pub use command::{EnvironmentError, EnvironmentSource, Listening, NumberError, Readiness, ReadinessError, become_worker};

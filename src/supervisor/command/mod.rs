@@ -5,14 +5,17 @@
 
 mod environment;
 mod foreign;
+mod listening;
 mod numbers;
 mod orphans;
 mod readiness;
 mod shim;
 mod spawner;
 mod status_file;
+mod timed;
 
 pub use environment::{EnvironmentError, EnvironmentSource};
+pub use listening::Listening;
 pub use numbers::NumberError;
 pub use readiness::{Readiness, ReadinessError};
 pub use shim::become_worker;
