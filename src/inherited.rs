@@ -16,6 +16,7 @@ use crate::address::Address;
 use crate::handover::announcement::{
     AnnouncedDescriptor, AnnouncedSocket, Announcement, AnnouncementError, VARIABLE,
 };
+use crate::handover::supervised::Orphans;
 use crate::sys::channel::Channel;
 use crate::sys::inherit::{AdoptError, adopt, peek_cookie, peek_identity};
 use crate::sys::pidfd::Pidfd;
@@ -26,8 +27,10 @@ use crate::sys::socket::{self, FactsError, Kind};
 pub(crate) struct Inherited {
     /// From 1.
     pub(crate) generation: u64,
-    /// Who handed it over; `None` on a first start.
+    /// Who handed it over; `None` on a first start. Under a supervisor the worker before this one.
     pub(crate) predecessor: Option<Predecessor>,
+    /// Who decides for this process, if it does not for itself.
+    pub(crate) supervisor: Option<Superior>,
     /// The sockets, in the order of their announcement; a claimed one leaves a gap.
     pub(crate) sockets: Vec<Option<InheritedSocket>>,
     /// The program's path and start directory, as the first generation found them.
@@ -45,6 +48,15 @@ pub(crate) struct Predecessor {
     pub(crate) pidfd: Pidfd,
     /// Whether it can be asked for state.
     pub(crate) gives_state: bool,
+}
+
+/// The supervisor of this process.
+#[derive(Debug)]
+pub(crate) struct Superior {
+    pub(crate) pid: u32,
+    pub(crate) channel: Channel,
+    pub(crate) pidfd: Pidfd,
+    pub(crate) orphans: Orphans,
 }
 
 /// A socket that is there to be claimed.
@@ -135,12 +147,20 @@ impl Inherited {
         Ok(Inherited {
             generation: 1,
             predecessor: None,
+            supervisor: None,
             sockets: from_activation()?,
             program: None,
             pid_file: None,
             descriptors: BTreeMap::new(),
         })
     }
+}
+
+/// Whether a supervisor has started this process as its worker; the environment is only looked at.
+#[cfg(feature = "supervisor")]
+pub(crate) fn is_worker() -> bool {
+    let announcement = env::var_os(VARIABLE).and_then(|value| Announcement::decode(&value).ok());
+    announcement.is_some_and(|announcement| announcement.supervised.is_some() && is_for_us(&announcement))
 }
 
 /// Whether the announced channel lies where it should. A grandchild has the string but not the channel; where the
@@ -152,18 +172,16 @@ fn is_for_us(announcement: &Announcement) -> bool {
 }
 
 fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritError> {
-    let (channel, cookie) = announcement.channel;
     let wrong = |what, fd| move |source| InheritError::Descriptor { what, fd, source };
-    let channel_fd = take_socket(channel, cookie).map_err(wrong("handover channel", channel))?;
-    let pidfd = announcement.pidfd;
-    let predecessor = Predecessor {
-        channel: Channel::from_fd(channel_fd)
-            .map_err(DescriptorError::Unusable)
-            .map_err(wrong("handover channel", channel))?,
-        pidfd: take(pidfd)
-            .and_then(|fd| Pidfd::from_fd(fd).map_err(DescriptorError::Unusable))
-            .map_err(wrong("predecessor's pidfd", pidfd))?,
-        gives_state: announcement.gives_state,
+    let (channel, pidfd) = take_process(announcement.channel, announcement.pidfd)?;
+    let (predecessor, supervisor) = match announcement.supervised {
+        None => (Some(Predecessor { channel, pidfd, gives_state: announcement.gives_state }), None),
+        Some(orphans) => {
+            let peer = announcement.peer.map(|peer| take_process(peer.channel, peer.pidfd)).transpose()?;
+            let gives_state = announcement.gives_state;
+            let predecessor = peer.map(|(channel, pidfd)| Predecessor { channel, pidfd, gives_state });
+            (predecessor, Some(Superior { pid: announcement.predecessor, channel, pidfd, orphans }))
+        }
     };
     let sockets = announcement.sockets.into_iter().map(|announced| {
         let fd = announced.fd;
@@ -176,7 +194,8 @@ fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritErro
     Ok(Inherited {
         descriptors: descriptors.collect::<Result<_, InheritError>>()?,
         generation: announcement.generation,
-        predecessor: Some(predecessor),
+        predecessor,
+        supervisor,
         sockets: sockets.collect::<Result<_, _>>()?,
         pid_file: announcement
             .pid_file
@@ -184,6 +203,18 @@ fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritErro
             .transpose()?,
         program: Some((announcement.program.into(), announcement.directory.into())),
     })
+}
+
+/// The channel to another process, and its pidfd.
+fn take_process((channel, cookie): (RawFd, u64), pidfd: RawFd) -> Result<(Channel, Pidfd), InheritError> {
+    let wrong = |what, fd| move |source| InheritError::Descriptor { what, fd, source };
+    let taken = take_socket(channel, cookie)
+        .and_then(|fd| Channel::from_fd(fd).map_err(DescriptorError::Unusable))
+        .map_err(wrong("handover channel", channel))?;
+    let pidfd_taken = take(pidfd)
+        .and_then(|fd| Pidfd::from_fd(fd).map_err(DescriptorError::Unusable))
+        .map_err(wrong("predecessor's pidfd", pidfd))?;
+    Ok((taken, pidfd_taken))
 }
 
 fn inherit_socket(announced: AnnouncedSocket) -> Result<InheritedSocket, DescriptorError> {

@@ -65,6 +65,9 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("heirloom needs Linux 5.4 or newer: it rests on pidfd, SO_COOKIE and SOCK_SEQPACKET");
 
+#[macro_use]
+mod say;
+
 mod address;
 mod blocking;
 mod descriptors;
@@ -107,3 +110,5 @@ pub use operate::pid_file::PidFileError;
 pub use restarter::{Builder, Draining, Outcome, ReadyError, RestartError, Restarter, StartError, Status};
 pub use signals::{Reaction, Signal, SignalMap, SignalParseError};
 pub use state::{State, StateError, StateWriter};
+#[cfg(feature = "supervisor")]
+pub use supervisor::{Orphans, Supervisor, SupervisorError, SupervisorHandle};

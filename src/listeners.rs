@@ -68,6 +68,11 @@ impl Listeners {
         Ok(socket)
     }
 
+    /// One more that is kept for others.
+    pub(crate) fn add(&self, socket: Socket) {
+        self.lock().open.push(Arc::new(socket));
+    }
+
     /// The sockets to hand down, in order.
     pub(crate) fn open(&self) -> Vec<Arc<Socket>> {
         self.lock().open.clone()

@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use super::message::{MAX_SOCKETS, cut};
 use super::state::MAX_NAME;
+use super::supervised::Orphans;
 
 /// The environment variable that holds the announcement.
 pub const VARIABLE: &str = "HEIRLOOM";
@@ -50,6 +51,20 @@ pub struct Announcement {
     pub gives_state: bool,
     /// What else the program hands down.
     pub descriptors: Vec<AnnouncedDescriptor>,
+    /// Whether `predecessor`, `pidfd` and `channel` are a supervisor's, which decides from the first to the last; and
+    /// what to do without it.
+    pub supervised: Option<Orphans>,
+    /// Under a supervisor: the worker to replace, which connections and state come from.
+    pub peer: Option<AnnouncedPeer>,
+}
+
+/// The worker that a supervisor's new worker is to replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnnouncedPeer {
+    /// The channel to it, and its cookie.
+    pub channel: (i32, u64),
+    /// Its pidfd.
+    pub pidfd: i32,
 }
 
 /// One descriptor that is handed down by name, of any kind.
@@ -157,6 +172,14 @@ impl Announcement {
         for AnnouncedDescriptor { fd, identity: (device, inode), name } in &self.descriptors {
             text += &format!(" fd={fd}/{device}/{inode}/{}", escape(name.as_bytes()));
         }
+        text += match self.supervised {
+            Some(Orphans::Stop) => " orphans=stop",
+            Some(Orphans::ServeOn) => " orphans=serve-on",
+            None => "",
+        };
+        if let Some(AnnouncedPeer { channel: (channel, cookie), pidfd }) = self.peer {
+            text += &format!(" peer={channel}/{cookie}/{pidfd}");
+        }
         if text.len() > MAX_ANNOUNCEMENT {
             return Err(AnnouncementError::TooLong { length: text.len() });
         }
@@ -226,6 +249,13 @@ impl AnnouncedDescriptor {
     }
 }
 
+impl AnnouncedPeer {
+    fn decode(value: &str) -> Option<AnnouncedPeer> {
+        let (channel_value, pidfd) = value.rsplit_once('/')?;
+        Some(AnnouncedPeer { channel: channel(channel_value)?, pidfd: descriptor(pidfd)? })
+    }
+}
+
 /// An announcement whose keys have not all been seen.
 #[derive(Default)]
 struct Draft {
@@ -239,6 +269,8 @@ struct Draft {
     sockets: Vec<AnnouncedSocket>,
     gives_state: bool,
     descriptors: Vec<AnnouncedDescriptor>,
+    supervised: Option<Orphans>,
+    peer: Option<AnnouncedPeer>,
 }
 
 impl Draft {
@@ -262,6 +294,11 @@ impl Draft {
             "fd" if self.descriptors.len() == MAX_DESCRIPTORS => {
                 return Err(AnnouncementError::TooManyDescriptors);
             }
+            "orphans" => set(
+                &mut self.supervised,
+                Some(if value == "serve-on" { Orphans::ServeOn } else { Orphans::Stop }),
+            ),
+            "peer" => set(&mut self.peer, AnnouncedPeer::decode(value)),
             "fd" => AnnouncedDescriptor::decode(value).map(|fd| self.descriptors.push(fd)).is_some(),
             _ => true,
         };
@@ -281,11 +318,14 @@ impl Draft {
             sockets: self.sockets,
             gives_state: self.gives_state,
             descriptors: self.descriptors,
+            supervised: self.supervised,
+            peer: self.peer,
         };
         let mut seen = BTreeSet::from([announcement.pidfd]);
         let sockets = announcement.sockets.iter().flat_map(|socket| [Some(socket.fd), socket.lock]);
         let named = announcement.descriptors.iter().map(|named| named.fd);
-        let own = [announcement.channel.0].into_iter().chain(announcement.pid_file);
+        let peer = announcement.peer.into_iter().flat_map(|peer| [peer.channel.0, peer.pidfd]);
+        let own = [announcement.channel.0].into_iter().chain(announcement.pid_file).chain(peer);
         for fd in sockets.flatten().chain(own).chain(named) {
             if !seen.insert(fd) {
                 return Err(AnnouncementError::Twice { fd });
@@ -384,6 +424,8 @@ mod tests {
             ],
             gives_state: false,
             descriptors: vec![],
+            supervised: None,
+            peer: None,
         }
     }
 
@@ -396,6 +438,11 @@ mod tests {
         }
     }
 
+    fn example_of_a_supervisor() -> Announcement {
+        let peer = AnnouncedPeer { channel: (9, 3002), pidfd: 10 };
+        Announcement { supervised: Some(Orphans::ServeOn), peer: Some(peer), ..example() }
+    }
+
     /// As release 0.1 writes it. Never edit it; add a line for a new release.
     const RECORDED: &str = "1 generation=2 predecessor=4711 pidfd=7 channel=6/3001 program=%2fsrv%2fmy%20app%2fhello \
          directory=%2fsrv pid-file=8 socket=3/1001/tcp/web/127.0.0.1:0/127.0.0.1:43210/ \
@@ -404,8 +451,14 @@ mod tests {
     /// What 0.1 adds to it where there is state and there are descriptors. Never edit it either.
     const RECORDED_STATE: &str = " state=1 fd=9/259/70000/access%20log fd=10/259/70000/";
 
+    /// What 0.1 adds to it under a supervisor. Never edit it either.
+    const RECORDED_SUPERVISOR: &str = " orphans=serve-on peer=9/3002/10";
+
     #[test]
     fn g7_recorded_bytes_are_written_and_read() {
+        let supervised = format!("{RECORDED}{RECORDED_SUPERVISOR}");
+        assert_eq!(example_of_a_supervisor().encode().unwrap(), *supervised);
+        assert_eq!(Announcement::decode(OsStr::new(&supervised)).unwrap(), example_of_a_supervisor());
         assert_eq!(example().encode().unwrap(), RECORDED);
         assert_eq!(Announcement::decode(OsStr::new(RECORDED)).unwrap(), example());
         let with_state = format!("{RECORDED}{RECORDED_STATE}");

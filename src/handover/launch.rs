@@ -144,6 +144,11 @@ impl Launch {
         !matches!(self.state, State::Idle | State::Settled | State::Stopped { .. })
     }
 
+    /// Whether the successor has been told to accept and may still be lost.
+    pub fn in_probation(&self) -> bool {
+        matches!(self.state, State::Probation { .. } | State::Settling { .. })
+    }
+
     /// Whether this process still owns the service: it may have to accept again.
     pub fn owns_service(&self) -> bool {
         !matches!(self.state, State::Settled | State::Stopped { .. })

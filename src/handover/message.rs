@@ -9,12 +9,14 @@
 //! The recorded bytes of every released version stand in the tests below and never change.
 
 mod moved;
+mod supervision;
 
 use std::time::Duration;
 
 use thiserror::Error;
 
 pub use moved::Moved;
+pub use supervision::{KeptSocket, Told};
 
 use super::state::{MAX_NAME, StateAnswer, Withheld};
 
@@ -65,8 +67,11 @@ pub enum Message {
         /// A trigger arrived meanwhile: the successor is to restart at once.
         restart_again: bool,
     },
-    /// Predecessor, in probation: the service is to stop, both of us.
+    /// Predecessor, in probation: the service is to stop, both of us. From a supervisor likewise. From a worker: the
+    /// program wants the service to stop.
     Stop,
+    /// Supervisor: abort what is left, and exit.
+    Hammer,
     /// Predecessor, draining: connections for the successor to serve on, each with one descriptor, in order.
     Move {
         /// At most [`MAX_MOVED`] of them.
@@ -98,6 +103,43 @@ pub enum Message {
         id: u64,
         /// What it leads to.
         answer: StateAnswer,
+    },
+    /// Supervisor: this worker's successor has been started. With two descriptors: the channel between the two
+    /// workers, and the successor's pidfd.
+    Successor {
+        /// Its process id.
+        pid: u32,
+    },
+    /// Supervisor: accept no more, but on these; keep all open.
+    Pause {
+        /// The SO_COOKIE of each socket that the successor does not want.
+        unclaimed: Vec<u64>,
+    },
+    /// Supervisor: the successor is lost, accept again on all.
+    Resume,
+    /// Supervisor: the successor is the service. Close the sockets, serve the queues of these first; then drain.
+    HandOver {
+        /// The SO_COOKIE of each socket that the successor does not want.
+        unclaimed: Vec<u64>,
+        /// Whether the successor goes on with connections that this worker has.
+        takes_moves: bool,
+    },
+    /// Worker: asks for a restart.
+    Restart,
+    /// Supervisor: what became of a restart.
+    Restarted(Told),
+    /// Worker: it has bound this socket, and the workers after it are to have it too. With the socket, and the lock of
+    /// a Unix socket's path.
+    Keep(KeptSocket),
+    /// Worker: the workers after it are to have this descriptor, which comes along, under this name.
+    HandDown {
+        /// At most [`MAX_NAME`] bytes.
+        name: String,
+    },
+    /// Worker: the workers after it are not to have the descriptor of this name.
+    Withhold {
+        /// At most [`MAX_NAME`] bytes.
+        name: String,
     },
 }
 
@@ -167,6 +209,19 @@ impl Message {
                 push_field(&mut bytes, tag::PROBATION, &millis.to_le_bytes());
             }
             Message::Settled { restart_again: true } => push_field(&mut bytes, tag::RESTART_AGAIN, &[]),
+            Message::Successor { pid } => push_field(&mut bytes, tag::PID, &pid.to_le_bytes()),
+            Message::Pause { unclaimed } => push_cookies(&mut bytes, unclaimed),
+            Message::HandOver { unclaimed, takes_moves } => {
+                push_cookies(&mut bytes, unclaimed);
+                if *takes_moves {
+                    push_field(&mut bytes, tag::TAKES_MOVES, &[]);
+                }
+            }
+            Message::Restarted(told) => push_field(&mut bytes, tag::TOLD, &told.encode()),
+            Message::Keep(socket) => push_field(&mut bytes, tag::SOCKET, &socket.encode()),
+            Message::HandDown { name } | Message::Withhold { name } => {
+                push_field(&mut bytes, tag::NAME, cut(name, MAX_NAME).as_bytes());
+            }
             Message::StateRequest { id, name, at_end } => {
                 push_field(&mut bytes, tag::ID, &id.to_le_bytes());
                 push_field(&mut bytes, tag::NAME, cut(name, MAX_NAME).as_bytes());
@@ -210,6 +265,16 @@ impl Message {
             kind::STATE_REQUEST => Message::StateRequest { id: 0, name: String::new(), at_end: false },
             // Without a field for it, nothing was given.
             kind::STATE => Message::State { id: 0, answer: StateAnswer::Withheld(Withheld::NoSuchName) },
+            kind::SUCCESSOR => Message::Successor { pid: 0 },
+            kind::PAUSE => Message::Pause { unclaimed: Vec::new() },
+            kind::RESUME => Message::Resume,
+            kind::HAMMER => Message::Hammer,
+            kind::HAND_OVER => Message::HandOver { unclaimed: Vec::new(), takes_moves: false },
+            kind::RESTART => Message::Restart,
+            kind::RESTARTED => Message::Restarted(Told::Stopped),
+            kind::KEEP => Message::Keep(KeptSocket::default()),
+            kind::HAND_DOWN => Message::HandDown { name: String::new() },
+            kind::WITHHOLD => Message::Withhold { name: String::new() },
             kind if kind >= OPTIONAL => return Ok(None),
             kind => return Err(MessageError::Kind { kind }),
         };
@@ -224,7 +289,12 @@ impl Message {
                 return Err(unfit);
             }
             match (&mut self, tag) {
-                (Message::Ready { takes_moves, .. }, tag::TAKES_MOVES) => *takes_moves = true,
+                (
+                    Message::Ready { takes_moves, .. } | Message::HandOver { takes_moves, .. },
+                    tag::TAKES_MOVES,
+                ) => {
+                    *takes_moves = true;
+                }
                 (Message::Move { connections }, tag::CONNECTIONS) => {
                     let mut rest = value;
                     while !rest.is_empty() {
@@ -259,7 +329,12 @@ impl Message {
                 (Message::StateRequest { id, .. } | Message::State { id, .. }, tag::ID) => {
                     *id = u64::from_le_bytes(value.try_into().map_err(|_| unfit)?);
                 }
-                (Message::StateRequest { name, .. }, tag::NAME) => {
+                (
+                    Message::StateRequest { name, .. }
+                    | Message::HandDown { name }
+                    | Message::Withhold { name },
+                    tag::NAME,
+                ) => {
                     let text = str::from_utf8(value).ok().filter(|text| text.len() <= MAX_NAME);
                     *name = text.ok_or(unfit)?.to_owned();
                 }
@@ -269,6 +344,20 @@ impl Message {
                 }
                 (Message::State { answer, .. }, tag::WITHHELD) => {
                     *answer = Withheld::decode(value).map(StateAnswer::Withheld).ok_or(unfit)?;
+                }
+                (Message::Successor { pid }, tag::PID) => {
+                    *pid = u32::from_le_bytes(value.try_into().map_err(|_| unfit)?);
+                }
+                (Message::Pause { unclaimed } | Message::HandOver { unclaimed, .. }, tag::COOKIES) => {
+                    let (cookies, rest) = value.as_chunks::<8>();
+                    if !rest.is_empty() || cookies.len() > MAX_SOCKETS {
+                        return Err(unfit);
+                    }
+                    *unclaimed = cookies.iter().map(|cookie| u64::from_le_bytes(*cookie)).collect();
+                }
+                (Message::Restarted(told), tag::TOLD) => *told = Told::decode(value).ok_or(unfit)?,
+                (Message::Keep(socket), tag::SOCKET) => {
+                    *socket = KeptSocket::decode(value).ok_or(unfit)?;
                 }
                 (_, tag) if tag >= OPTIONAL => {}
                 _ => return Err(unfit),
@@ -290,6 +379,16 @@ impl Message {
             Message::Refused { .. } => kind::REFUSED,
             Message::StateRequest { .. } => kind::STATE_REQUEST,
             Message::State { .. } => kind::STATE,
+            Message::Successor { .. } => kind::SUCCESSOR,
+            Message::Pause { .. } => kind::PAUSE,
+            Message::Resume => kind::RESUME,
+            Message::Hammer => kind::HAMMER,
+            Message::HandOver { .. } => kind::HAND_OVER,
+            Message::Restart => kind::RESTART,
+            Message::Restarted(_) => kind::RESTARTED,
+            Message::Keep(_) => kind::KEEP,
+            Message::HandDown { .. } => kind::HAND_DOWN,
+            Message::Withhold { .. } => kind::WITHHOLD,
         }
     }
 }
@@ -299,6 +398,13 @@ fn push_field(bytes: &mut Vec<u8>, tag: u8, value: &[u8]) {
     bytes.push(tag);
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(value);
+}
+
+fn push_cookies(bytes: &mut Vec<u8>, cookies: &[u64]) {
+    if !cookies.is_empty() {
+        let value: Vec<u8> = cookies.iter().flat_map(|cookie| cookie.to_le_bytes()).collect();
+        push_field(bytes, tag::COOKIES, &value);
+    }
 }
 
 fn next_field<'a>(rest: &mut &'a [u8]) -> Result<Option<(u8, &'a [u8])>, MessageError> {
@@ -331,6 +437,17 @@ mod kind {
     // kind that nobody knows.
     pub(super) const STATE_REQUEST: u8 = super::OPTIONAL + 1;
     pub(super) const STATE: u8 = super::OPTIONAL + 2;
+    // Between a supervisor and its workers, which say by the announcement that they know each other.
+    pub(super) const SUCCESSOR: u8 = 10;
+    pub(super) const PAUSE: u8 = 11;
+    pub(super) const RESUME: u8 = 12;
+    pub(super) const HAND_OVER: u8 = 13;
+    pub(super) const RESTART: u8 = 14;
+    pub(super) const RESTARTED: u8 = super::OPTIONAL + 3;
+    pub(super) const KEEP: u8 = 15;
+    pub(super) const HAND_DOWN: u8 = 16;
+    pub(super) const WITHHOLD: u8 = 17;
+    pub(super) const HAMMER: u8 = 18;
 }
 
 mod tag {
@@ -345,6 +462,10 @@ mod tag {
     pub(super) const AT_END: u8 = 9;
     pub(super) const GIVEN: u8 = 10;
     pub(super) const WITHHELD: u8 = 11;
+    pub(super) const PID: u8 = 12;
+    pub(super) const COOKIES: u8 = 13;
+    pub(super) const TOLD: u8 = 14;
+    pub(super) const SOCKET: u8 = 15;
     /// Optional: a predecessor that does not know it moves nothing.
     pub(super) const TAKES_MOVES: u8 = super::OPTIONAL;
 }

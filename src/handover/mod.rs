@@ -57,11 +57,15 @@ pub mod reason;
 pub mod serving;
 pub mod state;
 pub mod succeed;
+pub mod supervise;
+pub mod supervised;
 
 pub use launch::Launch;
 pub use reason::{Failure, Refusal};
 pub use serving::Serving;
 pub use succeed::Succeed;
+pub use supervise::Supervise;
+pub use supervised::Supervised;
 
 use std::time::{Duration, Instant};
 

@@ -26,6 +26,15 @@ pub enum Refusal {
          with NotifyAccess=all, or a pid file with PIDFile=, or run it under `heirloom run`"
     )]
     Systemd,
+    /// The program's own hook said no.
+    #[error("vetoed: {reason}")]
+    Vetoed {
+        /// Its words.
+        reason: String,
+    },
+    /// It was started with restarts off.
+    #[error("restarts are turned off; stop it and start it anew, or turn them on")]
+    Disabled,
 }
 
 /// Why a successor failed.

@@ -93,6 +93,11 @@ impl Serving {
         self.state != State::Serving
     }
 
+    /// Whether a stop was asked for, or the end has come.
+    pub fn is_stopping(&self) -> bool {
+        !matches!(self.state, State::Serving | State::Draining { reason: Reason::Restart, .. })
+    }
+
     /// A successor is the service; the listeners are closed.
     pub fn handed_over(&mut self, now: Instant) {
         if self.state == State::Serving {

@@ -105,6 +105,11 @@ impl Succeed {
         self.state == State::Serving
     }
 
+    /// Whether it was told to accept, and not yet that it is the service.
+    pub fn is_accepting(&self) -> bool {
+        matches!(self.state, State::Accepting { .. })
+    }
+
     /// The user's own initialisation is done; `unclaimed` are the sockets that nobody asked for.
     pub fn ready(&mut self, now: Instant, unclaimed: Vec<u16>) {
         if self.state != State::Initialising {

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use thiserror::Error;
@@ -29,6 +30,10 @@ pub(crate) struct Socket {
     pub(crate) requested: OsString,
     pub(crate) address: Address,
     place: Option<Place>,
+    /// Whether it was handed to this process.
+    inherited: bool,
+    /// Whether the path is for another process to give up. Nothing else is published through it.
+    surrendered: AtomicBool,
     pub(crate) gate: watch::Sender<Gate>,
     /// Leads to the accept loop, if that is ours: only then can it be told to empty the queue, and take what comes
     /// from the predecessor.
@@ -114,7 +119,19 @@ impl Socket {
         let name = if listen.name.is_empty() { name } else { listen.name.clone() };
         let requested = if requested.is_empty() { listen.address.to_os_string() } else { requested };
         tracing::debug!(%address, name, "inherited a socket");
-        Socket::new(fd, kind, name, requested, address.clone(), place).map_err(failed)
+        let socket = Socket::new(fd, kind, name, requested, address.clone(), place).map_err(failed)?;
+        Ok(Socket { inherited: true, ..socket })
+    }
+
+    /// Keeps a socket for other processes, as it is; `requested` is empty for one that came by activation.
+    pub(crate) fn keep(inherited: InheritedSocket) -> io::Result<Socket> {
+        let InheritedSocket { fd, kind, name, requested, address, lock } = inherited;
+        let place = match (&address, lock) {
+            (Address::UnixPath(path), Some(lock)) => inherit_place(lock, path),
+            _ => None,
+        };
+        let socket = Socket::new(fd, kind, name, requested, address, place)?;
+        Ok(Socket { inherited: true, ..socket })
     }
 
     pub(super) fn bind(listen: &Listen, kind: Kind) -> Result<Socket, ListenError> {
@@ -178,6 +195,8 @@ impl Socket {
             requested,
             address,
             place,
+            inherited: false,
+            surrendered: AtomicBool::new(false),
             gate,
             arrivals: Mutex::new(None),
         })
@@ -197,8 +216,20 @@ impl Socket {
         self.place.as_ref().is_some_and(|place| place.inherited)
     }
 
-    pub(super) fn give_up_place(&self) {
+    pub(crate) fn was_inherited(&self) -> bool {
+        self.inherited
+    }
+
+    /// From now on the path is for whoever was given the lock to give up.
+    pub(crate) fn surrender_place(&self) {
+        self.surrendered.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn give_up_place(&self) {
         let Some(place) = &self.place else { return };
+        if self.surrendered.load(Ordering::Relaxed) {
+            return;
+        }
         let still_ours = place.made.is_some() && identity(&place.path) == place.made;
         if still_ours && let Err(error) = fs::remove_file(&place.path) {
             tracing::warn!(%error, address = %self.address, "cannot remove the socket's path");

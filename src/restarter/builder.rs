@@ -30,7 +30,7 @@ use crate::sys::pidfd::Pidfd;
 #[derive(Debug)]
 #[must_use = "nothing is taken over before start()"]
 pub struct Builder {
-    pub(super) deadlines: Deadlines,
+    pub(crate) deadlines: Deadlines,
     state: Bounds,
     signals: SignalMap,
     pid_file: Option<PathBuf>,
@@ -41,11 +41,11 @@ pub struct Builder {
 
 /// How long each thing may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Deadlines {
-    pub(super) start: Duration,
-    pub(super) probation: Duration,
-    pub(super) drain: Duration,
-    pub(super) shutdown: Duration,
+pub(crate) struct Deadlines {
+    pub(crate) start: Duration,
+    pub(crate) probation: Duration,
+    pub(crate) drain: Duration,
+    pub(crate) shutdown: Duration,
     pub(super) idle_linger: Duration,
     pub(super) notice: Duration,
     pub(super) upgraded: Option<Duration>,
@@ -220,6 +220,11 @@ impl Builder {
         }
         let inherited = Inherited::take()?;
         let pid_file = match &self.pid_file {
+            // The process to know is the supervisor.
+            Some(path) if inherited.supervisor.is_some() => {
+                tracing::debug!(path = %path.display(), "no pid file of a worker's own");
+                None
+            }
             Some(path) => Some(Arc::new(PidFile::claim(path, inherited.pid_file)?)),
             None => None,
         };
@@ -233,6 +238,7 @@ impl Builder {
         let (commands, received) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             generation: inherited.generation,
+            supervisor: inherited.supervisor.as_ref().map(|supervisor| supervisor.pid),
             listeners: Arc::new(Listeners::new(inherited.sockets)),
             tracker: Tracker::new(),
             descriptors: Descriptors::new(inherited.descriptors),
@@ -250,6 +256,7 @@ impl Builder {
             state: self.state,
             signals: self.signals,
             predecessor: inherited.predecessor,
+            supervisor: inherited.supervisor,
             recipe,
             pid_file,
             shared: Arc::clone(&shared),
@@ -258,7 +265,17 @@ impl Builder {
         Ok(Restarter { shared })
     }
 
-    fn successor_program(&self, inherited: Option<(PathBuf, PathBuf)>) -> Program {
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn signal_map(&self) -> &SignalMap {
+        &self.signals
+    }
+
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn pid_file_path(&self) -> Option<&std::path::Path> {
+        self.pid_file.as_deref()
+    }
+
+    pub(crate) fn successor_program(&self, inherited: Option<(PathBuf, PathBuf)>) -> Program {
         let mut program = Program::own(inherited);
         if let Some(path) = &self.program {
             program.path = program.directory.join(path);

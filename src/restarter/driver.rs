@@ -7,6 +7,7 @@ mod acting;
 mod hearing;
 mod moving;
 mod state;
+mod supervised;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +24,7 @@ use tracing::Instrument;
 use self::moving::{Arrivals, Moves};
 pub(super) use self::state::Bounds;
 use self::state::{Asking, Giving, Made as MadeState};
+use self::supervised::Superior;
 use super::builder::{Deadlines, StartError};
 use super::peer::{Did, Peer};
 use super::shared::{Answer, Command, Shared};
@@ -30,8 +32,8 @@ use super::successor::{Made, Recipe};
 use crate::drain::ConnectionStatus;
 use crate::ending::Ending;
 use crate::handover::serving::Reason;
-use crate::handover::{Failure, Launch, Refusal, Serving, Succeed};
-use crate::inherited::Predecessor;
+use crate::handover::{Failure, Launch, Refusal, Serving, Succeed, Supervised};
+use crate::inherited::{self, Predecessor};
 use crate::listeners::Socket;
 use crate::moving::Departure;
 use crate::operate::pid_file::PidFile;
@@ -45,6 +47,7 @@ pub(super) struct Start {
     pub(super) state: Bounds,
     pub(super) signals: SignalMap,
     pub(super) predecessor: Option<Predecessor>,
+    pub(super) supervisor: Option<inherited::Superior>,
     pub(super) recipe: Recipe,
     pub(super) pid_file: Option<Arc<PidFile>>,
     pub(super) shared: Arc<Shared>,
@@ -122,6 +125,7 @@ struct Driver {
     launch: Launch,
     serving: Serving,
     predecessor: Option<Peer>,
+    superior: Option<Superior>,
     attempt: Option<Attempt>,
     /// Killed successors that would not die: waited for, so that they are reaped when they do.
     abandoned: Vec<JoinHandle<()>>,
@@ -176,6 +180,7 @@ enum Input {
     Made(Result<Made, Failure>),
     Successor(Did),
     Predecessor(Did),
+    Supervisor(Did),
     Departure(Departure),
     State(MadeState),
     /// The channel was full; it may not be any more.
@@ -193,6 +198,7 @@ impl Driver {
             state,
             signals: map,
             predecessor,
+            supervisor,
             recipe,
             pid_file,
             shared,
@@ -203,15 +209,21 @@ impl Driver {
         let signals = Signals::new(&numbers).map_err(failed)?;
         // Not before the handlers are in: what came meanwhile is delivered now.
         sys::signals::unblock_here(&numbers).map_err(failed)?;
-        let succeed = match predecessor {
-            Some(_) => Succeed::new(deadlines.start),
-            None => Succeed::first(deadlines.start),
+        let is_awaited = predecessor.is_some() || supervisor.is_some();
+        let succeed = match is_awaited {
+            true => Succeed::new(deadlines.start),
+            false => Succeed::first(deadlines.start),
         };
         let gives_state = predecessor.as_ref().map(|predecessor| predecessor.gives_state);
         let predecessor = predecessor
             .map(|predecessor| Peer::new(predecessor.channel, predecessor.pidfd))
             .transpose()
             .map_err(StartError::Thread)?;
+        let superior = supervisor.map(|supervisor| {
+            let peer = Peer::new(supervisor.channel, supervisor.pidfd)?;
+            Ok(Superior::new(peer, Supervised::new(supervisor.orphans)))
+        });
+        let superior = superior.transpose().map_err(StartError::Thread)?;
         Ok(Driver {
             launch: Launch::new(deadlines.start, deadlines.probation),
             serving: Serving::new(deadlines.drain, deadlines.shutdown).with_notice(deadlines.notice),
@@ -225,6 +237,7 @@ impl Driver {
             pid_file,
             succeed,
             predecessor,
+            superior,
             attempt: None,
             abandoned: Vec::new(),
             answers: Vec::new(),
@@ -249,6 +262,9 @@ impl Driver {
             self.moves.send(self.attempt.as_ref());
             self.giving.send(self.attempt.as_ref());
             self.asking.send(self.predecessor.as_ref());
+            if let Some(superior) = &mut self.superior {
+                superior.send();
+            }
             self.release_end_if_done();
             self.arrivals.deliver(&self.shared.listeners, self.predecessor.as_ref());
             if std::mem::take(&mut self.watches.announced) {
@@ -268,6 +284,8 @@ impl Driver {
                 self.successor_did(now, did);
             } else if let Some(did) = self.predecessor.as_mut().and_then(Peer::so_far) {
                 self.predecessor_did(now, did);
+            } else if let Some(did) = self.supervisor().and_then(Peer::so_far) {
+                self.supervisor_did(now, did);
             } else {
                 return;
             }
@@ -282,6 +300,10 @@ impl Driver {
         }
     }
 
+    fn supervisor(&mut self) -> Option<&mut Peer> {
+        self.superior.as_mut()?.peer.as_mut()
+    }
+
     /// What happens next. Cancel safe in each of its branches.
     async fn next(&mut self) -> Input {
         let held = self.held_end.as_ref().map(|(until, _)| *until);
@@ -293,22 +315,26 @@ impl Driver {
             self.progress,
             self.upgraded,
             self.asking.deadline(),
+            self.superior.as_ref().and_then(|superior| superior.machine.deadline()),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         let stuck = self.moves.is_stuck()
             || !self.arrivals.is_empty()
             || self.giving.is_stuck()
-            || self.asking.is_stuck();
+            || self.asking.is_stuck()
+            || self.superior.as_ref().is_some_and(Superior::is_stuck);
         let signals = &mut self.signals;
         let attempt = &mut self.attempt;
         let predecessor = &mut self.predecessor;
+        let supervisor = self.superior.as_mut().and_then(|superior| superior.peer.as_mut());
         let shared = &self.shared;
         tokio::select! {
             input = next_of_attempt(attempt), if attempt.is_some() => input,
             // Not while it has sent more than we could answer: its queue holds the rest.
-            did = next_of_peer(predecessor), if predecessor.is_some() && self.arrivals.is_empty() => {
+            did = next_of(predecessor.as_mut()), if predecessor.is_some() && self.arrivals.is_empty() => {
                 Input::Predecessor(did)
             }
+            did = next_of(supervisor) => Input::Supervisor(did),
             departure = self.moves.next() => Input::Departure(departure),
             made = self.giving.next() => Input::State(made),
             () = tokio::time::sleep(RETRY), if stuck => Input::Retry,
@@ -340,6 +366,7 @@ impl Driver {
             }
             Input::Successor(did) => self.successor_did(now, did),
             Input::Predecessor(did) => self.predecessor_did(now, did),
+            Input::Supervisor(did) => self.supervisor_did(now, did),
             Input::Departure(departure) => self.moves.depart(departure),
             Input::State(made) => self.giving.made(made),
             Input::Retry => {}
@@ -357,6 +384,10 @@ impl Driver {
                 self.launch.timeout(now);
                 self.serving.timeout(now);
                 self.asking.timeout(now);
+                if let Some(superior) = &mut self.superior {
+                    superior.machine.timeout(now);
+                }
+                self.act_on_supervised(now, Vec::new());
                 self.hammer_upgraded(now);
                 self.tell_progress(now);
                 if self.held_end.as_ref().is_some_and(|(until, _)| now >= *until) {
@@ -384,7 +415,7 @@ async fn next_of_attempt(attempt: &mut Option<Attempt>) -> Input {
     }
 }
 
-async fn next_of_peer(peer: &mut Option<Peer>) -> Did {
+async fn next_of(peer: Option<&mut Peer>) -> Did {
     match peer {
         Some(peer) => peer.next().await,
         None => std::future::pending().await,

@@ -39,14 +39,18 @@ impl Restarter {
     /// # Ok(()) }
     /// ```
     pub fn hand_down(&self, name: impl Into<String>, fd: impl Into<OwnedFd>) -> Result<(), HandDownError> {
-        self.shared.descriptors.hand_down(name.into(), fd.into())
+        self.shared.descriptors.hand_down(name.into(), fd.into())?;
+        self.shared.keep();
+        Ok(())
     }
 
     /// Hands this descriptor down no more, and closes it here. Whether there was one.
     ///
     /// A successor that is being started at this moment may have it all the same.
     pub fn withhold_fd(&self, name: &str) -> bool {
-        self.shared.descriptors.withhold(name).is_some()
+        let was_there = self.shared.descriptors.withhold(name).is_some();
+        self.shared.keep();
+        was_there
     }
 
     /// The descriptor that the predecessor [handed down](Self::hand_down) under this name, close-on-exec: once, then it

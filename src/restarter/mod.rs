@@ -4,22 +4,14 @@
 //! take-back and a stop happen at once however busy the program's own runtime is, and so that programs without a
 //! runtime can use it as well.
 
-/// Says something to the program's `tracing` subscriber, and goes on if that panics: it is not ours, and the usual one
-/// does when standard error is a pipe that nobody reads any more. What follows in the driver must happen all the same.
-macro_rules! say {
-    ($level:ident: $($what:tt)*) => {{
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| tracing::$level!($($what)*)));
-    }};
-}
-
 mod builder;
 mod driver;
 mod handing;
 mod outcome;
-mod peer;
+pub(crate) mod peer;
 mod shared;
 mod status;
-mod successor;
+pub(crate) mod successor;
 
 use std::error::Error;
 use std::fmt::Display;
@@ -84,6 +76,12 @@ impl Restarter {
         self.shared.generation
     }
 
+    /// The process id of the supervisor that this process is a worker of. It alone decides: a restart asked for here
+    /// is asked of it, and it answers to the same calls.
+    pub fn supervisor(&self) -> Option<u32> {
+        self.shared.supervisor
+    }
+
     /// A stream listener (TCP, or a Unix socket) that is inherited if the predecessor had it, and bound otherwise.
     /// [`Listen`](crate::Listen) says which inherited socket is meant.
     ///
@@ -96,6 +94,7 @@ impl Restarter {
             _ => Kind::UnixStream,
         };
         let socket = self.shared.listeners.inherit_or_bind(&listen, kind)?;
+        self.shared.keep();
         Ok(Listener::new(socket, Arc::clone(&self.shared.listeners), self.shared.tracker.clone()))
     }
 
@@ -107,6 +106,7 @@ impl Restarter {
     pub fn udp(&self, listen: impl IntoListen) -> Result<std::net::UdpSocket, ListenError> {
         let listen = listen.into_listen()?;
         let socket = self.shared.listeners.inherit_or_bind(&listen, Kind::Udp)?;
+        self.shared.keep();
         let duplicate = std::os::fd::AsFd::as_fd(&*socket).try_clone_to_owned();
         let failed = |source: io::Error| ListenError::Bind { address: socket.address.clone(), source };
         Ok(duplicate.map_err(failed)?.into())

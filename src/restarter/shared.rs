@@ -19,6 +19,8 @@ use crate::state::{Providers, State, StateError};
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) generation: u64,
+    /// The supervisor's process id.
+    pub(super) supervisor: Option<u32>,
     pub(super) listeners: Arc<Listeners>,
     pub(super) tracker: Tracker,
     pub(super) descriptors: Descriptors,
@@ -44,10 +46,23 @@ pub(super) enum Life {
 #[derive(Debug)]
 pub(super) enum Command {
     Ready,
-    Failed { reason: String, said: oneshot::Sender<()> },
-    State { name: String, at_end: bool, answer: StateAsker },
-    Restart { answer: Option<Answer> },
-    Shutdown { within: Option<Duration> },
+    /// There is something new for the successor to have: a supervisor is told.
+    Keep,
+    Failed {
+        reason: String,
+        said: oneshot::Sender<()>,
+    },
+    State {
+        name: String,
+        at_end: bool,
+        answer: StateAsker,
+    },
+    Restart {
+        answer: Option<Answer>,
+    },
+    Shutdown {
+        within: Option<Duration>,
+    },
     Hammer,
 }
 
@@ -61,6 +76,13 @@ impl Shared {
     /// The driver's thread ends with the process, so it hears this.
     pub(super) fn send(&self, command: Command) {
         let _ = self.commands.send(command);
+    }
+
+    /// A socket or descriptor has come or gone.
+    pub(super) fn keep(&self) {
+        if self.supervisor.is_some() {
+            self.send(Command::Keep);
+        }
     }
 
     pub(super) fn report(&self, event: Event) {

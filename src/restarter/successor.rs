@@ -3,10 +3,14 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::handover::Failure;
-use crate::handover::announcement::{AnnouncedDescriptor, AnnouncedSocket, Announcement, VARIABLE};
+use crate::handover::announcement::{
+    AnnouncedDescriptor, AnnouncedPeer, AnnouncedSocket, Announcement, VARIABLE,
+};
+use crate::handover::supervised::Orphans;
 use crate::listeners::Socket;
 use crate::operate::pid_file::PidFile;
 use crate::program::Program;
@@ -18,33 +22,44 @@ use crate::sys::spawn::{Spawn, SpawnError, Spawned, spawn};
 
 /// What every successor of this process has in common.
 #[derive(Clone, Debug)]
-pub(super) struct Recipe {
-    pub(super) program: Program,
-    pub(super) generation: u64,
+pub(crate) struct Recipe {
+    pub(crate) program: Program,
+    pub(crate) generation: u64,
     /// Every signal that is handled here: an ignored one would stay ignored through the exec.
-    pub(super) signals: Vec<i32>,
+    pub(crate) signals: Vec<i32>,
     /// What must wait until the successor has handlers.
-    pub(super) blocked: Vec<i32>,
-    pub(super) own_pidfd: Arc<Pidfd>,
+    pub(crate) blocked: Vec<i32>,
+    pub(crate) own_pidfd: Arc<Pidfd>,
 }
 
 /// A successor's process, and our end of the channel to it.
 #[derive(Debug)]
-pub(super) struct Made {
-    pub(super) spawned: Spawned,
-    pub(super) channel: Channel,
+pub(crate) struct Made {
+    pub(crate) spawned: Spawned,
+    pub(crate) channel: Channel,
+}
+
+/// How a supervisor's worker comes to know its place.
+#[derive(Debug)]
+pub(crate) struct Supervision {
+    pub(crate) orphans: Orphans,
+    /// The channel to the worker that it is to replace, and that one's pidfd.
+    pub(crate) peer: Option<(OwnedFd, OwnedFd)>,
 }
 
 /// The first descriptor that a successor is handed, as with LISTEN_FDS.
 const FIRST: RawFd = 3;
 
 impl Recipe {
-    /// Starts a successor that is handed `sockets` and, by name, `descriptors`. Blocks until it has executed its program.
-    pub(super) fn make(
+    /// Starts a successor that is handed `sockets` and, by name, `descriptors`. Blocks until it has executed its program,
+    /// or what is to be executed `instead`.
+    pub(crate) fn make(
         &self,
+        instead: Option<&Path>,
         sockets: &[Arc<Socket>],
         pid_file: Option<&PidFile>,
         descriptors: &[(String, Arc<OwnedFd>)],
+        supervised: Option<&Supervision>,
     ) -> Result<Made, Failure> {
         let (channel, far) = Channel::pair().map_err(|error| no_channel(&error))?;
         let mut numbers = FIRST..;
@@ -55,8 +70,11 @@ impl Recipe {
             number
         };
         let listening: Vec<RawFd> = sockets.iter().map(|socket| place(socket.as_fd())).collect();
-        let locks: Vec<Option<RawFd>> =
-            sockets.iter().map(|socket| socket.lock_fd().map(&mut place)).collect();
+        // A supervisor's workers come and go; the paths stay its own.
+        let locks: Vec<Option<RawFd>> = sockets
+            .iter()
+            .map(|socket| socket.lock_fd().filter(|_| supervised.is_none()).map(&mut place))
+            .collect();
         let announcement = Announcement {
             generation: self.generation,
             predecessor: std::process::id(),
@@ -66,7 +84,18 @@ impl Recipe {
             program: self.program.path.clone().into_os_string(),
             directory: self.program.directory.clone().into_os_string(),
             sockets: sockets.iter().zip(listening).zip(locks).map(announced).collect(),
-            gives_state: true,
+            gives_state: supervised.is_none_or(|supervised| supervised.peer.is_some()),
+            supervised: supervised.map(|supervised| supervised.orphans),
+            peer: match supervised.and_then(|supervised| supervised.peer.as_ref()) {
+                Some((channel, pidfd)) => Some(AnnouncedPeer {
+                    channel: (
+                        place(channel.as_fd()),
+                        socket::cookie(channel.as_fd()).map_err(|error| no_channel(&error))?,
+                    ),
+                    pidfd: place(pidfd.as_fd()),
+                }),
+                None => None,
+            },
             descriptors: descriptors
                 .iter()
                 .map(|(name, fd)| AnnouncedDescriptor {
@@ -78,18 +107,20 @@ impl Recipe {
                 .collect(),
         };
         let value = announcement.encode().map_err(|error| Failure::Spawn { reason: error.to_string() })?;
-        let spawned =
-            self.spawn(fds, value).map_err(|error| Failure::Spawn { reason: with_source(&error) })?;
+        let spawned = self
+            .spawn(instead, fds, value)
+            .map_err(|error| Failure::Spawn { reason: with_source(&error) })?;
         Ok(Made { spawned, channel })
     }
 
     fn spawn(
         &self,
+        instead: Option<&Path>,
         fds: Vec<(BorrowedFd<'_>, RawFd)>,
         announcement: OsString,
     ) -> Result<Spawned, SpawnError> {
         let mut request = Spawn {
-            program: self.program.path.clone(),
+            program: instead.unwrap_or(&self.program.path).to_owned(),
             argv: self.program.arguments.clone(),
             env: self.program.environment((VARIABLE, announcement)),
             directory: Some(self.program.directory.clone()),

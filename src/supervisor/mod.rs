@@ -1,5 +1,160 @@
-//! A parent with a stable PID that owns the listening sockets and replaces its workers.
+//! A parent with a stable PID: it owns the listening sockets and replaces its workers.
+//!
+//! Where something watches the PID (Docker, Kubernetes, supervisord), a process that replaces itself looks crashed, and
+//! as PID 1 it ends its container. Here the process that the world knows stays; it accepts nothing and runs none of the
+//! program's code, so that there is little in it to fail or to update.
+//!
+//! ```no_run
+//! use heirloom::{Ending, Restarter, Supervisor};
+//!
+//! fn main() -> Result<std::process::ExitCode, heirloom::SupervisorError> {
+//!     Supervisor::new().run(program)
+//! }
+//!
+//! // In a process of its own: the worker. Everything is as without a supervisor.
+//! #[tokio::main]
+//! async fn program(restarter: Restarter) -> Result<Ending, Box<dyn std::error::Error>> {
+//!     let listener = restarter.listen("127.0.0.1:8080")?;
+//!     heirloom::http::serve(listener, axum::Router::new());
+//!     Ok(restarter.run().await?)
+//! }
+//! ```
+//!
+//! `kill -USR2` to the supervisor (or to the worker, or [`Restarter::restart`](crate::Restarter::restart) in it) starts a
+//! new worker from whatever lies at the program's path; the old one serves until the new one is ready, watches none of
+//! it, and then drains, and its idle connections and its state move as without a supervisor. TERM stops them all.
+//!
+//! * Which worker serves is the supervisor's decision alone ([`handover::supervise`](crate::handover::supervise)).
+//! * What a worker binds, the supervisor keeps: when every worker has crashed the queues still stand, and the next worker
+//!   serves them. The same goes for descriptors that a worker [hands down](crate::Restarter::hand_down).
+//! * A worker that dies is replaced: at once, then with a wait that doubles up to a ceiling.
+//! * A new program that dies again and again is given up for the last one that did not, which is kept open, and so can be
+//!   run even when its file is gone.
+//! * When the supervisor itself is killed, the workers stop in order, or serve on ([`Orphans`]).
+//!
+//! # Hazards
+//!
+//! The supervisor is the program itself up to the call of [`run`](Supervisor::run): what `main` does before that, both
+//! do, and the supervisor holds for ever. Start no threads and open no files there. A new version of the program changes
+//! the workers; the supervisor stays the version that was started.
 
-pub(crate) mod command;
+mod binaries;
+mod builder;
+mod command;
+mod driver;
+mod making;
+mod signals;
+mod store;
+mod worker;
 
-pub use command::{EnvironmentError, EnvironmentSource, Listening, NumberError, Readiness, ReadinessError, become_worker};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+pub use crate::handover::supervise::Report;
+pub use crate::handover::supervised::Orphans;
+pub use builder::{Supervisor, SupervisorError};
+pub use command::{
+    EnvironmentError, EnvironmentSource, Listening, NumberError, Readiness, ReadinessError, become_worker,
+};
+
+use crate::restarter::{Outcome, RestartError};
+
+/// What can be asked of a running supervisor. A handle: clones share everything.
+#[derive(Clone, Debug)]
+pub struct SupervisorHandle {
+    commands: mpsc::UnboundedSender<Command>,
+    events: broadcast::Sender<Report>,
+}
+
+/// What a handle asks of the driver.
+#[derive(Debug)]
+enum Command {
+    Restart { answer: Option<Answer> },
+    Stop,
+    Hammer,
+    Status { answer: oneshot::Sender<SupervisorStatus> },
+}
+
+/// Who waits for the outcome of a restart.
+type Answer = oneshot::Sender<Result<Outcome, RestartError>>;
+
+/// What a supervisor is doing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SupervisorStatus {
+    /// Its process id.
+    pub pid: u32,
+    /// Every worker that is alive, the oldest first.
+    pub workers: Vec<WorkerStatus>,
+    /// Whether the service is being stopped.
+    pub stopping: bool,
+}
+
+/// What a worker is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerStatus {
+    /// From 1, failed ones included.
+    pub generation: u64,
+    /// Its process id.
+    pub pid: u32,
+    /// Where it is on its way.
+    pub role: WorkerRole,
+    /// When it was started.
+    pub started: std::time::Instant,
+}
+
+/// Where a worker is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkerRole {
+    /// Being tried: starting, or in probation.
+    Candidate,
+    /// It is the service.
+    Serving,
+    /// Replaced or stopped; it finishes what it holds.
+    Leaving,
+}
+
+impl SupervisorHandle {
+    /// Restarts: starts a new worker and waits for the outcome.
+    ///
+    /// # Errors
+    ///
+    /// The restart was refused, or the new worker failed; the old one serves on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop the restart.
+    pub async fn restart(&self) -> Result<Outcome, RestartError> {
+        let (answer, outcome) = oneshot::channel();
+        self.send(Command::Restart { answer: Some(answer) });
+        outcome.await.unwrap_or(Err(RestartError::DriverGone))
+    }
+
+    /// Stops the service gracefully; a second time: at once.
+    pub fn stop(&self) {
+        self.send(Command::Stop);
+    }
+
+    /// Ends the service now.
+    pub fn hammer(&self) {
+        self.send(Command::Hammer);
+    }
+
+    /// What the supervisor and its workers are doing; `None` once it has ended. Cancel safe.
+    pub async fn status(&self) -> Option<SupervisorStatus> {
+        let (answer, status) = oneshot::channel();
+        self.send(Command::Status { answer });
+        status.await.ok()
+    }
+
+    /// What happens from now on. A receiver that lags behind by more than 256 reports misses the oldest.
+    pub fn events(&self) -> broadcast::Receiver<Report> {
+        self.events.subscribe()
+    }
+
+    fn send(&self, command: Command) {
+        // It fails once the supervisor has ended; then nobody waits for anything.
+        let _ = self.commands.send(command);
+    }
+}

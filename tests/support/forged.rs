@@ -59,6 +59,8 @@ impl Predecessor {
             sockets: vec![],
             gives_state: false,
             descriptors: vec![],
+            supervised: None,
+            peer: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Recorded bytes, what may be skipped and what not, and any bytes at all.
 
 use super::*;
+use crate::handover::reason::{Failure, Refusal};
 use proptest::prelude::*;
 
 /// Bytes as release 0.1 writes them. Never edit a line; add lines for new releases.
@@ -54,6 +55,36 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
             },
             b"\x01\x82\x07\x08\0\0\0\x01\0\0\0\0\0\0\0\x0b\x09\0\0\0\x04\xe8\x03\0\0\0\0\0\0",
         ),
+        (Message::Successor { pid: 258 }, b"\x01\x0a\x0c\x04\0\0\0\x02\x01\0\0"),
+        (Message::Pause { unclaimed: vec![] }, b"\x01\x0b"),
+        (Message::Pause { unclaimed: vec![258] }, b"\x01\x0b\x0d\x08\0\0\0\x02\x01\0\0\0\0\0\0"),
+        (Message::Resume, b"\x01\x0c"),
+        (
+            Message::HandOver { unclaimed: vec![3], takes_moves: true },
+            b"\x01\x0d\x0d\x08\0\0\0\x03\0\0\0\0\0\0\0\x80\0\0\0\0",
+        ),
+        (Message::Restart, b"\x01\x0e"),
+        (Message::Restarted(Told::Stopped), b"\x01\x83\x0e\x02\0\0\0\x04\0"),
+        (
+            Message::Restarted(Told::Failed(Failure::Died { how: "was killed".into() })),
+            b"\x01\x83\x0e\x0c\0\0\0\x02\x03was killed",
+        ),
+        (
+            Message::Restarted(Told::TakenBack(Failure::TimedOut { after: Duration::from_secs(1) })),
+            b"\x01\x83\x0e\x06\0\0\0\x03\x041000",
+        ),
+        (Message::Restarted(Told::Refused(Refusal::Disabled)), b"\x01\x83\x0e\x02\0\0\0\x01\x06"),
+        (
+            Message::Keep(KeptSocket {
+                kind: "tcp".into(),
+                name: "web".into(),
+                requested: "127.0.0.1:0".into(),
+            }),
+            b"\x01\x0f\x0f\x17\0\0\0\x03\0tcp\x03\0web\x0b\x00127.0.0.1:0",
+        ),
+        (Message::HandDown { name: "log".into() }, b"\x01\x10\x08\x03\0\0\0log"),
+        (Message::Withhold { name: "log".into() }, b"\x01\x11\x08\x03\0\0\0log"),
+        (Message::Hammer, b"\x01\x12"),
     ]
 }
 

@@ -31,8 +31,8 @@ impl Driver {
         while let Some(action) = self.succeed.poll_action() {
             match action {
                 succeed::Action::Send(message) => {
-                    if let Some(predecessor) = &self.predecessor {
-                        predecessor.send(&message);
+                    if let Some(decider) = self.decider() {
+                        decider.send(&message);
                     }
                 }
                 succeed::Action::StartAccepting => self.start_accepting(),
@@ -135,7 +135,7 @@ impl Driver {
     }
 
     /// Before the drain begins: what is to move is told no goodbye.
-    fn offer_moves(&mut self) {
+    pub(super) fn offer_moves(&mut self) {
         if self.attempt.as_ref().is_some_and(|attempt| attempt.takes_moves) {
             let mover = self.moves.open();
             self.shared.tracker.offer_moves(mover);
@@ -144,7 +144,7 @@ impl Driver {
 
     fn leave(&mut self, departure: Departure) {
         say!(debug: ?departure, "leaving, nothing was taken");
-        if self.predecessor.is_some() {
+        if self.decider().is_some() {
             self.shared.listeners.leave();
         } else {
             self.shared.listeners.close();
@@ -161,7 +161,7 @@ impl Driver {
         self.giving.forget();
         // A thread of its own, since an exec from a file system that hangs must not keep a stop from being heard.
         let step = Step::Spawning(tokio::task::spawn_blocking(move || {
-            recipe.make(&handed, pid_file.as_deref(), &descriptors)
+            recipe.make(None, &handed, pid_file.as_deref(), &descriptors, None)
         }));
         self.attempt = Some(Attempt { requested: now, sockets, step, takes_moves: false });
     }
@@ -264,8 +264,12 @@ impl Driver {
     }
 
     fn answer_stopped(&mut self) {
-        answer(&mut self.answers, &Err(RestartError::Stopped));
-        answer(&mut self.later, &Err(RestartError::Stopped));
+        self.answer_all(&Err(RestartError::Stopped));
+    }
+
+    pub(super) fn answer_all(&mut self, result: &Result<Outcome, RestartError>) {
+        answer(&mut self.answers, result);
+        answer(&mut self.later, result);
     }
 
     fn end(&mut self, reason: Reason) {

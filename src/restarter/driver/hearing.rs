@@ -8,9 +8,9 @@ use super::super::shared::{Answer, Command, Life};
 use super::super::successor::Made;
 use super::{Attempt, Driver, Step};
 use crate::event::Event;
-use crate::handover::Failure;
 use crate::handover::launch::Requested;
 use crate::handover::message::Message;
+use crate::handover::{Failure, Refusal};
 use crate::signals::{Reaction, Signal};
 use crate::sys;
 use crate::sys::pidfd::Exit;
@@ -21,6 +21,7 @@ impl Driver {
             Command::Ready => {
                 self.shared.descriptors.close_unclaimed();
                 let unclaimed = self.shared.listeners.close_unclaimed();
+                self.keep();
                 self.succeed.ready(now, unclaimed);
             }
             Command::Failed { reason, said } => {
@@ -33,10 +34,11 @@ impl Driver {
             Command::State { name, at_end, answer } => {
                 self.asking.ask(now, (name, at_end), self.predecessor.as_ref(), answer);
             }
+            Command::Keep => self.keep(),
             Command::Restart { answer } => self.request(now, answer),
-            Command::Shutdown { within } => self.stop(now, within),
+            Command::Shutdown { within } => self.stop(now, within, &Message::Stop),
             Command::Hammer => {
-                self.stop(now, None);
+                self.stop(now, None, &Message::Stop);
                 self.serving.hammer_now();
             }
         }
@@ -57,6 +59,9 @@ impl Driver {
     }
 
     pub(super) fn request(&mut self, now: Instant, answer: Option<Answer>) {
+        if self.is_supervised() {
+            return self.ask_supervisor(answer);
+        }
         let requested = match &self.refusal {
             Some(refusal) => Err(refusal.clone()),
             None if !self.succeed.is_serving() => {
@@ -69,19 +74,22 @@ impl Driver {
         match requested {
             Ok(Requested::Started) => self.answers.extend(answer),
             Ok(_) => self.later.extend(answer),
-            Err(refusal) => {
-                say!(warn: %refusal, "restart refused");
-                self.shared.report(Event::Refused(refusal.clone()));
-                if let Some(answer) = answer {
-                    let _ = answer.send(Err(RestartError::Refused(refusal)));
-                }
-            }
+            Err(refusal) => self.refuse(refusal, answer),
+        }
+    }
+
+    pub(super) fn refuse(&mut self, refusal: Refusal, answer: Option<Answer>) {
+        say!(warn: %refusal, "restart refused");
+        self.shared.report(Event::Refused(refusal.clone()));
+        if let Some(answer) = answer {
+            let _ = answer.send(Err(RestartError::Refused(refusal)));
         }
     }
 
     fn stop_by_signal(&mut self, now: Instant, signal: Signal) {
         let left = matches!(*self.shared.life.borrow(), Life::Left(_));
-        self.stop(now, None);
+        // A supervisor replaces who was told to go behind its back.
+        self.stop(now, None, &Message::Leaving);
         if left {
             // A second one, and the program is still initialising: there is nothing to drain, and only the signal's
             // own meaning is left to end it.
@@ -89,7 +97,21 @@ impl Driver {
         }
     }
 
-    fn stop(&mut self, now: Instant, within: Option<Duration>) {
+    /// `word`: what a supervisor is told.
+    fn stop(&mut self, now: Instant, within: Option<Duration>, word: &Message) {
+        if let Some(superior) = &mut self.superior {
+            if !superior.machine.asked_to_stop() {
+                return;
+            }
+            // Before it is the service, the machine has words of its own.
+            if self.succeed.is_serving() {
+                self.tell_supervisor(word);
+            }
+        }
+        self.stop_service(now, within);
+    }
+
+    pub(super) fn stop_service(&mut self, now: Instant, within: Option<Duration>) {
         if self.succeed.is_serving() {
             // The machines' actions have no time limit in them, so they are carried out here.
             self.launch.stop();
@@ -140,6 +162,12 @@ impl Driver {
             Did::Say(Message::StateRequest { id, name, at_end }, _) => {
                 self.giving.asked(&self.shared.providers, id, name, at_end);
             }
+            Did::Say(Message::Settled { .. }, _) if self.superior.is_some() => {
+                if let Some(superior) = &mut self.superior {
+                    superior.machine.successor_settled();
+                }
+                self.act_on_supervised(now, Vec::new());
+            }
             Did::Say(message, _) => {
                 say!(debug: ?message, "the successor says");
                 if let (Message::Ready { takes_moves, .. }, Some(attempt)) = (&message, &mut self.attempt) {
@@ -157,6 +185,10 @@ impl Driver {
                 self.shared.tracker.withdraw_moves();
                 self.moves.lost();
                 self.giving.forget();
+                if let Some(superior) = &mut self.superior {
+                    superior.machine.successor_died();
+                    self.act_on_supervised(now, Vec::new());
+                }
                 // The machine first: an action that it still asks for must not reach the next successor.
                 self.launch.died(now, Failure::Died { how });
                 if !self.launch.in_progress() {
@@ -172,14 +204,19 @@ impl Driver {
             Did::Say(Message::State { id, answer }, fds) => self.asking.answered(id, answer, fds),
             Did::Say(message, _) => {
                 say!(debug: ?message, "the predecessor says");
-                self.succeed.message(now, message);
+                if self.superior.is_none() {
+                    self.succeed.message(now, message);
+                }
             }
             Did::Babble(error) => say!(warn: %error, "the predecessor cannot be understood"),
             Did::Die => {
                 say!(debug: "the predecessor is gone");
                 self.predecessor = None;
                 self.asking.lost();
-                self.succeed.predecessor_died();
+                // A supervisor sees it too, and decides.
+                if self.superior.is_none() {
+                    self.succeed.predecessor_died();
+                }
             }
         }
     }

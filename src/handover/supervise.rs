@@ -1,0 +1,616 @@
+//! The supervisor: which worker serves, and what becomes of each. It alone decides.
+//!
+//! One try after another is a [`Launch`], the same machine by which a server without a supervisor replaces itself; here
+//! its words go to the worker that serves instead of to this process's own accept loops. Around it stands what only a
+//! supervisor has: workers that die are replaced, with a backoff; a new program that keeps dying is given up for the
+//! last one that did not; and the end waits for every worker.
+//!
+//! ```text
+//!                request, death               READY                 probation over
+//!   candidate: ───────────────▶ starting ─────────────▶ probation ─────────────────▶ serving ──▶ draining ──▶ gone
+//!                                   │ failed                │ died: the old one          │ died: respawn,
+//!                                   ▼                       ▼ takes back                 ▼ after the backoff
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::after;
+use super::launch::{self, Launch, Requested};
+use super::message::{Message, Told};
+use super::reason::{Failure, Refusal};
+
+/// How long a killed worker may take to be gone before it is given up: as in [`launch`].
+const DIE: Duration = Duration::from_secs(5);
+
+/// A worker's number: its generation, from 1, failed ones included.
+pub type Worker = u64;
+
+/// What the machine goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// How long a worker may take until it is ready.
+    pub start: Duration,
+    /// How long a new worker is watched before the old one drains.
+    pub probation: Duration,
+    /// How long a worker that was replaced may take to be gone before it is killed.
+    pub drain: Duration,
+    /// How long the workers may take to be gone when the service stops.
+    pub shutdown: Duration,
+    /// The second replacement in a row waits this long, each further one twice as long as the one before it.
+    pub backoff: Duration,
+    /// No replacement waits longer.
+    pub backoff_ceiling: Duration,
+    /// A worker that has served for so long was no failure: the count of crashes begins anew.
+    pub stable: Duration,
+    /// After so many crashes in a row the last good program is run instead; 0 never does.
+    pub rollback_after: u32,
+}
+
+/// What to run as a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Program {
+    /// Whatever lies at the program's path now.
+    Current,
+    /// The last one that served well, by its [number](Supervise::spawned).
+    Good(u64),
+}
+
+/// The supervisor's side of everything. See the [module's page](self).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Supervise {
+    limits: Limits,
+    phase: Phase,
+    launch: Launch,
+    generation: Worker,
+    candidate: Option<Tried>,
+    serving: Option<Serving>,
+    /// Those that were replaced, or that leave, with the time when they are killed (and then given up).
+    leaving: BTreeMap<Worker, Leaving>,
+    respawn: Option<Instant>,
+    crashes: u32,
+    /// The program to fall back to, and whether that is what is run now.
+    good: Option<u64>,
+    rolled_back: bool,
+    again: bool,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Tried {
+    worker: Worker,
+    binary: Option<u64>,
+    takes_moves: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Serving {
+    worker: Worker,
+    binary: Option<u64>,
+    /// When it will have proved itself; `None` once it has.
+    stable: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Leaving {
+    deadline: Instant,
+    killed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    Running,
+    Stopping,
+    Over,
+}
+
+/// What the driver is to do, in this order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Action {
+    /// Start a worker; answer with [`Supervise::spawned`] or [`Supervise::spawn_failed`].
+    Spawn {
+        /// Its number.
+        worker: Worker,
+        /// What it runs.
+        program: Program,
+        /// Whom it is to replace: the two get a channel to each other.
+        replaces: Option<Worker>,
+    },
+    /// Tell this worker.
+    Send(Worker, Message),
+    /// This worker is to accept no more but on the sockets, of those that the candidate was handed, which that one does
+    /// not want. A program that is not heirloom's cannot.
+    Pause(Worker, Vec<u16>),
+    /// This worker is to accept again.
+    Resume(Worker),
+    /// This worker is replaced: it is to close its sockets, drain, and exit.
+    HandOver {
+        /// Who.
+        worker: Worker,
+        /// The sockets, of those that the new worker was handed, which that one does not want.
+        unclaimed: Vec<u16>,
+        /// Whether the new one takes connections.
+        takes_moves: bool,
+    },
+    /// This worker is to stop gracefully.
+    Stop(Worker),
+    /// This worker is to stop at once.
+    Hammer(Worker),
+    /// SIGKILL. Its death comes as [`Supervise::died`].
+    Kill(Worker),
+    /// Wait for this one no longer; reap it whenever it dies.
+    Abandon(Worker),
+    /// Report this.
+    Report(Report),
+    /// Every worker is gone: the supervisor may end.
+    End(End),
+}
+
+/// What happens, for the log and for whoever asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Report {
+    /// A worker is being started.
+    Starting {
+        /// Its number.
+        worker: Worker,
+    },
+    /// A request arrived on the way and is kept.
+    Remembered,
+    /// The new worker is ready and accepts.
+    Ready {
+        /// Its number.
+        worker: Worker,
+    },
+    /// It is the service.
+    Settled {
+        /// Its number.
+        worker: Worker,
+    },
+    /// It did not get ready.
+    Failed {
+        /// Its number.
+        worker: Worker,
+        /// Why.
+        why: Failure,
+    },
+    /// It was lost after it was ready, and the one before it, if there is one, accepts again.
+    TakenBack {
+        /// Its number.
+        worker: Worker,
+        /// Why.
+        why: Failure,
+    },
+    /// The worker that served has died.
+    Died {
+        /// Its number.
+        worker: Worker,
+        /// How.
+        how: String,
+    },
+    /// Nobody serves; connections wait in the kernel until the next worker is there.
+    Respawning {
+        /// How long until it is started.
+        within: Duration,
+        /// How many have failed or died in a row.
+        crashes: u32,
+        /// Whether the wait does not grow any more.
+        at_ceiling: bool,
+    },
+    /// The program has crashed too often; the last good one is run until the next request.
+    RolledBack {
+        /// How many have failed or died in a row.
+        crashes: u32,
+    },
+    /// A worker did not go in time and was killed.
+    Killed {
+        /// Its number.
+        worker: Worker,
+    },
+}
+
+/// How it all ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum End {
+    /// It was asked to stop.
+    Stopped,
+    /// The first worker could not even be started.
+    CannotStart(Failure),
+}
+
+impl Supervise {
+    /// Nobody serves yet; [`request`](Self::request) starts the first worker.
+    pub fn new(limits: Limits) -> Supervise {
+        Supervise {
+            limits,
+            phase: Phase::Running,
+            launch: Launch::new(limits.start, limits.probation),
+            generation: 0,
+            candidate: None,
+            serving: None,
+            leaving: BTreeMap::new(),
+            respawn: None,
+            crashes: 0,
+            good: None,
+            rolled_back: false,
+            again: false,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// The worker that serves.
+    pub fn serving(&self) -> Option<Worker> {
+        self.serving.map(|serving| serving.worker)
+    }
+
+    /// The worker that is being tried.
+    pub fn candidate(&self) -> Option<Worker> {
+        self.candidate.map(|tried| tried.worker)
+    }
+
+    /// Whether a restart is on its way.
+    pub fn in_progress(&self) -> bool {
+        self.launch.in_progress()
+    }
+
+    /// Whether the service is being stopped, or has been.
+    pub fn is_stopping(&self) -> bool {
+        self.phase != Phase::Running
+    }
+
+    /// The programs that may be run again, by number.
+    pub fn needed(&self) -> impl Iterator<Item = u64> + '_ {
+        let tried = self.candidate.and_then(|tried| tried.binary);
+        let serving = self.serving.and_then(|serving| serving.binary);
+        self.good.into_iter().chain(tried).chain(serving)
+    }
+
+    /// Somebody wants a new worker, from whatever lies at the program's path now.
+    pub fn request(&mut self, now: Instant) -> Result<Requested, Refusal> {
+        if self.phase != Phase::Running {
+            return Err(Refusal::Stopping);
+        }
+        // Whoever asks has seen to it that there is something new to try.
+        (self.rolled_back, self.crashes, self.respawn) = (false, 0, None);
+        let requested = self.launch.request(now);
+        self.pump(now);
+        requested
+    }
+
+    /// The worker's process exists; `binary` is what it runs, a number for each that differs.
+    pub fn spawned(&mut self, now: Instant, worker: Worker, binary: Option<u64>) {
+        match &mut self.candidate {
+            Some(tried) if tried.worker == worker => {
+                tried.binary = binary;
+                self.launch.spawned();
+            }
+            // It is not wanted any more.
+            _ => self.actions.push_back(Action::Kill(worker)),
+        }
+        self.pump(now);
+    }
+
+    /// There is no process for the worker, and there will be none.
+    pub fn spawn_failed(&mut self, now: Instant, worker: Worker, why: Failure) {
+        if self.leaving.remove(&worker).is_none() {
+            // With a command that does not exist, say, there is nothing to wait for.
+            if worker == 1 && self.phase == Phase::Running {
+                self.candidate = None;
+                self.phase = Phase::Over;
+                self.actions.push_back(Action::End(End::CannotStart(why)));
+                return;
+            }
+            self.launch.spawn_failed(now, why);
+        }
+        self.pump(now);
+    }
+
+    /// A worker said something that concerns its way in or out.
+    pub fn message(&mut self, now: Instant, worker: Worker, message: Message) {
+        let is_candidate = self.candidate() == Some(worker);
+        match message {
+            // The program's own wish.
+            Message::Stop => self.stop(now),
+            Message::Leaving if self.serving() == Some(worker) => {
+                self.serving = None;
+                self.let_go(now, worker);
+            }
+            // It was told to go by somebody else. What it accepted it finishes; the one before it goes on.
+            Message::Leaving if is_candidate && self.launch.in_probation() => {
+                self.let_go(now, worker);
+                let how = "left of its own accord".to_owned();
+                self.launch.died(now, Failure::Died { how });
+            }
+            message if is_candidate => {
+                if let (Message::Ready { takes_moves, .. }, Some(tried)) = (&message, &mut self.candidate) {
+                    tried.takes_moves = *takes_moves;
+                }
+                self.launch.message(now, message);
+            }
+            _ => {}
+        }
+        self.pump(now);
+    }
+
+    /// A worker sent what is not a message.
+    pub fn garbage(&mut self, now: Instant, worker: Worker, said: String) {
+        if self.candidate() == Some(worker) {
+            self.launch.garbage(now, said);
+            self.pump(now);
+        }
+    }
+
+    /// A worker's process is gone, and all that it had said was given to [`message`](Self::message) before.
+    pub fn died(&mut self, now: Instant, worker: Worker, how: String) {
+        if self.leaving.remove(&worker).is_some() {
+            // Expected.
+        } else if self.candidate() == Some(worker) {
+            self.launch.died(now, Failure::Died { how });
+        } else if let Some(serving) = self.serving.take_if(|serving| serving.worker == worker) {
+            if serving.stable.is_none_or(|due| now >= due) {
+                self.crashes = 0;
+            }
+            self.crashes += 1;
+            self.report(Report::Died { worker, how });
+        }
+        self.pump(now);
+    }
+
+    /// Somebody wants the service to stop; a second time: now.
+    pub fn stop(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Running => {}
+            Phase::Stopping => return self.hammer(now),
+            Phase::Over => return,
+        }
+        self.phase = Phase::Stopping;
+        (self.respawn, self.again) = (None, false);
+        if let Some(tried) = self.candidate {
+            self.let_go(now, tried.worker);
+            if !self.launch.in_probation() {
+                // It holds nothing that could be lost.
+                self.leaving.insert(tried.worker, Leaving { deadline: after(now, DIE), killed: true });
+                self.actions.push_back(Action::Kill(tried.worker));
+            }
+        }
+        if let Some(serving) = self.serving.take() {
+            self.actions.push_back(Action::Send(serving.worker, Message::Restarted(Told::Stopped)));
+            self.let_go(now, serving.worker);
+        }
+        let limit = after(now, self.limits.shutdown);
+        for (worker, leaving) in self.leaving.iter_mut().filter(|(_, leaving)| !leaving.killed) {
+            leaving.deadline = leaving.deadline.min(limit);
+            self.actions.push_back(Action::Stop(*worker));
+        }
+        self.end_if_done();
+    }
+
+    /// No more waiting.
+    pub fn hammer(&mut self, now: Instant) {
+        if self.phase == Phase::Running {
+            self.stop(now);
+        }
+        let limit = after(now, DIE);
+        for (worker, leaving) in self.leaving.iter_mut().filter(|(_, leaving)| !leaving.killed) {
+            leaving.deadline = leaving.deadline.min(limit);
+            self.actions.push_back(Action::Hammer(*worker));
+        }
+    }
+
+    /// When [`timeout`](Self::timeout) is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        let stable = self.serving.and_then(|serving| serving.stable);
+        let leaving = self.leaving.values().map(|leaving| leaving.deadline);
+        let launch = self.launch.deadline().filter(|_| self.phase == Phase::Running);
+        let own = [launch, self.respawn, stable];
+        leaving.chain(own.into_iter().flatten()).min()
+    }
+
+    /// The clock says `now`.
+    pub fn timeout(&mut self, now: Instant) {
+        if self.phase == Phase::Running {
+            self.launch.timeout(now);
+        }
+        if let Some(serving) = &mut self.serving
+            && serving.stable.is_some_and(|due| now >= due)
+        {
+            serving.stable = None;
+            self.good = serving.binary.or(self.good);
+            self.crashes = 0;
+        }
+        if self.respawn.take_if(|due| now >= *due).is_some() {
+            // Not refused: nothing else is under way.
+            let _ = self.launch.request(now);
+        }
+        self.kill_the_late(now);
+        self.pump(now);
+    }
+
+    /// What to do next; call until `None` after every other call.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Does what the current try asks for, and sees to it that somebody serves or will.
+    fn pump(&mut self, now: Instant) {
+        if self.phase != Phase::Running {
+            return self.end_if_done();
+        }
+        while let Some(action) = self.launch.poll_action() {
+            self.translate(now, action);
+        }
+        if self.serving.is_none() && !self.launch.in_progress() {
+            self.respawn(now);
+        }
+    }
+
+    fn translate(&mut self, now: Instant, action: launch::Action) {
+        let candidate = self.candidate;
+        let serving = self.serving();
+        match (action, candidate) {
+            (launch::Action::Spawn, _) => self.spawn(serving),
+            (launch::Action::Send(Message::Settled { restart_again }), Some(tried)) => {
+                // Remembered here, since a worker could only ask us back.
+                self.again = restart_again;
+                let settled = Message::Settled { restart_again: false };
+                self.actions.push_back(Action::Send(tried.worker, settled));
+            }
+            (launch::Action::Send(message), Some(tried)) => {
+                self.actions.push_back(Action::Send(tried.worker, message));
+            }
+            (launch::Action::Kill, Some(tried)) => self.actions.push_back(Action::Kill(tried.worker)),
+            (launch::Action::Abandon, Some(tried)) => {
+                self.candidate = None;
+                self.actions.push_back(Action::Abandon(tried.worker));
+            }
+            (launch::Action::PauseAccepting { unclaimed }, _) => {
+                self.actions.extend(serving.map(|worker| Action::Pause(worker, unclaimed)));
+            }
+            (launch::Action::ResumeAccepting, _) => self.actions.extend(serving.map(Action::Resume)),
+            // The process that the world knows is this one, and stays it.
+            (launch::Action::Announce, _) => self.launch.announced(),
+            (launch::Action::HandOver { unclaimed }, Some(tried)) => self.promote(now, tried, unclaimed),
+            (launch::Action::Report(report), _) => self.pass_on(report, candidate),
+            _ => {}
+        }
+    }
+
+    fn spawn(&mut self, replaces: Option<Worker>) {
+        self.generation += 1;
+        let worker = self.generation;
+        let give_up = self.limits.rollback_after > 0 && self.crashes >= self.limits.rollback_after;
+        if give_up && self.good.is_some() && !self.rolled_back && replaces.is_none() {
+            self.rolled_back = true;
+            self.report(Report::RolledBack { crashes: self.crashes });
+        }
+        let program = match self.good {
+            Some(good) if self.rolled_back => Program::Good(good),
+            _ => Program::Current,
+        };
+        self.candidate = Some(Tried { worker, binary: None, takes_moves: false });
+        self.report(Report::Starting { worker });
+        self.actions.push_back(Action::Spawn { worker, program, replaces });
+    }
+
+    fn promote(&mut self, now: Instant, tried: Tried, unclaimed: Vec<u16>) {
+        let Tried { worker, binary, takes_moves } = tried;
+        self.candidate = None;
+        self.launch = Launch::new(self.limits.start, self.limits.probation);
+        let replaced =
+            self.serving.replace(Serving { worker, binary, stable: Some(after(now, self.limits.stable)) });
+        if let Some(old) = replaced {
+            self.crashes = 0;
+            // What has proved itself is better to come back to than what was merely ready.
+            if old.stable.is_none_or(|due| now >= due) || self.good.is_none() {
+                self.good = old.binary.or(self.good);
+            }
+            self.let_go(now, old.worker);
+            self.actions.push_back(Action::HandOver { worker: old.worker, unclaimed, takes_moves });
+        }
+        if std::mem::take(&mut self.again) {
+            // Not refused: it has just become idle.
+            let _ = self.request(now);
+        }
+    }
+
+    fn pass_on(&mut self, report: launch::Report, candidate: Option<Tried>) {
+        let worker = candidate.map_or(self.generation, |tried| tried.worker);
+        let told = match report {
+            launch::Report::Remembered => return self.report(Report::Remembered),
+            launch::Report::Ready => return self.report(Report::Ready { worker }),
+            launch::Report::Settled => return self.report(Report::Settled { worker }),
+            launch::Report::Failed(why) => {
+                self.lost();
+                self.report(Report::Failed { worker, why: why.clone() });
+                Told::Failed(why)
+            }
+            launch::Report::TakenBack(why) => {
+                self.lost();
+                self.report(Report::TakenBack { worker, why: why.clone() });
+                Told::TakenBack(why)
+            }
+            launch::Report::Starting | launch::Report::OutOfTurn(_) => return,
+        };
+        self.actions.extend(self.serving().map(|serving| Action::Send(serving, Message::Restarted(told))));
+    }
+
+    fn lost(&mut self) {
+        self.candidate = None;
+        if self.serving.is_none() {
+            self.crashes += 1;
+        }
+    }
+
+    /// Nobody serves, and nobody is on the way.
+    fn respawn(&mut self, now: Instant) {
+        if self.respawn.is_some() {
+            return;
+        }
+        let doublings = self.crashes.saturating_sub(2).min(30);
+        let within = match self.crashes {
+            0 | 1 => Duration::ZERO,
+            _ => self.limits.backoff.saturating_mul(1 << doublings).min(self.limits.backoff_ceiling),
+        };
+        let at_ceiling = within == self.limits.backoff_ceiling;
+        self.respawn = Some(after(now, within));
+        self.report(Report::Respawning { within, crashes: self.crashes, at_ceiling });
+    }
+
+    fn let_go(&mut self, now: Instant, worker: Worker) {
+        let deadline = after(now, self.limits.drain);
+        self.leaving.insert(worker, Leaving { deadline, killed: false });
+        if self.candidate() == Some(worker) {
+            self.candidate = None;
+        }
+    }
+
+    fn kill_the_late(&mut self, now: Instant) {
+        let late: Vec<Worker> = self
+            .leaving
+            .iter()
+            .filter(|(_, leaving)| now >= leaving.deadline)
+            .map(|(worker, _)| *worker)
+            .collect();
+        for worker in late {
+            let Some(leaving) = self.leaving.get_mut(&worker) else { continue };
+            if std::mem::replace(&mut leaving.killed, true) {
+                self.leaving.remove(&worker);
+                self.actions.push_back(Action::Abandon(worker));
+            } else {
+                leaving.deadline = after(now, DIE);
+                self.actions.push_back(Action::Kill(worker));
+                self.report(Report::Killed { worker });
+            }
+        }
+    }
+
+    fn end_if_done(&mut self) {
+        if self.phase == Phase::Stopping && self.candidate.is_none() && self.leaving.is_empty() {
+            self.phase = Phase::Over;
+            self.actions.push_back(Action::End(End::Stopped));
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        self.actions.push_back(Action::Report(report));
+    }
+
+    /// Puts the deadlines to `due`, so that states which differ in time alone are equal.
+    #[cfg(test)]
+    fn forget_time(&mut self, due: Instant) {
+        self.launch.forget_time(due);
+        self.leaving.values_mut().for_each(|leaving| leaving.deadline = due);
+        if let Some(Serving { stable: Some(stable), .. }) = &mut self.serving {
+            *stable = due;
+        }
+        if let Some(respawn) = &mut self.respawn {
+            *respawn = due;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

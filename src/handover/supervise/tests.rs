@@ -1,0 +1,423 @@
+//! Examples one by one, and then every order of events to a depth.
+
+use std::collections::{BTreeMap, HashSet, VecDeque as Queue};
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn limits() -> Limits {
+    Limits {
+        start: 60 * SECOND,
+        probation: SECOND,
+        drain: 60 * SECOND,
+        shutdown: 9 * SECOND,
+        backoff: SECOND,
+        backoff_ceiling: 4 * SECOND,
+        stable: 10 * SECOND,
+        rollback_after: 3,
+    }
+}
+
+fn actions(machine: &mut Supervise) -> Vec<Action> {
+    std::iter::from_fn(|| machine.poll_action()).collect()
+}
+
+fn ready() -> Message {
+    Message::Ready { unclaimed: vec![], takes_moves: true }
+}
+
+/// A machine whose `worker` runs `binary` and has settled.
+fn settle(machine: &mut Supervise, now: Instant, worker: Worker, binary: u64) {
+    machine.spawned(now, worker, Some(binary));
+    machine.message(now, worker, ready());
+    machine.timeout(now + SECOND);
+    assert_eq!(machine.serving(), Some(worker));
+    actions(machine);
+}
+
+fn serving(now: Instant) -> Supervise {
+    let mut machine = Supervise::new(limits());
+    machine.request(now).unwrap();
+    settle(&mut machine, now, 1, 1);
+    machine
+}
+
+fn spawns(actions: &[Action]) -> Option<(Worker, Program)> {
+    actions.iter().find_map(|action| match action {
+        Action::Spawn { worker, program, .. } => Some((*worker, *program)),
+        _ => None,
+    })
+}
+
+#[test]
+fn the_old_worker_pauses_before_the_new_one_accepts_and_drains_after_probation() {
+    let now = Instant::now();
+    let mut machine = serving(now);
+    machine.request(now).unwrap();
+    let spawn = Action::Spawn { worker: 2, program: Program::Current, replaces: Some(1) };
+    assert_eq!(actions(&mut machine), [Action::Report(Report::Starting { worker: 2 }), spawn]);
+    machine.spawned(now, 2, Some(1));
+    machine.message(now, 2, Message::Ready { unclaimed: vec![1], takes_moves: true });
+    assert_eq!(
+        actions(&mut machine),
+        [
+            Action::Pause(1, vec![1]),
+            Action::Send(2, Message::Commit { probation: SECOND }),
+            Action::Report(Report::Ready { worker: 2 }),
+        ]
+    );
+    machine.timeout(now + SECOND);
+    let did = actions(&mut machine);
+    assert!(did.contains(&Action::HandOver { worker: 1, unclaimed: vec![1], takes_moves: true }), "{did:?}");
+    assert_eq!(machine.serving(), Some(2));
+    machine.died(now, 1, "exited".into());
+    assert_eq!(actions(&mut machine), []);
+}
+
+#[test]
+fn g3_a_death_in_probation_takes_back_and_is_told_to_the_worker_that_serves() {
+    let now = Instant::now();
+    let mut machine = serving(now);
+    machine.request(now).unwrap();
+    machine.spawned(now, 2, Some(2));
+    machine.message(now, 2, ready());
+    actions(&mut machine);
+    machine.died(now, 2, "was killed".into());
+    let did = actions(&mut machine);
+    assert_eq!(did[0], Action::Resume(1), "{did:?}");
+    let why = Failure::Died { how: "was killed".into() };
+    assert!(did.contains(&Action::Send(1, Message::Restarted(Told::TakenBack(why)))), "{did:?}");
+    assert!(machine.serving() == Some(1) && machine.candidate().is_none());
+}
+
+#[test]
+fn a_dead_worker_is_replaced_at_once_and_then_after_a_doubling_wait() {
+    let now = Instant::now();
+    let mut machine = serving(now);
+    let mut waits = Vec::new();
+    for worker in 1..=6 {
+        machine.died(now, worker, "was killed".into());
+        let within = actions(&mut machine).into_iter().find_map(|action| match action {
+            Action::Report(Report::Respawning { within, crashes, .. }) => {
+                assert_eq!(u64::from(crashes), worker);
+                Some(within)
+            }
+            _ => None,
+        });
+        waits.push(within.unwrap());
+        machine.timeout(now + waits[waits.len() - 1]);
+        assert_eq!(spawns(&actions(&mut machine)), Some((worker + 1, Program::Current)));
+        settle(&mut machine, now, worker + 1, 1);
+    }
+    assert_eq!(waits, [0, 1, 2, 4, 4, 4].map(|seconds| seconds * SECOND));
+    machine.timeout(now + 11 * SECOND);
+    machine.died(now + 11 * SECOND, 7, "was killed".into());
+    let did = actions(&mut machine);
+    let first = Report::Respawning { within: Duration::ZERO, crashes: 1, at_ceiling: false };
+    assert!(did.contains(&Action::Report(first)), "it had served for long enough: {did:?}");
+}
+
+#[test]
+fn a_new_program_that_keeps_dying_is_given_up_for_the_last_good_one() {
+    let now = Instant::now();
+    let mut machine = serving(now);
+    machine.timeout(now + 10 * SECOND + SECOND);
+    machine.request(now).unwrap();
+    settle(&mut machine, now, 2, 2);
+    for worker in 2..=4 {
+        assert!(machine.needed().any(|binary| binary == 1), "the good one is kept");
+        machine.died(now, worker, "was killed".into());
+        machine.timeout(now + 4 * SECOND);
+        let did = actions(&mut machine);
+        if worker < 4 {
+            assert_eq!(spawns(&did), Some((worker + 1, Program::Current)));
+            settle(&mut machine, now, worker + 1, 2);
+        } else {
+            assert!(did.contains(&Action::Report(Report::RolledBack { crashes: 3 })), "{did:?}");
+            assert_eq!(spawns(&did), Some((5, Program::Good(1))));
+        }
+    }
+    settle(&mut machine, now, 5, 1);
+    machine.request(now).unwrap();
+    assert_eq!(spawns(&actions(&mut machine)), Some((6, Program::Current)), "whoever asks has a new one");
+}
+
+#[test]
+fn a_worker_that_leaves_by_itself_is_replaced_and_finishes_what_it_holds() {
+    let now = Instant::now();
+    let mut machine = serving(now);
+    machine.message(now, 1, Message::Leaving);
+    machine.timeout(now);
+    let did = actions(&mut machine);
+    assert_eq!(spawns(&did), Some((2, Program::Current)));
+    assert!(!did.contains(&Action::Kill(1)));
+    settle(&mut machine, now, 2, 1);
+    machine.timeout(now + 60 * SECOND);
+    assert!(actions(&mut machine).contains(&Action::Kill(1)), "at the drain's deadline");
+}
+
+#[test]
+fn g5_a_stop_reaches_every_worker_and_a_second_one_is_the_hammer() {
+    let now = Instant::now();
+    let mut machine = serving(now);
+    machine.request(now).unwrap();
+    machine.spawned(now, 2, Some(1));
+    actions(&mut machine);
+    machine.stop(now);
+    let did = actions(&mut machine);
+    assert!(did.contains(&Action::Kill(2)) && did.contains(&Action::Stop(1)), "{did:?}");
+    machine.died(now, 2, "was killed".into());
+    machine.stop(now);
+    assert_eq!(actions(&mut machine), [Action::Hammer(1)]);
+    machine.timeout(now + DIE);
+    assert_eq!(actions(&mut machine), [Action::Kill(1), Action::Report(Report::Killed { worker: 1 })]);
+    machine.died(now, 1, "was killed".into());
+    assert_eq!(actions(&mut machine), [Action::End(End::Stopped)]);
+}
+
+#[test]
+fn what_cannot_even_be_executed_ends_the_first_start_and_no_later_one() {
+    let now = Instant::now();
+    let why = Failure::Spawn { reason: "no such file".into() };
+    let mut machine = Supervise::new(limits());
+    machine.request(now).unwrap();
+    machine.spawn_failed(now, 1, why.clone());
+    assert!(actions(&mut machine).contains(&Action::End(End::CannotStart(why.clone()))));
+    let mut machine = serving(now);
+    machine.request(now).unwrap();
+    machine.spawn_failed(now, 2, why);
+    assert_eq!(machine.serving(), Some(1));
+}
+
+#[test]
+fn g4_a_request_on_the_way_is_remembered_once() {
+    let now = Instant::now();
+    let mut machine = serving(now);
+    for _ in 0..1000 {
+        machine.request(now).unwrap();
+    }
+    machine.spawned(now, 2, Some(1));
+    machine.message(now, 2, ready());
+    machine.timeout(now + SECOND);
+    assert_eq!(spawns(&actions(&mut machine)), Some((2, Program::Current)), "the first of them");
+    assert_eq!((machine.serving(), machine.candidate()), (Some(2), Some(3)), "and one more");
+    settle(&mut machine, now, 3, 1);
+    assert!(machine.candidate().is_none());
+}
+
+/// The machine among its workers.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct World {
+    machine: Supervise,
+    pending: Option<Worker>,
+    alive: BTreeMap<Worker, Seen>,
+    /// How many requests, deaths, departures and stops are still to come.
+    left: [u8; 4],
+    ended: bool,
+}
+
+/// What a worker was told.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+struct Seen {
+    said: bool,
+    accepts: bool,
+    paused: bool,
+    going: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Request,
+    Spawned,
+    SpawnFailed,
+    Ready(Worker),
+    Failed(Worker),
+    Leaving(Worker),
+    Dies(Worker),
+    Timeout,
+    Stop,
+}
+
+impl World {
+    fn new(now: Instant) -> World {
+        let mut machine = Supervise::new(limits());
+        machine.request(now).unwrap();
+        let mut world =
+            World { machine, pending: None, alive: BTreeMap::new(), left: [2, 3, 1, 2], ended: false };
+        world.act();
+        world
+    }
+
+    fn events(&self) -> Vec<Event> {
+        let [requests, deaths, departures, stops] = self.left;
+        let mut events = Vec::new();
+        if self.ended {
+            return events;
+        }
+        if requests > 0 {
+            events.push(Event::Request);
+        }
+        if stops > 0 {
+            events.push(Event::Stop);
+        }
+        if self.pending.is_some() {
+            events.extend([Event::Spawned, Event::SpawnFailed]);
+        }
+        for (worker, seen) in &self.alive {
+            if !seen.said {
+                events.extend([Event::Ready(*worker), Event::Failed(*worker)]);
+            }
+            // What was told to go may go whenever it likes.
+            if deaths > 0 || seen.going {
+                events.push(Event::Dies(*worker));
+            }
+            if departures > 0 && seen.accepts && !seen.going {
+                events.push(Event::Leaving(*worker));
+            }
+        }
+        if self.machine.deadline().is_some() {
+            events.push(Event::Timeout);
+        }
+        events
+    }
+
+    fn apply(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Request => {
+                self.left[0] -= 1;
+                let _ = self.machine.request(now);
+            }
+            Event::Stop => {
+                self.left[3] -= 1;
+                self.machine.stop(now);
+            }
+            Event::Spawned => {
+                let worker = self.pending.take().unwrap();
+                self.alive.insert(worker, Seen::default());
+                self.machine.spawned(now, worker, Some(worker % 2));
+            }
+            Event::SpawnFailed => {
+                let worker = self.pending.take().unwrap();
+                self.machine.spawn_failed(now, worker, Failure::Spawn { reason: String::new() });
+            }
+            Event::Ready(worker) | Event::Failed(worker) | Event::Leaving(worker) => {
+                let seen = self.alive.get_mut(&worker).unwrap();
+                seen.said = true;
+                let message = match event {
+                    Event::Ready(_) => ready(),
+                    Event::Failed(_) => Message::Failed { reason: String::new() },
+                    _ => {
+                        (seen.going, seen.accepts) = (true, false);
+                        self.left[2] -= 1;
+                        Message::Leaving
+                    }
+                };
+                self.machine.message(now, worker, message);
+            }
+            Event::Dies(worker) => {
+                let seen = self.alive.remove(&worker).unwrap();
+                if !seen.going {
+                    self.left[1] -= 1;
+                }
+                self.machine.died(now, worker, String::new());
+            }
+            Event::Timeout => self.machine.timeout(now + 1000 * SECOND),
+        }
+        self.act();
+        self.machine.forget_time(now + SECOND);
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.machine.poll_action() {
+            let mut seen = |worker: Worker, tell: &dyn Fn(&mut Seen)| {
+                if let Some(seen) = self.alive.get_mut(&worker) {
+                    tell(seen);
+                }
+            };
+            match action {
+                Action::Spawn { worker, .. } => {
+                    assert!(self.pending.is_none(), "two are being started");
+                    self.pending = Some(worker);
+                }
+                Action::Send(worker, Message::Commit { .. }) => seen(worker, &|seen| seen.accepts = true),
+                Action::Pause(worker, _) => seen(worker, &|seen| seen.paused = true),
+                Action::Resume(worker) => seen(worker, &|seen| seen.paused = false),
+                Action::HandOver { worker, .. } | Action::Stop(worker) | Action::Hammer(worker) => {
+                    seen(worker, &|seen| (seen.going, seen.accepts) = (true, false));
+                }
+                Action::Kill(worker) => seen(worker, &|seen| seen.going = true),
+                Action::Abandon(worker) => {
+                    self.alive.remove(&worker);
+                    self.pending.take_if(|pending| *pending == worker);
+                }
+                Action::End(End::Stopped) => {
+                    assert!(self.alive.is_empty() && self.pending.is_none(), "it ends before its workers");
+                    self.ended = true;
+                }
+                Action::End(End::CannotStart(_)) => self.ended = true,
+                Action::Send(..) | Action::Report(_) => {}
+            }
+        }
+    }
+
+    fn check(&self) {
+        if self.ended || self.machine.is_stopping() {
+            return;
+        }
+        let is_served = self.alive.values().any(|seen| seen.accepts && !seen.paused && !seen.going);
+        let is_coming = self.pending.is_some() || self.machine.deadline().is_some();
+        assert!(is_served || is_coming, "G1: nobody serves, and nobody will");
+        let candidate = self.machine.candidate().and_then(|worker| self.alive.get(&worker));
+        let is_tried = candidate.is_some_and(|seen| seen.accepts);
+        let is_paused = self.alive.values().any(|seen| seen.paused && !seen.going);
+        assert!(!is_paused || is_tried, "G3: a worker is paused for nobody");
+        if let Some(serving) = self.machine.serving() {
+            assert!(self.alive.contains_key(&serving), "the dead one serves");
+        }
+    }
+
+    /// G5: a stop comes to its end, whatever the workers do not do.
+    fn stop_ends(&self, now: Instant) {
+        let mut world = self.clone();
+        world.left[3] += 1;
+        if !world.machine.is_stopping() {
+            world.apply(now, Event::Stop);
+        }
+        for _ in 0..20 {
+            if world.ended {
+                return;
+            }
+            world.apply(now, Event::Timeout);
+        }
+        panic!("G5: a stop does not end");
+    }
+}
+
+#[test]
+fn every_order_of_events() {
+    let now = Instant::now();
+    let mut queue = Queue::from([(World::new(now), 0)]);
+    let mut seen = HashSet::new();
+    let mut steps = 0;
+    while let Some((world, depth)) = queue.pop_front() {
+        if depth == DEPTH {
+            continue;
+        }
+        for event in world.events() {
+            let mut next = world.clone();
+            next.apply(now, event);
+            steps += 1;
+            next.check();
+            if seen.insert(next.clone()) {
+                next.stop_ends(now);
+                queue.push_back((next, depth + 1));
+            }
+        }
+    }
+    println!("{} states, {steps} steps, depth {DEPTH}", seen.len());
+    assert!(seen.len() > 1000);
+}
+
+/// All of them end by 40, with 741,682 states; half a minute there finds nothing that this does not.
+const DEPTH: usize = 16;

@@ -1,0 +1,288 @@
+//! What can be set before the start, and the start itself.
+
+use std::fmt;
+use std::io;
+use std::process::{ExitCode, Termination};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::SupervisorHandle;
+use super::driver::{self, Start};
+use super::making::{Itself, Make};
+use super::signals::FORWARDED;
+use super::store::Store;
+use crate::handover::Failure;
+use crate::handover::supervise::Limits;
+use crate::handover::supervised::Orphans;
+use crate::inherited::{InheritError, Inherited, is_worker};
+use crate::listen::{IntoListen, Listen, ListenParseError};
+use crate::listeners::ListenError;
+use crate::operate::pid_file::{PidFile, PidFileError};
+use crate::restarter::successor::Recipe;
+use crate::restarter::{Builder, Restarter, StartError};
+use crate::signals::{Signal, SignalMap};
+use crate::sys::pidfd::Pidfd;
+use crate::sys::socket::Kind;
+
+/// Settings of a supervisor; [`run`](Self::run) starts it. See the [module's page](super).
+///
+/// The deadlines of starting, probation, drain and shutdown are those of the workers' own [`Builder`]; the supervisor
+/// waits a moment longer than a worker is given before it kills one.
+#[must_use = "nothing is supervised before run()"]
+pub struct Supervisor {
+    restarter: Builder,
+    listens: Vec<Result<Listen, ListenParseError>>,
+    signals: SignalMap,
+    forwarded: Vec<Signal>,
+    orphans: Orphans,
+    backoff: (Duration, Duration),
+    stable: Duration,
+    rollback_after: u32,
+    restarts: bool,
+    supervised: bool,
+    hooks: Hooks,
+}
+
+/// What the program has a say in.
+#[derive(Default)]
+pub(super) struct Hooks {
+    /// Called before a restart that was asked for; an error is the reason why not.
+    pub(super) before_restart: Option<Box<dyn FnMut() -> Result<(), String> + Send>>,
+    pub(super) started: Vec<Box<dyn FnOnce(SupervisorHandle) + Send>>,
+}
+
+/// Why there is no supervisor, or why it could not do its work.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SupervisorError {
+    /// The worker, or the program run without a supervisor, cannot start.
+    #[error(transparent)]
+    Worker(#[from] StartError),
+    /// What the environment announces cannot be taken over.
+    #[error("cannot take over what this process was started with")]
+    Inherit(#[from] InheritError),
+    /// A server without a supervisor was restarted into this one.
+    #[error(
+        "a server cannot become supervised by a restart, since its PID would have to change once more: it serves \
+         on; stop it and start the supervisor"
+    )]
+    HasPredecessor,
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The pid file is another process's, or cannot be written.
+    #[error("cannot have the pid file")]
+    PidFile(#[from] PidFileError),
+    /// Signals, timers or descriptors are not to be had.
+    #[error("cannot start the supervisor")]
+    System(#[source] io::Error),
+    /// The first worker cannot be executed at all.
+    #[error("cannot start the first worker")]
+    CannotStart(#[source] Failure),
+}
+
+impl Default for Supervisor {
+    fn default() -> Supervisor {
+        Supervisor::new()
+    }
+}
+
+impl Supervisor {
+    /// The usual: default deadlines, the default [`SignalMap`], addresses bound by the workers.
+    pub fn new() -> Supervisor {
+        Supervisor {
+            restarter: Restarter::builder().signals(SignalMap::default()),
+            listens: Vec::new(),
+            signals: SignalMap::default(),
+            forwarded: FORWARDED.to_vec(),
+            orphans: Orphans::default(),
+            backoff: (Duration::from_millis(100), Duration::from_secs(30)),
+            stable: Duration::from_secs(10),
+            rollback_after: 3,
+            restarts: true,
+            supervised: true,
+            hooks: Hooks::default(),
+        }
+    }
+
+    /// The settings of the workers: deadlines, signals, arguments, environment. Its pid file is the supervisor's.
+    ///
+    /// With [`SignalMap::none`] in it (the builder's default) workers have no signals of their own: then a TERM to a
+    /// worker kills it.
+    pub fn restarter(mut self, builder: Builder) -> Supervisor {
+        self.restarter = builder;
+        self
+    }
+
+    /// Binds this address before the first worker starts, instead of in it: then an address that cannot be had is an
+    /// error of [`run`](Self::run), and no worker can drop it. A worker gets it with
+    /// [`Restarter::listen`] as if it bound it.
+    pub fn listen(mut self, listen: impl IntoListen) -> Supervisor {
+        self.listens.push(listen.into_listen());
+        self
+    }
+
+    /// Which signal does what *in the supervisor*. Default: HUP and USR2 restart, TERM and INT stop, a second one at once.
+    pub fn signals(mut self, map: SignalMap) -> Supervisor {
+        self.signals = map;
+        self
+    }
+
+    /// Which signals go on to the worker that serves. Default: USR1, QUIT, WINCH, TTIN, TTOU and ALRM. One that
+    /// [`signals`](Self::signals) names is not passed on.
+    pub fn forward(mut self, signals: impl IntoIterator<Item = Signal>) -> Supervisor {
+        self.forwarded = signals.into_iter().collect();
+        self
+    }
+
+    /// What workers do when the supervisor is gone without having stopped them (SIGKILL). Default: they stop in order.
+    pub fn orphans(mut self, orphans: Orphans) -> Supervisor {
+        self.orphans = orphans;
+        self
+    }
+
+    /// How long the replacement of a dead worker waits. The first one does not; the second in a row waits for `first`,
+    /// and each further one twice as long, up to `ceiling`. Default 100 ms and 30 s: a crash now and then costs nothing,
+    /// and a program that cannot run costs no more than a start every half minute. Connections wait in the kernel
+    /// meanwhile.
+    pub fn backoff(mut self, first: Duration, ceiling: Duration) -> Supervisor {
+        self.backoff = (first, ceiling);
+        self
+    }
+
+    /// A worker that has served for so long was no failure: its death counts as the first. Default 10 s, well above the
+    /// time in which a broken version dies of its first requests.
+    pub fn stable_after(mut self, length: Duration) -> Supervisor {
+        self.stable = length;
+        self
+    }
+
+    /// After so many crashes in a row, workers are started from the last program that was stable (or, before there is
+    /// one, that was ready before the present one), until the next restart that is asked for. Default 3; 0 turns it off.
+    /// A script cannot be kept, so there is no rollback for one.
+    pub fn rollback_after(mut self, crashes: u32) -> Supervisor {
+        self.rollback_after = crashes;
+        self
+    }
+
+    /// Refuses every restart that is asked for; a worker that dies is still replaced.
+    pub fn no_restart(mut self) -> Supervisor {
+        self.restarts = false;
+        self
+    }
+
+    /// Called in the supervisor before each restart that is asked for (not before a dead worker is replaced); an error
+    /// says why it must not be, and the restart is refused with it. It holds up the supervisor, so it must be quick.
+    pub fn before_restart(mut self, hook: impl FnMut() -> Result<(), String> + Send + 'static) -> Supervisor {
+        self.hooks.before_restart = Some(Box::new(hook));
+        self
+    }
+
+    /// Called once in the supervisor when it runs, with a handle on it. Within its tokio runtime (one thread), so it may
+    /// spawn tasks; it must not block.
+    pub fn started(mut self, hook: impl FnOnce(SupervisorHandle) + Send + 'static) -> Supervisor {
+        self.hooks.started.push(Box::new(hook));
+        self
+    }
+
+    /// Whether there is a supervisor at all. With `false` the program runs in this very process, and restarts by
+    /// replacing it: the same code, for a terminal or a test, or where a service manager can follow the PID.
+    pub fn supervised(mut self, supervised: bool) -> Supervisor {
+        self.supervised = supervised;
+        self
+    }
+
+    /// Supervises: starts this very program again as a worker, in which this call runs `program`, and returns when the
+    /// service has ended. The exit code is that of the last worker; return it from `main`.
+    ///
+    /// Call it early in `main`, and once.
+    ///
+    /// # Errors
+    ///
+    /// There was nothing to supervise, or nothing to do it with; no worker is left.
+    ///
+    /// # Panics
+    ///
+    /// Within a tokio runtime.
+    pub fn run<T: Termination>(
+        self,
+        program: impl FnOnce(Restarter) -> T,
+    ) -> Result<ExitCode, SupervisorError> {
+        if !self.supervised || is_worker() {
+            return Ok(program(self.restarter.start()?).report());
+        }
+        let worker = self.restarter.signal_map();
+        let forwarded: Vec<i32> = self.forwarded.iter().map(|signal| signal.number()).collect();
+        let recipe = Recipe {
+            program: self.restarter.successor_program(None),
+            generation: 0,
+            // An ignored one would stay ignored through the exec.
+            signals: [worker.signals(), self.signals.signals(), forwarded].concat(),
+            blocked: worker.blocked_at_start(),
+            own_pidfd: Arc::new(Pidfd::own().map_err(SupervisorError::System)?),
+        };
+        self.supervise(Arc::new(Itself { recipe }))
+    }
+
+    /// Supervises workers that `maker` makes.
+    pub(super) fn supervise(mut self, maker: Arc<dyn Make>) -> Result<ExitCode, SupervisorError> {
+        let inherited = Inherited::take()?;
+        if inherited.predecessor.is_some() {
+            return Err(SupervisorError::HasPredecessor);
+        }
+        let sockets = inherited.sockets.into_iter().flatten().collect();
+        let mut store = Store::new(sockets).map_err(SupervisorError::System)?;
+        for listen in std::mem::take(&mut self.listens) {
+            let listen = listen.map_err(ListenError::Parse)?;
+            let kind = match listen.address() {
+                crate::Address::Inet(_) => Kind::Tcp,
+                _ => Kind::UnixStream,
+            };
+            store.bind(&listen, kind)?;
+        }
+        let pid_file = self.restarter.pid_file_path().map(|path| PidFile::claim(path, None)).transpose()?;
+        let limits = self.limits();
+        driver::run(Start {
+            limits,
+            maker,
+            store,
+            signals: self.signals,
+            forwarded: self.forwarded,
+            orphans: self.orphans,
+            restarts: self.restarts,
+            pid_file,
+            hooks: self.hooks,
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        let own = &self.restarter.deadlines;
+        Limits {
+            start: own.start,
+            probation: own.probation,
+            drain: own.drain.saturating_add(GRACE),
+            shutdown: own.shutdown.saturating_add(GRACE),
+            backoff: self.backoff.0,
+            backoff_ceiling: self.backoff.1,
+            stable: self.stable,
+            rollback_after: self.rollback_after,
+        }
+    }
+}
+
+/// How much longer than its own deadline a worker has before it is killed. It aborts what is left by itself and exits,
+/// which takes milliseconds; and with the default of 9 s for a shutdown all is over before `docker stop` kills at 10 s.
+const GRACE: Duration = Duration::from_millis(500);
+
+impl fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Supervisor")
+            .field("restarter", &self.restarter)
+            .field("listens", &self.listens)
+            .field("signals", &self.signals)
+            .field("orphans", &self.orphans)
+            .finish_non_exhaustive()
+    }
+}

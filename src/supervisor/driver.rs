@@ -1,0 +1,390 @@
+//! Feeds the machine from the outside world and does what it asks, on the thread that called
+//! [`run`](super::Supervisor::run).
+
+mod acting;
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinHandle;
+use tracing::Instrument;
+
+use super::binaries::Binaries;
+use super::builder::{Hooks, SupervisorError};
+use super::making::{Born, Make, Readiness};
+use super::signals::{Heard, Meaning};
+use super::store::Store;
+use super::worker::{Process, next_of};
+use super::{Answer, Command, SupervisorHandle, SupervisorStatus, WorkerRole, WorkerStatus};
+use crate::handover::launch::Requested;
+use crate::handover::message::{Message, Told};
+use crate::handover::supervise::{End, Limits, Supervise, Worker};
+use crate::handover::supervised::Orphans;
+use crate::handover::{Failure, Refusal};
+use crate::listeners::Socket;
+use crate::operate::pid_file::PidFile;
+use crate::restarter::RestartError;
+use crate::restarter::peer::Did;
+use crate::signals::{Reaction, Signal, SignalMap};
+use crate::sys::pidfd::Exit;
+
+/// What the driver is made from.
+pub(super) struct Start {
+    pub(super) limits: Limits,
+    pub(super) maker: Arc<dyn Make>,
+    pub(super) store: Store,
+    pub(super) signals: SignalMap,
+    pub(super) forwarded: Vec<Signal>,
+    pub(super) orphans: Orphans,
+    pub(super) restarts: bool,
+    pub(super) pid_file: Option<PidFile>,
+    pub(super) hooks: Hooks,
+}
+
+/// Supervises until every worker is gone.
+pub(super) fn run(start: Start) -> Result<ExitCode, SupervisorError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        // Workers are started a few times in a process's life: keep no thread for it.
+        .thread_keep_alive(Duration::from_millis(1))
+        .build()
+        .map_err(SupervisorError::System)?;
+    let mut driver = runtime.block_on(async { Driver::new(start) })?;
+    let ended = loop {
+        // Hooks may panic, and so may the program's `tracing` subscriber. What was to be done next is in the machine.
+        let span = tracing::info_span!(target: "heirloom", "supervisor");
+        let driving = AssertUnwindSafe(|| runtime.block_on(driver.drive().instrument(span)));
+        if let Ok(ended) = catch_unwind(driving) {
+            break ended;
+        }
+    };
+    driver.store.close();
+    if let Some(pid_file) = &driver.pid_file {
+        pid_file.remove();
+    }
+    // An exec from a file system that hangs is not waited for.
+    runtime.shutdown_background();
+    match ended {
+        End::Stopped => Ok(exit_code(driver.last_exit)),
+        End::CannotStart(failure) => Err(SupervisorError::CannotStart(failure)),
+    }
+}
+
+/// A worker's own status, or 128 and its signal's number as shells have it.
+fn exit_code(exit: Option<Exit>) -> ExitCode {
+    let code = match exit {
+        Some(Exit::Code(code)) => code,
+        Some(Exit::Signal(signal)) => 128 + signal,
+        Some(Exit::Unknown) | None => 0,
+    };
+    // A status is one byte.
+    ExitCode::from((code & 0xff) as u8)
+}
+
+struct Driver {
+    machine: Supervise,
+    maker: Arc<dyn Make>,
+    store: Store,
+    orphans: Orphans,
+    restarts: bool,
+    hooks: Hooks,
+    pid_file: Option<PidFile>,
+    signals: Heard,
+    commands: mpsc::UnboundedReceiver<Command>,
+    handle: SupervisorHandle,
+    workers: BTreeMap<Worker, Process>,
+    /// Not waited for any more, but reaped when they die.
+    abandoned: BTreeMap<Worker, Process>,
+    binaries: Binaries,
+    spawning: Option<Spawning>,
+    /// How it becomes known that the candidate is ready, if it does not say so itself.
+    readiness: Option<(Worker, Readiness)>,
+    /// Workers that are to get their signal a while after they were replaced.
+    signalled: BTreeMap<Worker, Instant>,
+    answers: Vec<Answer>,
+    later: Vec<Answer>,
+    /// How the worker ended that served last.
+    last_exit: Option<Exit>,
+    ended: Option<End>,
+}
+
+/// A worker whose process does not exist yet.
+struct Spawning {
+    worker: Worker,
+    binary: Option<u64>,
+    /// Whom it is to replace, and that one's end of the channel between the two.
+    to_replaced: Option<(Worker, OwnedFd)>,
+    sockets: Vec<Arc<Socket>>,
+    making: JoinHandle<Result<Born, Failure>>,
+    /// To be killed as soon as it exists.
+    unwanted: bool,
+}
+
+/// One thing that happened.
+enum Input {
+    Command(Command),
+    Signal(Signal, Meaning),
+    Made(Result<Born, Failure>),
+    Worker(Worker, Did),
+    Abandoned(Worker),
+    Readiness(Result<(), Failure>),
+    Timeout,
+}
+
+impl Driver {
+    fn new(start: Start) -> Result<Driver, SupervisorError> {
+        let Start { limits, maker, store, signals, forwarded, orphans, restarts, pid_file, hooks } = start;
+        let (commands, received) = mpsc::unbounded_channel();
+        let handle = SupervisorHandle { commands, events: broadcast::Sender::new(EVENTS) };
+        let signals = Heard::new(signals, &forwarded).map_err(SupervisorError::System)?;
+        let mut driver = Driver {
+            machine: Supervise::new(limits),
+            maker,
+            store,
+            orphans,
+            restarts,
+            hooks,
+            pid_file,
+            signals,
+            commands: received,
+            handle,
+            workers: BTreeMap::new(),
+            abandoned: BTreeMap::new(),
+            binaries: Binaries::default(),
+            spawning: None,
+            readiness: None,
+            signalled: BTreeMap::new(),
+            answers: Vec::new(),
+            later: Vec::new(),
+            last_exit: None,
+            ended: None,
+        };
+        // Not refused: nothing is under way.
+        let _ = driver.machine.request(Instant::now());
+        Ok(driver)
+    }
+
+    async fn drive(&mut self) -> End {
+        for hook in std::mem::take(&mut self.hooks.started) {
+            hook(self.handle.clone());
+        }
+        loop {
+            self.act();
+            if let Some(end) = self.ended.take() {
+                return end;
+            }
+            let input = self.next().await;
+            self.take(input);
+        }
+    }
+
+    /// What happens next. Cancel safe in each of its branches.
+    async fn next(&mut self) -> Input {
+        let deadline = self.signalled.values().copied().chain(self.machine.deadline()).min();
+        tokio::select! {
+            (worker, did) = next_of(self.workers.iter_mut().map(|(worker, process)| (*worker, process))) => {
+                Input::Worker(worker, did)
+            }
+            worker = died_of(&mut self.abandoned) => Input::Abandoned(worker),
+            made = made(&mut self.spawning) => Input::Made(made),
+            ready = ready(&mut self.readiness) => Input::Readiness(ready),
+            (signal, meaning) = self.signals.next() => Input::Signal(signal, meaning),
+            Some(command) = self.commands.recv() => Input::Command(command),
+            () = sleep_until(deadline) => Input::Timeout,
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = Instant::now();
+        match input {
+            Input::Command(command) => self.command(now, command),
+            Input::Signal(signal, meaning) => self.signal(now, signal, meaning),
+            Input::Made(made) => self.made(now, made),
+            Input::Worker(worker, did) => self.worker_did(now, worker, did),
+            Input::Abandoned(worker) => {
+                self.abandoned.remove(&worker).map(|process| process.pidfd().reap());
+            }
+            Input::Readiness(ready) => self.became_ready(now, ready),
+            Input::Timeout => {
+                self.catch_up(now);
+                self.machine.timeout(now);
+                self.send_due_signals(now);
+            }
+        }
+    }
+
+    /// Hears what the workers have done by now, before the machine acts on the passing of time alone: a worker that died
+    /// in the last moment of its probation must not be settled on.
+    fn catch_up(&mut self, now: Instant) {
+        for _ in 0..MESSAGES_AT_ONCE {
+            let did =
+                self.workers.iter_mut().find_map(|(worker, process)| Some((*worker, process.peer.so_far()?)));
+            let Some((worker, did)) = did else { return };
+            self.worker_did(now, worker, did);
+            self.act();
+        }
+    }
+
+    fn command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Restart { answer } => self.request(now, answer),
+            Command::Stop => self.machine.stop(now),
+            Command::Hammer => self.machine.hammer(now),
+            Command::Status { answer } => {
+                // Whoever has dropped the future does not want to know.
+                let _ = answer.send(self.status());
+            }
+        }
+    }
+
+    fn signal(&mut self, now: Instant, signal: Signal, meaning: Meaning) {
+        let serving = self.machine.serving().and_then(|worker| self.workers.get(&worker));
+        let Meaning::Reaction(reaction) = meaning else {
+            if let Some(process) = serving {
+                say!(info: %signal, pid = process.pid, "forwarding a signal");
+                let _ = process.pidfd().signal(signal.number());
+            }
+            return;
+        };
+        say!(info: %signal, ?reaction, "signal");
+        self.signals.map.run_before(signal);
+        match reaction {
+            Reaction::Restart => self.request(now, None),
+            Reaction::Stop => self.machine.stop(now),
+            Reaction::Hammer => self.machine.hammer(now),
+            Reaction::Hooks => {}
+        }
+        self.act();
+        self.signals.map.run_after(signal);
+    }
+
+    fn request(&mut self, now: Instant, answer: Option<Answer>) {
+        let allowed = match &mut self.hooks.before_restart {
+            _ if !self.restarts => Err(Refusal::Disabled),
+            Some(hook) => hook().map_err(|reason| Refusal::Vetoed { reason }),
+            None => Ok(()),
+        };
+        match allowed.and_then(|()| self.machine.request(now)) {
+            Ok(Requested::Started) => self.answers.extend(answer),
+            Ok(_) => self.later.extend(answer),
+            Err(refusal) => {
+                say!(warn: %refusal, "restart refused");
+                let serving = self.machine.serving().and_then(|worker| self.workers.get(&worker));
+                if let Some(process) = serving {
+                    process.tell(&Message::Restarted(Told::Refused(refusal.clone())));
+                }
+                if let Some(answer) = answer {
+                    let _ = answer.send(Err(RestartError::Refused(refusal)));
+                }
+            }
+        }
+    }
+
+    fn worker_did(&mut self, now: Instant, worker: Worker, did: Did) {
+        match did {
+            Did::Say(Message::Restart, _) => self.request(now, None),
+            Did::Say(Message::Keep(socket), fds) => {
+                if let Err(error) = self.store.keep(socket, fds) {
+                    say!(warn: worker, %error, "a worker's socket is not kept for the next one");
+                }
+            }
+            Did::Say(Message::HandDown { name }, fds) => {
+                let kept = fds.into_iter().next().is_some_and(|fd| self.store.hand_down(name.clone(), fd));
+                if !kept {
+                    say!(warn: worker, name, "a worker's descriptor is not kept for the next one");
+                }
+            }
+            Did::Say(Message::Withhold { name }, _) => self.store.withhold(&name),
+            Did::Say(message, _) => {
+                say!(debug: worker, ?message, "a worker says");
+                self.machine.message(now, worker, message);
+            }
+            Did::Babble(error) => {
+                say!(warn: worker, %error, "a worker cannot be understood");
+                self.machine.garbage(now, worker, error.to_string());
+            }
+            Did::Die => {
+                let Some(process) = self.workers.remove(&worker) else { return };
+                let exit = process.pidfd().reap().ok().flatten().unwrap_or(Exit::Unknown);
+                say!(info: worker, pid = process.pid, how = %exit, "a worker is gone");
+                self.signalled.remove(&worker);
+                self.readiness.take_if(|(whose, _)| *whose == worker);
+                self.last_exit = Some(exit);
+                self.machine.died(now, worker, exit.to_string());
+            }
+        }
+    }
+
+    fn became_ready(&mut self, now: Instant, ready: Result<(), Failure>) {
+        let Some((worker, _)) = self.readiness.take() else { return };
+        let message = match ready {
+            Ok(()) => Message::Ready { unclaimed: Vec::new(), takes_moves: false },
+            Err(failure) => Message::Failed { reason: failure.to_string() },
+        };
+        self.machine.message(now, worker, message);
+    }
+
+    fn status(&self) -> SupervisorStatus {
+        let (serving, candidate) = (self.machine.serving(), self.machine.candidate());
+        let role = |worker: Worker| match Some(worker) {
+            worker if worker == serving => WorkerRole::Serving,
+            worker if worker == candidate => WorkerRole::Candidate,
+            _ => WorkerRole::Leaving,
+        };
+        let workers = self.workers.iter().map(|(worker, process)| WorkerStatus {
+            generation: *worker,
+            pid: process.pid,
+            role: role(*worker),
+            started: process.started,
+        });
+        SupervisorStatus {
+            pid: std::process::id(),
+            workers: workers.collect(),
+            stopping: self.machine.is_stopping(),
+        }
+    }
+}
+
+/// How many reports a receiver may lag behind: a burst of restarts makes about ten each.
+const EVENTS: usize = 256;
+
+/// How much workers may say before the machine is asked again: as in the restarter's driver.
+const MESSAGES_AT_ONCE: usize = 64;
+
+async fn made(spawning: &mut Option<Spawning>) -> Result<Born, Failure> {
+    match spawning {
+        Some(spawning) => (&mut spawning.making).await.unwrap_or_else(|_| {
+            Err(Failure::Spawn { reason: "the thread that starts workers panicked".to_owned() })
+        }),
+        None => std::future::pending().await,
+    }
+}
+
+async fn ready(readiness: &mut Option<(Worker, Readiness)>) -> Result<(), Failure> {
+    match readiness {
+        Some((_, ready)) => ready.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn died_of(abandoned: &mut BTreeMap<Worker, Process>) -> Worker {
+    loop {
+        let (worker, did) = next_of(abandoned.iter_mut().map(|(worker, process)| (*worker, process))).await;
+        if matches!(did, Did::Die) {
+            return worker;
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

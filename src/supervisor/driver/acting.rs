@@ -1,0 +1,249 @@
+//! The driver's other half: doing what the machine asks.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Driver, Spawning};
+use crate::handover::Failure;
+use crate::handover::message::Message;
+use crate::handover::supervise::{Action, End, Program, Report, Worker};
+use crate::restarter::peer::Peer;
+use crate::restarter::successor::Supervision;
+use crate::restarter::{Outcome, RestartError};
+use crate::supervisor::Answer;
+use crate::supervisor::making::{Born, Manner, Order};
+use crate::supervisor::worker::Process;
+use crate::sys::channel::Channel;
+
+impl Driver {
+    /// Does what the machine asks, until it asks for nothing more.
+    pub(super) fn act(&mut self) {
+        let now = Instant::now();
+        while let Some(action) = self.machine.poll_action() {
+            match action {
+                Action::Spawn { worker, program, replaces } => self.spawn(worker, program, replaces),
+                Action::Send(worker, message) => self.tell(worker, &message),
+                Action::Pause(worker, unclaimed) => {
+                    let unclaimed = self.cookies_of_candidate(&unclaimed);
+                    self.tell(worker, &Message::Pause { unclaimed });
+                }
+                Action::Resume(worker) => self.tell(worker, &Message::Resume),
+                Action::HandOver { worker, unclaimed, takes_moves } => {
+                    self.hand_over(now, worker, &unclaimed, takes_moves);
+                }
+                Action::Stop(worker) => self.stop(now, worker),
+                Action::Hammer(worker) => self.hammer(worker),
+                Action::Kill(worker) => self.kill(worker),
+                Action::Abandon(worker) => self.abandon(worker),
+                Action::Report(report) => self.report(report),
+                Action::End(end) => self.end(end),
+                #[expect(unreachable_patterns, reason = "open for additions to others, complete here")]
+                _ => {}
+            }
+        }
+        let spawning = self.spawning.iter().filter_map(|spawning| spawning.binary);
+        let needed: Vec<u64> = self.machine.needed().chain(spawning).collect();
+        self.binaries.keep_only(&needed);
+    }
+
+    fn spawn(&mut self, worker: Worker, program: Program, replaces: Option<Worker>) {
+        let (binary, instead) = match program {
+            Program::Good(number) => (Some(number), self.binaries.path(number)),
+            Program::Current => (self.binaries.number(self.maker.program()), None),
+        };
+        let sockets = self.store.sockets();
+        // The two exchange connections and state. Without it they cannot, and nothing else changes.
+        let between = replaces.and_then(|replaced| {
+            let process = self.workers.get(&replaced).filter(|process| process.manner == Manner::Told)?;
+            let (near, far) = Channel::pair().ok()?;
+            Some(((replaced, OwnedFd::from(near)), (far, process.duplicate_pidfd().ok()?)))
+        });
+        let (to_replaced, peer) = between.unzip();
+        let order = Order {
+            generation: worker,
+            instead,
+            sockets: sockets.clone(),
+            descriptors: self.store.descriptors(),
+            supervision: Supervision { orphans: self.orphans, peer },
+        };
+        let maker = Arc::clone(&self.maker);
+        // A thread of its own, since an exec from a file system that hangs must not keep a stop from being heard.
+        let making = tokio::task::spawn_blocking(move || maker.make(order));
+        self.spawning = Some(Spawning { worker, binary, to_replaced, sockets, making, unwanted: false });
+    }
+
+    pub(super) fn made(&mut self, now: Instant, made: Result<Born, Failure>) {
+        let Some(spawning) = self.spawning.take() else { return };
+        let Spawning { worker, binary, to_replaced, sockets, unwanted, .. } = spawning;
+        let born = match made {
+            Ok(born) => born,
+            Err(failure) => return self.machine.spawn_failed(now, worker, failure),
+        };
+        let spawned = born.made.spawned;
+        let pid = u32::try_from(spawned.pid).unwrap_or_default();
+        let peer = match Peer::new(born.made.channel, spawned.pidfd) {
+            Ok(peer) => peer,
+            Err(error) => {
+                // What cannot be watched must not become the service.
+                let reaped = spawned.pid;
+                tokio::task::spawn_blocking(move || crate::sys::spawn::kill_and_reap(reaped));
+                let reason = format!("cannot watch the worker: {error}");
+                return self.machine.spawn_failed(now, worker, Failure::Spawn { reason });
+            }
+        };
+        say!(info: worker, pid, "worker started");
+        let process = Process { pid, started: now, sockets, manner: born.manner, peer };
+        if unwanted {
+            process.kill();
+            self.abandoned.insert(worker, process);
+            return;
+        }
+        if let Some((replaced, near)) = to_replaced {
+            self.introduce(replaced, &process, &near);
+        }
+        self.workers.insert(worker, process);
+        if let Some(ready) = born.ready {
+            self.readiness = Some((worker, ready));
+        }
+        self.machine.spawned(now, worker, binary);
+    }
+
+    /// Gives the worker that serves its end of the channel to the one that is to replace it.
+    fn introduce(&self, replaced: Worker, new: &Process, near: &OwnedFd) {
+        let Some(process) = self.workers.get(&replaced) else { return };
+        let message = Message::Successor { pid: new.pid };
+        if let Err(error) = process.tell_with(&message, &[near.as_fd(), new.pidfd().as_fd()]) {
+            say!(warn: worker = replaced, %error, "a worker does not get to know the one that is to replace it");
+        }
+    }
+
+    fn tell(&self, worker: Worker, message: &Message) {
+        if let Some(process) = self.workers.get(&worker).filter(|process| process.manner == Manner::Told) {
+            process.tell(message);
+        }
+    }
+
+    fn cookies_of_candidate(&self, unclaimed: &[u16]) -> Vec<u64> {
+        let candidate = self.machine.candidate().and_then(|worker| self.workers.get(&worker));
+        let sockets = candidate.map(|process| process.named(unclaimed)).unwrap_or_default();
+        sockets.iter().map(|socket| socket.cookie).collect()
+    }
+
+    fn hand_over(&mut self, now: Instant, worker: Worker, unclaimed: &[u16], takes_moves: bool) {
+        let new = self.machine.serving().and_then(|worker| self.workers.get(&worker));
+        let unwanted = new.map(|process| process.named(unclaimed)).unwrap_or_default();
+        let cookies = unwanted.iter().map(|socket| socket.cookie).collect();
+        self.tell(worker, &Message::HandOver { unclaimed: cookies, takes_moves });
+        self.store.drop_sockets(&unwanted);
+        if let Some(Process { manner: Manner::Signalled { delay, .. }, .. }) = self.workers.get(&worker) {
+            self.signalled.insert(worker, now + *delay);
+        }
+    }
+
+    fn stop(&mut self, now: Instant, worker: Worker) {
+        match self.workers.get(&worker).map(|process| process.manner) {
+            Some(Manner::Told) => self.tell(worker, &Message::Stop),
+            Some(Manner::Signalled { .. }) => {
+                self.signalled.insert(worker, now);
+                self.send_due_signals(now);
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn send_due_signals(&mut self, now: Instant) {
+        let due: Vec<Worker> =
+            self.signalled.iter().filter(|(_, due)| now >= **due).map(|(worker, _)| *worker).collect();
+        for worker in due {
+            self.signalled.remove(&worker);
+            if let Some(process) = self.workers.get(&worker)
+                && let Manner::Signalled { stop, .. } = process.manner
+            {
+                let _ = process.pidfd().signal(stop);
+            }
+        }
+    }
+
+    fn hammer(&self, worker: Worker) {
+        match self.workers.get(&worker) {
+            Some(process) if process.manner == Manner::Told => process.tell(&Message::Hammer),
+            Some(process) => process.kill(),
+            None => {}
+        }
+    }
+
+    fn kill(&self, worker: Worker) {
+        if let Some(process) = self.workers.get(&worker) {
+            process.kill();
+        }
+    }
+
+    fn abandon(&mut self, worker: Worker) {
+        say!(error: worker, "a killed worker does not die; going on without it");
+        if let Some(process) = self.workers.remove(&worker) {
+            self.abandoned.insert(worker, process);
+        } else if let Some(spawning) = self.spawning.as_mut().filter(|spawning| spawning.worker == worker) {
+            spawning.unwanted = true;
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        match &report {
+            Report::Starting { worker } => say!(info: worker, "starting a worker"),
+            Report::Remembered => say!(info: "restart: one is on its way, another one follows it"),
+            Report::Ready { worker } => {
+                say!(info: worker, "worker ready");
+                if let Some(pid_file) = &self.pid_file {
+                    pid_file.write(std::process::id());
+                }
+            }
+            Report::Settled { worker } => {
+                say!(info: worker, "worker settled");
+                let pid = self.workers.get(worker).map(|process| process.pid).unwrap_or_default();
+                answer(&mut self.answers, &Ok(Outcome::Settled { pid }));
+                self.answers.append(&mut self.later);
+            }
+            Report::Failed { worker, why } => {
+                say!(error: worker, %why, "restart failed, the old worker serves on");
+                self.failed(&Err(RestartError::Failed(why.clone())));
+            }
+            Report::TakenBack { worker, why } => {
+                say!(error: worker, %why, "restart taken back, the old worker accepts again");
+                self.failed(&Err(RestartError::TakenBack(why.clone())));
+            }
+            Report::Died { worker, how } => say!(error: worker, how, "the worker that served has died"),
+            Report::Respawning { within, crashes, at_ceiling } => {
+                say!(warn: ?within, crashes, at_ceiling, "nobody serves, replacing the worker");
+            }
+            Report::RolledBack { crashes } => {
+                say!(error: crashes, "the program keeps dying, going back to the last good one");
+            }
+            Report::Killed { worker } => say!(warn: worker, "a worker did not go in time and is killed"),
+            #[expect(unreachable_patterns, reason = "open for additions to others, complete here")]
+            _ => {}
+        }
+        // It fails where nobody listens.
+        let _ = self.handle.events.send(report);
+    }
+
+    fn failed(&mut self, result: &Result<Outcome, RestartError>) {
+        answer(&mut self.answers, result);
+        // The machine starts the remembered one next; from now on it is the one that these wait for.
+        self.answers.append(&mut self.later);
+    }
+
+    fn end(&mut self, end: End) {
+        answer(&mut self.answers, &Err(RestartError::Stopped));
+        answer(&mut self.later, &Err(RestartError::Stopped));
+        say!(info: "ended");
+        self.ended = Some(end);
+    }
+}
+
+fn answer(waiting: &mut Vec<Answer>, result: &Result<Outcome, RestartError>) {
+    for answer in waiting.drain(..) {
+        // Whoever has dropped the future does not want to know.
+        let _ = answer.send(result.clone());
+    }
+}

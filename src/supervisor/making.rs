@@ -1,0 +1,70 @@
+//! How a worker comes into being, how it becomes known that it is ready, and how it is told to go.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::handover::Failure;
+use crate::listeners::Socket;
+use crate::restarter::successor::{Made, Recipe, Supervision};
+
+/// Makes workers of one kind.
+pub(super) trait Make: fmt::Debug + Send + Sync {
+    /// The file that is executed, as its path says today.
+    fn program(&self) -> &Path;
+
+    /// Starts a worker. Blocks until it has executed its program; called on a thread of its own.
+    fn make(&self, order: Order) -> Result<Born, Failure>;
+}
+
+/// What one worker is to be.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) generation: u64,
+    /// What to execute in place of the program's own path.
+    pub(super) instead: Option<PathBuf>,
+    pub(super) sockets: Vec<Arc<Socket>>,
+    pub(super) descriptors: Vec<(String, Arc<OwnedFd>)>,
+    pub(super) supervision: Supervision,
+}
+
+/// A worker's process.
+pub(super) struct Born {
+    pub(super) made: Made,
+    /// Resolves when it is ready, or cannot be; `None` if it says so on its channel.
+    pub(super) ready: Option<Readiness>,
+    pub(super) manner: Manner,
+}
+
+pub(super) type Readiness = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
+/// How a worker is told to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// On its channel.
+    Told,
+    /// By a signal, so long after the new worker has taken over.
+    Signalled { stop: i32, delay: Duration },
+}
+
+/// The program itself, again: a worker that is heirloom's.
+#[derive(Debug)]
+pub(super) struct Itself {
+    pub(super) recipe: Recipe,
+}
+
+impl Make for Itself {
+    fn program(&self) -> &Path {
+        &self.recipe.program.path
+    }
+
+    fn make(&self, order: Order) -> Result<Born, Failure> {
+        let Order { generation, instead, sockets, descriptors, supervision } = order;
+        let recipe = Recipe { generation, ..self.recipe.clone() };
+        let made = recipe.make(instead.as_deref(), &sockets, None, &descriptors, Some(&supervision))?;
+        Ok(Born { made, ready: None, manner: Manner::Told })
+    }
+}
