@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,11 +33,12 @@ use crate::sys::socket::Kind;
 /// waits a moment longer than a worker is given before it kills one.
 #[must_use = "nothing is supervised before run()"]
 pub struct Supervisor {
-    restarter: Builder,
-    listens: Vec<Result<Listen, ListenParseError>>,
+    pub(super) restarter: Builder,
+    /// Each with whether it is a UDP socket.
+    pub(super) listens: Vec<(Result<Listen, ListenParseError>, bool)>,
     signals: SignalMap,
     forwarded: Vec<Signal>,
-    orphans: Orphans,
+    pub(super) orphans: Orphans,
     backoff: (Duration, Duration),
     stable: Duration,
     rollback_after: u32,
@@ -75,6 +77,14 @@ pub enum SupervisorError {
     /// The pid file is another process's, or cannot be written.
     #[error("cannot have the pid file")]
     PidFile(#[from] PidFileError),
+    /// The status file cannot be written.
+    #[error("cannot write the status file {path:?}; its directory must exist and be writable")]
+    StatusFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Signals, timers or descriptors are not to be had.
     #[error("cannot start the supervisor")]
     System(#[source] io::Error),
@@ -120,7 +130,7 @@ impl Supervisor {
     /// error of [`run`](Self::run), and no worker can drop it. A worker gets it with
     /// [`Restarter::listen`] as if it bound it.
     pub fn listen(mut self, listen: impl IntoListen) -> Supervisor {
-        self.listens.push(listen.into_listen());
+        self.listens.push((listen.into_listen(), false));
         self
     }
 
@@ -234,14 +244,16 @@ impl Supervisor {
         }
         let sockets = inherited.sockets.into_iter().flatten().collect();
         let mut store = Store::new(sockets).map_err(SupervisorError::System)?;
-        for listen in std::mem::take(&mut self.listens) {
+        for (listen, udp) in std::mem::take(&mut self.listens) {
             let listen = listen.map_err(ListenError::Parse)?;
             let kind = match listen.address() {
+                crate::Address::Inet(_) if udp => Kind::Udp,
                 crate::Address::Inet(_) => Kind::Tcp,
                 _ => Kind::UnixStream,
             };
             store.bind(&listen, kind)?;
         }
+        maker.prepare(&store.sockets()).map_err(SupervisorError::CannotStart)?;
         let pid_file = self.restarter.pid_file_path().map(|path| PidFile::claim(path, None)).transpose()?;
         let limits = self.limits();
         driver::run(Start {

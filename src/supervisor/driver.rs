@@ -208,7 +208,10 @@ impl Driver {
             Input::Made(made) => self.made(now, made),
             Input::Worker(worker, did) => self.worker_did(now, worker, did),
             Input::Abandoned(worker) => {
-                self.abandoned.remove(&worker).map(|process| process.pidfd().reap());
+                if let Some(process) = self.abandoned.remove(&worker) {
+                    process.reap();
+                    self.gone(worker, process.pid);
+                }
             }
             Input::Readiness(ready) => self.became_ready(now, ready),
             Input::Timeout => {
@@ -248,7 +251,7 @@ impl Driver {
         let Meaning::Reaction(reaction) = meaning else {
             if let Some(process) = serving {
                 say!(info: %signal, pid = process.pid, "forwarding a signal");
-                let _ = process.pidfd().signal(signal.number());
+                process.signal(signal.number());
             }
             return;
         };
@@ -311,13 +314,20 @@ impl Driver {
             }
             Did::Die => {
                 let Some(process) = self.workers.remove(&worker) else { return };
-                let exit = process.pidfd().reap().ok().flatten().unwrap_or(Exit::Unknown);
+                let exit = process.reap().unwrap_or(Exit::Unknown);
+                self.gone(worker, process.pid);
                 say!(info: worker, pid = process.pid, how = %exit, "a worker is gone");
                 self.signalled.remove(&worker);
                 self.readiness.take_if(|(whose, _)| *whose == worker);
                 self.last_exit = Some(exit);
                 self.machine.died(now, worker, exit.to_string());
             }
+        }
+    }
+
+    fn gone(&self, worker: Worker, pid: u32) {
+        if let Ok(pid) = i32::try_from(pid) {
+            self.maker.gone(worker, pid);
         }
     }
 

@@ -53,7 +53,8 @@ pub use crate::handover::supervise::Report;
 pub use crate::handover::supervised::Orphans;
 pub use builder::{Supervisor, SupervisorError};
 pub use command::{
-    EnvironmentError, EnvironmentSource, Listening, NumberError, Readiness, ReadinessError, become_worker,
+    EnvironmentError, EnvironmentSource, Listening, NumberError, Readiness, ReadinessError, WorkerCommand,
+    become_worker,
 };
 
 use crate::restarter::{Outcome, RestartError};

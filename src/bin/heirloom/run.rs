@@ -17,7 +17,7 @@ use heirloom::{Restarter, Signal};
 /// WINCH, TTIN, TTOU and ALRM go on to the server. The exit status is the server's, or 128 and the number of the signal that
 /// ended it.
 #[derive(Args, Debug)]
-pub struct Run {
+pub(crate) struct Run {
     /// Listen here, as often as wanted: 127.0.0.1:80, '[::]:80' (IPv6 alone), unix:/path, unix:@name, udp:127.0.0.1:53.
     /// NAME is for LISTEN_FDNAMES, FD the number under which the server finds it.
     #[arg(short, long, value_name = "[NAME=]ADDRESS[=FD]")]
@@ -104,7 +104,7 @@ pub struct Run {
 }
 
 /// Runs until the service ends.
-pub fn run(options: Run) -> ExitCode {
+pub(crate) fn run(options: Run) -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
     let (supervisor, command) = options.configure();
     match supervisor.run_command(command) {

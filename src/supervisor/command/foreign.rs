@@ -1,4 +1,4 @@
-//! One worker of a foreign program: how it is started, signalled, and cleared away.
+//! Starting one worker of a foreign program: what it is handed, and what it is told.
 
 use std::env;
 use std::ffi::OsString;
@@ -7,9 +7,6 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use thiserror::Error;
 
 use super::environment::{EnvironmentError, EnvironmentSource, apply};
@@ -17,13 +14,12 @@ use super::numbers::{Announced, NumberError, announce, assign, is_ours_alone};
 use super::readiness::{Prepared, Readiness, ReadinessError};
 use super::spawner::{Launch, LaunchError, Spawner};
 use crate::address::Address;
-use crate::sys::pidfd::{Exit, Pidfd};
 use crate::sys::spawn::Spawned;
 
 /// What every worker of one command has in common.
 #[derive(Debug)]
 pub(crate) struct Foreign {
-    /// The program and its arguments.
+    /// The program and its arguments; at least the program.
     pub(crate) command: Vec<OsString>,
     /// Where it starts; `None` is where this process is.
     pub(crate) directory: Option<PathBuf>,
@@ -48,22 +44,6 @@ pub(crate) struct Handed {
     pub(crate) chosen: Option<RawFd>,
 }
 
-/// A worker that has been started, and what shows whether it is ready.
-#[derive(Debug)]
-pub(crate) struct Started {
-    pub(crate) process: Process,
-    pub(crate) prepared: Prepared,
-}
-
-/// A worker's process, and what it has started in its process group.
-#[derive(Debug)]
-pub(crate) struct Process {
-    pub(crate) pid: i32,
-    pub(crate) pidfd: Pidfd,
-    /// Who is to be signalled, if the worker has named another process.
-    main: Option<Pidfd>,
-}
-
 /// Why a worker was not started.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -81,8 +61,14 @@ pub(crate) enum ForeignError {
 }
 
 impl Foreign {
-    /// Starts a worker. Blocks until its program has been executed.
-    pub(crate) fn start(&self, generation: u64, sockets: &[Handed]) -> Result<Started, ForeignError> {
+    /// Starts a worker, from another file than its own if there is one `instead`. Blocks until its program has been
+    /// executed.
+    pub(crate) fn start(
+        &self,
+        generation: u64,
+        instead: Option<PathBuf>,
+        sockets: &[Handed],
+    ) -> Result<(Spawned, Prepared), ForeignError> {
         // First, since it is what somebody may have got wrong a moment ago.
         let mut environment = self.environment()?;
         let prepared = self.readiness.prepare()?;
@@ -101,13 +87,14 @@ impl Foreign {
         let handed = sockets.iter().map(|socket| Arc::clone(&socket.fd)).zip(numbers.iter().copied());
         let line = prepared.line().map(|(fd, _)| Arc::clone(fd)).into_iter().zip(line);
         let spawned = self.spawner.start(Launch {
+            file: instead.map_or_else(|| self.command[0].clone(), PathBuf::into_os_string),
             command: self.command.clone(),
             directory: self.directory.clone(),
             environment,
             fds: handed.chain(line).collect(),
             at_death: self.at_death,
         })?;
-        Ok(Started { process: Process::new(spawned), prepared })
+        Ok((spawned, prepared))
     }
 
     /// Whether the sources can be read and the descriptors numbered: what is wrong from the start need not wait for it.
@@ -138,50 +125,5 @@ impl Foreign {
 impl Handed {
     fn announced(&self) -> Announced<'_> {
         Announced { name: &self.name, address: &self.address, chosen: self.chosen }
-    }
-}
-
-impl Process {
-    pub(crate) fn new(spawned: Spawned) -> Process {
-        Process { pid: spawned.pid, pidfd: spawned.pidfd, main: None }
-    }
-
-    /// From now on signals are for this descendant of it.
-    pub(crate) fn set_main(&mut self, pid: i32) {
-        self.main = match pid {
-            pid if pid == self.pid => None,
-            // Asked of a process that was just seen to be its descendant.
-            pid => Pidfd::open(pid).ok(),
-        };
-    }
-
-    /// Sends a signal to the one process that it is for. One that is gone needs none.
-    pub(crate) fn signal(&self, signal: i32) {
-        let main = self.main.as_ref().filter(|main| main.signal(signal).is_ok());
-        if main.is_none()
-            && let Err(error) = self.pidfd.signal(signal)
-            && error.raw_os_error() != Some(libc::ESRCH)
-        {
-            tracing::warn!(pid = self.pid, signal, %error, "cannot signal a worker");
-        }
-    }
-
-    /// Kills it with everything that it has started, but for what has left its process group.
-    pub(crate) fn kill(&self) {
-        // Its number is its group's as long as it has not been reaped.
-        match killpg(Pid::from_raw(self.pid), Signal::SIGKILL) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(error) => tracing::warn!(pid = self.pid, %error, "cannot kill a worker"),
-        }
-    }
-
-    /// Reaps it if it has ended. What it leaves in its process group is killed first: it would go on accepting, old code
-    /// and unobserved, on sockets that are not its own.
-    pub(crate) fn reap(&self) -> io::Result<Option<Exit>> {
-        if !self.pidfd.has_exited()? {
-            return Ok(None);
-        }
-        self.kill();
-        self.pidfd.reap()
     }
 }

@@ -66,7 +66,7 @@ impl Children {
             match orphan::peek() {
                 Ok(Some(pid)) if !own.contains(&pid) => report(pid, orphan::reap(pid)),
                 Ok(_) => return,
-                Err(error) => return tracing::warn!(%error, "cannot look for orphans"),
+                Err(error) => return say!(warn: %error, "cannot look for orphans"),
             }
         }
     }
@@ -79,9 +79,9 @@ impl Children {
 
 fn report(pid: i32, reaped: std::io::Result<Option<Exit>>) {
     match reaped {
-        Ok(Some(exit)) => tracing::debug!(pid, "an orphan {exit}"),
+        Ok(Some(exit)) => say!(debug: pid, "an orphan {exit}"),
         Ok(None) => {}
-        Err(error) => tracing::warn!(pid, %error, "cannot reap an orphan"),
+        Err(error) => say!(warn: pid, %error, "cannot reap an orphan"),
     }
 }
 

@@ -29,7 +29,9 @@ pub(super) struct Order {
     pub(super) parent: u32,
     /// The signal that the worker is sent when the supervisor dies.
     pub(super) at_death: Option<i32>,
-    /// The program and its arguments.
+    /// The program's file, which is looked up in the PATH unless there is a slash in it.
+    pub(super) file: OsString,
+    /// The program's arguments, its name first.
     pub(super) command: Vec<OsString>,
 }
 
@@ -61,15 +63,16 @@ impl Order {
     pub(super) fn encode(&self) -> Vec<OsString> {
         let numbers = [self.report.to_string(), self.parent.to_string(), self.at_death.unwrap_or(0).to_string()];
         let own = [NAME.into()].into_iter().chain(numbers.map(OsString::from));
-        own.chain(self.command.iter().cloned()).collect()
+        own.chain([self.file.clone()]).chain(self.command.iter().cloned()).collect()
     }
 
     fn decode(mut arguments: impl Iterator<Item = OsString>) -> Option<Order> {
         let mut number = || arguments.next()?.to_str()?.parse::<i32>().ok();
         let (report, parent, at_death) = (number()?, number()?, number()?);
+        let file = arguments.next()?;
         let command: Vec<_> = arguments.collect();
         let at_death = (at_death != 0).then_some(at_death);
-        (!command.is_empty()).then_some(Order { report, parent: parent.try_into().ok()?, at_death, command })
+        (!command.is_empty()).then_some(Order { report, parent: parent.try_into().ok()?, at_death, file, command })
     }
 
     /// Returns only when it has failed.
@@ -88,8 +91,8 @@ impl Order {
                 return nix::errno::Errno::ESRCH.into();
             }
         }
-        let mut command = Command::new(&self.command[0]);
-        command.args(&self.command[1..]);
+        let mut command = Command::new(&self.file);
+        command.arg0(&self.command[0]).args(&self.command[1..]);
         if env::var_os(LISTEN_FDS).is_some() {
             command.env("LISTEN_PID", std::process::id().to_string());
         }
@@ -109,7 +112,7 @@ mod tests {
     fn orders_arrive_as_they_were_given() {
         for at_death in [None, Some(15)] {
             let command = vec!["sh".into(), "-c".into(), "".into()];
-            let order = Order { report: 5, parent: 4711, at_death, command };
+            let order = Order { report: 5, parent: 4711, at_death, file: "/bin/sh".into(), command };
             let arguments = order.encode();
             assert_eq!(arguments[0], NAME);
             assert_eq!(Order::decode(arguments.into_iter().skip(1)), Some(order));
@@ -118,7 +121,7 @@ mod tests {
 
     #[test]
     fn what_is_no_order_is_not_guessed_at() {
-        for words in [&["5", "4711", "0"][..], &["x", "1", "0", "sh"], &["5"], &["5", "-1", "0", "sh"]] {
+        for words in [&["5", "4711", "0", "sh"][..], &["x", "1", "0", "sh", "sh"], &["5"], &["5", "-1", "0", "sh", "sh"]] {
             assert_eq!(Order::decode(words.iter().map(OsString::from)), None, "{words:?}");
         }
     }

@@ -14,14 +14,15 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use thiserror::Error;
 
-use super::orphans::Children;
 use super::shim::Order;
 use crate::sys::spawn::{Spawn, SpawnError, Spawned, classify, kill_and_reap, spawn};
 
 /// A program to start, and everything that it starts with.
 #[derive(Debug)]
 pub(crate) struct Launch {
-    /// The program (looked up in the new environment's PATH) and its arguments.
+    /// The program's file, looked up in the new environment's PATH unless there is a slash in it.
+    pub(crate) file: OsString,
+    /// The program's arguments, its name first.
     pub(crate) command: Vec<OsString>,
     /// Where it starts; `None` is where this process is.
     pub(crate) directory: Option<PathBuf>,
@@ -58,15 +59,13 @@ pub(crate) enum LaunchError {
 
 impl Spawner {
     /// `shim` is a program that calls [`become_worker`](super::shim::become_worker).
-    pub(crate) fn new(shim: PathBuf, children: Arc<Children>) -> io::Result<Spawner> {
+    pub(crate) fn new(shim: PathBuf) -> io::Result<Spawner> {
         let (jobs, received) = mpsc::channel::<Job>();
         thread::Builder::new().name("heirloom-spawn".into()).spawn(move || {
             for (launch, answer) in received {
-                let started = children.start(|| start(&shim, &launch), |started| started.pid);
                 // Nobody waits any more: then nobody would ever reap it either.
-                if let Err(mpsc::SendError(Ok(unwanted))) = answer.send(started) {
+                if let Err(mpsc::SendError(Ok(unwanted))) = answer.send(start(&shim, &launch)) {
                     kill_and_reap(unwanted.pid);
-                    children.reaped(unwanted.pid);
                 }
             }
         })?;
@@ -75,7 +74,7 @@ impl Spawner {
 
     /// Blocks until the program has been executed, or has not.
     pub(crate) fn start(&self, launch: Launch) -> Result<Spawned, LaunchError> {
-        let program = PathBuf::from(launch.command.first().cloned().unwrap_or_default());
+        let program = PathBuf::from(&launch.file);
         let gone = || LaunchError::Report { program, source: io::ErrorKind::BrokenPipe.into() };
         let (answer, answered) = mpsc::sync_channel(1);
         if self.jobs.send((launch, answer)).is_err() {
@@ -86,7 +85,7 @@ impl Spawner {
 }
 
 fn start(shim: &Path, launch: &Launch) -> Result<Spawned, LaunchError> {
-    let program = PathBuf::from(launch.command.first().cloned().unwrap_or_default());
+    let program = PathBuf::from(&launch.file);
     let unknown = |source| LaunchError::Report { program: program.clone(), source };
     let (report, far) = io::pipe().map_err(unknown)?;
     let number = launch.fds.iter().map(|(_, number)| number + 1).max().unwrap_or(0).max(super::numbers::FIRST);
@@ -94,6 +93,7 @@ fn start(shim: &Path, launch: &Launch) -> Result<Spawned, LaunchError> {
         report: number,
         parent: std::process::id(),
         at_death: launch.at_death,
+        file: launch.file.clone(),
         command: launch.command.clone(),
     };
     let fds = launch.fds.iter().map(|(fd, number)| (fd.as_fd(), *number));
@@ -173,7 +173,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     /// What the shim does, in a shell: in this test's own binary there is no `main` of ours.
-    const SHIM: &str = "#!/bin/sh\nreport=$1; shift 3\n\
+    const SHIM: &str = "#!/bin/sh\nreport=$1; shift 4\n\
                         command -v \"$1\" >/dev/null || { printf '\\002\\0\\0\\0' >&$report; exit 1; }\n\
                         eval \"exec $report>&-\"; LISTEN_PID=$$; export LISTEN_PID; exec \"$@\"\n";
 
@@ -181,7 +181,7 @@ mod tests {
         let shim = directory.join("shim");
         std::fs::write(&shim, SHIM).unwrap();
         std::fs::set_permissions(&shim, PermissionsExt::from_mode(0o755)).unwrap();
-        Spawner::new(shim, Arc::default()).unwrap()
+        Spawner::new(shim).unwrap()
     }
 
     /// Whether an exec from here keeps this descriptor anyway.
@@ -193,6 +193,7 @@ mod tests {
 
     fn launch(script: &str, fds: Vec<(Arc<OwnedFd>, RawFd)>) -> Launch {
         Launch {
+            file: "sh".into(),
             command: ["sh", "-c", script].map(OsString::from).to_vec(),
             directory: None,
             environment: vec![("PATH".into(), std::env::var_os("PATH").unwrap())],
@@ -248,7 +249,8 @@ mod tests {
                 let directory = scratch("spawner-missing");
                 let spawner = spawner(&directory);
                 let mut missing = launch("", vec![]);
-                missing.command = vec!["/nowhere/server".into()];
+                missing.file = "/nowhere/server".into();
+                missing.command = vec![missing.file.clone()];
                 let error = spawner.start(missing).unwrap_err().to_string();
                 assert!(error.contains("/nowhere/server") && error.contains("no such file"), "{error}");
                 assert_eq!(crate::sys::orphan::peek().unwrap(), None, "a zombie was left");
@@ -259,7 +261,7 @@ mod tests {
 
     #[test]
     fn without_a_shim_nothing_starts() {
-        let spawner = Spawner::new("/nowhere/shim".into(), Arc::default()).unwrap();
+        let spawner = Spawner::new("/nowhere/shim".into()).unwrap();
         let error = spawner.start(launch("exit 0", vec![])).unwrap_err();
         assert!(matches!(error, LaunchError::Spawn(SpawnError::NotFound { .. })), "{error:?}");
     }

@@ -38,7 +38,7 @@ impl StatusFile {
     /// A failure is logged and changes nothing else: the service matters more.
     fn rewrite(&self) {
         if let Err(error) = self.write() {
-            tracing::warn!(%error, path = %self.path.display(), "cannot write the status file");
+            say!(warn: %error, path = %self.path.display(), "cannot write the status file");
         }
     }
 

@@ -93,7 +93,7 @@ impl Driver {
             }
         };
         say!(info: worker, pid, "worker started");
-        let process = Process { pid, started: now, sockets, manner: born.manner, peer };
+        let process = Process { pid, started: now, sockets, manner: born.manner, addressee: born.addressee, peer };
         if unwanted {
             process.kill();
             self.abandoned.insert(worker, process);
@@ -160,7 +160,7 @@ impl Driver {
             if let Some(process) = self.workers.get(&worker)
                 && let Manner::Signalled { stop, .. } = process.manner
             {
-                let _ = process.pidfd().signal(stop);
+                process.signal(stop);
             }
         }
     }

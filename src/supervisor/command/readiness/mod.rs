@@ -19,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -38,19 +38,22 @@ use crate::sys::socket::{self, TcpOptions};
 /// ```
 /// use heirloom::supervisor::Readiness;
 ///
-/// for text in ["after=1s", "notify", "fd", "fd=9", "tcp=127.0.0.1:9000", "http=/healthz", "http=127.0.0.1:9000/up"] {
+/// for text in ["after=1s", "notify", "heirloom", "fd", "fd=9", "tcp=127.0.0.1:9000", "http=/healthz", "http=127.0.0.1:9000/up"] {
 ///     assert_eq!(text.parse::<Readiness>()?.to_string(), text);
 /// }
 /// # Ok::<(), heirloom::supervisor::ReadinessError>(())
 /// ```
 ///
-/// Whatever is chosen, `READY=1` to the socket in `NOTIFY_SOCKET` always counts, since no worker says that by mistake.
+/// Whatever else is chosen, `READY=1` to the socket in `NOTIFY_SOCKET` always counts, since no worker says that by mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Readiness {
     /// It has run for so long: Server::Starter's way. All that it asks of a program is that one which cannot serve ends
     /// soon. The default, with one second.
     After(Duration),
+    /// It is a heirloom program: it says so on heirloom's own channel, is told there when to stop accepting and when to
+    /// go, and its idle connections and its state move to the next worker.
+    Heirloom,
     /// It says `READY=1` as for `sd_notify(3)`.
     Notify,
     /// It writes a line to this descriptor, as for s6's `notification-fd`. Without a number it gets the first free one, and
@@ -75,7 +78,7 @@ pub enum Readiness {
 pub enum ReadinessError {
     /// No such way.
     #[error(
-        "{text:?} is no way to tell that a worker is ready; write after=1s, notify, fd, fd=9, tcp=ADDRESS, \
+        "{text:?} is no way to tell that a worker is ready; write after=1s, notify, heirloom, fd, fd=9, tcp=ADDRESS, \
          http=/path or http=ADDRESS/path"
     )]
     Malformed {
@@ -249,9 +252,19 @@ impl Watch {
         }
     }
 
-    /// What the last check found instead of a ready worker.
-    pub(crate) fn complaint(&self) -> Option<String> {
-        self.complaint.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    fn complaint(&self) -> Option<String> {
+        self.complaint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // It is dropped when the worker is given up: the deadline says that there was no answer, this says which.
+        if !self.notify.was_ready()
+            && let Some(complaint) = self.complaint()
+        {
+            say!(warn: complaint, "the last check of the worker's readiness failed");
+        }
     }
 }
 
@@ -271,6 +284,7 @@ impl fmt::Display for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Readiness::After(time) => write!(f, "after={time:?}"),
+            Readiness::Heirloom => f.write_str("heirloom"),
             Readiness::Notify => f.write_str("notify"),
             Readiness::Line(None) => f.write_str("fd"),
             Readiness::Line(Some(fd)) => write!(f, "fd={fd}"),
@@ -288,6 +302,7 @@ impl FromStr for Readiness {
         let malformed = || ReadinessError::Malformed { text: text.to_owned() };
         let (means, rest) = text.split_once('=').map_or((text, None), |(means, rest)| (means, Some(rest)));
         Ok(match (means, rest) {
+            ("heirloom", None) => Readiness::Heirloom,
             ("notify", None) => Readiness::Notify,
             ("fd", None) => Readiness::Line(None),
             ("fd", Some(number)) => Readiness::Line(Some(number.parse().map_err(|_| malformed())?)),
@@ -352,7 +367,7 @@ async fn line(mut reader: pipe::Receiver) -> Result<(), NotReady> {
     }
 }
 
-/// Blocking, as `heirloom run` binds them all: see [`Blocking`](super).
+/// Blocking, as the others are by default.
 fn private_listener() -> io::Result<(Arc<OwnedFd>, SocketAddr)> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     // Of one client, one connection at a time.

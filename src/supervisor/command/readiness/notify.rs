@@ -8,6 +8,7 @@ use tokio::io::unix::AsyncFd;
 use super::family::belongs;
 use super::notice::{Notice, parse};
 use crate::sys::notify::NotifySocket;
+use crate::sys::watched::watch;
 
 /// What one worker says. Each worker has a socket of its own, so that what an old one says late is never taken for a
 /// new one's word.
@@ -21,7 +22,7 @@ pub(super) struct Notify {
 
 impl Notify {
     pub(super) fn new(socket: NotifySocket, worker: i32) -> io::Result<Notify> {
-        Ok(Notify { socket: AsyncFd::new(socket)?, worker, heard: VecDeque::new(), was_ready: false })
+        Ok(Notify { socket: watch(socket)?, worker, heard: VecDeque::new(), was_ready: false })
     }
 
     /// The next thing that it says. Cancel safe.
@@ -36,7 +37,7 @@ impl Notify {
                     break told?;
                 }
             };
-            // Asked at once: systemd-notify ends as soon as its barrier is answered, which is when `told` is dropped.
+            // Asked before the barrier is answered: after that, systemd-notify ends.
             match told.sender {
                 Some(sender) if belongs(sender, self.worker) => {
                     let worker = self.worker;
@@ -46,9 +47,15 @@ impl Notify {
                     };
                     self.heard.extend(parse(&told.bytes).into_iter().filter(is_credible));
                 }
-                sender => tracing::warn!(?sender, worker = self.worker, "a stranger's notification was ignored"),
+                sender => say!(warn: ?sender, worker = self.worker, "a stranger's notification was ignored"),
             }
+            // What it asked to be kept is not, and what it asked to be waited for has been heard.
+            drop(told.fds);
         }
+    }
+
+    pub(super) fn was_ready(&self) -> bool {
+        self.was_ready
     }
 
     /// Whether this is the first time that it is called ready.
