@@ -50,6 +50,10 @@ impl Make for Commanded {
     }
 
     fn prepare(&self, sockets: &[Arc<Socket>]) -> Result<(), Failure> {
+        for Handed { name, address, .. } in self.handed(sockets) {
+            // What port 0 has become, nobody else would say.
+            say!(info: name, "listening on {address}");
+        }
         match &self.workers {
             Workers::Foreign { foreign, .. } => {
                 foreign.check(&self.handed(sockets)).map_err(|error| failure(&error))?;
