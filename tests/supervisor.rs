@@ -50,3 +50,201 @@ fn twenty_restarts(mode: Mode) -> Report {
     assert_eq!(proc::zombies(server.first_pid), 0);
     report
 }
+
+#[test]
+fn state_and_descriptors_go_from_worker_to_worker() {
+    let _alone = alone();
+    let server = Setup::example("supervised").args(&["--probation", "50ms"]).start();
+    let first = server.wait_for_line(0, "first fd false");
+    assert!(first.contains(&format!("of Some({})", server.first_pid)), "{first}");
+    for generation in 2..=4 {
+        let (old, mark) = (server.pid(), server.mark());
+        server.restart(Signal::SIGHUP);
+        server.wait_for_line(mark, "first fd true");
+        server.wait_for_exit(old);
+        let expected: String = (1..=generation).map(|worker| format!("{worker},")).collect();
+        assert_eq!(server.get("/history"), expected);
+    }
+    // Nothing of the dead one's state is left, but its descriptor is.
+    let (old, mark) = (server.pid(), server.mark());
+    proc::signal(old, Signal::SIGKILL);
+    server.wait_for_other_than(old);
+    server.wait_for_line(mark, "first fd true");
+    assert_eq!(server.get("/history"), "5,");
+}
+
+#[test]
+fn a_worker_restarts_from_inside_and_hears_the_outcome() {
+    let _alone = alone();
+    let server = Setup::example("supervised").args(&["--probation", "50ms"]).start();
+    let told = server.get("/restart");
+    assert_eq!(told, format!("Settled {{ pid: {} }}", server.pid()));
+    server.binary.become_script("exit 7");
+    let told = server.get("/restart");
+    assert!(told.contains("exited with status 7"), "{told}");
+    server.binary.become_example("supervised");
+    assert!(server.get("/restart").starts_with("Settled"));
+    assert_eq!(server.generation(), 4, "the failed one counts");
+}
+
+#[test]
+fn a_worker_stops_the_service_from_inside() {
+    let _alone = alone();
+    let server = Setup::example("supervised").start();
+    assert_eq!(server.get("/shutdown"), "stopping");
+    assert_eq!(exit_code(&server), 0);
+    assert!(server.try_get("/").is_err());
+}
+
+#[test]
+fn term_lets_requests_finish_and_removes_what_was_made() {
+    let _alone = alone();
+    let setup = Setup::example("supervised");
+    let (socket, pid_file) = (setup.dir().join("a.sock"), setup.dir().join("pid"));
+    let server = setup.listen(&format!("unix:{}", socket.display())).arg("--pid-file").arg(&pid_file).start();
+    let recorded = || std::fs::read_to_string(&pid_file).unwrap().trim().parse::<i32>().unwrap();
+    server.wait_for_line(0, "worker ready");
+    assert_eq!(recorded(), server.first_pid);
+    server.restart(Signal::SIGUSR2);
+    assert_eq!(recorded(), server.first_pid);
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| server.try_get("/sleep?duration=1s"));
+        // Served in order: the slow one is in by now.
+        server.pid();
+        proc::signal(server.first_pid, Signal::SIGTERM);
+        assert!(slow.join().unwrap().expect("an answer").body.starts_with("Hello"));
+    });
+    assert_eq!(exit_code(&server), 0);
+    assert!(!socket.exists() && !pid_file.exists());
+}
+
+#[test]
+fn a_second_term_is_the_hammer_and_the_exit_code_says_so() {
+    let _alone = alone();
+    let server = Setup::example("supervised").start();
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| server.try_get("/sleep?duration=60s"));
+        server.pid();
+        let mark = server.mark();
+        proc::signal(server.first_pid, Signal::SIGTERM);
+        server.wait_for_line(mark, "draining");
+        proc::signal(server.first_pid, Signal::SIGTERM);
+        assert!(slow.join().unwrap().is_err());
+    });
+    assert_eq!(exit_code(&server), 124);
+}
+
+#[test]
+fn ctrl_c_reaches_everybody_and_is_one_request() {
+    let _alone = alone();
+    let server = Setup::example("supervised").start();
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| server.try_get("/sleep?duration=1s"));
+        let worker = server.pid();
+        for pid in [worker, server.first_pid] {
+            proc::signal(pid, Signal::SIGINT);
+        }
+        assert!(slow.join().unwrap().expect("an answer").body.starts_with("Hello"));
+    });
+    assert_eq!(exit_code(&server), 0);
+}
+
+#[test]
+fn restarts_can_be_vetoed_or_turned_off() {
+    let _alone = alone();
+    let server = Setup::example("supervised").args(&["--veto", "the moon is full"]).start();
+    let told = server.get("/restart");
+    assert!(told.contains("vetoed: the moon is full"), "{told}");
+    let server = Setup::example("supervised").args(&["--restarts", "off"]).start();
+    let (old, mark) = (server.pid(), server.mark());
+    proc::signal(server.first_pid, Signal::SIGHUP);
+    server.wait_for_line(mark, "restarts are turned off");
+    assert_eq!(server.pid(), old);
+    proc::signal(old, Signal::SIGKILL);
+    server.wait_for_other_than(old);
+}
+
+#[test]
+fn the_same_program_without_a_supervisor() {
+    let _alone = alone();
+    let server = Setup::example("supervised").args(&["--supervised", "false"]).start();
+    assert_eq!(server.pid(), server.first_pid);
+    server.wait_for_line(0, "of None");
+    server.restart(Signal::SIGHUP);
+    server.wait_for_exit(server.first_pid);
+}
+
+#[test]
+fn what_the_parent_binds_is_bound_before_anything_starts() {
+    let _alone = alone();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ended = Setup::example("supervised").args(&["--parent-listens", &address]).run();
+    assert!(!ended.status.success());
+    assert!(ended.stderr.contains("InUse") && ended.stderr.contains(&address), "{}", ended.stderr);
+    assert!(!ended.stdout.contains("worker"), "{}", ended.stdout);
+    drop(taken);
+    let server = Setup::example("supervised").args(&["--parent-listens", &address]).listen(&address).start();
+    server.restart(Signal::SIGHUP);
+    assert_eq!(server.target().to_string(), address);
+}
+
+#[test]
+fn signals_of_the_programs_own_are_passed_on() {
+    let _alone = alone();
+    let server = Setup::example("supervised").start();
+    let worker = server.pid();
+    proc::signal(server.first_pid, Signal::SIGUSR1);
+    server.wait_for_line(0, &format!("worker {worker} has USR1"));
+}
+
+#[test]
+fn a_worker_that_is_told_to_go_is_replaced() {
+    let _alone = alone();
+    let server = Setup::example("supervised").start();
+    let load = server.load(Mode::new_connections(16, Think::millis(0, 2)));
+    load.wait_for_requests(100);
+    for _ in 0..5 {
+        let old = server.pid();
+        proc::signal(old, Signal::SIGTERM);
+        server.wait_for_other_than(old);
+        server.wait_for_exit(old);
+    }
+    load.wait_for_requests(100);
+    load.stop().assert_none_failed();
+}
+
+#[test]
+fn listeners_come_and_go_with_the_program() {
+    let _alone = alone();
+    let server = Setup::example("supervised")
+        .args(&["--probation", "50ms"])
+        .listen("127.0.0.1:0")
+        .listen("127.0.0.1:0")
+        .start();
+    let program = support::binary::example_path("supervised");
+    let [kept, dropped] = [0, 1].map(|index| server.targets[index].to_string());
+    let run = |listens: &str| {
+        server.binary.become_script(&format!("exec '{}' --probation 50ms {listens}", program.display()));
+        let (old, mark) = (server.pid(), server.mark());
+        server.restart(Signal::SIGHUP);
+        server.wait_for_exit(old);
+        let lines = server.lines(mark, support::says::LISTENING);
+        lines
+            .iter()
+            .map(|line| line.split(support::says::LISTENING).nth(1).unwrap().trim().to_owned())
+            .collect()
+    };
+    let now: Vec<String> = run("--listen 127.0.0.1:0 --listen [::1]:0");
+    assert_eq!(now[0], kept);
+    assert!(std::net::TcpStream::connect(&dropped).is_err(), "nobody serves it any more");
+    let later: Vec<String> = run("--listen 127.0.0.1:0 --listen [::1]:0");
+    assert_eq!(later, now, "what a worker has bound stays");
+}
+
+fn exit_code(server: &support::Server) -> i32 {
+    match server.exit_status(server.first_pid) {
+        nix::sys::wait::WaitStatus::Exited(_, code) => code,
+        other => panic!("{other:?}"),
+    }
+}

@@ -318,6 +318,13 @@ impl Launch {
         }
     }
 
+    /// Ends the probation now: there is nobody who could take back.
+    pub fn settle_early(&mut self, now: Instant) {
+        if let State::Probation { deadline, .. } = self.state {
+            self.timeout(deadline.max(now));
+        }
+    }
+
     /// Puts the deadline to `due`, so that states which differ in time alone are equal.
     #[cfg(test)]
     pub(super) fn forget_time(&mut self, due: Instant) {

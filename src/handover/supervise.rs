@@ -439,8 +439,15 @@ impl Supervise {
         if self.phase != Phase::Running {
             return self.end_if_done();
         }
-        while let Some(action) = self.launch.poll_action() {
-            self.translate(now, action);
+        loop {
+            while let Some(action) = self.launch.poll_action() {
+                self.translate(now, action);
+            }
+            // With no worker before it there is nobody to take back.
+            if self.serving.is_some() || !self.launch.in_probation() {
+                break;
+            }
+            self.launch.settle_early(now);
         }
         if self.serving.is_none() && !self.launch.in_progress() {
             self.respawn(now);

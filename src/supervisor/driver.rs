@@ -26,7 +26,6 @@ use crate::handover::message::{Message, Told};
 use crate::handover::supervise::{End, Limits, Supervise, Worker};
 use crate::handover::supervised::Orphans;
 use crate::handover::{Failure, Refusal};
-use crate::listeners::Socket;
 use crate::operate::pid_file::PidFile;
 use crate::restarter::RestartError;
 use crate::restarter::peer::Did;
@@ -120,7 +119,7 @@ struct Spawning {
     binary: Option<u64>,
     /// Whom it is to replace, and that one's end of the channel between the two.
     to_replaced: Option<(Worker, OwnedFd)>,
-    sockets: Vec<Arc<Socket>>,
+    sockets: Vec<u64>,
     making: JoinHandle<Result<Born, Failure>>,
     /// To be killed as soon as it exists.
     unwanted: bool,
@@ -236,7 +235,7 @@ impl Driver {
 
     fn command(&mut self, now: Instant, command: Command) {
         match command {
-            Command::Restart { answer } => self.request(now, answer),
+            Command::Restart { answer } => self.request(now, answer, None),
             Command::Stop => self.machine.stop(now),
             Command::Hammer => self.machine.hammer(now),
             Command::Status { answer } => {
@@ -247,9 +246,10 @@ impl Driver {
     }
 
     fn signal(&mut self, now: Instant, signal: Signal, meaning: Meaning) {
-        let serving = self.machine.serving().and_then(|worker| self.workers.get(&worker));
         let Meaning::Reaction(reaction) = meaning else {
-            if let Some(process) = serving {
+            // The first one serves before it has settled.
+            let worker = self.machine.serving().or(self.machine.candidate());
+            if let Some(process) = worker.and_then(|worker| self.workers.get(&worker)) {
                 say!(info: %signal, pid = process.pid, "forwarding a signal");
                 process.signal(signal.number());
             }
@@ -258,7 +258,7 @@ impl Driver {
         say!(info: %signal, ?reaction, "signal");
         self.signals.map.run_before(signal);
         match reaction {
-            Reaction::Restart => self.request(now, None),
+            Reaction::Restart => self.request(now, None, None),
             Reaction::Stop => self.machine.stop(now),
             Reaction::Hammer => self.machine.hammer(now),
             Reaction::Hooks => {}
@@ -267,7 +267,8 @@ impl Driver {
         self.signals.map.run_after(signal);
     }
 
-    fn request(&mut self, now: Instant, answer: Option<Answer>) {
+    /// `asker`: the worker that asks, if it is one.
+    fn request(&mut self, now: Instant, answer: Option<Answer>, asker: Option<Worker>) {
         let allowed = match &mut self.hooks.before_restart {
             _ if !self.restarts => Err(Refusal::Disabled),
             Some(hook) => hook().map_err(|reason| Refusal::Vetoed { reason }),
@@ -278,8 +279,7 @@ impl Driver {
             Ok(_) => self.later.extend(answer),
             Err(refusal) => {
                 say!(warn: %refusal, "restart refused");
-                let serving = self.machine.serving().and_then(|worker| self.workers.get(&worker));
-                if let Some(process) = serving {
+                if let Some(process) = asker.and_then(|worker| self.workers.get(&worker)) {
                     process.tell(&Message::Restarted(Told::Refused(refusal.clone())));
                 }
                 if let Some(answer) = answer {
@@ -291,7 +291,7 @@ impl Driver {
 
     fn worker_did(&mut self, now: Instant, worker: Worker, did: Did) {
         match did {
-            Did::Say(Message::Restart, _) => self.request(now, None),
+            Did::Say(Message::Restart, _) => self.request(now, None, Some(worker)),
             Did::Say(Message::Keep(socket), fds) => {
                 if let Err(error) = self.store.keep(socket, fds) {
                     say!(warn: worker, %error, "a worker's socket is not kept for the next one");

@@ -83,8 +83,9 @@ impl Store {
     }
 
     /// The worker that serves does not want these, and nobody else has them any more.
-    pub(super) fn drop_sockets(&mut self, unwanted: &[Arc<Socket>]) {
-        for socket in unwanted.iter().filter(|socket| !self.own.contains(&socket.cookie)) {
+    pub(super) fn drop_sockets(&mut self, unwanted: &[u64]) {
+        let is_dropped = |cookie: u64| unwanted.contains(&cookie) && !self.own.contains(&cookie);
+        for socket in self.listeners.open().iter().filter(|socket| is_dropped(socket.cookie)) {
             tracing::info!(address = %socket.address, "dropping a socket that the new worker does not use");
             self.listeners.forget(socket);
             // Whoever connects by the path from now on is told at once that nobody is there.

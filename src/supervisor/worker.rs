@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -13,7 +12,6 @@ use nix::unistd::Pid;
 
 use super::making::{Addressee, Manner};
 use crate::handover::message::Message;
-use crate::listeners::Socket;
 use crate::restarter::peer::{Did, Peer};
 use crate::sys::pidfd::{Exit, Pidfd};
 
@@ -22,8 +20,8 @@ use crate::sys::pidfd::{Exit, Pidfd};
 pub(super) struct Process {
     pub(super) pid: u32,
     pub(super) started: Instant,
-    /// What it was handed, in the order of its announcement.
-    pub(super) sockets: Vec<Arc<Socket>>,
+    /// The SO_COOKIE of each socket that it was handed, in the order of its announcement.
+    pub(super) sockets: Vec<u64>,
     pub(super) manner: Manner,
     pub(super) addressee: Addressee,
     pub(super) peer: Peer,
@@ -73,8 +71,8 @@ impl Process {
     }
 
     /// The sockets of these indexes.
-    pub(super) fn named(&self, indexes: &[u16]) -> Vec<Arc<Socket>> {
-        indexes.iter().filter_map(|index| self.sockets.get(usize::from(*index)).cloned()).collect()
+    pub(super) fn named(&self, indexes: &[u16]) -> Vec<u64> {
+        indexes.iter().filter_map(|index| self.sockets.get(usize::from(*index)).copied()).collect()
     }
 
     /// A descriptor of the process, for another one.

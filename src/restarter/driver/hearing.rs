@@ -103,8 +103,8 @@ impl Driver {
             if !superior.machine.asked_to_stop() {
                 return;
             }
-            // Before it is the service, the machine has words of its own.
-            if self.succeed.is_serving() {
+            // That this process leaves, the machine says by itself while it is not the service.
+            if self.succeed.is_serving() || *word == Message::Stop {
                 self.tell_supervisor(word);
             }
         }

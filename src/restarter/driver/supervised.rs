@@ -136,7 +136,7 @@ impl Driver {
         match did {
             Did::Say(message, fds) => {
                 say!(debug: ?message, "the supervisor says");
-                if self.succeed.is_serving() {
+                if self.succeed.is_serving() || message == Message::Hammer {
                     self.obey(now, message, fds);
                 } else {
                     self.succeed.message(now, message);

@@ -63,10 +63,11 @@ impl Driver {
         let order = Order {
             generation: worker,
             instead,
-            sockets: sockets.clone(),
+            sockets,
             descriptors: self.store.descriptors(),
             supervision: Supervision { orphans: self.orphans, peer },
         };
+        let sockets = order.sockets.iter().map(|socket| socket.cookie).collect();
         let maker = Arc::clone(&self.maker);
         // A thread of its own, since an exec from a file system that hangs must not keep a stop from being heard.
         let making = tokio::task::spawn_blocking(move || maker.make(order));
@@ -126,16 +127,14 @@ impl Driver {
 
     fn cookies_of_candidate(&self, unclaimed: &[u16]) -> Vec<u64> {
         let candidate = self.machine.candidate().and_then(|worker| self.workers.get(&worker));
-        let sockets = candidate.map(|process| process.named(unclaimed)).unwrap_or_default();
-        sockets.iter().map(|socket| socket.cookie).collect()
+        candidate.map(|process| process.named(unclaimed)).unwrap_or_default()
     }
 
     fn hand_over(&mut self, now: Instant, worker: Worker, unclaimed: &[u16], takes_moves: bool) {
         let new = self.machine.serving().and_then(|worker| self.workers.get(&worker));
         let unwanted = new.map(|process| process.named(unclaimed)).unwrap_or_default();
-        let cookies = unwanted.iter().map(|socket| socket.cookie).collect();
-        self.tell(worker, &Message::HandOver { unclaimed: cookies, takes_moves });
         self.store.drop_sockets(&unwanted);
+        self.tell(worker, &Message::HandOver { unclaimed: unwanted, takes_moves });
         if let Some(Process { manner: Manner::Signalled { delay, .. }, .. }) = self.workers.get(&worker) {
             self.signalled.insert(worker, now + *delay);
         }
@@ -193,10 +192,10 @@ impl Driver {
             Report::Starting { worker } => say!(info: worker, "starting a worker"),
             Report::Remembered => say!(info: "restart: one is on its way, another one follows it"),
             Report::Ready { worker } => {
-                say!(info: worker, "worker ready");
                 if let Some(pid_file) = &self.pid_file {
                     pid_file.write(std::process::id());
                 }
+                say!(info: worker, "worker ready");
             }
             Report::Settled { worker } => {
                 say!(info: worker, "worker settled");
