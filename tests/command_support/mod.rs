@@ -140,11 +140,20 @@ impl Running {
         proc::signal(self.pid, signal);
     }
 
-    /// Restarts, and waits until that is settled.
-    pub fn restart(&self) {
+    /// Restarts, and waits until the new worker is the service.
+    pub fn restart_once(&self) {
+        // Else it would be remembered, and the next line of this kind the first worker's.
+        self.wait_for_line(0, "worker settled");
         let mark = self.mark();
         self.signal(Signal::SIGHUP);
         self.wait_for_line(mark, "worker settled");
+    }
+
+    /// Restarts, and waits until the old worker is gone.
+    pub fn restart(&self) {
+        let mark = self.mark();
+        self.restart_once();
+        self.wait_for_line(mark, "a worker is gone");
     }
 
     /// How many lines were said so far.
