@@ -12,10 +12,8 @@ use support::load::{Target, fetch};
 use support::{Signal, alone};
 
 /// Ready soon, and settled soon.
-const QUICK: [&str; 6] = ["--ready", "after=150ms", "--probation", "50ms", "--backoff", "10ms"];
-
 fn quick() -> Setup {
-    Setup::new().options(&QUICK).options(&["40ms"])
+    Setup::new().options(&["--ready", "after=150ms", "--probation", "50ms", "--backoff", "10ms"])
 }
 
 #[test]

@@ -20,8 +20,8 @@ enum Commands {
 
 fn main() -> ExitCode {
     // Before anything else: a worker that is being started is this program for a moment.
-    if let Err(error) = heirloom::supervisor::become_worker() {
-        eprintln!("heirloom: {error}");
+    if heirloom::supervisor::become_worker().is_err() {
+        // The supervisor has been told, and says it better.
         return ExitCode::FAILURE;
     }
     match Cli::parse().command {

@@ -17,6 +17,8 @@ use heirloom::{Restarter, Signal};
 /// WINCH, TTIN, TTOU and ALRM go on to the server. The exit status is the server's, or 128 and the number of the signal that
 /// ended it.
 #[derive(Args, Debug)]
+// A wrapper's option, and after it the operator's: the last word counts.
+#[command(args_override_self = true)]
 pub(crate) struct Run {
     /// Listen here, as often as wanted: 127.0.0.1:80, '[::]:80' (IPv6 alone), unix:/path, unix:@name, udp:127.0.0.1:53.
     /// NAME is for LISTEN_FDNAMES, FD the number under which the server finds it.
@@ -86,9 +88,13 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     status_file: Option<PathBuf>,
 
-    /// The first wait before a server that has died again is replaced, and the longest.
-    #[arg(long, value_name = "TIME", num_args = 2, value_names = ["FIRST", "CEILING"], value_parser = humantime::parse_duration)]
-    backoff: Option<Vec<Duration>>,
+    /// How long the second replacement in a row of a server that dies waits; each further one twice as long.
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = humantime::parse_duration)]
+    backoff: Duration,
+
+    /// The longest such wait.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    backoff_ceiling: Duration,
 
     /// Leave servers running when this process is killed. Without it they are sent the stop signal.
     #[arg(long)]
@@ -132,10 +138,8 @@ impl Run {
         if let Some(path) = self.pid_file {
             deadlines = deadlines.pid_file(path);
         }
-        let mut supervisor = Supervisor::new().restarter(deadlines);
-        if let Some([first, ceiling]) = self.backoff.as_deref() {
-            supervisor = supervisor.backoff(*first, *ceiling);
-        }
+        let backoff = (self.backoff, self.backoff_ceiling.max(self.backoff));
+        let mut supervisor = Supervisor::new().restarter(deadlines).backoff(backoff.0, backoff.1);
         if self.leave_running {
             supervisor = supervisor.orphans(Orphans::ServeOn);
         }

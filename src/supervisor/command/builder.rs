@@ -29,10 +29,13 @@ use crate::sys::pidfd::Pidfd;
 /// use std::process::ExitCode;
 ///
 /// use heirloom::Supervisor;
-/// use heirloom::supervisor::{SupervisorError, WorkerCommand, become_worker};
+/// use heirloom::supervisor::{WorkerCommand, become_worker};
 ///
 /// fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
-///     become_worker()?; // first of all: a worker that is being started is this program for a moment
+///     // First of all: a worker that is being started is this program for a moment.
+///     if become_worker().is_err() {
+///         return Ok(ExitCode::FAILURE);
+///     }
 ///     let command = WorkerCommand::new(["python3", "app.py"]).listen("127.0.0.1:8080".parse()?);
 ///     Ok(Supervisor::new().run_command(command)?)
 /// }

@@ -40,8 +40,8 @@ pub(super) struct Order {
 ///
 /// # Errors
 ///
-/// The process was started as a worker's, and the program could not be executed. The supervisor has been told; nothing is
-/// left but to exit.
+/// The process was started as a worker's, and the program could not be executed. The supervisor has been told and reports
+/// it; nothing is left but to exit, without a word.
 pub fn become_worker() -> io::Result<()> {
     let mut arguments = env::args_os();
     if arguments.next().as_deref() != Some(OsStr::new(NAME)) {
