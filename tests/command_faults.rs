@@ -113,22 +113,32 @@ fn what_cannot_be_started_is_said_and_ends_the_supervisor() {
 #[test]
 fn readiness_is_learnt_in_each_way() {
     let _alone = alone();
-    let own = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+    // Where the workers listen by themselves, beside each other: of it the test keeps the port.
+    let own = beside_others();
+    let address = own.local_addr().expect("its address").as_socket().expect("an address and a port");
     for (way, worker) in [
         ("after=50ms", ""),
         ("notify", "notify"),
         ("fd", "fd"),
         ("fd=9", "fd"),
         ("http=/", ""),
-        // Nobody is there: then a word counts all the same.
-        (&*format!("tcp={own}"), "notify"),
-        (&*format!("http={own}/"), "notify"),
+        (&*format!("tcp={address}"), ""),
+        (&*format!("http={address}/"), ""),
     ] {
-        let running = quick().options(&["--ready", way]).listen().env("WORKER_READY", worker).worker();
+        let setup = quick().options(&["--ready", way]).listen().env("WORKER_READY", worker);
+        let running = setup.env("WORKER_PORT", address.port().to_string()).worker();
         running.wait_for_line(0, "worker settled worker=1");
         running.restart();
         assert_eq!(running.get("/generation"), "2", "{way}");
     }
+}
+
+/// A socket that does not listen, on a port that others may bind as well.
+fn beside_others() -> socket2::Socket {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_reuse_port(true).expect("an option");
+    socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().expect("an address").into()).expect("a port");
+    socket
 }
 
 #[test]

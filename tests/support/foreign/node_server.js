@@ -13,7 +13,9 @@ const server = http.createServer((request, response) => {
   response.end(answer(request.url));
 });
 server.keepAliveTimeout = 60_000;
-server.listen({ fd: 3 }, () => console.log('listening'));
+server.listen({ fd: 3 }, () => {
+  if (process.env.HEIRLOOM_READY_FD) require('node:fs').writeSync(Number(process.env.HEIRLOOM_READY_FD), 'ready\n');
+});
 process.on('SIGTERM', () => {
   draining = true;
   // server.close() would end idle connections at once (since Node 19), and with them the requests on their way.

@@ -127,6 +127,12 @@ def main():
         one = socket.socket(fileno=int(word.rsplit("=", 1)[1]))
         target = serve if one.type == socket.SOCK_STREAM else echo
         threading.Thread(target=target, args=(one,), daemon=True).start()
+    if "WORKER_PORT" in os.environ:
+        own = socket.socket()
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        own.bind(("127.0.0.1", int(os.environ["WORKER_PORT"])))
+        own.listen()
+        threading.Thread(target=serve, args=(own,), daemon=True).start()
     if "/hang" not in sys.argv:
         ready(os.environ.get("WORKER_READY"))
     print(f"worker {GENERATION} serves", flush=True)

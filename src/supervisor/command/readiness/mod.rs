@@ -44,11 +44,12 @@ use crate::sys::socket::{self, TcpOptions};
 /// # Ok::<(), heirloom::supervisor::ReadinessError>(())
 /// ```
 ///
-/// Whatever else is chosen, `READY=1` to the socket in `NOTIFY_SOCKET` always counts, since no worker says that by mistake.
+/// `NOTIFY_SOCKET` is offered with every choice, for `STATUS=`, `MAINPID=` and barriers. `READY=1` counts where nothing
+/// better is asked for (`notify`, `after`): some servers say it before they have loaded their application (gunicorn).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Readiness {
-    /// It has run for so long: Server::Starter's way. All that it asks of a program is that one which cannot serve ends
+    /// It has run for so long, or says `READY=1` before: Server::Starter's way. All that it asks of a program is that one which cannot serve ends
     /// soon. The default, with one second.
     After(Duration),
     /// It is a heirloom program: it says so on heirloom's own channel, is told there when to stop accepting and when to
@@ -127,6 +128,8 @@ pub(crate) struct Prepared {
 pub(crate) struct Watch {
     notify: Notify,
     means: Option<Means>,
+    /// Whether `READY=1` counts.
+    counts: bool,
     complaint: check::Complaint,
 }
 
@@ -202,6 +205,7 @@ impl Prepared {
     pub(crate) fn watch(self, pid: i32) -> io::Result<Watch> {
         let complaint = check::Complaint::default();
         let notify = Notify::new(self.notify, pid)?;
+        let counts = matches!(self.readiness, Readiness::After(_) | Readiness::Notify);
         let means: Option<Means> = match (self.readiness, self.line, self.private) {
             (Readiness::After(time), ..) => Some(Box::pin(async move {
                 tokio::time::sleep(time).await;
@@ -221,7 +225,7 @@ impl Prepared {
             }
             _ => None,
         };
-        Ok(Watch { notify, means, complaint })
+        Ok(Watch { notify, means, counts, complaint })
     }
 }
 
@@ -233,7 +237,7 @@ impl Watch {
                 // In this order a worker that says STOPPING is not called ready by the clock of the same moment.
                 biased;
                 notice = self.notify.next() => match notice {
-                    Ok(notice::Notice::Ready) if self.notify.first_ready() => {
+                    Ok(notice::Notice::Ready) if self.counts && self.notify.first_ready() => {
                         self.means = None;
                         Ok(())
                     }

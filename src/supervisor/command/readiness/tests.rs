@@ -100,6 +100,16 @@ async fn ready_by_the_clock_or_by_a_word_before() {
 }
 
 #[tokio::test]
+async fn a_word_does_not_do_where_something_else_is_asked_for() {
+    let prepared = "http=/".parse::<Readiness>().unwrap().prepare().unwrap();
+    let sender = tell(&prepared);
+    let mut watch = prepared.watch(own_pid()).unwrap();
+    sender.send(b"READY=1\nSTATUS=booted").unwrap();
+    assert!(matches!(next(&mut watch).await, Said::Status(_)));
+    says_nothing(&mut watch).await;
+}
+
+#[tokio::test]
 async fn a_line_is_ready_and_an_end_without_one_is_not() {
     for (words, is_ready) in [(&b"anything\n"[..], true), (b"\n", true), (b"no line", false), (b"", false)] {
         let prepared = Readiness::Line(Some(9)).prepare().unwrap();

@@ -1,0 +1,112 @@
+//! Servers in four languages under `heirloom run`: twenty restarts each, under load, with every failure counted.
+//!
+//! What `heirloom run` answers for is the sockets: that no connection is refused or reset, whatever the server. How a server
+//! says goodbye to the connections that it has accepted is its own: where one loses requests there, the test says whose they are.
+
+mod command_support;
+mod support;
+
+use std::ffi::OsStr;
+
+use command_support::{Running, Setup, foreign, python};
+use support::alone;
+use support::beside::is_installed;
+use support::load::{Failure, Load, Mode, Report, Think};
+
+#[test]
+fn python_asyncio() {
+    let _alone = alone();
+    let script = foreign("asyncio_server.py");
+    let running = setup(&["--ready", "notify"]).command(&[python().as_ref(), script.as_os_str()]);
+    for report in restarts_under_load(&running, KEEP) {
+        report.assert_none_failed();
+    }
+}
+
+#[test]
+fn node() {
+    if !is_installed("node", "--version") {
+        return;
+    }
+    let _alone = alone();
+    let script = foreign("node_server.js");
+    let running = setup(&["--ready", "fd"]).command(&["node".as_ref(), script.as_os_str()]);
+    for report in restarts_under_load(&running, KEEP) {
+        report.assert_none_failed();
+    }
+}
+
+#[test]
+fn perl_starlet() {
+    if !is_installed("plackup", "--version") {
+        return;
+    }
+    let _alone = alone();
+    let app = foreign("app.psgi");
+    let words = ["plackup", "--no-default-middleware", "-s", "Starlet", "--max-workers=12", "--max-keepalive-reqs=1000"];
+    let command: Vec<_> = words.iter().map(OsStr::new).chain([app.as_os_str()]).collect();
+    let running = setup(&["--ready", "http=/"]).command(&command);
+    for report in restarts_under_load(&running, KEEP) {
+        report.assert_none_failed();
+    }
+}
+
+#[test]
+fn ruby_unicorn() {
+    if !is_installed("unicorn", "--version") {
+        return;
+    }
+    let _alone = alone();
+    let app = foreign("config.ru");
+    let words = ["unicorn", "--no-default-middleware", "-E", "none"];
+    let command: Vec<_> = words.iter().map(OsStr::new).chain([app.as_os_str()]).collect();
+    // TERM means at once to it. It closes every connection after one answer, and says so.
+    let running = setup(&["--ready", "http=/", "--stop-signal", "QUIT"]).command(&command);
+    for report in restarts_under_load(&running, KEEP) {
+        report.assert_none_failed();
+    }
+}
+
+#[test]
+fn python_gunicorn() {
+    if !is_installed("gunicorn", "--version") {
+        return;
+    }
+    let _alone = alone();
+    let directory = foreign("");
+    let words = ["gunicorn", "--worker-class=gthread", "--workers=1", "--threads=16", "--chdir"];
+    let command: Vec<_> =
+        words.iter().map(OsStr::new).chain([directory.as_os_str(), "wsgi:application".as_ref()]).collect();
+    let running = setup(&["--ready", "http=/"]).command(&command);
+    for report in restarts_under_load(&running, KEEP) {
+        report.assert_none_failed();
+    }
+}
+
+/// So many clients that keep their connections, beside as many that do not.
+const KEEP: usize = 4;
+
+fn setup(options: &[&str]) -> Setup {
+    Setup::new().options(&["--probation", "50ms"]).options(options).listen()
+}
+
+fn restarts_under_load(running: &Running, clients: usize) -> [Report; 2] {
+    let new = Load::start(running.target(), Mode::new_connections(clients, Think::millis(0, 10)), "/");
+    let keep = Load::start(running.target(), Mode::keep_alive(clients, Think::millis(0, 20)), "/");
+    new.wait_for_requests(50);
+    keep.wait_for_requests(50);
+    for _ in 0..RESTARTS {
+        running.restart_once();
+    }
+    new.wait_for_requests(50);
+    keep.wait_for_requests(50);
+    let reports = [new.stop(), keep.stop()];
+    println!("{}\n{}\n{}   ({RESTARTS} restarts)", Report::HEADER, reports[0], reports[1]);
+    assert_eq!(running.get("/generation"), (1 + RESTARTS).to_string());
+    for report in &reports {
+        assert_eq!(report.count(Failure::Refused), 0, "the sockets are heirloom's");
+    }
+    reports
+}
+
+const RESTARTS: usize = 20;
