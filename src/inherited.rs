@@ -156,11 +156,26 @@ impl Inherited {
     }
 }
 
-/// Whether a supervisor has started this process as its worker; the environment is only looked at.
+/// Who has handed something to this process; the environment is only looked at.
 #[cfg(feature = "supervisor")]
-pub(crate) fn is_worker() -> bool {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parentage {
+    /// Nobody.
+    First,
+    /// A server that replaces itself.
+    Successor,
+    /// A supervisor.
+    Worker,
+}
+
+#[cfg(feature = "supervisor")]
+pub(crate) fn parentage() -> Parentage {
     let announcement = env::var_os(VARIABLE).and_then(|value| Announcement::decode(&value).ok());
-    announcement.is_some_and(|announcement| announcement.supervised.is_some() && is_for_us(&announcement))
+    match announcement.filter(is_for_us) {
+        Some(announcement) if announcement.supervised.is_some() => Parentage::Worker,
+        Some(_) => Parentage::Successor,
+        None => Parentage::First,
+    }
 }
 
 /// Whether the announced channel lies where it should. A grandchild has the string but not the channel; where the

@@ -269,6 +269,8 @@ impl Predecessor {
             sockets: vec![],
             gives_state: true,
             descriptors: vec![],
+            supervised: None,
+            peer: None,
         }
     }
 

@@ -175,6 +175,19 @@ fn the_same_program_without_a_supervisor() {
 }
 
 #[test]
+fn a_server_without_a_supervisor_is_not_given_one_by_a_restart() {
+    let _alone = alone();
+    let server = Setup::hello().start();
+    server.binary.become_example("supervised");
+    for _ in 0..2 {
+        let (old, mark) = (server.pid(), server.mark());
+        server.restart(Signal::SIGHUP);
+        server.wait_for_line(mark, "so this one has none");
+        server.wait_for_exit(old);
+    }
+}
+
+#[test]
 fn what_the_parent_binds_is_bound_before_anything_starts() {
     let _alone = alone();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

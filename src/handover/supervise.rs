@@ -517,6 +517,8 @@ impl Supervise {
             self.let_go(now, old.worker);
             self.actions.push_back(Action::HandOver { worker: old.worker, unclaimed, takes_moves });
         }
+        // The last word of the machine that has just been replaced.
+        self.report(Report::Settled { worker });
         if std::mem::take(&mut self.again) {
             // Not refused: it has just become idle.
             let _ = self.request(now);
@@ -528,7 +530,6 @@ impl Supervise {
         let told = match report {
             launch::Report::Remembered => return self.report(Report::Remembered),
             launch::Report::Ready => return self.report(Report::Ready { worker }),
-            launch::Report::Settled => return self.report(Report::Settled { worker }),
             launch::Report::Failed(why) => {
                 self.lost();
                 self.report(Report::Failed { worker, why: why.clone() });
@@ -539,7 +540,7 @@ impl Supervise {
                 self.report(Report::TakenBack { worker, why: why.clone() });
                 Told::TakenBack(why)
             }
-            launch::Report::Starting | launch::Report::OutOfTurn(_) => return,
+            launch::Report::Starting | launch::Report::Settled | launch::Report::OutOfTurn(_) => return,
         };
         self.actions.extend(self.serving().map(|serving| Action::Send(serving, Message::Restarted(told))));
     }

@@ -17,7 +17,7 @@ use super::store::Store;
 use crate::handover::Failure;
 use crate::handover::supervise::Limits;
 use crate::handover::supervised::Orphans;
-use crate::inherited::{InheritError, Inherited, is_worker};
+use crate::inherited::{InheritError, Inherited, Parentage, parentage};
 use crate::listen::{IntoListen, Listen, ListenParseError};
 use crate::listeners::ListenError;
 use crate::operate::pid_file::{PidFile, PidFileError};
@@ -65,12 +65,6 @@ pub enum SupervisorError {
     /// What the environment announces cannot be taken over.
     #[error("cannot take over what this process was started with")]
     Inherit(#[from] InheritError),
-    /// A server without a supervisor was restarted into this one.
-    #[error(
-        "a server cannot become supervised by a restart, since its PID would have to change once more: it serves \
-         on; stop it and start the supervisor"
-    )]
-    HasPredecessor,
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -207,7 +201,8 @@ impl Supervisor {
     /// Supervises: starts this very program again as a worker, in which this call runs `program`, and returns when the
     /// service has ended. The exit code is that of the last worker; return it from `main`.
     ///
-    /// Call it early in `main`, and once.
+    /// Call it early in `main`, and once. A server that ran without a supervisor and is restarted into this program goes on
+    /// without one, since its PID cannot be kept; so does a worker that [serves on](Orphans::ServeOn) as an orphan.
     ///
     /// # Errors
     ///
@@ -220,7 +215,13 @@ impl Supervisor {
         self,
         program: impl FnOnce(Restarter) -> T,
     ) -> Result<ExitCode, SupervisorError> {
-        if !self.supervised || is_worker() {
+        let parentage = if self.supervised { parentage() } else { Parentage::Worker };
+        if parentage != Parentage::First {
+            if parentage == Parentage::Successor {
+                tracing::warn!(
+                    "restarted from a server without a supervisor, so this one has none: stop and start it"
+                );
+            }
             return Ok(program(self.restarter.start()?).report());
         }
         let worker = self.restarter.signal_map();
@@ -239,9 +240,6 @@ impl Supervisor {
     /// Supervises workers that `maker` makes.
     pub(super) fn supervise(mut self, maker: Arc<dyn Make>) -> Result<ExitCode, SupervisorError> {
         let inherited = Inherited::take()?;
-        if inherited.predecessor.is_some() {
-            return Err(SupervisorError::HasPredecessor);
-        }
         let sockets = inherited.sockets.into_iter().flatten().collect();
         let mut store = Store::new(sockets).map_err(SupervisorError::System)?;
         for (listen, udp) in std::mem::take(&mut self.listens) {

@@ -33,7 +33,7 @@ fn settle(machine: &mut Supervise, now: Instant, worker: Worker, binary: u64) {
     machine.message(now, worker, ready());
     machine.timeout(now + SECOND);
     assert_eq!(machine.serving(), Some(worker));
-    actions(machine);
+    assert!(actions(machine).contains(&Action::Report(Report::Settled { worker })));
 }
 
 fn serving(now: Instant) -> Supervise {

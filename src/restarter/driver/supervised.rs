@@ -32,7 +32,15 @@ pub(super) struct Superior {
 struct Keeping {
     sockets: BTreeSet<u64>,
     descriptors: BTreeMap<String, Arc<OwnedFd>>,
-    unsent: VecDeque<(Message, Vec<Arc<OwnedFd>>, Option<Arc<Socket>>)>,
+    unsent: VecDeque<Unsent>,
+}
+
+/// A message, and what goes along.
+#[derive(Debug)]
+struct Unsent {
+    message: Message,
+    descriptor: Option<Arc<OwnedFd>>,
+    socket: Option<Arc<Socket>>,
 }
 
 impl Superior {
@@ -52,10 +60,10 @@ impl Superior {
     /// Sends what can be sent; the rest waits for room in the channel.
     pub(super) fn send(&mut self) {
         let Some(peer) = &self.peer else { return };
-        while let Some((message, fds, socket)) = self.keeping.unsent.front() {
-            let mut all: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
-            all.extend(socket.iter().flat_map(|socket| [Some(socket.as_fd()), socket.lock_fd()]).flatten());
-            match peer.send_with(message, &all) {
+        while let Some(Unsent { message, descriptor, socket }) = self.keeping.unsent.front() {
+            let mut fds: Vec<BorrowedFd<'_>> = descriptor.iter().map(|fd| fd.as_fd()).collect();
+            fds.extend(socket.iter().flat_map(|socket| [Some(socket.as_fd()), socket.lock_fd()]).flatten());
+            match peer.send_with(message, &fds) {
                 Err(error) if is_for_later(&error) => return,
                 Err(error) => say!(warn: %error, ?message, "the supervisor cannot be told"),
                 Ok(()) => {}
@@ -75,17 +83,20 @@ impl Superior {
                     name: socket.name.clone(),
                     requested: socket.requested.clone(),
                 };
-                self.keeping.unsent.push_back((Message::Keep(kept), Vec::new(), Some(socket)));
+                let message = Message::Keep(kept);
+                self.keeping.unsent.push_back(Unsent { message, descriptor: None, socket: Some(socket) });
             }
         }
         let now: BTreeMap<_, _> = shared.descriptors.handed_down().into_iter().collect();
         for name in self.keeping.descriptors.keys().filter(|name| !now.contains_key(*name)) {
-            self.keeping.unsent.push_back((Message::Withhold { name: name.clone() }, Vec::new(), None));
+            let message = Message::Withhold { name: name.clone() };
+            self.keeping.unsent.push_back(Unsent { message, descriptor: None, socket: None });
         }
         for (name, fd) in &now {
             if self.keeping.descriptors.get(name).is_none_or(|known| !Arc::ptr_eq(known, fd)) {
                 let message = Message::HandDown { name: name.clone() };
-                self.keeping.unsent.push_back((message, vec![Arc::clone(fd)], None));
+                let descriptor = Some(Arc::clone(fd));
+                self.keeping.unsent.push_back(Unsent { message, descriptor, socket: None });
             }
         }
         self.keeping.descriptors = now;
