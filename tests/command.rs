@@ -49,8 +49,10 @@ fn what_fails_at_a_restart_leaves_the_old_one_serving() {
 #[test]
 fn the_status_file_follows_the_workers() {
     let _alone = alone();
-    let running =
-        Setup::new().options(&["--ready", "notify", "--probation", "300ms"]).listen().file("--status-file", "status");
+    let running = Setup::new()
+        .options(&["--ready", "notify", "--probation", "300ms"])
+        .listen()
+        .file("--status-file", "status");
     let running = running.file("--pid-file", "pid").env("WORKER_READY", "notify").worker();
     let generations = || {
         let text = fs::read_to_string(running.dir().join("status")).unwrap();
@@ -97,7 +99,8 @@ fn a_unix_socket_lives_as_long_as_the_supervisor() {
 #[test]
 fn the_environment_is_read_anew_and_a_bad_one_keeps_the_old_worker() {
     let _alone = alone();
-    let setup = quick().listen().file("--env-dir", "env").file("--env-file", "vars").env("REMOVED", "by the file");
+    let setup =
+        quick().listen().file("--env-dir", "env").file("--env-file", "vars").env("REMOVED", "by the file");
     let (directory, file) = (setup.dir().join("env"), setup.dir().join("vars"));
     fs::create_dir(&directory).unwrap();
     fs::write(directory.join("COLOUR"), "red\n").unwrap();
@@ -125,7 +128,8 @@ fn the_environment_is_read_anew_and_a_bad_one_keeps_the_old_worker() {
 
 #[test]
 fn ipv6_leaves_ipv4_alone() {
-    if TcpStream::connect("[::1]:1").is_err_and(|error| error.kind() == std::io::ErrorKind::AddrNotAvailable) {
+    if TcpStream::connect("[::1]:1").is_err_and(|error| error.kind() == std::io::ErrorKind::AddrNotAvailable)
+    {
         eprintln!("\n*** SKIPPED: there is no IPv6 here ***\n");
         return;
     }

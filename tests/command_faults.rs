@@ -13,7 +13,16 @@ use support::load::{Load, Mode, Think};
 use support::{PATIENCE, Signal, alone, proc};
 
 fn quick() -> Setup {
-    Setup::new().options(&["--ready", "notify", "--probation", "50ms", "--backoff", "10ms", "--backoff-ceiling", "40ms"])
+    Setup::new().options(&[
+        "--ready",
+        "notify",
+        "--probation",
+        "50ms",
+        "--backoff",
+        "10ms",
+        "--backoff-ceiling",
+        "40ms",
+    ])
 }
 
 fn serving(setup: Setup) -> Running {
@@ -34,7 +43,8 @@ fn the_exit_status_is_the_workers() {
     let (status, _) = running.end();
     assert_eq!(status.code(), Some(7));
     // Killed by the stop signal.
-    let running = shell(quick().options(&["--ready", "after=10ms", "--stop-signal", "QUIT"]), "exec sleep 1000");
+    let running =
+        shell(quick().options(&["--ready", "after=10ms", "--stop-signal", "QUIT"]), "exec sleep 1000");
     running.wait_for_line(0, "worker settled");
     running.signal(Signal::SIGINT);
     let (status, _) = running.end();
@@ -46,9 +56,12 @@ fn other_signals_go_to_the_worker_that_serves() {
     let _alone = alone();
     let running = serving(quick().listen());
     running.restart();
-    for (signal, name) in
-        [(Signal::SIGUSR1, "USR1"), (Signal::SIGQUIT, "QUIT"), (Signal::SIGWINCH, "WINCH"), (Signal::SIGTTIN, "TTIN")]
-    {
+    for (signal, name) in [
+        (Signal::SIGUSR1, "USR1"),
+        (Signal::SIGQUIT, "QUIT"),
+        (Signal::SIGWINCH, "WINCH"),
+        (Signal::SIGTTIN, "TTIN"),
+    ] {
         running.signal(signal);
         running.wait_for_line(0, &format!("worker 2 has {name}"));
     }
@@ -59,7 +72,14 @@ fn other_signals_go_to_the_worker_that_serves() {
 #[test]
 fn a_worker_that_does_not_stop_is_killed_with_what_it_has_started() {
     let _alone = alone();
-    let setup = quick().options(&["--drain-timeout", "100ms", "--stop-delay", "100ms", "--shutdown-timeout", "100ms"]);
+    let setup = quick().options(&[
+        "--drain-timeout",
+        "100ms",
+        "--stop-delay",
+        "100ms",
+        "--shutdown-timeout",
+        "100ms",
+    ]);
     let running = serving(setup.listen().env("WORKER_STUBBORN", "1"));
     let old: i32 = running.get("/pid").parse().unwrap();
     assert_eq!(proc::children(old).len(), 1, "it has a child that ignores TERM as well");
@@ -77,7 +97,8 @@ fn a_worker_that_does_not_stop_is_killed_with_what_it_has_started() {
 #[test]
 fn a_second_stop_is_at_once() {
     let _alone = alone();
-    let running = serving(quick().options(&["--shutdown-timeout", "1h"]).listen().env("WORKER_STUBBORN", "1"));
+    let running =
+        serving(quick().options(&["--shutdown-timeout", "1h"]).listen().env("WORKER_STUBBORN", "1"));
     running.signal(Signal::SIGTERM);
     running.wait_for_line(0, "reaction=Stop");
     running.signal(Signal::SIGINT);
@@ -102,12 +123,16 @@ fn what_cannot_be_started_is_said_and_ends_the_supervisor() {
         let (status, lines) = quick().spawn(&[program]).end();
         let said = lines.join("\n");
         assert_eq!(status.code(), Some(1), "{said}");
-        let last = lines.iter().find(|line| line.starts_with("heirloom: ")).unwrap_or_else(|| panic!("{said}"));
+        let last =
+            lines.iter().find(|line| line.starts_with("heirloom: ")).unwrap_or_else(|| panic!("{said}"));
         assert!(last.contains(&*program.to_string_lossy()) && last.contains(words), "{last}");
     }
     let (status, lines) = quick().options(&["--env-dir", "/nowhere/env"]).spawn(&[OsStr::new("true")]).end();
     assert_eq!(status.code(), Some(1));
-    assert!(lines.iter().any(|line| line.starts_with("heirloom: ") && line.contains("/nowhere/env")), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.starts_with("heirloom: ") && line.contains("/nowhere/env")),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -244,10 +269,11 @@ fn a_heirloom_program_keeps_its_connections() {
     let _alone = alone();
     let directory = support::TestDir::new();
     let hello = support::Binary::install("hello", &directory.path().join("hello"));
-    let running = Setup::new()
-        .options(&["--ready", "heirloom", "--probation", "50ms"])
-        .listen()
-        .command(&[hello.path().as_os_str(), "--listen".as_ref(), "127.0.0.1:0".as_ref()]);
+    let running = Setup::new().options(&["--ready", "heirloom", "--probation", "50ms"]).listen().command(&[
+        hello.path().as_os_str(),
+        "--listen".as_ref(),
+        "127.0.0.1:0".as_ref(),
+    ]);
     running.wait_for_line(0, "worker settled worker=1");
     let load = Load::start(running.target(), Mode::keep_alive(8, Think::millis(0, 5)), "/");
     load.wait_for_requests(100);

@@ -113,7 +113,9 @@ fn may_unshare() -> bool {
     let may = status.is_ok_and(|status| status.success());
     if !may {
         assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "no PID namespace can be made");
-        eprintln!("\n*** SKIPPED: no PID namespace can be made; be root, and have unshare (util-linux) ***\n");
+        eprintln!(
+            "\n*** SKIPPED: no PID namespace can be made; be root, and have unshare (util-linux) ***\n"
+        );
     }
     may
 }

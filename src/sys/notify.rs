@@ -118,7 +118,8 @@ unsafe fn sender(header: &libc::msghdr) -> Option<i32> {
 /// Room for the credentials and as many descriptors as one message can carry; words, so that it is aligned.
 // SAFETY: CMSG_SPACE only computes.
 const CONTROL_WORDS: usize = unsafe {
-    libc::CMSG_SPACE((MAX_FDS * size_of::<RawFd>()) as u32) + libc::CMSG_SPACE(size_of::<libc::ucred>() as u32)
+    libc::CMSG_SPACE((MAX_FDS * size_of::<RawFd>()) as u32)
+        + libc::CMSG_SPACE(size_of::<libc::ucred>() as u32)
 } as usize
     / size_of::<u64>();
 

@@ -94,7 +94,9 @@ impl Setup {
         running.targets = running
             .wait_for_lines(0, says::LISTENING, listens)
             .iter()
-            .map(|line| line.split(says::LISTENING).nth(1).unwrap_or_default().split(' ').next().unwrap_or_default())
+            .map(|line| {
+                line.split(says::LISTENING).nth(1).unwrap_or_default().split(' ').next().unwrap_or_default()
+            })
             .map(|address| address.parse().unwrap_or_else(|_| panic!("{address:?} is no address")))
             .collect();
         running
@@ -103,7 +105,8 @@ impl Setup {
     /// Starts it, whatever comes of it.
     pub fn spawn(self, program: &[&std::ffi::OsStr]) -> Running {
         let id = self.dir.path().file_name().expect("a name").to_string_lossy().into_owned();
-        let mut words = self.under.iter().map(OsString::as_os_str).chain([env!("CARGO_BIN_EXE_heirloom").as_ref()]);
+        let mut words =
+            self.under.iter().map(OsString::as_os_str).chain([env!("CARGO_BIN_EXE_heirloom").as_ref()]);
         let mut command = Command::new(words.next().expect("a program"));
         command.args(words).arg("run").args(&self.options).arg("--").args(program);
         command.env(MARKER, &id).envs(self.env).current_dir(self.dir.path()).process_group(0);

@@ -200,9 +200,10 @@ impl Supervisor {
             orphan::become_subreaper().map_err(SupervisorError::System)?;
         }
         let status_file = match &command.status_file {
-            Some(path) => Some(Mutex::new(StatusFile::create(path).map_err(|source| {
-                SupervisorError::StatusFile { path: path.clone(), source }
-            })?)),
+            Some(path) => Some(Mutex::new(
+                StatusFile::create(path)
+                    .map_err(|source| SupervisorError::StatusFile { path: path.clone(), source })?,
+            )),
             None => None,
         };
         let children = Arc::new(Children::new(reaps));

@@ -226,7 +226,10 @@ mod tests {
         let source = EnvironmentSource::Directory(directory.clone());
         let complaint = |name: &str| {
             let error = source.read().unwrap_err();
-            let text = format!("{error}: {}", std::error::Error::source(&error).map_or(String::new(), ToString::to_string));
+            let text = format!(
+                "{error}: {}",
+                std::error::Error::source(&error).map_or(String::new(), ToString::to_string)
+            );
             assert!(text.contains(name), "{name} is not in {text}");
         };
         fs::write(directory.join("A=B"), "x").unwrap();
@@ -275,6 +278,9 @@ mod tests {
     fn changes_replace_and_remove() {
         let mut environment = vec![("A".into(), "1".into()), ("B".into(), "2".into())];
         apply(&mut environment, vec![set("A", "3"), ("B".into(), None), set("C", "4"), set("C", "5")]);
-        assert_eq!(environment, [("A".into(), "3".into()), ("C".into(), "5".into())] as [(OsString, OsString); 2]);
+        assert_eq!(
+            environment,
+            [("A".into(), "3".into()), ("C".into(), "5".into())] as [(OsString, OsString); 2]
+        );
     }
 }

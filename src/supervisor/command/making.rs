@@ -65,7 +65,10 @@ impl Make for Commanded {
                 }
             }
             Workers::Heirloom { environment, .. } => {
-                environment.iter().try_for_each(|source| source.read().map(drop)).map_err(|error| failure(&error))?;
+                environment
+                    .iter()
+                    .try_for_each(|source| source.read().map(drop))
+                    .map_err(|error| failure(&error))?;
             }
         }
         Ok(())
@@ -108,7 +111,8 @@ impl Commanded {
                 for source in environment {
                     recipe.program.changes.extend(source.read().map_err(|error| failure(&error))?);
                 }
-                let made = recipe.make(instead.as_deref(), &sockets, None, &descriptors, Some(&supervision))?;
+                let made =
+                    recipe.make(instead.as_deref(), &sockets, None, &descriptors, Some(&supervision))?;
                 Ok(Born { made, ready: None, manner: Manner::Told, addressee: Addressee::default() })
             }
         }

@@ -38,7 +38,9 @@ pub enum NumberError {
         fd: RawFd,
     },
     /// What the convention has no way to write.
-    #[error("the name {name:?} cannot be announced: it is at most 255 bytes long, without colons and control characters")]
+    #[error(
+        "the name {name:?} cannot be announced: it is at most 255 bytes long, without colons and control characters"
+    )]
     Name {
         /// The name.
         name: String,
@@ -160,8 +162,12 @@ mod tests {
     fn sockets_follow_each_other_from_3() {
         let (four, six, unix) = (inet("127.0.0.1:80"), inet("[::1]:80"), Address::UnixPath("/run/a".into()));
         let hidden = Address::UnixAbstract(b"app".to_vec());
-        let sockets =
-            [socket("http", &four, None), socket("", &six, None), socket("u", &unix, None), socket("", &hidden, None)];
+        let sockets = [
+            socket("http", &four, None),
+            socket("", &six, None),
+            socket("u", &unix, None),
+            socket("", &hidden, None),
+        ];
         let (numbers, others) = assign(&sockets, &[None, Some(9), None]).unwrap();
         assert_eq!((numbers.as_slice(), others.as_slice()), (&[3, 4, 5, 6][..], &[7, 9, 8][..]));
         let variables = announce(&sockets, &numbers, 7);

@@ -4,26 +4,33 @@
 //! entries stay for ever. But it has children of its own too, whose statuses somebody waits for, and the kernel does not
 //! tell which are which. So the own ones are registered, and everything else is an orphan.
 //!
-//! The race is at the start of a child: until its pid is known here, one that dies at once looks like an orphan. A start
-//! therefore holds the register, and reaping waits until it is over.
+//! The race is at the start of a child: until its pid is known here, one that dies at once looks like an orphan. So
+//! nothing is reaped while a start is on.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::sys::orphan;
 use crate::sys::pidfd::Exit;
 
 /// Which children of this process somebody waits for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Children {
-    own: Mutex<BTreeSet<i32>>,
+    state: Mutex<State>,
     reaps_orphans: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    own: BTreeSet<i32>,
+    /// How many starts are on.
+    starting: usize,
 }
 
 impl Children {
     /// A register. Only with `reaps_orphans` does it ever reap anything.
     pub(crate) fn new(reaps_orphans: bool) -> Children {
-        Children { own: Mutex::default(), reaps_orphans }
+        Children { state: Mutex::default(), reaps_orphans }
     }
 
     /// Starts a child of our own. Whoever starts one without this may find its status gone.
@@ -32,12 +39,15 @@ impl Children {
         start: impl FnOnce() -> Result<T, E>,
         pid: impl FnOnce(&T) -> i32,
     ) -> Result<T, E> {
-        let mut own = self.lock();
+        self.lock().starting += 1;
+        // Without the lock: it may take seconds, and the driver must not wait for it.
         let started = start();
+        let mut state = self.lock();
+        state.starting -= 1;
         if let Ok(started) = &started {
-            own.insert(pid(started));
+            state.own.insert(pid(started));
         }
-        drop(own);
+        drop(state);
         // Whatever a SIGCHLD of this time was about.
         self.reap_orphans();
         started
@@ -45,7 +55,7 @@ impl Children {
 
     /// The status of a child of our own has been collected. Not sooner: it would be taken for an orphan.
     pub(crate) fn reaped(&self, pid: i32) {
-        self.lock().remove(&pid);
+        self.lock().own.remove(&pid);
         // It may have stood before others: the kernel shows one child that has ended, not all of them.
         self.reap_orphans();
     }
@@ -56,24 +66,19 @@ impl Children {
         if !self.reaps_orphans {
             return;
         }
-        let own = match self.own.try_lock() {
-            Ok(own) => own,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // Whoever holds it comes here next.
-            Err(TryLockError::WouldBlock) => return,
-        };
-        loop {
+        let state = self.lock();
+        while state.starting == 0 {
             match orphan::peek() {
-                Ok(Some(pid)) if !own.contains(&pid) => report(pid, orphan::reap(pid)),
+                Ok(Some(pid)) if !state.own.contains(&pid) => report(pid, orphan::reap(pid)),
                 Ok(_) => return,
                 Err(error) => return say!(warn: %error, "cannot look for orphans"),
             }
         }
     }
 
-    /// The set is whole at every step.
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<i32>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The state is whole at every step.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -48,7 +48,10 @@ pub fn become_worker() -> io::Result<()> {
         return Ok(());
     }
     let Some(order) = Order::decode(arguments) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "only a supervisor starts a program by this name"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "only a supervisor starts a program by this name",
+        ));
     };
     // Close-on-exec from here: the exec itself is what ends the pipe.
     let report: OwnedFd = adopt(order.report).map_err(io::Error::other)?;
@@ -61,7 +64,8 @@ pub fn become_worker() -> io::Result<()> {
 impl Order {
     /// Arguments for the shim's process, its name first.
     pub(super) fn encode(&self) -> Vec<OsString> {
-        let numbers = [self.report.to_string(), self.parent.to_string(), self.at_death.unwrap_or(0).to_string()];
+        let numbers =
+            [self.report.to_string(), self.parent.to_string(), self.at_death.unwrap_or(0).to_string()];
         let own = [NAME.into()].into_iter().chain(numbers.map(OsString::from));
         own.chain([self.file.clone()]).chain(self.command.iter().cloned()).collect()
     }
@@ -72,13 +76,20 @@ impl Order {
         let file = arguments.next()?;
         let command: Vec<_> = arguments.collect();
         let at_death = (at_death != 0).then_some(at_death);
-        (!command.is_empty()).then_some(Order { report, parent: parent.try_into().ok()?, at_death, file, command })
+        (!command.is_empty()).then_some(Order {
+            report,
+            parent: parent.try_into().ok()?,
+            at_death,
+            file,
+            command,
+        })
     }
 
     /// Returns only when it has failed.
     fn carry_out(&self) -> io::Error {
         // Leader of a group: what the program starts can be found and killed with it.
-        if let Err(errno) = nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0)) {
+        if let Err(errno) = nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0))
+        {
             return errno.into();
         }
         if let Some(signal) = self.at_death {
@@ -121,7 +132,12 @@ mod tests {
 
     #[test]
     fn what_is_no_order_is_not_guessed_at() {
-        for words in [&["5", "4711", "0", "sh"][..], &["x", "1", "0", "sh", "sh"], &["5"], &["5", "-1", "0", "sh", "sh"]] {
+        for words in [
+            &["5", "4711", "0", "sh"][..],
+            &["x", "1", "0", "sh", "sh"],
+            &["5"],
+            &["5", "-1", "0", "sh", "sh"],
+        ] {
             assert_eq!(Order::decode(words.iter().map(OsString::from)), None, "{words:?}");
         }
     }

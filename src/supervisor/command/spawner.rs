@@ -88,7 +88,8 @@ fn start(shim: &Path, launch: &Launch) -> Result<Spawned, LaunchError> {
     let program = PathBuf::from(&launch.file);
     let unknown = |source| LaunchError::Report { program: program.clone(), source };
     let (report, far) = io::pipe().map_err(unknown)?;
-    let number = launch.fds.iter().map(|(_, number)| number + 1).max().unwrap_or(0).max(super::numbers::FIRST);
+    let number =
+        launch.fds.iter().map(|(_, number)| number + 1).max().unwrap_or(0).max(super::numbers::FIRST);
     let order = Order {
         report: number,
         parent: std::process::id(),

@@ -94,7 +94,8 @@ impl Driver {
             }
         };
         say!(info: worker, pid, "worker started");
-        let process = Process { pid, started: now, sockets, manner: born.manner, addressee: born.addressee, peer };
+        let process =
+            Process { pid, started: now, sockets, manner: born.manner, addressee: born.addressee, peer };
         if unwanted {
             process.kill();
             self.abandoned.insert(worker, process);

@@ -71,8 +71,9 @@ async fn connect(address: &Address) -> io::Result<()> {
 
 async fn get(at: SocketAddr, path: &str) -> io::Result<()> {
     let mut stream = TcpStream::connect(at).await?;
-    let request =
-        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: heirloom\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: heirloom\r\nConnection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     // The first line is enough. A server that sends none within so many bytes does not speak HTTP.

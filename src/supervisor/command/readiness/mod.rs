@@ -108,7 +108,9 @@ pub enum ReadinessError {
 #[non_exhaustive]
 pub(crate) enum NotReady {
     /// End of the pipe.
-    #[error("it closed the descriptor for its readiness without a line; write one, or choose another --ready")]
+    #[error(
+        "it closed the descriptor for its readiness without a line; write one, or choose another --ready"
+    )]
     Closed,
     /// The pipe or the socket fails.
     #[error("its readiness cannot be watched any more")]

@@ -44,7 +44,9 @@ mod tests {
 
     #[test]
     fn nonsense_says_nothing() {
-        for text in ["", "READY", "READY=0", "READY=11", "ready=1", "MAINPID=-1", "MAINPID=1", "MAINPID=x", "=\n="] {
+        for text in
+            ["", "READY", "READY=0", "READY=11", "ready=1", "MAINPID=-1", "MAINPID=1", "MAINPID=x", "=\n="]
+        {
             assert_eq!(parse(text.as_bytes()), [], "{text:?}");
         }
         assert_eq!(parse(b"\xff\xff=\xff\nREADY=1"), [Notice::Ready]);

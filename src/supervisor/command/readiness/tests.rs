@@ -38,7 +38,9 @@ async fn says_nothing(watch: &mut Watch) {
 
 #[test]
 fn ways_that_are_none_are_refused() {
-    for text in ["", "notify=1", "fd=x", "after=", "after=1h", "http=", "http=127.0.0.1:80", "http=/a b", "tcp=80"] {
+    for text in
+        ["", "notify=1", "fd=x", "after=", "after=1h", "http=", "http=127.0.0.1:80", "http=/a b", "tcp=80"]
+    {
         text.parse::<Readiness>().expect_err(text);
     }
     assert_eq!("after=250ms".parse::<Readiness>().unwrap(), Readiness::After(Duration::from_millis(250)));
@@ -158,7 +160,9 @@ async fn an_http_check_asks_at_the_workers_own_socket_until_it_says_yes() {
     let listener = TcpListener::from(listener.try_clone().unwrap());
     let mut watch = prepared.watch(own_pid()).unwrap();
     let worker = std::thread::spawn(move || {
-        for answer in ["", "HTTP/1.1 503 Service Unavailable\r\n\r\n", "hello\n", "HTTP/1.0 204 No Content\r\n\r\n"] {
+        for answer in
+            ["", "HTTP/1.1 503 Service Unavailable\r\n\r\n", "hello\n", "HTTP/1.0 204 No Content\r\n\r\n"]
+        {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = [0; 512];
             let length = stream.read(&mut request).unwrap();
