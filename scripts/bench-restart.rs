@@ -2,7 +2,10 @@
 //!
 //! ```text
 //! cargo build --release --examples && target/release/examples/bench-restart [--pairs 50] [--probation 1s]
+//! cargo build --release --examples --features supervisor && target/release/examples/bench-restart --supervised
 //! ```
+//!
+//! With `--supervised`: restarts under a supervisor beside restarts of the same program without one.
 //!
 //! One pair after the other in one run, so that a slow moment of the machine falls on both. Both starts are
 //! posix_spawn: the library's, and std's `Command` without `pre_exec`. The asking never pauses.
@@ -24,21 +27,26 @@ use nix::sys::signal::Signal;
 type Failable<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Failable<()> {
-    let (mut pairs, mut probation) = (50_usize, "1s".to_owned());
+    let (mut pairs, mut probation, mut supervised) = (50_usize, "1s".to_owned(), false);
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("pairs") => pairs = parser.value()?.parse()?,
             Long("probation") => probation = parser.value()?.string()?,
+            Long("supervised") => supervised = true,
             other => return Err(other.unexpected().into()),
         }
     }
 
     // So that every generation can be waited for, and none is left as a zombie.
     nix::sys::prctl::set_child_subreaper(true)?;
+    if supervised { beside_a_supervisor(pairs, &probation) } else { beside_a_cold_start(pairs, &probation) }
+}
+
+fn beside_a_cold_start(pairs: usize, probation: &str) -> Failable<()> {
     let address = free_address()?;
     let target = Target::Tcp(address);
-    let server = hello(address, &probation)?;
+    let server = start("hello", address, &["--probation", probation])?;
     let mut serving = first_answer(&target, None)?;
     let (mut cold, mut warm) = (Vec::new(), Vec::new());
     for pair in 0..pairs {
@@ -46,7 +54,7 @@ fn main() -> Failable<()> {
         if pair % 2 == 0 {
             cold.push(cold_start()?);
         }
-        let (took, new) = restart(&target, serving)?;
+        let (took, new) = restart(&target, serving, serving)?;
         warm.push(took);
         serving = new;
         if pair % 2 == 1 {
@@ -67,9 +75,48 @@ fn main() -> Failable<()> {
     Ok(())
 }
 
-fn restart(target: &Target, old: i32) -> Failable<(Duration, i32)> {
+fn beside_a_supervisor(pairs: usize, probation: &str) -> Failable<()> {
+    let mut sides = Vec::new();
+    for supervised in ["false", "true"] {
+        let address = free_address()?;
+        let server = start("workers", address, &["--supervised", supervised, "--probation", probation])?;
+        let target = Target::Tcp(address);
+        let serving = first_answer(&target, None)?;
+        sides.push((supervised == "true", server, target, serving, Vec::new()));
+    }
+    for pair in 0..pairs {
+        // Neither is always the one that runs just after the other.
+        for turn in 0..2 {
+            let (supervised, server, target, serving, times) = &mut sides[(pair + turn) % 2];
+            let asked = if *supervised { server.id() as i32 } else { *serving };
+            let (took, new) = restart(target, asked, *serving)?;
+            *serving = new;
+            times.push(took);
+        }
+    }
+    let mut spreads = Vec::new();
+    for (supervised, mut server, _, serving, times) in sides {
+        proc::signal(serving, Signal::SIGKILL);
+        if supervised {
+            server.kill()?;
+        }
+        server.wait()?;
+        spreads.push(Spread::of(times));
+    }
+    println!("first answer after              median ms   p10    p90   ({pairs} alternating pairs)");
+    println!("restart without a supervisor    {}", spreads[0]);
+    println!("restart under a supervisor      {}", spreads[1]);
+    println!(
+        "difference of the medians       {:>8.2}   (at most 1 ms is the aim)",
+        spreads[1].median - spreads[0].median
+    );
+    Ok(())
+}
+
+/// Asks `asked` for it; `old` is who serves now.
+fn restart(target: &Target, asked: i32, old: i32) -> Failable<(Duration, i32)> {
     let began = Instant::now();
-    proc::signal(old, Signal::SIGHUP);
+    proc::signal(asked, Signal::SIGHUP);
     let new = first_answer(target, Some(old))?;
     let took = began.elapsed();
     // Neither its drain nor its probation may fall into the next measurement.
@@ -82,7 +129,7 @@ fn restart(target: &Target, old: i32) -> Failable<(Duration, i32)> {
 fn cold_start() -> Failable<Duration> {
     let address = free_address()?;
     let began = Instant::now();
-    let mut child = hello(address, "0ms")?;
+    let mut child = start("hello", address, &["--probation", "0ms"])?;
     first_answer(&Target::Tcp(address), None)?;
     let took = began.elapsed();
     child.kill()?;
@@ -103,12 +150,12 @@ fn first_answer(target: &Target, old: Option<i32>) -> Failable<i32> {
     Err(format!("no answer from {target} within {PATIENCE:?}").into())
 }
 
-fn hello(address: SocketAddr, probation: &str) -> Failable<Child> {
-    let hello = std::env::current_exe()?.with_file_name("hello");
-    let mut command = Command::new(&hello);
-    command.arg("--listen").arg(address.to_string()).args(["--probation", probation]);
+fn start(example: &str, address: SocketAddr, arguments: &[&str]) -> Failable<Child> {
+    let program = std::env::current_exe()?.with_file_name(example);
+    let mut command = Command::new(&program);
+    command.arg("--listen").arg(address.to_string()).args(arguments);
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    child.map_err(|error| format!("{}: {error} (cargo build --release --examples)", hello.display()).into())
+    child.map_err(|error| format!("{}: {error} (build the examples as above)", program.display()).into())
 }
 
 /// Chosen beforehand: reading it from the server's output would be part of the time.

@@ -72,6 +72,32 @@
 //!
 //! Session ticket keys are such state. rustls's own ticketers keep theirs to themselves, so `tls` has one that does not.
 //!
+//! # The supervisor
+//!
+//! It decides by [`Supervise`](crate::handover::Supervise), which contains the very [`Launch`](crate::handover::Launch) by
+//! which a server replaces itself: only where that pauses its own accept loops, the supervisor tells the worker that serves
+//! to. To a new worker the supervisor is its predecessor, on the same channel with the same words (READY, COMMIT,
+//! SETTLED), so a release that knows nothing of supervisors is a worker all the same. The two workers get a channel of
+//! their own from the supervisor, for connections and state alone.
+//!
+//! A pause is not acknowledged. The order is enough: PAUSE is sent to the one before COMMIT is sent to the other, and if
+//! the first is slow both accept for a moment, which loses nothing. A worker that is frozen does not hold up its own
+//! replacement.
+//!
+//! With no worker to take back there is no probation: the first worker, and one that replaces a dead one, settle when
+//! they are ready.
+//!
+//! A worker gives the supervisor a duplicate of whatever it binds, before it says READY; and the supervisor keeps the lock
+//! of a Unix socket's path, and removes the path at the end. So `main` needs no list of addresses for the supervisor, a
+//! new version may listen on more or fewer, and when all workers have crashed nothing that waits in a queue is lost.
+//!
+//! If the supervisor dies at a moment when one worker is paused and the other not yet committed, those two are left to
+//! agree ([`Supervised`](crate::handover::Supervised)): whoever was committed says so on their channel, and whoever was not
+//! leaves. Every step of it is killed in a test.
+//!
+//! The rollback runs a descriptor, through the supervisor's own `/proc/PID/fd`, since the file may be gone. An
+//! interpreter would open that path too late, so scripts have no rollback.
+//!
 //! # What the library does not do
 //!
 //! It never exits. A second TERM before the program is ready is the one exception that the signal's own meaning makes:

@@ -35,4 +35,5 @@
 //!   the bind fails with an error that says so. Go by way of another port, in two restarts.
 //! * A program that does not return from `main` when [`Restarter::run`](crate::Restarter::run) does. The library never
 //!   exits for it; tokio's runtime, for one, waits for blocking tasks when it is dropped.
+//! * Under a supervisor that is killed: what waits in the queue, if its workers are to stop then (the default).
 //! * A machine that reboots.

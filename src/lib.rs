@@ -52,13 +52,12 @@
 //! State of the program's own, with [`Restarter::provide_state`] here and [`Restarter::state`] there; and descriptors of
 //! any kind, with [`Restarter::hand_down`] and [`Restarter::inherited_fd`].
 //!
-//! What else the successor is to have: [`Restarter::hand_down`] for descriptors, [`Restarter::provide_state`] for bytes.
-//!
 //! # Where things are
 //!
 //! * [`guarantees`]: what holds, by number, and what does not. [`design`]: why it is built as it is.
 //! * [`handover`]: the protocol, as pure state machines.
 //! * [`drain`]: how connections are counted and told to go; [`http`]: how that is said in HTTP; `tls` (a feature): HTTPS.
+//! * `supervisor` (a feature): a parent with a stable PID, for whatever watches the PID.
 //! * [`Builder`]: every deadline, with its default and the reason for it.
 //! * [`SignalMap`]: which signal does what. [`Event`]: what happens, as it happens.
 

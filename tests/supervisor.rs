@@ -25,7 +25,7 @@ fn twenty_restarts_keep_alive() {
 
 fn twenty_restarts(mode: Mode) -> Report {
     let _alone = alone();
-    let server = Setup::example("supervised").args(&["--probation", "100ms"]).start();
+    let server = Setup::example("workers").args(&["--probation", "100ms"]).start();
     let load = server.load(mode);
     load.wait_for_requests(100);
     // To the supervisor, and to the worker: it is the same.
@@ -54,7 +54,7 @@ fn twenty_restarts(mode: Mode) -> Report {
 #[test]
 fn state_and_descriptors_go_from_worker_to_worker() {
     let _alone = alone();
-    let server = Setup::example("supervised").args(&["--probation", "50ms"]).start();
+    let server = Setup::example("workers").args(&["--probation", "50ms"]).start();
     let first = server.wait_for_line(0, "first fd false");
     assert!(first.contains(&format!("of Some({})", server.first_pid)), "{first}");
     for generation in 2..=4 {
@@ -76,13 +76,13 @@ fn state_and_descriptors_go_from_worker_to_worker() {
 #[test]
 fn a_worker_restarts_from_inside_and_hears_the_outcome() {
     let _alone = alone();
-    let server = Setup::example("supervised").args(&["--probation", "50ms"]).start();
+    let server = Setup::example("workers").args(&["--probation", "50ms"]).start();
     let told = server.get("/restart");
     assert_eq!(told, format!("Settled {{ pid: {} }}", server.pid()));
     server.binary.become_script("exit 7");
     let told = server.get("/restart");
     assert!(told.contains("exited with status 7"), "{told}");
-    server.binary.become_example("supervised");
+    server.binary.become_example("workers");
     assert!(server.get("/restart").starts_with("Settled"));
     assert_eq!(server.generation(), 4, "the failed one counts");
 }
@@ -90,7 +90,7 @@ fn a_worker_restarts_from_inside_and_hears_the_outcome() {
 #[test]
 fn a_worker_stops_the_service_from_inside() {
     let _alone = alone();
-    let server = Setup::example("supervised").start();
+    let server = Setup::example("workers").start();
     assert_eq!(server.get("/shutdown"), "stopping");
     assert_eq!(exit_code(&server), 0);
     assert!(server.try_get("/").is_err());
@@ -99,7 +99,7 @@ fn a_worker_stops_the_service_from_inside() {
 #[test]
 fn term_lets_requests_finish_and_removes_what_was_made() {
     let _alone = alone();
-    let setup = Setup::example("supervised");
+    let setup = Setup::example("workers");
     let (socket, pid_file) = (setup.dir().join("a.sock"), setup.dir().join("pid"));
     let server = setup.listen(&format!("unix:{}", socket.display())).arg("--pid-file").arg(&pid_file).start();
     let recorded = || std::fs::read_to_string(&pid_file).unwrap().trim().parse::<i32>().unwrap();
@@ -121,7 +121,7 @@ fn term_lets_requests_finish_and_removes_what_was_made() {
 #[test]
 fn a_second_term_is_the_hammer_and_the_exit_code_says_so() {
     let _alone = alone();
-    let server = Setup::example("supervised").start();
+    let server = Setup::example("workers").start();
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| server.try_get("/sleep?duration=60s"));
         server.pid();
@@ -137,7 +137,7 @@ fn a_second_term_is_the_hammer_and_the_exit_code_says_so() {
 #[test]
 fn ctrl_c_reaches_everybody_and_is_one_request() {
     let _alone = alone();
-    let server = Setup::example("supervised").start();
+    let server = Setup::example("workers").start();
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| server.try_get("/sleep?duration=1s"));
         let worker = server.pid();
@@ -152,10 +152,10 @@ fn ctrl_c_reaches_everybody_and_is_one_request() {
 #[test]
 fn restarts_can_be_vetoed_or_turned_off() {
     let _alone = alone();
-    let server = Setup::example("supervised").args(&["--veto", "the moon is full"]).start();
+    let server = Setup::example("workers").args(&["--veto", "the moon is full"]).start();
     let told = server.get("/restart");
     assert!(told.contains("vetoed: the moon is full"), "{told}");
-    let server = Setup::example("supervised").args(&["--restarts", "off"]).start();
+    let server = Setup::example("workers").args(&["--restarts", "off"]).start();
     let (old, mark) = (server.pid(), server.mark());
     proc::signal(server.first_pid, Signal::SIGHUP);
     server.wait_for_line(mark, "restarts are turned off");
@@ -165,9 +165,25 @@ fn restarts_can_be_vetoed_or_turned_off() {
 }
 
 #[test]
+fn the_example() {
+    let _alone = alone();
+    let server = Setup::bare("supervised").start();
+    server.wait_for_line(0, &format!("restart me with: kill -USR2 {}", server.first_pid));
+    let load = server.load(Mode::keep_alive(16, Think::millis(0, 10)));
+    for _ in 0..3 {
+        let old = server.pid();
+        proc::signal(server.first_pid, Signal::SIGUSR2);
+        server.wait_for_other_than(old);
+        server.wait_for_exit(old);
+    }
+    assert_eq!(server.get("/"), "Hello from generation 4\n");
+    load.stop().assert_none_failed();
+}
+
+#[test]
 fn the_same_program_without_a_supervisor() {
     let _alone = alone();
-    let server = Setup::example("supervised").args(&["--supervised", "false"]).start();
+    let server = Setup::example("workers").args(&["--supervised", "false"]).start();
     assert_eq!(server.pid(), server.first_pid);
     server.wait_for_line(0, "of None");
     server.restart(Signal::SIGHUP);
@@ -178,7 +194,7 @@ fn the_same_program_without_a_supervisor() {
 fn a_server_without_a_supervisor_is_not_given_one_by_a_restart() {
     let _alone = alone();
     let server = Setup::hello().start();
-    server.binary.become_example("supervised");
+    server.binary.become_example("workers");
     for _ in 0..2 {
         let (old, mark) = (server.pid(), server.mark());
         server.restart(Signal::SIGHUP);
@@ -192,12 +208,12 @@ fn what_the_parent_binds_is_bound_before_anything_starts() {
     let _alone = alone();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let ended = Setup::example("supervised").args(&["--parent-listens", &address]).run();
+    let ended = Setup::example("workers").args(&["--parent-listens", &address]).run();
     assert!(!ended.status.success());
     assert!(ended.stderr.contains("InUse") && ended.stderr.contains(&address), "{}", ended.stderr);
     assert!(!ended.stdout.contains("worker"), "{}", ended.stdout);
     drop(taken);
-    let server = Setup::example("supervised").args(&["--parent-listens", &address]).listen(&address).start();
+    let server = Setup::example("workers").args(&["--parent-listens", &address]).listen(&address).start();
     server.restart(Signal::SIGHUP);
     assert_eq!(server.target().to_string(), address);
 }
@@ -205,7 +221,7 @@ fn what_the_parent_binds_is_bound_before_anything_starts() {
 #[test]
 fn signals_of_the_programs_own_are_passed_on() {
     let _alone = alone();
-    let server = Setup::example("supervised").start();
+    let server = Setup::example("workers").start();
     let worker = server.pid();
     proc::signal(server.first_pid, Signal::SIGUSR1);
     server.wait_for_line(0, &format!("worker {worker} has USR1"));
@@ -214,7 +230,7 @@ fn signals_of_the_programs_own_are_passed_on() {
 #[test]
 fn a_worker_that_is_told_to_go_is_replaced() {
     let _alone = alone();
-    let server = Setup::example("supervised").start();
+    let server = Setup::example("workers").start();
     let load = server.load(Mode::new_connections(16, Think::millis(0, 2)));
     load.wait_for_requests(100);
     for _ in 0..5 {
@@ -230,12 +246,12 @@ fn a_worker_that_is_told_to_go_is_replaced() {
 #[test]
 fn listeners_come_and_go_with_the_program() {
     let _alone = alone();
-    let server = Setup::example("supervised")
+    let server = Setup::example("workers")
         .args(&["--probation", "50ms"])
         .listen("127.0.0.1:0")
         .listen("127.0.0.1:0")
         .start();
-    let program = support::binary::example_path("supervised");
+    let program = support::binary::example_path("workers");
     let [kept, dropped] = [0, 1].map(|index| server.targets[index].to_string());
     let run = |listens: &str| {
         server.binary.become_script(&format!("exec '{}' --probation 50ms {listens}", program.display()));

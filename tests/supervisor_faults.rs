@@ -23,7 +23,7 @@ fn g3_workers_that_fail_one_after_the_other() {
         ("not executable", &|| server.binary.become_file(b"#!/bin/sh\nexit 0\n", 0o644)),
         ("empty", &|| server.binary.become_file(b"", 0o755)),
         ("garbage", &|| server.binary.become_file(&[0xA5; 4096], 0o755)),
-        ("for another machine", &|| server.binary.become_foreign("supervised")),
+        ("for another machine", &|| server.binary.become_foreign("workers")),
         ("crashes", &|| server.binary.become_script("kill -SEGV $$")),
         ("exits 3", &|| server.binary.become_script("exit 3")),
         ("exits 0", &|| server.binary.become_script("exit 0")),
@@ -38,7 +38,8 @@ fn g3_workers_that_fail_one_after_the_other() {
         for to in [server.first_pid, old] {
             let mark = server.mark();
             proc::signal(to, Signal::SIGHUP);
-            let line = server.wait_for_line(mark, says::FAILED);
+            // The supervisor says it, and so does the worker.
+            let line = server.wait_for_lines(mark, &[says::FAILED], 2).swap_remove(0);
             println!("{name}: {line}");
             assert!(name != "gives up" || line.contains("the cellar is flooded"), "{line}");
             assert_eq!(server.pid(), old);
@@ -243,7 +244,7 @@ const STEP: Duration = Duration::from_micros(500);
 const KILLED_SUPERVISORS: u32 = 16;
 
 fn supervised(args: &[&str]) -> Server {
-    Setup::example("supervised").args(args).start()
+    Setup::example("workers").args(args).start()
 }
 
 fn faulty(server: &Server, fault: &str) {
@@ -259,7 +260,7 @@ fn load(server: &Server) -> Load {
 
 /// A good binary again: the next restart must work.
 fn recovers(server: &Server, load: &Load) {
-    server.binary.become_example("supervised");
+    server.binary.become_example("workers");
     let old = server.pid();
     proc::signal(server.first_pid, Signal::SIGHUP);
     server.wait_for_other_than(old);
