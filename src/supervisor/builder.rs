@@ -12,6 +12,7 @@ use thiserror::Error;
 use super::SupervisorHandle;
 use super::driver::{self, Start};
 use super::making::{Itself, Make};
+use super::orphans::Children;
 use super::signals::FORWARDED;
 use super::store::Store;
 use crate::handover::Failure;
@@ -24,6 +25,7 @@ use crate::operate::pid_file::{PidFile, PidFileError};
 use crate::restarter::successor::Recipe;
 use crate::restarter::{Builder, Restarter, StartError};
 use crate::signals::{Signal, SignalMap};
+use crate::sys::orphan;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::socket::Kind;
 
@@ -44,6 +46,7 @@ pub struct Supervisor {
     rollback_after: u32,
     restarts: bool,
     supervised: bool,
+    subreaper: bool,
     hooks: Hooks,
 }
 
@@ -107,6 +110,7 @@ impl Supervisor {
             rollback_after: 3,
             restarts: true,
             supervised: true,
+            subreaper: false,
             hooks: Hooks::default(),
         }
     }
@@ -198,6 +202,14 @@ impl Supervisor {
         self
     }
 
+    /// Whether the supervisor adopts and reaps what its descendants leave behind. As PID 1 it does in any case, as an init
+    /// must. Children that are not the supervisor's own are then reaped at once: whoever starts a process in the supervisor
+    /// itself, does so in [`before_restart`](Self::before_restart) and waits for it there.
+    pub fn subreaper(mut self, on: bool) -> Supervisor {
+        self.subreaper = on;
+        self
+    }
+
     /// Supervises: starts this very program again as a worker, in which this call runs `program`, and returns when the
     /// service has ended. The exit code is that of the last worker; return it from `main`.
     ///
@@ -253,8 +265,13 @@ impl Supervisor {
         }
         maker.prepare(&store.sockets()).map_err(SupervisorError::CannotStart)?;
         let pid_file = self.restarter.pid_file_path().map(|path| PidFile::claim(path, None)).transpose()?;
+        if self.subreaper {
+            orphan::become_subreaper().map_err(SupervisorError::System)?;
+        }
+        let children = Arc::new(Children::new(self.subreaper || std::process::id() == 1));
         let limits = self.limits();
         driver::run(Start {
+            children,
             limits,
             maker,
             store,

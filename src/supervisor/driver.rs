@@ -17,6 +17,7 @@ use tracing::Instrument;
 use super::binaries::Binaries;
 use super::builder::{Hooks, SupervisorError};
 use super::making::{Born, Make, Readiness};
+use super::orphans::Children;
 use super::signals::{Heard, Meaning};
 use super::store::Store;
 use super::worker::{Process, next_of};
@@ -43,6 +44,7 @@ pub(super) struct Start {
     pub(super) restarts: bool,
     pub(super) pid_file: Option<PidFile>,
     pub(super) hooks: Hooks,
+    pub(super) children: Arc<Children>,
 }
 
 /// Supervises until every worker is gone.
@@ -93,6 +95,7 @@ struct Driver {
     orphans: Orphans,
     restarts: bool,
     hooks: Hooks,
+    children: Arc<Children>,
     pid_file: Option<PidFile>,
     signals: Heard,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -138,7 +141,11 @@ enum Input {
 
 impl Driver {
     fn new(start: Start) -> Result<Driver, SupervisorError> {
-        let Start { limits, maker, store, signals, forwarded, orphans, restarts, pid_file, hooks } = start;
+        let Start { limits, maker, store, signals, forwarded, orphans, restarts, pid_file, hooks, children } =
+            start;
+        if children.reaps_orphans() {
+            tokio::spawn(Arc::clone(&children).reap_for_ever());
+        }
         let (commands, received) = mpsc::unbounded_channel();
         let handle = SupervisorHandle { commands, events: broadcast::Sender::new(EVENTS) };
         let signals = Heard::new(signals, &forwarded).map_err(SupervisorError::System)?;
@@ -149,6 +156,7 @@ impl Driver {
             orphans,
             restarts,
             hooks,
+            children,
             pid_file,
             signals,
             commands: received,
@@ -271,7 +279,7 @@ impl Driver {
     fn request(&mut self, now: Instant, answer: Option<Answer>, asker: Option<Worker>) {
         let allowed = match &mut self.hooks.before_restart {
             _ if !self.restarts => Err(Refusal::Disabled),
-            Some(hook) => hook().map_err(|reason| Refusal::Vetoed { reason }),
+            Some(hook) => self.children.hold(hook).map_err(|reason| Refusal::Vetoed { reason }),
             None => Ok(()),
         };
         match allowed.and_then(|()| self.machine.request(now)) {
@@ -327,7 +335,8 @@ impl Driver {
 
     fn gone(&self, worker: Worker, pid: u32) {
         if let Ok(pid) = i32::try_from(pid) {
-            self.maker.gone(worker, pid);
+            self.maker.gone(worker);
+            self.children.reaped(pid);
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) trait Make: fmt::Debug + Send + Sync {
     fn make(&self, order: Order) -> Result<Born, Failure>;
 
     /// A worker has been reaped.
-    fn gone(&self, _generation: u64, _pid: i32) {}
+    fn gone(&self, _generation: u64) {}
 }
 
 /// What one worker is to be.

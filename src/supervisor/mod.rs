@@ -43,6 +43,7 @@ mod builder;
 mod command;
 mod driver;
 mod making;
+mod orphans;
 mod signals;
 mod store;
 mod worker;

@@ -1,6 +1,7 @@
 //! `heirloom run`: a parent with a stable PID in front of any server.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -122,7 +123,8 @@ pub(crate) fn run(options: Run) -> ExitCode {
                 text += &format!(": {deeper}");
                 cause = deeper.source();
             }
-            eprintln!("{text}");
+            // Where nobody reads it, the status says it.
+            let _ = writeln!(std::io::stderr(), "{text}");
             ExitCode::FAILURE
         }
     }
@@ -139,7 +141,8 @@ impl Run {
             deadlines = deadlines.pid_file(path);
         }
         let backoff = (self.backoff, self.backoff_ceiling.max(self.backoff));
-        let mut supervisor = Supervisor::new().restarter(deadlines).backoff(backoff.0, backoff.1);
+        let mut supervisor =
+            Supervisor::new().restarter(deadlines).backoff(backoff.0, backoff.1).subreaper(self.subreaper);
         if self.leave_running {
             supervisor = supervisor.orphans(Orphans::ServeOn);
         }
@@ -147,8 +150,7 @@ impl Run {
             .ready(self.ready)
             .stop_signal(self.stop_signal)
             .stop_delay(self.stop_delay)
-            .nonblocking(self.nonblocking)
-            .subreaper(self.subreaper);
+            .nonblocking(self.nonblocking);
         for listening in self.listen {
             command = command.listen(match self.backlog {
                 Some(connections) => listening.backlog(connections),

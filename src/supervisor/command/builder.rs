@@ -10,7 +10,6 @@ use super::environment::EnvironmentSource;
 use super::foreign::Foreign;
 use super::listening::Listening;
 use super::making::{Commanded, Workers};
-use super::orphans::Children;
 use super::readiness::Readiness;
 use super::spawner::{Spawner, all_signals};
 use super::status_file::StatusFile;
@@ -19,7 +18,6 @@ use crate::program::Program;
 use crate::restarter::successor::Recipe;
 use crate::signals::Signal;
 use crate::supervisor::{Orphans, Supervisor, SupervisorError, SupervisorHandle};
-use crate::sys::orphan;
 use crate::sys::pidfd::Pidfd;
 
 /// A command whose processes a [`Supervisor`] is to replace: any server, in any language. This is what
@@ -59,7 +57,6 @@ pub struct WorkerCommand {
     stop_signal: Signal,
     stop_delay: Duration,
     nonblocking: bool,
-    subreaper: bool,
     status_file: Option<PathBuf>,
     restart_every: Option<Duration>,
 }
@@ -82,7 +79,6 @@ impl WorkerCommand {
             stop_signal: Signal::TERM,
             stop_delay: Duration::ZERO,
             nonblocking: false,
-            subreaper: false,
             status_file: None,
             restart_every: None,
         }
@@ -133,12 +129,6 @@ impl WorkerCommand {
     /// error or a loop that spins.
     pub fn nonblocking(mut self, on: bool) -> WorkerCommand {
         self.nonblocking = on;
-        self
-    }
-
-    /// Whether this process adopts and reaps what its descendants leave behind. As PID 1 it does in any case.
-    pub fn subreaper(mut self, on: bool) -> WorkerCommand {
-        self.subreaper = on;
         self
     }
 
@@ -195,10 +185,6 @@ impl Supervisor {
     ///
     /// Within a tokio runtime.
     pub fn run_command(mut self, command: WorkerCommand) -> Result<ExitCode, SupervisorError> {
-        let reaps = command.subreaper || std::process::id() == 1;
-        if command.subreaper {
-            orphan::become_subreaper().map_err(SupervisorError::System)?;
-        }
         let status_file = match &command.status_file {
             Some(path) => Some(Mutex::new(
                 StatusFile::create(path)
@@ -206,12 +192,10 @@ impl Supervisor {
             )),
             None => None,
         };
-        let children = Arc::new(Children::new(reaps));
         let maker = Commanded {
             workers: command.workers(self.orphans)?,
             listenings: command.listenings.clone(),
             program: command.program().path,
-            children: Arc::clone(&children),
             status_file,
             nonblocking: command.nonblocking,
         };
@@ -221,9 +205,6 @@ impl Supervisor {
         }
         if let Some(every) = command.restart_every {
             self = self.started(move |handle| drop(tokio::spawn(restart_every(handle, every))));
-        }
-        if reaps {
-            self = self.started(move |_| drop(tokio::spawn(reap_orphans(children))));
         }
         self.supervise(Arc::new(maker))
     }
@@ -235,16 +216,5 @@ async fn restart_every(handle: SupervisorHandle, interval: Duration) {
         say!(info: "restarting by the clock");
         // The driver reports how it went; the next one comes all the same.
         let _ = handle.restart().await;
-    }
-}
-
-async fn reap_orphans(children: Arc<Children>) {
-    // Registered by the first poll; before it, whatever has ended waits.
-    let Ok(mut ends) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child()) else {
-        return say!(error: "cannot wait for orphans: they stay as zombies");
-    };
-    loop {
-        children.reap_orphans();
-        ends.recv().await;
     }
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::environment::EnvironmentSource;
 use super::foreign::{Foreign, ForeignError, Handed};
 use super::listening::Listening;
-use super::orphans::Children;
 use super::readiness::{Prepared, Said, Watch};
 use super::status_file::StatusFile;
 use crate::handover::Failure;
@@ -30,7 +29,6 @@ pub(super) struct Commanded {
     pub(super) listenings: Vec<Listening>,
     /// The program's file.
     pub(super) program: PathBuf,
-    pub(super) children: Arc<Children>,
     pub(super) status_file: Option<Mutex<StatusFile>>,
     pub(super) nonblocking: bool,
 }
@@ -76,14 +74,13 @@ impl Make for Commanded {
 
     fn make(&self, order: Order) -> Result<Born, Failure> {
         let generation = order.generation;
-        let born = self.children.start(|| self.start(order), |born| born.made.spawned.pid)?;
+        let born = self.start(order)?;
         self.note(|file| file.add(generation, born.made.spawned.pid));
         Ok(born)
     }
 
-    fn gone(&self, generation: u64, pid: i32) {
+    fn gone(&self, generation: u64) {
         self.note(|file| file.remove(generation));
-        self.children.reaped(pid);
     }
 }
 

@@ -9,7 +9,6 @@ mod foreign;
 mod listening;
 mod making;
 mod numbers;
-mod orphans;
 mod readiness;
 mod shim;
 mod spawner;

@@ -88,10 +88,12 @@ def echo(datagrams):
 
 
 def ready(how):
-    if how == "notify":
+    if how in ("notify", "main"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.connect("\0" + os.environ["NOTIFY_SOCKET"][1:])
-            notify.send(b"STATUS=about to serve\nREADY=1")
+            # Behind a wrapper: signals are for this process.
+            main = f"MAINPID={os.getpid()}\n" if how == "main" else ""
+            notify.send(f"{main}STATUS=about to serve\nREADY=1".encode())
     elif how == "fd":
         os.write(int(os.environ["HEIRLOOM_READY_FD"]), b"ready\n")
 
@@ -109,7 +111,7 @@ INHERITED = [fd for fd in INHERITED if os.path.exists(f"/proc/self/fd/{fd}")]
 def main():
     if fails():
         sys.exit(f"worker {GENERATION} fails, as it was told to")
-    if "LISTEN_FDS" in os.environ:
+    if "LISTEN_FDS" in os.environ and os.environ.get("WORKER_READY") != "main":
         assert os.environ["LISTEN_PID"] == str(os.getpid()), "LISTEN_PID"
     if os.environ.get("WORKER_STUBBORN"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -136,6 +138,8 @@ def main():
     if "/hang" not in sys.argv:
         ready(os.environ.get("WORKER_READY"))
     print(f"worker {GENERATION} serves", flush=True)
+    if os.environ.get("WORKER_DIES"):
+        os._exit(3)
     while True:
         signal.pause()
 

@@ -8,14 +8,16 @@
 //! nothing is reaped while a start is on.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::sys::orphan;
 use crate::sys::pidfd::Exit;
 
 /// Which children of this process somebody waits for.
 #[derive(Debug)]
-pub(crate) struct Children {
+pub(super) struct Children {
     state: Mutex<State>,
     reaps_orphans: bool,
 }
@@ -29,32 +31,39 @@ struct State {
 
 impl Children {
     /// A register. Only with `reaps_orphans` does it ever reap anything.
-    pub(crate) fn new(reaps_orphans: bool) -> Children {
+    pub(super) fn new(reaps_orphans: bool) -> Children {
         Children { state: Mutex::default(), reaps_orphans }
     }
 
+    pub(super) fn reaps_orphans(&self) -> bool {
+        self.reaps_orphans
+    }
+
     /// Starts a child of our own. Whoever starts one without this may find its status gone.
-    pub(crate) fn start<T, E>(
+    pub(super) fn start<T, E>(
         &self,
         start: impl FnOnce() -> Result<T, E>,
         pid: impl FnOnce(&T) -> i32,
     ) -> Result<T, E> {
+        self.hold(|| {
+            let started = start();
+            if let Ok(started) = &started {
+                self.lock().own.insert(pid(started));
+            }
+            started
+        })
+    }
+
+    /// Keeps every status that there is for `wait`, which may start children and waits for them.
+    pub(super) fn hold<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.lock().starting += 1;
-        // Without the lock: it may take seconds, and the driver must not wait for it.
-        let started = start();
-        let mut state = self.lock();
-        state.starting -= 1;
-        if let Ok(started) = &started {
-            state.own.insert(pid(started));
-        }
-        drop(state);
-        // Whatever a SIGCHLD of this time was about.
-        self.reap_orphans();
-        started
+        // It counts down again when `wait` panics.
+        let _held = Held(self);
+        wait()
     }
 
     /// The status of a child of our own has been collected. Not sooner: it would be taken for an orphan.
-    pub(crate) fn reaped(&self, pid: i32) {
+    pub(super) fn reaped(&self, pid: i32) {
         self.lock().own.remove(&pid);
         // It may have stood before others: the kernel shows one child that has ended, not all of them.
         self.reap_orphans();
@@ -62,12 +71,12 @@ impl Children {
 
     /// To be called at each SIGCHLD. Never waits: what stands behind a start, or behind a child of our own that is not
     /// reaped yet, is reaped when that is over.
-    pub(crate) fn reap_orphans(&self) {
-        if !self.reaps_orphans {
+    pub(super) fn reap_orphans(&self) {
+        let state = self.lock();
+        if !self.reaps_orphans || state.starting > 0 {
             return;
         }
-        let state = self.lock();
-        while state.starting == 0 {
+        loop {
             match orphan::peek() {
                 Ok(Some(pid)) if !state.own.contains(&pid) => report(pid, orphan::reap(pid)),
                 Ok(_) => return,
@@ -76,9 +85,32 @@ impl Children {
         }
     }
 
+    /// Reaps orphans as they come. Within a runtime; never returns.
+    pub(super) async fn reap_for_ever(self: Arc<Children>) {
+        let Ok(mut ends) = signal(SignalKind::child()) else {
+            return say!(error: "cannot wait for orphans: they stay as zombies");
+        };
+        loop {
+            // Once before the first signal: whatever had ended by then.
+            self.reap_orphans();
+            ends.recv().await;
+        }
+    }
+
     /// The state is whole at every step.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A start that is on. Without the lock: it may take seconds, and the driver must not wait for it.
+struct Held<'a>(&'a Children);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.lock().starting -= 1;
+        // Whatever a SIGCHLD of this time was about.
+        self.0.reap_orphans();
     }
 }
 
@@ -131,47 +163,42 @@ mod tests {
 
     #[test]
     fn orphans_are_reaped_and_the_own_children_are_not() {
-        alone(
-            "supervisor::command::orphans::tests::orphans_are_reaped_and_the_own_children_are_not",
-            &[],
-            || {
-                orphan::become_subreaper().unwrap();
-                let children = Children::new(true);
-                let start = || Ok::<_, Infallible>(ended("exit 7"));
-                // It has ended before it is registered, and a reap is tried meanwhile.
-                let first = children
-                    .start(
-                        || {
-                            let child = start();
-                            children.reap_orphans();
-                            child
-                        },
-                        |child| child.id() as i32,
-                    )
-                    .unwrap();
-                let (orphan, mut output) = leave_an_orphan();
-                output.read_to_end(&mut Vec::new()).unwrap();
-                if let Ok(pidfd) = Pidfd::open(orphan) {
-                    await_exit(&pidfd);
-                }
-                children.reap_orphans();
-                let first_pid = first.id() as i32;
-                assert_eq!(wait(first), Some(7), "the own child's status was taken");
-                children.reaped(first_pid);
-                assert!(!is_zombie(orphan), "the orphan behind it was forgotten");
-                assert_eq!(orphan::peek().unwrap(), None);
-            },
-        );
+        alone("supervisor::orphans::tests::orphans_are_reaped_and_the_own_children_are_not", &[], || {
+            orphan::become_subreaper().unwrap();
+            let children = Children::new(true);
+            let start = || Ok::<_, Infallible>(ended("exit 7"));
+            // It has ended before it is registered, and a reap is tried meanwhile.
+            let first = children
+                .start(
+                    || {
+                        let child = start();
+                        children.reap_orphans();
+                        child
+                    },
+                    |child| child.id() as i32,
+                )
+                .unwrap();
+            let (orphan, mut output) = leave_an_orphan();
+            output.read_to_end(&mut Vec::new()).unwrap();
+            if let Ok(pidfd) = Pidfd::open(orphan) {
+                await_exit(&pidfd);
+            }
+            children.reap_orphans();
+            let first_pid = first.id() as i32;
+            assert_eq!(wait(first), Some(7), "the own child's status was taken");
+            children.reaped(first_pid);
+            assert!(!is_zombie(orphan), "the orphan behind it was forgotten");
+            assert_eq!(orphan::peek().unwrap(), None);
+        });
     }
 
     #[test]
     fn a_death_by_a_real_time_signal_is_reaped_like_any_other() {
         alone(
-            "supervisor::command::orphans::tests::a_death_by_a_real_time_signal_is_reaped_like_any_other",
+            "supervisor::orphans::tests::a_death_by_a_real_time_signal_is_reaped_like_any_other",
             &[],
             || {
-                let child = ended("kill -40 $$");
-                let pid = child.id() as i32;
+                let pid = ended("kill -40 $$").id() as i32;
                 assert_eq!(orphan::peek().unwrap(), Some(pid));
                 assert_eq!(orphan::reap(pid).unwrap(), Some(Exit::Signal(40)));
                 Children::new(false).reap_orphans();
@@ -181,7 +208,7 @@ mod tests {
 
     #[test]
     fn without_being_asked_nothing_is_reaped() {
-        alone("supervisor::command::orphans::tests::without_being_asked_nothing_is_reaped", &[], || {
+        alone("supervisor::orphans::tests::without_being_asked_nothing_is_reaped", &[], || {
             let children = Children::new(false);
             let child = ended("exit 5");
             children.reap_orphans();
