@@ -4,7 +4,8 @@ mod command_support;
 mod support;
 
 use std::fs;
-use std::net::{TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use command_support::Setup;
@@ -193,6 +194,31 @@ fn a_program_without_sockets_is_restarted_too() {
     running.signal(Signal::SIGTERM);
     let (status, _) = running.end();
     assert!(status.success());
+}
+
+#[test]
+fn sockets_that_the_supervisor_was_handed_go_on_to_its_workers() {
+    let _alone = alone();
+    let handed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, other_address) = (handed.local_addr().unwrap(), other.local_addr().unwrap());
+    // Copies that the programs which are started from here inherit; above 4, since more than that is open.
+    let copies = [&handed, &other].map(|listener| rustix::io::dup(listener).expect("a descriptor"));
+    // As systemd does it: the sockets at 3 and 4, and LISTEN_PID whoever becomes the supervisor.
+    let script = format!(
+        "export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=http:spare; exec \"$0\" \"$@\" 3<&{} 4<&{}",
+        copies[0].as_raw_fd(),
+        copies[1].as_raw_fd()
+    );
+    let setup = quick().under(&["bash", "-c", &script]).listen_on(&format!("web={address}"));
+    let running = setup.worker();
+    drop((handed, other, copies));
+    assert_eq!(running.targets, [Target::Tcp(address)]);
+    assert_eq!(running.get("/env/LISTEN_FDNAMES"), "web:spare");
+    running.restart();
+    for address in [address, other_address] {
+        assert_eq!(running.get_from(&Target::Tcp(address), "/generation"), "2");
+    }
 }
 
 #[test]
