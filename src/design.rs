@@ -98,6 +98,21 @@
 //! The rollback runs a descriptor, through the supervisor's own `/proc/PID/fd`, since the file may be gone. An
 //! interpreter would open that path too late, so scripts have no rollback.
 //!
+//! # Fetching
+//!
+//! Everything about a new binary happens in the directory of the one that it replaces: only there is the rename atomic, and
+//! only there does a trial run show what a start will meet (a file system mounted noexec, say). The lock is on a file of
+//! its own, since the binary's is another after each update, and it is released and not just closed: a child that another
+//! thread forks holds a copy until its exec.
+//!
+//! The digest and the signature are of the file as published, and checked before anything looks into it; what is compared
+//! with the binary in place, and remembered when it fails, is the digest of what it unpacks to, so that the same program
+//! packed anew is still the same. Failures that a later look may cure (a digest that is published after its binary, a full
+//! disk) are fetched again, ever more seldom; those that only other bytes can cure wait for other bytes.
+//!
+//! Redirects are followed by hand, for the three things that must not be left to a client's defaults: who gets the token,
+//! that https stays https, and what the error says.
+//!
 //! # What the library does not do
 //!
 //! It never exits. A second TERM before the program is ready is the one exception that the signal's own meaning makes:

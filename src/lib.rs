@@ -58,6 +58,7 @@
 //! * [`handover`]: the protocol, as pure state machines.
 //! * [`drain`]: how connections are counted and told to go; [`http`]: how that is said in HTTP; `tls` (a feature): HTTPS.
 //! * `supervisor` (a feature): a parent with a stable PID, for whatever watches the PID.
+//! * `fetch` (a feature): new binaries by themselves, from a file, a URL, GitHub's releases or an object store.
 //! * [`Builder`]: every deadline, with its default and the reason for it.
 //! * [`SignalMap`]: which signal does what. [`Event`]: what happens, as it happens.
 
@@ -74,6 +75,8 @@ pub mod design;
 pub mod drain;
 mod ending;
 mod event;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod guarantees;
 pub mod handover;
 #[cfg(feature = "http")]

@@ -239,6 +239,7 @@ impl Builder {
         let shared = Arc::new(Shared {
             generation: inherited.generation,
             supervisor: inherited.supervisor.as_ref().map(|supervisor| supervisor.pid),
+            program: recipe.program.path.clone(),
             listeners: Arc::new(Listeners::new(inherited.sockets)),
             tracker: Tracker::new(),
             descriptors: Descriptors::new(inherited.descriptors),

@@ -16,6 +16,7 @@ pub(crate) mod successor;
 use std::error::Error;
 use std::fmt::Display;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +81,12 @@ impl Restarter {
     /// is asked of it, and it answers to the same calls.
     pub fn supervisor(&self) -> Option<u32> {
         self.shared.supervisor
+    }
+
+    /// What a restart executes: this program as it was named at its start, found once and left unresolved (a symbolic
+    /// link may lead elsewhere by then), or what [`Builder::program`] says. Absolute.
+    pub fn program(&self) -> &Path {
+        &self.shared.program
     }
 
     /// A stream listener (TCP, or a Unix socket) that is inherited if the predecessor had it, and bound otherwise.

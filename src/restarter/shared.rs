@@ -1,5 +1,6 @@
 //! What the handles and the driver share.
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ pub(super) struct Shared {
     pub(super) generation: u64,
     /// The supervisor's process id.
     pub(super) supervisor: Option<u32>,
+    pub(super) program: PathBuf,
     pub(super) listeners: Arc<Listeners>,
     pub(super) tracker: Tracker,
     pub(super) descriptors: Descriptors,
