@@ -12,9 +12,10 @@ use command_support::Setup;
 use support::load::{Target, fetch};
 use support::{Signal, alone};
 
-/// Ready soon, and settled soon.
+/// Settled soon after it has said that it is ready.
 fn quick() -> Setup {
-    Setup::new().options(&["--ready", "after=150ms", "--probation", "50ms", "--backoff", "10ms"])
+    let setup = Setup::new().options(&["--ready", "notify", "--probation", "50ms", "--backoff", "10ms"]);
+    setup.env("WORKER_READY", "notify")
 }
 
 #[test]
@@ -50,13 +51,13 @@ fn what_fails_at_a_restart_leaves_the_old_one_serving() {
 #[test]
 fn the_status_file_follows_the_workers() {
     let _alone = alone();
-    let running = Setup::new()
-        .options(&["--ready", "notify", "--probation", "300ms"])
-        .listen()
-        .file("--status-file", "status");
-    let running = running.file("--pid-file", "pid").env("WORKER_READY", "notify").worker();
+    let directory = support::TestDir::new();
+    let (status_file, pid_file) = (directory.path().join("status"), directory.path().join("pid"));
+    let files =
+        ["--status-file".as_ref(), status_file.as_os_str(), "--pid-file".as_ref(), pid_file.as_os_str()];
+    let running = quick().options(&["--probation", "1s"]).options(&files).listen().worker();
     let generations = || {
-        let text = fs::read_to_string(running.dir().join("status")).unwrap();
+        let text = fs::read_to_string(&status_file).unwrap();
         text.lines().map(|line| line.split(':').next().unwrap().to_owned()).collect::<Vec<_>>()
     };
     running.wait_for_line(0, "worker settled worker=1");
@@ -69,16 +70,15 @@ fn the_status_file_follows_the_workers() {
     running.restart();
     running.wait_for_line(mark, "a worker is gone worker=2");
     assert_eq!(generations(), ["3"]);
-    let line = fs::read_to_string(running.dir().join("status")).unwrap();
+    let line = fs::read_to_string(&status_file).unwrap();
     assert_eq!(line.trim(), format!("3:{}", running.get("/pid")));
-    assert_eq!(fs::read_to_string(running.dir().join("pid")).unwrap().trim(), running.pid.to_string());
+    assert_eq!(fs::read_to_string(&pid_file).unwrap().trim(), running.pid.to_string());
     running.signal(Signal::SIGTERM);
-    let directory = running.dir().to_owned();
-    running.wait_for_line(0, "ended");
-    let held = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name());
-    let held: Vec<_> = held.collect();
-    drop(running);
-    println!("left at the end: {held:?}");
+    let (status, _) = running.end();
+    assert!(status.success(), "{status}");
+    let left: Vec<_> =
+        fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

@@ -86,21 +86,19 @@ fn in_library_mode_orphans_are_reaped_as_well() {
     let server = support::Setup::example("workers").under(UNSHARE).start();
     let init = *proc::children(server.first_pid).first().expect("unshare has a child");
     let before = proc::children(init).len();
-    for _ in 0..3 {
-        // A process of the namespace that leaves one behind, which ends when its input does.
-        let mut enter = Command::new("nsenter");
-        enter.args(["--pid", "--target", &init.to_string(), "sh", "-c", "(read line <&3) 3<&0 &"]);
-        let mut left = enter.stdin(Stdio::piped()).spawn().expect("nsenter (util-linux)");
-        let input = left.stdin.take();
-        assert!(left.wait().expect("a status").success());
-        let started = Instant::now();
-        while proc::children(init).len() == before {
-            assert!(started.elapsed() < PATIENCE / 6, "nobody adopted it");
-            std::thread::yield_now();
-        }
-        drop(input);
-        wait_until_reaped(init, before);
+    // A process of the namespace that leaves one behind, which ends when its input does.
+    let mut enter = Command::new("nsenter");
+    enter.args(["--pid", "--target", &init.to_string(), "sh", "-c", "exec 3<&0; (read line <&3) &"]);
+    let mut left = enter.stdin(Stdio::piped()).spawn().expect("nsenter (util-linux)");
+    let input = left.stdin.take();
+    assert!(left.wait().expect("a status").success());
+    let started = Instant::now();
+    while proc::children(init).len() == before {
+        assert!(started.elapsed() < PATIENCE / 6, "nobody adopted it");
+        std::thread::yield_now();
     }
+    drop(input);
+    wait_until_reaped(init, before);
     let old = server.get("/pid");
     proc::signal(init, Signal::SIGHUP);
     server.wait_for_line(0, "worker settled worker=2");

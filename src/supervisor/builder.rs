@@ -203,8 +203,7 @@ impl Supervisor {
     }
 
     /// Whether the supervisor adopts and reaps what its descendants leave behind. As PID 1 it does in any case, as an init
-    /// must. Children that are not the supervisor's own are then reaped at once: whoever starts a process in the supervisor
-    /// itself, does so in [`before_restart`](Self::before_restart) and waits for it there.
+    /// must. Whatever else starts a process in the supervisor has a second to collect its status.
     pub fn subreaper(mut self, on: bool) -> Supervisor {
         self.subreaper = on;
         self

@@ -1,21 +1,20 @@
-//! Reaping what others leave behind, without taking a worker's exit status from whoever waits for it.
+//! Reaping what others leave behind, without taking the status of a child from whoever waits for it.
 //!
 //! PID 1 of a container becomes the parent of every process whose own parent ends, and has to reap them, or their
 //! entries stay for ever. But it has children of its own too, whose statuses somebody waits for, and the kernel does not
-//! tell which are which. So the own ones are registered, and everything else is an orphan.
-//!
-//! The race is at the start of a child: until its pid is known here, one that dies at once looks like an orphan. So
-//! nothing is reaped while a start is on.
+//! tell which are which. So the workers are registered, and never touched here; anything else that has ended gets a while
+//! in which whoever has started it (a hook, the check of a fetched binary) can collect its status, and is an orphan then.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::sys::orphan;
 use crate::sys::pidfd::Exit;
 
-/// Which children of this process somebody waits for.
+/// Which children of this process are the driver's to reap.
 #[derive(Debug)]
 pub(super) struct Children {
     state: Mutex<State>,
@@ -25,12 +24,14 @@ pub(super) struct Children {
 #[derive(Debug, Default)]
 struct State {
     own: BTreeSet<i32>,
-    /// How many starts are on.
+    /// How many are being started: until its pid is known, one that dies at once looks like an orphan.
     starting: usize,
+    /// What has ended and is not ours, with the time when that was seen.
+    unclaimed: BTreeMap<i32, Instant>,
 }
 
 impl Children {
-    /// A register. Only with `reaps_orphans` does it ever reap anything.
+    /// A register. Only with `reaps_orphans` is anything ever reaped here.
     pub(super) fn new(reaps_orphans: bool) -> Children {
         Children { state: Mutex::default(), reaps_orphans }
     }
@@ -39,7 +40,7 @@ impl Children {
         self.reaps_orphans
     }
 
-    /// Starts a child of our own. Whoever starts one without this may find its status gone.
+    /// Starts a child of our own.
     pub(super) fn start<T, E>(
         &self,
         start: impl FnOnce() -> Result<T, E>,
@@ -65,24 +66,6 @@ impl Children {
     /// The status of a child of our own has been collected. Not sooner: it would be taken for an orphan.
     pub(super) fn reaped(&self, pid: i32) {
         self.lock().own.remove(&pid);
-        // It may have stood before others: the kernel shows one child that has ended, not all of them.
-        self.reap_orphans();
-    }
-
-    /// To be called at each SIGCHLD. Never waits: what stands behind a start, or behind a child of our own that is not
-    /// reaped yet, is reaped when that is over.
-    pub(super) fn reap_orphans(&self) {
-        let state = self.lock();
-        if !self.reaps_orphans || state.starting > 0 {
-            return;
-        }
-        loop {
-            match orphan::peek() {
-                Ok(Some(pid)) if !state.own.contains(&pid) => report(pid, orphan::reap(pid)),
-                Ok(_) => return,
-                Err(error) => return say!(warn: %error, "cannot look for orphans"),
-            }
-        }
     }
 
     /// Reaps orphans as they come. Within a runtime; never returns.
@@ -92,9 +75,41 @@ impl Children {
         };
         loop {
             // Once before the first signal: whatever had ended by then.
-            self.reap_orphans();
-            ends.recv().await;
+            let again = self.reap_orphans(Instant::now());
+            tokio::select! {
+                _ = ends.recv() => {}
+                () = tokio::time::sleep(again.unwrap_or(Duration::MAX)) => {}
+            }
         }
+    }
+
+    /// Reaps what nobody has claimed for a while. Returns how long until there may be more; to be called at each SIGCHLD
+    /// as well.
+    fn reap_orphans(&self, now: Instant) -> Option<Duration> {
+        let mut state = self.lock();
+        if state.starting > 0 {
+            return Some(CLAIM);
+        }
+        let ended = match orphan::ended() {
+            Ok(ended) => ended,
+            Err(error) => {
+                say!(warn: %error, "cannot look for orphans");
+                return Some(CLAIM);
+            }
+        };
+        state.unclaimed.retain(|pid, _| ended.contains(pid));
+        for pid in ended {
+            if state.own.contains(&pid) {
+                continue;
+            }
+            let seen = *state.unclaimed.entry(pid).or_insert(now);
+            if now.saturating_duration_since(seen) >= CLAIM {
+                state.unclaimed.remove(&pid);
+                report(pid, orphan::reap(pid));
+            }
+        }
+        let oldest = state.unclaimed.values().min()?;
+        Some(CLAIM.saturating_sub(now.saturating_duration_since(*oldest)))
     }
 
     /// The state is whole at every step.
@@ -109,8 +124,6 @@ struct Held<'a>(&'a Children);
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.0.lock().starting -= 1;
-        // Whatever a SIGCHLD of this time was about.
-        self.0.reap_orphans();
     }
 }
 
@@ -121,6 +134,10 @@ fn report(pid: i32, reaped: std::io::Result<Option<Exit>>) {
         Err(error) => say!(warn: pid, %error, "cannot reap an orphan"),
     }
 }
+
+/// Whoever waits for a child collects its status within milliseconds of its end; and a zombie costs nothing but its
+/// number.
+const CLAIM: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -135,7 +152,10 @@ mod tests {
     fn leave_an_orphan() -> (i32, std::process::ChildStdout) {
         let mut shell = Command::new("sh");
         // The pipe's last writer is the orphan: its end is the orphan's.
-        shell.args(["-c", "(read line <&3) 3<&0 & echo $!"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        shell
+            .args(["-c", "exec 3<&0; (read line <&3) & echo $!"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut shell = shell.spawn().unwrap();
         let mut output = shell.stdout.take().unwrap();
         let mut line = String::new();
@@ -162,34 +182,37 @@ mod tests {
     }
 
     #[test]
-    fn orphans_are_reaped_and_the_own_children_are_not() {
-        alone("supervisor::orphans::tests::orphans_are_reaped_and_the_own_children_are_not", &[], || {
-            orphan::become_subreaper().unwrap();
-            let children = Children::new(true);
-            let start = || Ok::<_, Infallible>(ended("exit 7"));
-            // It has ended before it is registered, and a reap is tried meanwhile.
-            let first = children
-                .start(
-                    || {
-                        let child = start();
-                        children.reap_orphans();
-                        child
-                    },
-                    |child| child.id() as i32,
-                )
-                .unwrap();
-            let (orphan, mut output) = leave_an_orphan();
-            output.read_to_end(&mut Vec::new()).unwrap();
-            if let Ok(pidfd) = Pidfd::open(orphan) {
-                await_exit(&pidfd);
-            }
-            children.reap_orphans();
-            let first_pid = first.id() as i32;
-            assert_eq!(wait(first), Some(7), "the own child's status was taken");
-            children.reaped(first_pid);
-            assert!(!is_zombie(orphan), "the orphan behind it was forgotten");
-            assert_eq!(orphan::peek().unwrap(), None);
-        });
+    fn orphans_are_reaped_and_children_that_somebody_waits_for_are_not() {
+        alone(
+            "supervisor::orphans::tests::orphans_are_reaped_and_children_that_somebody_waits_for_are_not",
+            &[],
+            || {
+                orphan::become_subreaper().unwrap();
+                let (children, now) = (Children::new(true), Instant::now());
+                // It has ended before it is registered.
+                let start = || {
+                    let child = ended("exit 7");
+                    assert_eq!(children.reap_orphans(now), Some(CLAIM), "not while one is being started");
+                    Ok::<_, Infallible>(child)
+                };
+                let own = children.start(start, |child| child.id() as i32).unwrap();
+                let strangers = ended("exit 5");
+                let (orphan, mut output) = leave_an_orphan();
+                output.read_to_end(&mut Vec::new()).unwrap();
+                if let Ok(pidfd) = Pidfd::open(orphan) {
+                    await_exit(&pidfd);
+                }
+                assert_eq!(children.reap_orphans(now), Some(CLAIM));
+                assert_eq!(wait(strangers), Some(5), "it had no time to be waited for");
+                assert!(is_zombie(orphan));
+                assert_eq!(children.reap_orphans(now + CLAIM), None);
+                assert!(!is_zombie(orphan), "the orphan was forgotten");
+                let pid = own.id() as i32;
+                assert_eq!(wait(own), Some(7), "the own child's status was taken");
+                children.reaped(pid);
+                assert_eq!(orphan::ended().unwrap(), []);
+            },
+        );
     }
 
     #[test]
@@ -199,21 +222,11 @@ mod tests {
             &[],
             || {
                 let pid = ended("kill -40 $$").id() as i32;
-                assert_eq!(orphan::peek().unwrap(), Some(pid));
+                assert_eq!(orphan::ended().unwrap(), [pid]);
                 assert_eq!(orphan::reap(pid).unwrap(), Some(Exit::Signal(40)));
-                Children::new(false).reap_orphans();
+                assert_eq!(orphan::reap(pid).unwrap(), None);
             },
         );
-    }
-
-    #[test]
-    fn without_being_asked_nothing_is_reaped() {
-        alone("supervisor::orphans::tests::without_being_asked_nothing_is_reaped", &[], || {
-            let children = Children::new(false);
-            let child = ended("exit 5");
-            children.reap_orphans();
-            assert_eq!(wait(child), Some(5));
-        });
     }
 
     fn wait(mut child: Child) -> Option<i32> {

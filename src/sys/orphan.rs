@@ -7,13 +7,31 @@ use nix::errno::Errno;
 
 use super::pidfd::Exit;
 
-/// The process id of a child that has ended and waits to be reaped, without reaping it. The same one again and again
-/// until somebody does.
-pub(crate) fn peek() -> io::Result<Option<i32>> {
-    wait(libc::P_ALL, 0, libc::WNOWAIT).map(|ended| ended.map(|(pid, _)| pid))
+/// The children that have ended and wait to be reaped, none of which this reaps.
+pub(crate) fn ended() -> io::Result<Vec<i32>> {
+    let children = children();
+    // Without that list (not every kernel and sandbox has it) there is one at a time: the kernel's first.
+    if children.is_empty() {
+        return wait(libc::P_ALL, 0, libc::WNOWAIT)
+            .map(|ended| ended.map(|(pid, _)| pid).into_iter().collect());
+    }
+    let mut ended = Vec::new();
+    for pid in children {
+        ended.extend(wait(libc::P_PID, pid as libc::id_t, libc::WNOWAIT)?.map(|(pid, _)| pid));
+    }
+    Ok(ended)
 }
 
-/// Reaps the child of this number, which [`peek`] has found and nobody else reaps.
+/// Each thread has children of its own.
+fn children() -> Vec<i32> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Reaps the child of this number, if it has ended.
 pub(crate) fn reap(pid: i32) -> io::Result<Option<Exit>> {
     wait(libc::P_PID, pid as libc::id_t, 0).map(|ended| ended.map(|(_, exit)| exit))
 }

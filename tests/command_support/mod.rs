@@ -1,7 +1,7 @@
 //! `heirloom run` under test, with whatever program it supervises.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -59,8 +59,8 @@ impl Setup {
         self.options(&["--listen", address])
     }
 
-    pub fn options(mut self, options: &[&str]) -> Setup {
-        self.options.extend(options.iter().map(OsString::from));
+    pub fn options<O: AsRef<OsStr>>(mut self, options: &[O]) -> Setup {
+        self.options.extend(options.iter().map(|option| option.as_ref().to_owned()));
         self
     }
 
@@ -88,7 +88,7 @@ impl Setup {
     }
 
     /// Starts it, and waits until it listens.
-    pub fn command(self, command: &[&std::ffi::OsStr]) -> Running {
+    pub fn command(self, command: &[&OsStr]) -> Running {
         let listens = self.listens;
         let mut running = self.spawn(command);
         running.targets = running
@@ -103,7 +103,7 @@ impl Setup {
     }
 
     /// Starts it, whatever comes of it.
-    pub fn spawn(self, program: &[&std::ffi::OsStr]) -> Running {
+    pub fn spawn(self, program: &[&OsStr]) -> Running {
         let id = self.dir.path().file_name().expect("a name").to_string_lossy().into_owned();
         let mut words =
             self.under.iter().map(OsString::as_os_str).chain([env!("CARGO_BIN_EXE_heirloom").as_ref()]);
