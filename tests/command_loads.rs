@@ -48,7 +48,7 @@ fn perl_starlet() {
         "--no-default-middleware",
         "-s",
         "Starlet",
-        "--max-workers=12",
+        "--max-workers=16",
         "--max-keepalive-reqs=1000",
     ];
     let command: Vec<_> = words.iter().map(OsStr::new).chain([app.as_os_str()]).collect();
@@ -85,17 +85,14 @@ fn python_gunicorn_sync() {
 #[test]
 fn python_gunicorn_gthread() {
     let kind = ["--worker-class=gthread", "--workers=1", "--threads=16"];
-    let Some([new, keep]) = gunicorn(&kind, 5) else { return };
-    println!(
-        "gunicorn's own: {} failed with new connections, {} with kept ones",
-        new.failed(),
-        keep.failed()
-    );
+    let Some([new, keep, late]) = gunicorn(&kind, 5) else { return };
+    let kept = keep.failed() + late.failed();
+    println!("gunicorn's own: {} failed with new connections, {kept} with kept ones", new.failed());
     // It closes what it has accepted in its own way; what it has not is safe whatever it does.
     new.assert_none_failed();
 }
 
-fn gunicorn(kind: &[&str], restarts: usize) -> Option<[Report; 2]> {
+fn gunicorn(kind: &[&str], restarts: usize) -> Option<[Report; 3]> {
     if !is_installed("gunicorn", "--version") {
         return None;
     }
@@ -111,19 +108,22 @@ fn setup(options: &[&str]) -> Setup {
     Setup::new().options(&["--probation", "50ms"]).options(options).listen()
 }
 
-/// With clients that connect anew each time, and as many that keep their connections.
-fn restarts_under_load(running: &Running, restarts: usize) -> [Report; 2] {
-    let new = Load::start(running.target(), Mode::new_connections(CLIENTS, Think::millis(0, 10)), "/");
-    let keep = Load::start(running.target(), Mode::keep_alive(CLIENTS, Think::millis(0, 20)), "/");
-    new.wait_for_requests(50);
-    keep.wait_for_requests(50);
+/// With clients that connect anew each time, as many that keep their connections, and as many that do so from afar.
+fn restarts_under_load(running: &Running, restarts: usize) -> [Report; 3] {
+    let modes = [
+        Mode::new_connections(CLIENTS, Think::millis(0, 10)),
+        Mode::keep_alive(CLIENTS, Think::millis(0, 20)),
+        Mode::keep_alive_late(CLIENTS, Think::millis(0, 20)),
+    ];
+    let loads = modes.map(|mode| Load::start(running.target(), mode, "/"));
+    loads.iter().for_each(|load| load.wait_for_requests(50));
     for _ in 0..restarts {
         running.restart_once();
     }
-    new.wait_for_requests(50);
-    keep.wait_for_requests(50);
-    let reports = [new.stop(), keep.stop()];
-    println!("{}\n{}\n{}   ({restarts} restarts)", Report::HEADER, reports[0], reports[1]);
+    loads.iter().for_each(|load| load.wait_for_requests(50));
+    let reports = loads.map(Load::stop);
+    let rows: Vec<_> = reports.iter().map(ToString::to_string).collect();
+    println!("{}\n{}   ({restarts} restarts)", Report::HEADER, rows.join("\n"));
     assert_eq!(running.get("/generation"), (1 + restarts).to_string());
     for report in &reports {
         assert_eq!(report.count(Failure::Refused), 0, "the sockets are heirloom's");
