@@ -121,7 +121,7 @@ pub use listener::Listener;
 pub use listeners::ListenError;
 pub use operate::pid_file::PidFileError;
 pub use restarter::{Builder, Draining, Outcome, ReadyError, RestartError, Restarter, StartError, Status};
-pub use signals::{Reaction, Signal, SignalMap};
+pub use signals::{Reaction, Signal, SignalMap, SignalParseError};
 pub use state::{State, StateError, StateWriter};
 #[cfg(feature = "supervisor")]
 pub use supervisor::{Orphans, Supervisor, SupervisorError, SupervisorHandle};

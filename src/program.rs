@@ -35,6 +35,15 @@ impl Program {
         Program { path, directory, arguments, changes: Vec::new() }
     }
 
+    /// Another program than this one, as a shell in this process's place would find it.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn of(command: Vec<OsString>, directory: Option<PathBuf>) -> Program {
+        let own = start_directory();
+        let directory = directory.map_or_else(|| own.clone(), |directory| own.join(directory));
+        let name = command.first().cloned().unwrap_or_default();
+        Program { path: find(&name, &directory), directory, arguments: command, changes: Vec::new() }
+    }
+
     /// The successor's environment: this process's own, without what is meant for this process alone, with the
     /// user's changes and the announcement.
     pub(crate) fn environment(&self, announcement: (&str, OsString)) -> Vec<(OsString, OsString)> {

@@ -49,6 +49,35 @@ impl fmt::Display for Signal {
     }
 }
 
+/// Why a string names no signal that can be sent and handled.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{text:?} is no signal; write a name such as TERM, SIGTERM or RTMIN+1, or a number")]
+pub struct SignalParseError {
+    text: String,
+}
+
+impl std::str::FromStr for Signal {
+    type Err = SignalParseError;
+
+    /// A name, with or without `SIG` before it, or a number.
+    fn from_str(text: &str) -> Result<Signal, SignalParseError> {
+        let upper = text.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        let number = match name.strip_prefix("RTMIN+") {
+            Some(above) => above.parse::<i32>().ok().map(|above| libc::SIGRTMIN().saturating_add(above)),
+            None => name.parse().ok().or_else(|| {
+                format!("SIG{name}").parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
+            }),
+        };
+        let can_be_handled = |number: &i32| {
+            let unchangeable = [libc::SIGKILL, libc::SIGSTOP, 32, 33];
+            (1..=libc::SIGRTMAX()).contains(number) && !unchangeable.contains(number)
+        };
+        let known = number.filter(can_be_handled);
+        known.map(Signal).ok_or_else(|| SignalParseError { text: text.to_owned() })
+    }
+}
+
 impl fmt::Debug for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -206,6 +235,16 @@ mod tests {
         assert_eq!(map.blocked_at_start(), [libc::SIGHUP, libc::SIGUSR1, libc::SIGTSTP]);
         assert_eq!(SignalMap::default().off(Signal::HUP).reaction(Signal::HUP), None);
         assert_eq!(Signal::HUP.to_string(), "SIGHUP");
+    }
+
+    #[test]
+    fn signals_are_read_by_name_or_number() {
+        for (text, number) in [("TERM", 15), ("SIGUSR2", 12), ("quit", 3), ("15", 15), ("RTMIN+1", 35)] {
+            assert_eq!(text.parse::<Signal>().unwrap().number(), number, "{text}");
+        }
+        for text in ["", "SIG", "KILL", "STOP", "0", "-1", "65", "RTMIN+99", "TERMINATE"] {
+            text.parse::<Signal>().expect_err(text);
+        }
     }
 
     #[test]

@@ -56,6 +56,21 @@ pub(crate) struct Supervision {
 const FIRST: RawFd = 3;
 
 impl Recipe {
+    /// For a supervisor, which hands no history and no control socket down.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn of_workers(program: Program, signals: Vec<i32>, blocked: Vec<i32>) -> io::Result<Recipe> {
+        Ok(Recipe {
+            program,
+            generation: 0,
+            signals,
+            blocked,
+            own_pidfd: Arc::new(Pidfd::own()?),
+            history: None,
+            #[cfg(feature = "control")]
+            control: None,
+        })
+    }
+
     /// Starts a successor that is handed `sockets` and, by name, `descriptors`. Blocks until it has executed its program,
     /// or what is to be executed `instead`.
     pub(crate) fn make(

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use thiserror::Error;
 use super::SupervisorHandle;
 use super::driver::{self, Start};
 use super::making::{Itself, Make};
+use super::orphans::Children;
 use super::signals::FORWARDED;
 use super::store::Store;
 use crate::handover::Failure;
@@ -23,7 +25,7 @@ use crate::operate::pid_file::{PidFile, PidFileError};
 use crate::restarter::successor::Recipe;
 use crate::restarter::{Builder, Restarter, StartError};
 use crate::signals::{Signal, SignalMap};
-use crate::sys::pidfd::Pidfd;
+use crate::sys::orphan;
 use crate::sys::socket::Kind;
 
 /// Settings of a supervisor; [`run`](Self::run) starts it. See the [module's page](super).
@@ -32,16 +34,18 @@ use crate::sys::socket::Kind;
 /// waits a moment longer than a worker is given before it kills one.
 #[must_use = "nothing is supervised before run()"]
 pub struct Supervisor {
-    restarter: Builder,
-    listens: Vec<Result<Listen, ListenParseError>>,
+    pub(super) restarter: Builder,
+    /// Each with whether it is a UDP socket.
+    pub(super) listens: Vec<(Result<Listen, ListenParseError>, bool)>,
     signals: SignalMap,
     forwarded: Vec<Signal>,
-    orphans: Orphans,
+    pub(super) orphans: Orphans,
     backoff: (Duration, Duration),
     stable: Duration,
     rollback_after: u32,
     restarts: bool,
     supervised: bool,
+    subreaper: bool,
     hooks: Hooks,
 }
 
@@ -69,6 +73,14 @@ pub enum SupervisorError {
     /// The pid file is another process's, or cannot be written.
     #[error("cannot have the pid file")]
     PidFile(#[from] PidFileError),
+    /// The status file cannot be written.
+    #[error("cannot write the status file {path:?}; its directory must exist and be writable")]
+    StatusFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Signals, timers or descriptors are not to be had.
     #[error("cannot start the supervisor")]
     System(#[source] io::Error),
@@ -97,6 +109,7 @@ impl Supervisor {
             rollback_after: 3,
             restarts: true,
             supervised: true,
+            subreaper: false,
             hooks: Hooks::default(),
         }
     }
@@ -114,7 +127,7 @@ impl Supervisor {
     /// error of [`run`](Self::run), and no worker can drop it. A worker gets it with
     /// [`Restarter::listen`] as if it bound it.
     pub fn listen(mut self, listen: impl IntoListen) -> Supervisor {
-        self.listens.push(listen.into_listen());
+        self.listens.push((listen.into_listen(), false));
         self
     }
 
@@ -215,6 +228,13 @@ impl Supervisor {
         })
     }
 
+    /// Whether the supervisor adopts and reaps what its descendants leave behind. As PID 1 it does in any case, as an init
+    /// must. Whatever else starts a process in the supervisor has a second to collect its status.
+    pub fn subreaper(mut self, on: bool) -> Supervisor {
+        self.subreaper = on;
+        self
+    }
+
     /// Supervises: starts this very program again as a worker, in which this call runs `program`, and returns when the
     /// service has ended. The exit code is that of the last worker; return it from `main`.
     ///
@@ -247,17 +267,11 @@ impl Supervisor {
         }
         let worker = self.restarter.signal_map();
         let forwarded: Vec<i32> = self.forwarded.iter().map(|signal| signal.number()).collect();
-        let recipe = Recipe {
-            program: self.restarter.successor_program(None),
-            generation: 0,
-            // An ignored one would stay ignored through the exec.
-            signals: [worker.signals(), self.signals.signals(), forwarded].concat(),
-            blocked: worker.blocked_at_start(),
-            history: None,
-            #[cfg(feature = "control")]
-            control: None,
-            own_pidfd: Arc::new(Pidfd::own().map_err(SupervisorError::System)?),
-        };
+        let program = self.restarter.successor_program(None);
+        // An ignored one would stay ignored through the exec.
+        let signals = [worker.signals(), self.signals.signals(), forwarded].concat();
+        let recipe = Recipe::of_workers(program, signals, worker.blocked_at_start());
+        let recipe = recipe.map_err(SupervisorError::System)?;
         self.supervise(Arc::new(Itself { recipe }))
     }
 
@@ -268,17 +282,24 @@ impl Supervisor {
         let service = Arc::new(self.restarter.service(1)?);
         inherited.unwanted.into_iter().for_each(|stored| service.unwanted(stored));
         let mut store = Store::new(sockets, Arc::clone(&service)).map_err(SupervisorError::System)?;
-        for listen in std::mem::take(&mut self.listens) {
+        for (listen, udp) in std::mem::take(&mut self.listens) {
             let listen = listen.map_err(ListenError::Parse)?;
             let kind = match listen.address() {
+                crate::Address::Inet(_) if udp => Kind::Udp,
                 crate::Address::Inet(_) => Kind::Tcp,
                 _ => Kind::UnixStream,
             };
             store.bind(&listen, kind)?;
         }
+        maker.prepare(&store.sockets()).map_err(SupervisorError::CannotStart)?;
         let pid_file = self.restarter.pid_file_path().map(|path| PidFile::claim(path, None)).transpose()?;
+        if self.subreaper {
+            orphan::become_subreaper().map_err(SupervisorError::System)?;
+        }
+        let children = Arc::new(Children::new(self.subreaper || std::process::id() == 1));
         let limits = self.limits();
         driver::run(Start {
+            children,
             limits,
             maker,
             store,

@@ -17,6 +17,7 @@ use tracing::Instrument;
 use super::binaries::Binaries;
 use super::builder::{Hooks, SupervisorError};
 use super::making::{Born, Make, Readiness};
+use super::orphans::Children;
 use super::signals::{Heard, Meaning};
 use super::store::Store;
 use super::worker::{Process, next_of};
@@ -45,6 +46,7 @@ pub(super) struct Start {
     pub(super) pid_file: Option<PidFile>,
     pub(super) service: Arc<Service>,
     pub(super) hooks: Hooks,
+    pub(super) children: Arc<Children>,
 }
 
 /// Supervises until every worker is gone.
@@ -95,6 +97,7 @@ struct Driver {
     orphans: Orphans,
     restarts: bool,
     hooks: Hooks,
+    children: Arc<Children>,
     pid_file: Option<PidFile>,
     service: Arc<Service>,
     signals: Heard,
@@ -141,8 +144,11 @@ enum Input {
 
 impl Driver {
     fn new(start: Start) -> Result<Driver, SupervisorError> {
-        let Start { limits, maker, store, signals, forwarded, orphans, restarts, pid_file, service, hooks } =
-            start;
+        let Start { limits, maker, store, signals, forwarded, orphans, restarts, .. } = start;
+        let Start { pid_file, service, hooks, children, .. } = start;
+        if children.reaps_orphans() {
+            tokio::spawn(Arc::clone(&children).reap_for_ever());
+        }
         let (commands, received) = mpsc::unbounded_channel();
         let program = Arc::from(maker.program());
         let handle = SupervisorHandle { commands, events: broadcast::Sender::new(EVENTS), program };
@@ -154,6 +160,7 @@ impl Driver {
             orphans,
             restarts,
             hooks,
+            children,
             pid_file,
             service,
             signals,
@@ -213,7 +220,10 @@ impl Driver {
             Input::Made(made) => self.made(now, made),
             Input::Worker(worker, did) => self.worker_did(now, worker, did),
             Input::Abandoned(worker) => {
-                self.abandoned.remove(&worker).map(|process| process.pidfd().reap());
+                if let Some(process) = self.abandoned.remove(&worker) {
+                    process.reap();
+                    self.gone(worker, process.pid);
+                }
             }
             Input::Readiness(ready) => self.became_ready(now, ready),
             Input::Timeout => {
@@ -254,7 +264,7 @@ impl Driver {
             let worker = self.machine.serving().or(self.machine.candidate());
             if let Some(process) = worker.and_then(|worker| self.workers.get(&worker)) {
                 say!(info: %signal, pid = process.pid, "forwarding a signal");
-                let _ = process.pidfd().signal(signal.number());
+                process.signal(signal.number());
             }
             return;
         };
@@ -274,7 +284,7 @@ impl Driver {
     fn request(&mut self, now: Instant, answer: Option<Answer>, asker: Option<Worker>) {
         let allowed = match &mut self.hooks.before_restart {
             _ if !self.restarts => Err(Refusal::Disabled),
-            Some(hook) => hook().map_err(|reason| Refusal::Vetoed { reason }),
+            Some(hook) => self.children.hold(hook).map_err(|reason| Refusal::Vetoed { reason }),
             None => Ok(()),
         };
         match allowed.and_then(|()| self.machine.request(now)) {
@@ -317,13 +327,21 @@ impl Driver {
             }
             Did::Die => {
                 let Some(process) = self.workers.remove(&worker) else { return };
-                let exit = process.pidfd().reap().ok().flatten().unwrap_or(Exit::Unknown);
+                let exit = process.reap().unwrap_or(Exit::Unknown);
+                self.gone(worker, process.pid);
                 say!(info: worker, pid = process.pid, how = %exit, "a worker is gone");
                 self.signalled.remove(&worker);
                 self.readiness.take_if(|(whose, _)| *whose == worker);
                 self.last_exit = Some(exit);
                 self.machine.died(now, worker, exit.to_string());
             }
+        }
+    }
+
+    fn gone(&self, worker: Worker, pid: u32) {
+        if let Ok(pid) = i32::try_from(pid) {
+            self.maker.gone(worker);
+            self.children.reaped(pid);
         }
     }
 

@@ -4,20 +4,29 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::handover::Failure;
 use crate::listeners::Socket;
 use crate::restarter::successor::{Made, Recipe, Supervision};
+use crate::sys::pidfd::Pidfd;
 
 /// Makes workers of one kind.
 pub(super) trait Make: fmt::Debug + Send + Sync {
     /// The file that is executed, as its path says today.
     fn program(&self) -> &Path;
 
+    /// Looks at what the first worker will be handed, before anything is started.
+    fn prepare(&self, _sockets: &[Arc<Socket>]) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Starts a worker. Blocks until it has executed its program; called on a thread of its own.
     fn make(&self, order: Order) -> Result<Born, Failure>;
+
+    /// A worker has been reaped.
+    fn gone(&self, _generation: u64) {}
 }
 
 /// What one worker is to be.
@@ -37,6 +46,23 @@ pub(super) struct Born {
     /// Resolves when it is ready, or cannot be; `None` if it says so on its channel.
     pub(super) ready: Option<Readiness>,
     pub(super) manner: Manner,
+    pub(super) addressee: Addressee,
+}
+
+/// Whom a worker's signals are for, where that is not its own process: a program that runs behind a wrapper says so.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Addressee(Arc<Mutex<Option<Pidfd>>>);
+
+impl Addressee {
+    pub(super) fn set(&self, pidfd: Option<Pidfd>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = pidfd;
+    }
+
+    /// Whether there was one, alive.
+    pub(super) fn signal(&self, signal: i32) -> bool {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().is_some_and(|pidfd| pidfd.signal(signal).is_ok())
+    }
 }
 
 pub(super) type Readiness = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
@@ -65,6 +91,6 @@ impl Make for Itself {
         let Order { generation, instead, sockets, descriptors, supervision } = order;
         let recipe = Recipe { generation, ..self.recipe.clone() };
         let made = recipe.make(instead.as_deref(), &sockets, None, &descriptors, Some(&supervision))?;
-        Ok(Born { made, ready: None, manner: Manner::Told })
+        Ok(Born { made, ready: None, manner: Manner::Told, addressee: Addressee::default() })
     }
 }

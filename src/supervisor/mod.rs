@@ -40,8 +40,10 @@
 
 mod binaries;
 mod builder;
+mod command;
 mod driver;
 mod making;
+mod orphans;
 mod signals;
 mod store;
 mod worker;
@@ -54,6 +56,10 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 pub use crate::handover::supervise::Report;
 pub use crate::handover::supervised::Orphans;
 pub use builder::{Supervisor, SupervisorError};
+pub use command::{
+    EnvironmentError, EnvironmentSource, Listening, NumberError, Readiness, ReadinessError, WorkerCommand,
+    become_worker,
+};
 
 use crate::restarter::{Outcome, RestartError};
 

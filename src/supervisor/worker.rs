@@ -7,10 +7,13 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Instant;
 
-use super::making::Manner;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::making::{Addressee, Manner};
 use crate::handover::message::Message;
 use crate::restarter::peer::{Did, Peer};
-use crate::sys::pidfd::Pidfd;
+use crate::sys::pidfd::{Exit, Pidfd};
 
 /// A worker that is alive.
 #[derive(Debug)]
@@ -20,6 +23,7 @@ pub(super) struct Process {
     /// The SO_COOKIE of each socket that it was handed, in the order of its announcement.
     pub(super) sockets: Vec<u64>,
     pub(super) manner: Manner,
+    pub(super) addressee: Addressee,
     pub(super) peer: Peer,
 }
 
@@ -36,9 +40,34 @@ impl Process {
         self.peer.pidfd()
     }
 
+    /// ESRCH: it is dead already, and its death is on its way to us.
+    pub(super) fn signal(&self, signal: i32) {
+        if !self.addressee.signal(signal) {
+            let _ = self.pidfd().signal(signal);
+        }
+    }
+
     pub(super) fn kill(&self) {
-        // ESRCH: it is dead already, and its death is on its way to us.
-        let _ = self.pidfd().signal(libc::SIGKILL);
+        match self.manner {
+            Manner::Told => drop(self.pidfd().signal(libc::SIGKILL)),
+            Manner::Signalled { .. } => self.kill_group(),
+        }
+    }
+
+    /// Collects the status of a worker that has ended. What a foreign one leaves in its process group is killed first: it
+    /// would go on accepting, old code and unobserved.
+    pub(super) fn reap(&self) -> Option<Exit> {
+        if matches!(self.manner, Manner::Signalled { .. }) {
+            self.kill_group();
+        }
+        self.pidfd().reap().ok().flatten()
+    }
+
+    /// A foreign worker leads a process group, and its number is the group's until it is reaped.
+    fn kill_group(&self) {
+        if let Ok(pid) = i32::try_from(self.pid) {
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        }
     }
 
     /// The sockets of these indexes.

@@ -190,7 +190,7 @@ impl Control {
 }
 
 /// A message header without address and control data.
-fn header(part: &mut libc::iovec) -> libc::msghdr {
+pub(super) fn header(part: &mut libc::iovec) -> libc::msghdr {
     // SAFETY: msghdr is plain data, for which all zeroes (null, empty) is a valid value.
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
     header.msg_iov = part;
@@ -203,7 +203,7 @@ fn header(part: &mut libc::iovec) -> libc::msghdr {
 /// # Safety
 ///
 /// recvmsg has filled in the header, its control buffer is still there, and nobody else takes these descriptors.
-unsafe fn take_fds(header: &libc::msghdr) -> Vec<OwnedFd> {
+pub(super) unsafe fn take_fds(header: &libc::msghdr) -> Vec<OwnedFd> {
     let mut fds = Vec::new();
     // SAFETY: the caller vouches for the header; the macros stay within its control buffer.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };

@@ -13,12 +13,16 @@
 #![allow(unsafe_code)]
 
 #[cfg(test)]
-mod alone;
+pub(crate) mod alone;
 pub(crate) mod channel;
 pub(crate) mod directory;
 pub(crate) mod inherit;
 pub(crate) mod lock;
 pub(crate) mod memfd;
+#[cfg(feature = "supervisor")]
+pub(crate) mod notify;
+#[cfg(feature = "supervisor")]
+pub(crate) mod orphan;
 pub(crate) mod pidfd;
 pub(crate) mod signals;
 pub(crate) mod socket;

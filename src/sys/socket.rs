@@ -150,6 +150,13 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&fd).set_nonblocking(true)
 }
 
+/// Makes the open file description blocking, in every process that shares it: for sockets that a foreign program is to
+/// find as systemd hands them down, and only before there is such a process.
+#[cfg(feature = "supervisor")]
+pub(crate) fn set_blocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&fd).set_nonblocking(false)
+}
+
 /// Turns a bound socket into a listener, or changes the backlog of one.
 pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
     SockRef::from(&fd).listen(backlog)

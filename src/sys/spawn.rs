@@ -233,7 +233,8 @@ pub(crate) fn kill_and_reap(pid: i32) {
     }
 }
 
-fn classify(program: &Path, source: io::Error) -> SpawnError {
+/// What a failed exec of `program` means.
+pub(crate) fn classify(program: &Path, source: io::Error) -> SpawnError {
     let program = program.to_path_buf();
     match source.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR) => SpawnError::NotFound { program },

@@ -11,7 +11,7 @@ pub mod forged;
 pub mod h2_relay;
 pub mod keep;
 pub mod load;
-mod log;
+pub mod log;
 pub mod proc;
 mod server;
 pub mod slow;

@@ -171,7 +171,7 @@ fn wait_for_pidfd(pidfd: &OwnedFd, patience: Duration) -> bool {
     }
 }
 
-fn pids() -> impl Iterator<Item = i32> {
+pub fn pids() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }

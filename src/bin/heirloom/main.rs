@@ -6,6 +6,7 @@ mod hammer;
 mod man;
 mod output;
 mod restart;
+mod run;
 mod session;
 mod status;
 mod stop;
@@ -27,6 +28,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Run),
     Restart(restart::Restart),
     Status(status::Status),
     Stop(stop::Stop),
@@ -36,7 +38,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before anything else: a worker that is being started is this program for a moment.
+    if heirloom::supervisor::become_worker().is_err() {
+        // The supervisor has been told, and says it better.
+        return ExitCode::FAILURE;
+    }
     let done = match Cli::parse().command {
+        Command::Run(options) => return run::run(options),
         Command::Restart(restart) => restart.run(),
         Command::Status(status) => status.run(),
         Command::Stop(stop) => stop.run(),

@@ -69,9 +69,11 @@ impl Driver {
             supervision: Supervision { orphans: self.orphans, peer },
         };
         let sockets = order.sockets.iter().map(|socket| socket.cookie).collect();
-        let maker = Arc::clone(&self.maker);
+        let (maker, children) = (Arc::clone(&self.maker), Arc::clone(&self.children));
         // A thread of its own, since an exec from a file system that hangs must not keep a stop from being heard.
-        let making = tokio::task::spawn_blocking(move || maker.make(order));
+        let making = tokio::task::spawn_blocking(move || {
+            children.start(|| maker.make(order), |born| born.made.spawned.pid)
+        });
         self.spawning = Some(Spawning { worker, binary, to_replaced, sockets, making, unwanted: false });
     }
 
@@ -88,14 +90,18 @@ impl Driver {
             Ok(peer) => peer,
             Err(error) => {
                 // What cannot be watched must not become the service.
-                let reaped = spawned.pid;
-                tokio::task::spawn_blocking(move || crate::sys::spawn::kill_and_reap(reaped));
+                let (pid, children) = (spawned.pid, Arc::clone(&self.children));
+                tokio::task::spawn_blocking(move || {
+                    crate::sys::spawn::kill_and_reap(pid);
+                    children.reaped(pid);
+                });
                 let reason = format!("cannot watch the worker: {error}");
                 return self.machine.spawn_failed(now, worker, Failure::Spawn { reason });
             }
         };
         say!(info: worker, pid, "worker started");
-        let process = Process { pid, started: now, sockets, manner: born.manner, peer };
+        let process =
+            Process { pid, started: now, sockets, manner: born.manner, addressee: born.addressee, peer };
         if unwanted {
             process.kill();
             self.abandoned.insert(worker, process);
@@ -160,7 +166,7 @@ impl Driver {
             if let Some(process) = self.workers.get(&worker)
                 && let Manner::Signalled { stop, .. } = process.manner
             {
-                let _ = process.pidfd().signal(stop);
+                process.signal(stop);
             }
         }
     }

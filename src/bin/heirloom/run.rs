@@ -1,0 +1,181 @@
+//! `heirloom run`: a parent with a stable PID in front of any server.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use heirloom::supervisor::{EnvironmentSource, Listening, Orphans, Readiness, Supervisor, WorkerCommand};
+use heirloom::{Restarter, Signal};
+
+/// Run a server in any language under a parent that keeps its PID and its sockets.
+///
+/// The server finds its sockets from fd 3 on: LISTEN_FDS, LISTEN_FDNAMES and LISTEN_PID say so as under systemd,
+/// SERVER_STARTER_PORT as under Server::Starter. HUP and USR2 start a new one; the old one serves until that is ready and
+/// has shown itself for the probation, and is then sent the stop signal. TERM and INT stop, a second one at once. USR1, QUIT,
+/// WINCH, TTIN, TTOU and ALRM go on to the server. The exit status is the server's, or 128 and the number of the signal that
+/// ended it.
+#[derive(Args, Debug)]
+// A wrapper's option, and after it the operator's: the last word counts.
+#[command(args_override_self = true)]
+pub(crate) struct Run {
+    /// Listen here, as often as wanted: 127.0.0.1:80, '[::]:80' (IPv6 alone), unix:/path, unix:@name, udp:127.0.0.1:53.
+    /// NAME is for LISTEN_FDNAMES, FD the number under which the server finds it.
+    #[arg(short, long, value_name = "[NAME=]ADDRESS[=FD]")]
+    listen: Vec<Listening>,
+
+    /// How many connections may wait to be accepted, cut to net.core.somaxconn.
+    #[arg(long, value_name = "N")]
+    backlog: Option<u32>,
+
+    /// Hand the sockets down with O_NONBLOCK set. Without it they block, as from systemd; servers that do not want that set
+    /// the flag themselves.
+    #[arg(long)]
+    nonblocking: bool,
+
+    /// How the server shows that it is ready: after=1s (it has run so long), notify (READY=1 to NOTIFY_SOCKET), fd or fd=N
+    /// (a line written there; HEIRLOOM_READY_FD names it), http=/path (a 2xx at one more socket that it is handed),
+    /// http=ADDRESS/path or tcp=ADDRESS (at an address of its own), heirloom (it is a heirloom program).
+    #[arg(long, value_name = "HOW", default_value = "after=1s")]
+    ready: Readiness,
+
+    /// A server that is not ready by then is killed; the old one serves on.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    start_timeout: Duration,
+
+    /// How long a new server is watched, and the old one kept, after it is ready. If it dies, the old one goes on.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    probation: Duration,
+
+    /// The signal that tells a server to finish and exit.
+    #[arg(long, value_name = "SIGNAL", default_value = "TERM", value_parser = signal)]
+    stop_signal: Signal,
+
+    /// How long an old server stays beside its successor before it is sent the stop signal.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    stop_delay: Duration,
+
+    /// How long an old server may take after a restart before it is killed.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    drain_timeout: Duration,
+
+    /// How long a server may take when the service stops before it is killed.
+    #[arg(long, value_name = "TIME", default_value = "9s", value_parser = humantime::parse_duration)]
+    shutdown_timeout: Duration,
+
+    /// Restart by the clock, so long after each other, a tenth more or less.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    restart_every: Option<Duration>,
+
+    /// Read variables for each new server from a directory: a file's name and its first line. An empty file removes one.
+    #[arg(long, value_name = "DIR")]
+    env_dir: Vec<PathBuf>,
+
+    /// Read variables for each new server from a file of NAME=VALUE lines.
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+
+    /// Start servers in this directory.
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+
+    /// Keep this process's id in a file.
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+
+    /// Keep a GENERATION:PID line for each server in a file.
+    #[arg(long, value_name = "FILE")]
+    status_file: Option<PathBuf>,
+
+    /// How long the second replacement in a row of a server that dies waits; each further one twice as long.
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = humantime::parse_duration)]
+    backoff: Duration,
+
+    /// The longest such wait.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    backoff_ceiling: Duration,
+
+    /// Leave servers running when this process is killed. Without it they are sent the stop signal.
+    #[arg(long)]
+    leave_running: bool,
+
+    /// Adopt and reap what the server's processes leave behind, as PID 1 does anyway.
+    #[arg(long)]
+    subreaper: bool,
+
+    /// The server and its arguments.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Runs until the service ends.
+pub(crate) fn run(options: Run) -> ExitCode {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
+    let (supervisor, command) = options.configure();
+    match supervisor.run_command(command) {
+        Ok(code) => code,
+        Err(error) => {
+            let mut text = format!("heirloom: {error}");
+            let mut cause = std::error::Error::source(&error);
+            while let Some(deeper) = cause {
+                text += &format!(": {deeper}");
+                cause = deeper.source();
+            }
+            // Where nobody reads it, the status says it.
+            let _ = writeln!(std::io::stderr(), "{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Run {
+    fn configure(self) -> (Supervisor, WorkerCommand) {
+        let mut deadlines = Restarter::builder()
+            .start_timeout(self.start_timeout)
+            .probation(self.probation)
+            .drain_timeout(self.drain_timeout)
+            .shutdown_timeout(self.shutdown_timeout);
+        if let Some(path) = self.pid_file {
+            deadlines = deadlines.pid_file(path);
+        }
+        let backoff = (self.backoff, self.backoff_ceiling.max(self.backoff));
+        let mut supervisor =
+            Supervisor::new().restarter(deadlines).backoff(backoff.0, backoff.1).subreaper(self.subreaper);
+        if self.leave_running {
+            supervisor = supervisor.orphans(Orphans::ServeOn);
+        }
+        let mut command = WorkerCommand::new(self.command)
+            .ready(self.ready)
+            .stop_signal(self.stop_signal)
+            .stop_delay(self.stop_delay)
+            .nonblocking(self.nonblocking);
+        for listening in self.listen {
+            command = command.listen(match self.backlog {
+                Some(connections) => listening.backlog(connections),
+                None => listening,
+            });
+        }
+        // The file has the last word, being the more deliberate of the two.
+        let directories = self.env_dir.into_iter().map(EnvironmentSource::Directory);
+        for source in directories.chain(self.env_file.into_iter().map(EnvironmentSource::File)) {
+            command = command.environment(source);
+        }
+        if let Some(directory) = self.directory {
+            command = command.directory(directory);
+        }
+        if let Some(path) = self.status_file {
+            command = command.status_file(path);
+        }
+        if let Some(every) = self.restart_every {
+            command = command.restart_every(every);
+        }
+        (supervisor, command)
+    }
+}
+
+/// A signal by its name, with or without SIG, or by its number.
+fn signal(text: &str) -> Result<Signal, heirloom::SignalParseError> {
+    text.parse()
+}

@@ -1,0 +1,229 @@
+//! The makers of a command's workers, for the supervisor's driver.
+
+use std::error::Error;
+use std::fmt;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::environment::EnvironmentSource;
+use super::foreign::{Foreign, ForeignError, Handed};
+use super::listening::Listening;
+use super::readiness::{Prepared, Said, Watch};
+use super::status_file::StatusFile;
+use crate::handover::Failure;
+use crate::listeners::Socket;
+use crate::restarter::successor::{Made, Recipe};
+use crate::supervisor::making::{Addressee, Born, Make, Manner, Order};
+use crate::sys::channel::Channel;
+use crate::sys::pidfd::Pidfd;
+use crate::sys::socket::{self, Kind};
+use crate::sys::watched::watch;
+
+/// Makes workers of one command.
+#[derive(Debug)]
+pub(super) struct Commanded {
+    pub(super) workers: Workers,
+    /// As they are to be numbered and named.
+    pub(super) listenings: Vec<Listening>,
+    /// The program's file.
+    pub(super) program: PathBuf,
+    pub(super) status_file: Option<Mutex<StatusFile>>,
+    pub(super) nonblocking: bool,
+}
+
+/// What kind of program the command is.
+#[derive(Debug)]
+pub(super) enum Workers {
+    /// Any.
+    Foreign { foreign: Foreign, stop: i32, delay: Duration },
+    /// One that speaks heirloom's own protocol.
+    Heirloom { recipe: Recipe, environment: Vec<EnvironmentSource> },
+}
+
+impl Make for Commanded {
+    fn program(&self) -> &Path {
+        &self.program
+    }
+
+    fn prepare(&self, sockets: &[Arc<Socket>]) -> Result<(), Failure> {
+        for Handed { name, address, .. } in self.handed(sockets) {
+            // What port 0 has become, nobody else would say.
+            say!(info: name, "listening on {address}");
+        }
+        match &self.workers {
+            Workers::Foreign { foreign, .. } => {
+                foreign.check(&self.handed(sockets)).map_err(|error| failure(&error))?;
+                if !self.nonblocking {
+                    for socket in sockets {
+                        // Before there is a worker: afterwards the flag would change under it.
+                        socket::set_blocking(socket.as_fd()).map_err(|error| failure(&error))?;
+                    }
+                }
+            }
+            Workers::Heirloom { environment, .. } => {
+                environment
+                    .iter()
+                    .try_for_each(|source| source.read().map(drop))
+                    .map_err(|error| failure(&error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn make(&self, order: Order) -> Result<Born, Failure> {
+        let generation = order.generation;
+        let born = self.start(order)?;
+        self.note(|file| file.add(generation, born.made.spawned.pid));
+        Ok(born)
+    }
+
+    fn gone(&self, generation: u64) {
+        self.note(|file| file.remove(generation));
+    }
+}
+
+impl Commanded {
+    fn start(&self, order: Order) -> Result<Born, Failure> {
+        let Order { generation, instead, sockets, descriptors, supervision } = order;
+        match &self.workers {
+            Workers::Foreign { foreign, stop, delay } => {
+                let sockets = self.handed(&sockets);
+                let (spawned, prepared) =
+                    foreign.start(generation, instead, &sockets).map_err(|error| failure(&error))?;
+                // It was handed no other end: nothing is ever said here.
+                let (channel, _) = Channel::pair().map_err(|error| failure(&error))?;
+                let addressee = Addressee::default();
+                let watched = Watched { prepared, pid: spawned.pid, addressee: addressee.clone() };
+                Ok(Born {
+                    made: Made { spawned, channel },
+                    ready: Some(Box::pin(watched.until_ready())),
+                    manner: Manner::Signalled { stop: *stop, delay: *delay },
+                    addressee,
+                })
+            }
+            Workers::Heirloom { recipe, environment } => {
+                let mut recipe = Recipe { generation, ..recipe.clone() };
+                for source in environment {
+                    recipe.program.changes.extend(source.read().map_err(|error| failure(&error))?);
+                }
+                let made =
+                    recipe.make(instead.as_deref(), &sockets, None, &descriptors, Some(&supervision))?;
+                Ok(Born { made, ready: None, manner: Manner::Told, addressee: Addressee::default() })
+            }
+        }
+    }
+
+    /// The sockets in the order in which they were asked for; what came by activation and was not asked for comes last.
+    fn handed(&self, sockets: &[Arc<Socket>]) -> Vec<Handed> {
+        let mut left: Vec<_> = sockets.iter().collect();
+        let mut handed = Vec::with_capacity(left.len());
+        for Listening { listen, udp, chosen } in &self.listenings {
+            let is_meant = |socket: &&Arc<Socket>| {
+                (socket.kind == Kind::Udp) == *udp
+                    && (socket.address == listen.address || socket.requested == listen.address.to_os_string())
+            };
+            if let Some(index) = left.iter().position(is_meant) {
+                let name = if listen.name.is_empty() { &left[index].name } else { &listen.name };
+                handed.push(Handed {
+                    fd: Arc::clone(&left[index].fd),
+                    name: name.clone(),
+                    address: left[index].address.clone(),
+                    chosen: *chosen,
+                });
+                left.remove(index);
+            }
+        }
+        let rest = left.into_iter().map(|socket| Handed {
+            fd: Arc::clone(&socket.fd),
+            name: socket.name.clone(),
+            address: socket.address.clone(),
+            chosen: None,
+        });
+        handed.extend(rest);
+        handed
+    }
+
+    fn note(&self, change: impl FnOnce(&mut StatusFile)) {
+        if let Some(file) = &self.status_file {
+            change(&mut file.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+}
+
+/// What is watched of a worker that has been started.
+struct Watched {
+    prepared: Prepared,
+    pid: i32,
+    addressee: Addressee,
+}
+
+impl Watched {
+    /// Resolves when it is ready, and goes on listening to it until it ends.
+    async fn until_ready(self) -> Result<(), Failure> {
+        let Watched { prepared, pid, addressee } = self;
+        let mut watch = prepared.watch(pid).map_err(|error| failure(&error))?;
+        loop {
+            match watch.next().await {
+                Said::Ready => break,
+                Said::Never(why) => return Err(failure(&why)),
+                said => note(pid, &addressee, said),
+            }
+        }
+        // Its number is its own: a death before this moment is for the driver to see first.
+        if let Ok(pidfd) = Pidfd::open(pid) {
+            tokio::spawn(listen_on(watch, pid, pidfd, addressee));
+        }
+        Ok(())
+    }
+}
+
+/// A worker may wait for an answer (`BARRIER=1`), or name another main process, at any time.
+async fn listen_on(mut worker: Watch, pid: i32, pidfd: Pidfd, addressee: Addressee) {
+    let Ok(end) = watch(pidfd) else { return };
+    loop {
+        tokio::select! {
+            said = worker.next() => match said {
+                Said::Never(_) => return,
+                said => note(pid, &addressee, said),
+            },
+            _ = end.readable() => return,
+        }
+    }
+}
+
+fn note(pid: i32, addressee: &Addressee, said: Said) {
+    match said {
+        Said::Status(status) => say!(info: pid, status, "the worker says"),
+        Said::Stopping => say!(info: pid, "the worker says that it is stopping"),
+        Said::MainPid(main) => {
+            // Asked of a process that was just seen to be the worker's descendant.
+            addressee.set(Pidfd::open(main).ok().filter(|_| main != pid));
+        }
+        Said::Ready | Said::Never(_) => {}
+    }
+}
+
+/// With what the system said: a [`Failure`] is plain text, so its chain ends here.
+fn failure(error: &(dyn Error + 'static)) -> Failure {
+    let mut reason = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        reason += &format!(": {deeper}");
+        cause = deeper.source();
+    }
+    Failure::Spawn { reason }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("pid", &self.pid).finish_non_exhaustive()
+    }
+}
+
+impl From<ForeignError> for Failure {
+    fn from(error: ForeignError) -> Failure {
+        failure(&error)
+    }
+}

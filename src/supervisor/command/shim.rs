@@ -1,0 +1,149 @@
+//! The process between the supervisor and a worker's program: what only the child itself can do.
+//!
+//! `LISTEN_PID` names the process that the sockets are for, and posix_spawn cannot know a pid beforehand. So the
+//! supervisor's own binary is started first, in the child; it sets that variable, makes the child the leader of a process
+//! group, asks for a signal at the supervisor's death, and executes the program. It lives for about a millisecond.
+//!
+//! The supervisor learns whether that worked from a pipe: its end without a word means that the program runs; an error
+//! number is why it does not.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::process::{CommandExt, parent_id};
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+
+use super::numbers::LISTEN_FDS;
+use crate::sys::inherit::adopt;
+
+/// What the shim is told, as its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Order {
+    /// The pipe's number.
+    pub(super) report: RawFd,
+    /// The supervisor.
+    pub(super) parent: u32,
+    /// The signal that the worker is sent when the supervisor dies.
+    pub(super) at_death: Option<i32>,
+    /// The program's file, which is looked up in the PATH unless there is a slash in it.
+    pub(super) file: OsString,
+    /// The program's arguments, its name first.
+    pub(super) command: Vec<OsString>,
+}
+
+/// Becomes a worker's program, if this process was started for that, and returns otherwise. A program that starts
+/// foreign workers calls it first of all in `main`, before there are threads.
+///
+/// # Errors
+///
+/// The process was started as a worker's, and the program could not be executed. The supervisor has been told and reports
+/// it; nothing is left but to exit, without a word.
+pub fn become_worker() -> io::Result<()> {
+    let mut arguments = env::args_os();
+    if arguments.next().as_deref() != Some(OsStr::new(NAME)) {
+        return Ok(());
+    }
+    let Some(order) = Order::decode(arguments) else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "only a supervisor starts a program by this name",
+        ));
+    };
+    // Close-on-exec from here: the exec itself is what ends the pipe.
+    let report: OwnedFd = adopt(order.report).map_err(io::Error::other)?;
+    let error = order.carry_out();
+    // Without a supervisor to read it, the exit status says it too.
+    let _ = File::from(report).write_all(&error.raw_os_error().unwrap_or(libc::EIO).to_ne_bytes());
+    Err(error)
+}
+
+impl Order {
+    /// Arguments for the shim's process, its name first.
+    pub(super) fn encode(&self) -> Vec<OsString> {
+        let numbers =
+            [self.report.to_string(), self.parent.to_string(), self.at_death.unwrap_or(0).to_string()];
+        let own = [NAME.into()].into_iter().chain(numbers.map(OsString::from));
+        own.chain([self.file.clone()]).chain(self.command.iter().cloned()).collect()
+    }
+
+    fn decode(mut arguments: impl Iterator<Item = OsString>) -> Option<Order> {
+        let mut number = || arguments.next()?.to_str()?.parse::<i32>().ok();
+        let (report, parent, at_death) = (number()?, number()?, number()?);
+        let file = arguments.next()?;
+        let command: Vec<_> = arguments.collect();
+        let at_death = (at_death != 0).then_some(at_death);
+        (!command.is_empty()).then_some(Order {
+            report,
+            parent: parent.try_into().ok()?,
+            at_death,
+            file,
+            command,
+        })
+    }
+
+    /// Returns only when it has failed.
+    fn carry_out(&self) -> io::Error {
+        // Leader of a group: what the program starts can be found and killed with it.
+        if let Err(errno) = nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0))
+        {
+            return errno.into();
+        }
+        if let Some(signal) = self.at_death {
+            let asked = Signal::try_from(signal).and_then(nix::sys::prctl::set_pdeathsig);
+            if let Err(errno) = asked {
+                return errno.into();
+            }
+            // It may have died before it was asked for: then no signal comes any more.
+            if parent_id() != self.parent {
+                return nix::errno::Errno::ESRCH.into();
+            }
+        }
+        let mut command = Command::new(&self.file);
+        command.arg0(&self.command[0]).args(&self.command[1..]);
+        if env::var_os(LISTEN_FDS).is_some() {
+            command.env("LISTEN_PID", std::process::id().to_string());
+        }
+        // This also gives SIGPIPE, which Rust's start ignores, its default back.
+        command.exec()
+    }
+}
+
+/// The shim's own name, by which it knows itself. Not one that a user would give to a file.
+const NAME: &str = "heirloom: a worker is being started";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_arrive_as_they_were_given() {
+        for at_death in [None, Some(15)] {
+            let command = vec!["sh".into(), "-c".into(), "".into()];
+            let order = Order { report: 5, parent: 4711, at_death, file: "/bin/sh".into(), command };
+            let arguments = order.encode();
+            assert_eq!(arguments[0], NAME);
+            assert_eq!(Order::decode(arguments.into_iter().skip(1)), Some(order));
+        }
+    }
+
+    #[test]
+    fn what_is_no_order_is_not_guessed_at() {
+        for words in [
+            &["5", "4711", "0", "sh"][..],
+            &["x", "1", "0", "sh", "sh"],
+            &["5"],
+            &["5", "-1", "0", "sh", "sh"],
+        ] {
+            assert_eq!(Order::decode(words.iter().map(OsString::from)), None, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn any_other_process_goes_on() {
+        become_worker().unwrap();
+    }
+}

@@ -1,0 +1,339 @@
+//! `heirloom run` when things end: on request, by themselves, by force, and not at all.
+
+mod command_support;
+mod support;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+use command_support::{Running, Setup, foreign, python};
+use support::load::{Load, Mode, Think};
+use support::{PATIENCE, Signal, alone, proc};
+
+fn quick() -> Setup {
+    Setup::new().options(&[
+        "--ready",
+        "notify",
+        "--probation",
+        "50ms",
+        "--backoff",
+        "10ms",
+        "--backoff-ceiling",
+        "40ms",
+    ])
+}
+
+fn serving(setup: Setup) -> Running {
+    let running = setup.env("WORKER_READY", "notify").worker();
+    running.wait_for_line(0, "worker settled worker=1");
+    running
+}
+
+fn shell(setup: Setup, script: &str) -> Running {
+    setup.spawn(&["sh", "-c", script].map(OsStr::new))
+}
+
+#[test]
+fn the_exit_status_is_the_workers() {
+    let _alone = alone();
+    let running = serving(quick().env("WORKER_STATUS", "7"));
+    running.signal(Signal::SIGTERM);
+    let (status, _) = running.end();
+    assert_eq!(status.code(), Some(7));
+    // Killed by the stop signal.
+    let running =
+        shell(quick().options(&["--ready", "after=10ms", "--stop-signal", "QUIT"]), "exec sleep 1000");
+    running.wait_for_line(0, "worker settled");
+    running.signal(Signal::SIGINT);
+    let (status, _) = running.end();
+    assert_eq!(status.code(), Some(128 + Signal::SIGQUIT as i32));
+}
+
+#[test]
+fn other_signals_go_to_the_worker_that_serves() {
+    let _alone = alone();
+    let running = serving(quick().listen());
+    running.restart();
+    for (signal, name) in [
+        (Signal::SIGUSR1, "USR1"),
+        (Signal::SIGQUIT, "QUIT"),
+        (Signal::SIGWINCH, "WINCH"),
+        (Signal::SIGTTIN, "TTIN"),
+    ] {
+        running.signal(signal);
+        running.wait_for_line(0, &format!("worker 2 has {name}"));
+    }
+    assert!(running.lines(0, "worker 1 has").is_empty());
+    assert_eq!(running.get("/generation"), "2");
+}
+
+#[test]
+fn a_worker_that_does_not_stop_is_killed_with_what_it_has_started() {
+    let _alone = alone();
+    let setup = quick().options(&[
+        "--drain-timeout",
+        "100ms",
+        "--stop-delay",
+        "100ms",
+        "--shutdown-timeout",
+        "100ms",
+    ]);
+    let running = serving(setup.listen().env("WORKER_STUBBORN", "1"));
+    let old: i32 = running.get("/pid").parse().unwrap();
+    assert_eq!(proc::children(old).len(), 1, "it has a child that ignores TERM as well");
+    let others = running.others();
+    running.restart();
+    running.wait_for_line(0, "did not go in time");
+    for pid in others {
+        assert!(proc::wait_for_exit(pid, PATIENCE / 6), "pid {pid} outlives its worker");
+    }
+    running.signal(Signal::SIGTERM);
+    let (status, _) = running.end();
+    assert_eq!(status.code(), Some(128 + Signal::SIGKILL as i32));
+}
+
+#[test]
+fn a_second_stop_is_at_once() {
+    let _alone = alone();
+    let running =
+        serving(quick().options(&["--shutdown-timeout", "1h"]).listen().env("WORKER_STUBBORN", "1"));
+    running.signal(Signal::SIGTERM);
+    running.wait_for_line(0, "reaction=Stop");
+    running.signal(Signal::SIGINT);
+    let (status, _) = running.end();
+    assert_eq!(status.code(), Some(128 + Signal::SIGKILL as i32));
+}
+
+#[test]
+fn what_cannot_be_started_is_said_and_ends_the_supervisor() {
+    let _alone = alone();
+    let directory = support::TestDir::new();
+    let (script, text) = (directory.path().join("script"), directory.path().join("text"));
+    fs::write(&script, "#!/nowhere/interpreter\n").unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::write(&text, "").unwrap();
+    for (program, words) in [
+        (OsStr::new("/nowhere/server"), "no such file"),
+        (OsStr::new("no-such-program-at-all"), "no such file"),
+        (script.as_os_str(), "interpreter"),
+        (text.as_os_str(), "permission"),
+    ] {
+        let (status, lines) = quick().spawn(&[program]).end();
+        let said = lines.join("\n");
+        assert_eq!(status.code(), Some(1), "{said}");
+        let last =
+            lines.iter().find(|line| line.starts_with("heirloom: ")).unwrap_or_else(|| panic!("{said}"));
+        assert!(last.contains(&*program.to_string_lossy()) && last.contains(words), "{last}");
+    }
+    let (status, lines) = quick().options(&["--env-dir", "/nowhere/env"]).spawn(&[OsStr::new("true")]).end();
+    assert_eq!(status.code(), Some(1));
+    assert!(
+        lines.iter().any(|line| line.starts_with("heirloom: ") && line.contains("/nowhere/env")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn readiness_is_learnt_in_each_way() {
+    let _alone = alone();
+    // Where the workers listen by themselves, beside each other: of it the test keeps the port.
+    let own = beside_others();
+    let address = own.local_addr().expect("its address").as_socket().expect("an address and a port");
+    for (way, worker) in [
+        ("after=50ms", ""),
+        ("notify", "notify"),
+        ("fd", "fd"),
+        ("fd=9", "fd"),
+        ("http=/", ""),
+        (&*format!("tcp={address}"), ""),
+        (&*format!("http={address}/"), ""),
+    ] {
+        let setup = quick().options(&["--ready", way]).listen().env("WORKER_READY", worker);
+        let running = setup.env("WORKER_PORT", address.port().to_string()).worker();
+        running.wait_for_line(0, "worker settled worker=1");
+        running.restart();
+        assert_eq!(running.get("/generation"), "2", "{way}");
+    }
+}
+
+/// A socket that does not listen, on a port that others may bind as well.
+fn beside_others() -> socket2::Socket {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_reuse_port(true).expect("an option");
+    socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().expect("an address").into()).expect("a port");
+    socket
+}
+
+#[test]
+fn one_that_is_never_ready_is_killed_and_the_old_one_serves_on() {
+    let _alone = alone();
+    // Ready only when this file is there.
+    let setup = quick().options(&["--ready", "fd", "--start-timeout", "500ms"]).listen();
+    let go = setup.dir().join("go");
+    fs::write(&go, "").unwrap();
+    let script = format!(
+        "if [ -e {} ]; then how=serve; else how=/hang; fi; exec {} {} $how",
+        go.display(),
+        python(),
+        foreign("worker.py").display()
+    );
+    let running = setup.env("WORKER_READY", "fd").command(&["sh", "-c", &script].map(OsStr::new));
+    running.wait_for_line(0, "worker settled worker=1");
+    fs::remove_file(&go).unwrap();
+    let mark = running.mark();
+    running.signal(Signal::SIGUSR2);
+    let line = running.wait_for_line(mark, "restart failed");
+    assert!(line.contains("not ready after 500ms"), "{line}");
+    assert_eq!(running.get("/generation"), "1");
+    assert_eq!(running.others().len(), 1, "the hanging one is gone");
+    fs::write(&go, "").unwrap();
+    running.restart();
+    assert_eq!(running.get("/generation"), "3");
+}
+
+#[test]
+fn a_check_at_a_shared_socket_is_refused_before_anything_starts() {
+    let _alone = alone();
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+    let setup = quick().options(&["--listen", &port.to_string(), "--ready", &format!("http={port}/")]);
+    let (status, lines) = setup.spawn(&[OsStr::new("true")]).end();
+    assert_eq!(status.code(), Some(1));
+    let said = lines.join("\n");
+    assert!(said.contains("old worker") && said.contains("http=/path"), "{said}");
+}
+
+#[test]
+fn a_killed_worker_is_replaced_and_nobody_is_refused() {
+    let _alone = alone();
+    let running = serving(quick().listen());
+    let load = Load::start(running.target(), Mode::new_connections(4, Think::millis(0, 5)), "/");
+    load.wait_for_requests(50);
+    for generation in 1..=3 {
+        let pid: i32 = running.get("/pid").parse().unwrap();
+        proc::signal(pid, Signal::SIGKILL);
+        running.wait_for_line(0, &format!("worker settled worker={}", generation + 1));
+        load.wait_for_requests(20);
+    }
+    let report = load.stop();
+    println!("{report}   (3 kills)");
+    assert_eq!(report.count(support::load::Failure::Refused), 0);
+    report.assert_lost_at_most(3 * 4);
+    assert_eq!(proc::zombies(running.pid), 0);
+}
+
+#[test]
+fn when_the_supervisor_is_killed_the_worker_stops_or_serves_on() {
+    let _alone = alone();
+    let running = serving(quick().listen());
+    let worker: i32 = running.get("/pid").parse().unwrap();
+    running.signal(Signal::SIGKILL);
+    running.wait_for_line(0, "worker 1 stops");
+    assert!(proc::wait_for_exit(worker, PATIENCE / 6), "pid {worker} is still there");
+    let (status, _) = running.end();
+    assert_eq!(status.signal(), Some(Signal::SIGKILL as i32));
+
+    let running = serving(quick().options(&["--leave-running"]).listen());
+    let worker: i32 = running.get("/pid").parse().unwrap();
+    running.signal(Signal::SIGKILL);
+    assert!(proc::wait_for_exit(running.pid, PATIENCE / 6));
+    assert_eq!(running.get("/pid"), worker.to_string());
+    assert!(running.lines(0, "worker 1 stops").is_empty());
+}
+
+#[test]
+fn one_that_dies_right_after_it_was_ready_is_taken_back() {
+    let _alone = alone();
+    let setup = quick().options(&["--probation", "20s"]).listen().file("--env-file", "vars");
+    let file = setup.dir().join("vars");
+    fs::write(&file, "").unwrap();
+    let running = serving(setup);
+    fs::write(&file, "WORKER_DIES=1").unwrap();
+    let load = Load::start(running.target(), Mode::new_connections(4, Think::millis(0, 5)), "/");
+    load.wait_for_requests(50);
+    running.signal(Signal::SIGHUP);
+    let line = running.wait_for_line(0, "taken back");
+    assert!(line.contains("status 3"), "{line}");
+    load.wait_for_requests(50);
+    let report = load.stop();
+    println!("{report}   (1 death)");
+    assert_eq!(report.count(support::load::Failure::Refused), 0);
+    report.assert_lost_at_most(4);
+    assert_eq!(running.get("/generation"), "1");
+}
+
+#[test]
+fn signals_are_for_the_process_that_the_worker_names() {
+    let _alone = alone();
+    // The shell itself does not care for TERM.
+    let script = format!("trap : TERM; {} {} & wait; wait", python(), foreign("worker.py").display());
+    let setup = quick().options(&["--shutdown-timeout", "1h"]).listen().env("WORKER_READY", "main");
+    let running = setup.env("WORKER_STATUS", "0").command(&["bash", "-c", &script].map(OsStr::new));
+    running.wait_for_line(0, "worker settled worker=1");
+    assert_eq!(running.get("/generation"), "1");
+    running.signal(Signal::SIGUSR1);
+    running.wait_for_line(0, "worker 1 has USR1");
+    running.signal(Signal::SIGTERM);
+    running.wait_for_line(0, "worker 1 stops");
+    let (status, _) = running.end();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn restarts_come_by_the_clock() {
+    let _alone = alone();
+    let running = serving(quick().options(&["--restart-every", "1s"]).listen());
+    running.wait_for_line(0, "a worker is gone worker=1");
+    assert_eq!(running.get("/generation"), "2");
+    assert_eq!(running.lines(0, "restarting by the clock").len(), 1);
+}
+
+#[test]
+fn many_restarts_leave_nothing_behind() {
+    let _alone = alone();
+    let running = serving(quick().listen());
+    running.restart();
+    let before = proc::Footprint::of(running.pid);
+    for _ in 0..20 {
+        running.restart();
+    }
+    // What was done about the last worker may be in its last steps, at either of the two looks.
+    let started = Instant::now();
+    let now = || proc::Footprint::of(running.pid);
+    while now() != before && started.elapsed() < Duration::from_secs(2) {
+        std::thread::yield_now();
+    }
+    let (now, held) = (now(), |footprint: &proc::Footprint| footprint.fds.values().sum::<usize>());
+    assert!(
+        held(&now) <= held(&before) + 2 && now.threads <= before.threads + 1,
+        "{before:?} became {now:?}"
+    );
+    assert_eq!((&now.environment, now.zombies), (&before.environment, 0));
+    assert_eq!(running.get("/generation"), "22");
+}
+
+#[test]
+fn a_heirloom_program_keeps_its_connections() {
+    let _alone = alone();
+    let directory = support::TestDir::new();
+    let hello = support::Binary::install("hello", &directory.path().join("hello"));
+    let running = Setup::new().options(&["--ready", "heirloom", "--probation", "50ms"]).listen().command(&[
+        hello.path().as_os_str(),
+        "--listen".as_ref(),
+        "127.0.0.1:0".as_ref(),
+    ]);
+    running.wait_for_line(0, "worker settled worker=1");
+    let load = Load::start(running.target(), Mode::keep_alive(8, Think::millis(0, 5)), "/");
+    load.wait_for_requests(100);
+    for _ in 0..5 {
+        running.restart();
+        load.wait_for_requests(20);
+    }
+    let report = load.stop();
+    println!("{report}   (5 restarts)");
+    report.assert_none_failed();
+    assert_eq!((report.reconnects, report.told_to_close), (0, 0), "reconnects, and told to close");
+    assert_eq!(running.get("/generation"), "6");
+}

@@ -1,0 +1,137 @@
+//! Servers in four languages under `heirloom run`: twenty restarts each, under load, with every failure counted.
+//!
+//! What `heirloom run` answers for is the sockets: that no connection is refused or reset, whatever the server. How a server
+//! says goodbye to the connections that it has accepted is its own: where one loses requests there, the test says whose they are.
+
+mod command_support;
+mod support;
+
+use std::ffi::OsStr;
+
+use command_support::{Running, Setup, foreign, python};
+use support::alone;
+use support::beside::is_installed;
+use support::load::{Failure, Load, Mode, Report, Think};
+
+#[test]
+fn python_asyncio() {
+    let _alone = alone();
+    let script = foreign("asyncio_server.py");
+    let running = setup(&["--ready", "notify"]).command(&[python().as_ref(), script.as_os_str()]);
+    for report in restarts_under_load(&running, RESTARTS) {
+        report.assert_none_failed();
+    }
+}
+
+#[test]
+fn node() {
+    if !is_installed("node", "--version") {
+        return;
+    }
+    let _alone = alone();
+    let script = foreign("node_server.js");
+    let running = setup(&["--ready", "fd"]).command(&["node".as_ref(), script.as_os_str()]);
+    for report in restarts_under_load(&running, RESTARTS) {
+        report.assert_none_failed();
+    }
+}
+
+#[test]
+fn perl_starlet() {
+    if !is_installed("plackup", "--version") {
+        return;
+    }
+    let _alone = alone();
+    let app = foreign("app.psgi");
+    let words = [
+        "plackup",
+        "--no-default-middleware",
+        "-s",
+        "Starlet",
+        "--max-workers=16",
+        "--max-keepalive-reqs=1000",
+    ];
+    let command: Vec<_> = words.iter().map(OsStr::new).chain([app.as_os_str()]).collect();
+    let running = setup(&["--ready", "http=/"]).command(&command);
+    for report in restarts_under_load(&running, RESTARTS) {
+        report.assert_none_failed();
+    }
+}
+
+#[test]
+fn ruby_unicorn() {
+    if !is_installed("unicorn", "--version") {
+        return;
+    }
+    let _alone = alone();
+    let app = foreign("config.ru");
+    let words = ["unicorn", "--no-default-middleware", "-E", "none"];
+    let command: Vec<_> = words.iter().map(OsStr::new).chain([app.as_os_str()]).collect();
+    // TERM means at once to it. It closes every connection after one answer, and says so.
+    let running = setup(&["--ready", "http=/", "--stop-signal", "QUIT"]).command(&command);
+    for report in restarts_under_load(&running, RESTARTS) {
+        report.assert_none_failed();
+    }
+}
+
+#[test]
+fn python_gunicorn_sync() {
+    for report in gunicorn(&["--worker-class=sync", "--workers=4"], RESTARTS).into_iter().flatten() {
+        report.assert_none_failed();
+    }
+}
+
+/// Its keep-alive workers close connections on which they have said nothing of it, and whatever is on its way there.
+#[test]
+fn python_gunicorn_gthread() {
+    let kind = ["--worker-class=gthread", "--workers=1", "--threads=16"];
+    let Some([new, keep, late]) = gunicorn(&kind, 5) else { return };
+    let kept = keep.failed() + late.failed();
+    println!("gunicorn's own: {} failed with new connections, {kept} with kept ones", new.failed());
+    // It closes what it has accepted in its own way; what it has not is safe whatever it does.
+    new.assert_none_failed();
+}
+
+fn gunicorn(kind: &[&str], restarts: usize) -> Option<[Report; 3]> {
+    if !is_installed("gunicorn", "--version") {
+        return None;
+    }
+    let _alone = alone();
+    let directory = foreign("");
+    let words = ["gunicorn"].iter().chain(kind).chain(&["--chdir"]).map(OsStr::new);
+    let command: Vec<_> = words.chain([directory.as_os_str(), "wsgi:application".as_ref()]).collect();
+    let running = setup(&["--ready", "http=/"]).command(&command);
+    Some(restarts_under_load(&running, restarts))
+}
+
+fn setup(options: &[&str]) -> Setup {
+    Setup::new().options(&["--probation", "50ms"]).options(options).listen()
+}
+
+/// With clients that connect anew each time, as many that keep their connections, and as many that do so from afar.
+fn restarts_under_load(running: &Running, restarts: usize) -> [Report; 3] {
+    let modes = [
+        Mode::new_connections(CLIENTS, Think::millis(0, 10)),
+        Mode::keep_alive(CLIENTS, Think::millis(0, 20)),
+        Mode::keep_alive_late(CLIENTS, Think::millis(0, 20)),
+    ];
+    let loads = modes.map(|mode| Load::start(running.target(), mode, "/"));
+    loads.iter().for_each(|load| load.wait_for_requests(50));
+    for _ in 0..restarts {
+        running.restart_once();
+    }
+    loads.iter().for_each(|load| load.wait_for_requests(50));
+    let reports = loads.map(Load::stop);
+    let rows: Vec<_> = reports.iter().map(ToString::to_string).collect();
+    println!("{}\n{}   ({restarts} restarts)", Report::HEADER, rows.join("\n"));
+    assert_eq!(running.get("/generation"), (1 + restarts).to_string());
+    for report in &reports {
+        assert_eq!(report.count(Failure::Refused), 0, "the sockets are heirloom's");
+    }
+    reports
+}
+
+const RESTARTS: usize = 20;
+
+/// Fewer than the processes of a server that has one for each connection.
+const CLIENTS: usize = 4;

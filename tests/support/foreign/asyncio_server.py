@@ -1,0 +1,83 @@
+"""An HTTP server of the standard library's asyncio that drains: no connection is closed without having said so."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+
+
+class Server:
+    def __init__(self):
+        self.draining = False
+        self.connections = set()
+        self.idle = set()
+
+    async def serve(self, reader, writer):
+        task = asyncio.current_task()
+        self.connections.add(task)
+        try:
+            while True:
+                self.idle.add(task)
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.idle.discard(task)
+                path = head.split(b" ", 2)[1].decode()
+                close = self.draining or b"connection: close" in head.lower()
+                body = self.answer(path).encode()
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: %s\r\n\r\n%s"
+                    % (len(body), b"close" if close else b"keep-alive", body)
+                )
+                await writer.drain()
+                if close:
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self.connections.discard(task)
+            self.idle.discard(task)
+            writer.close()
+
+    def answer(self, path):
+        if path == "/pid":
+            return str(os.getpid())
+        if path == "/generation":
+            return os.environ.get("SERVER_STARTER_GENERATION", "0")
+        if path.startswith("/env/"):
+            return os.environ.get(path[5:], "(unset)")
+        return "Hello from asyncio"
+
+
+async def main():
+    assert os.environ["LISTEN_PID"] == str(os.getpid()), "LISTEN_PID"
+    server = Server()
+    count = int(os.environ["LISTEN_FDS"])
+    listening = [
+        await asyncio.start_server(server.serve, sock=socket.socket(fileno=fd))
+        for fd in range(3, 3 + count)
+    ]
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    notify()
+    await stop.wait()
+    server.draining = True
+    # Closes this process's copy; the connections that wait in the queue are the next worker's.
+    for one in listening:
+        one.close()
+    # An idle connection may have a request on its way: each gets one more answer, or 2 s.
+    deadline = asyncio.get_running_loop().time() + 2
+    while server.connections and asyncio.get_running_loop().time() < deadline:
+        await asyncio.wait(set(server.connections), timeout=0.1)
+
+
+def notify():
+    name = os.environ.get("NOTIFY_SOCKET")
+    if name:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify_socket:
+            notify_socket.connect("\0" + name[1:] if name.startswith("@") else name)
+            notify_socket.send(b"READY=1\nSTATUS=serving")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
+    sys.exit(0)

@@ -1,0 +1,147 @@
+"""A worker that a test tells how to behave, and asks what it was given. Blocking accepts, one thread for each connection."""
+
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import sys
+import threading
+
+GENERATION = os.environ["SERVER_STARTER_GENERATION"]
+
+
+def fails():
+    """Which generations are to fail: a file that the test writes."""
+    try:
+        with open(os.environ.get("WORKER_FAILS", "")) as file:
+            return GENERATION in file.read().split()
+    except OSError:
+        return False
+
+
+def answer(path):
+    if path == "/pid":
+        return str(os.getpid())
+    if path == "/generation":
+        return GENERATION
+    if path.startswith("/env/"):
+        return os.environ.get(path[5:], "(unset)")
+    if path == "/fds":
+        return "\n".join(sorted(described()))
+    if path == "/signals":
+        with open("/proc/self/status") as status:
+            return "".join(line for line in status if line.startswith(("SigBlk", "SigIgn")))
+    if path == "/orphan":
+        return orphan()
+    return "Hello from a worker"
+
+
+def described():
+    """Every descriptor from 3 on that was not made here: `number blocking|nonblocking address`."""
+    for fd in INHERITED:
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        try:
+            name = socket.socket(fileno=os.dup(fd)).getsockname()
+        except OSError:
+            name = os.readlink(f"/proc/self/fd/{fd}")
+        yield f"{fd} {'nonblocking' if flags & os.O_NONBLOCK else 'blocking'} {name}"
+
+
+def orphan():
+    """Leaves a process behind that ends at once; its pid."""
+    read, write = os.pipe()
+    if os.fork() == 0:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(3)
+        os.write(write, str(pid).encode())
+        os._exit(0)
+    os.wait()
+    return os.read(read, 20).decode()
+
+
+def serve(listener):
+    while True:
+        connection, _ = listener.accept()
+        threading.Thread(target=speak, args=(connection,), daemon=True).start()
+
+
+def speak(connection):
+    with connection:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            part = connection.recv(4096)
+            if not part:
+                return
+            head += part
+        body = answer(head.split(b" ", 2)[1].decode()).encode()
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
+        )
+
+
+def echo(datagrams):
+    while True:
+        data, peer = datagrams.recvfrom(2048)
+        datagrams.sendto(GENERATION.encode() + b" " + data, peer)
+
+
+def ready(how):
+    if how in ("notify", "main"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.connect("\0" + os.environ["NOTIFY_SOCKET"][1:])
+            # Behind a wrapper: signals are for this process.
+            main = f"MAINPID={os.getpid()}\n" if how == "main" else ""
+            notify.send(f"{main}STATUS=about to serve\nREADY=1".encode())
+    elif how == "fd":
+        os.write(int(os.environ["HEIRLOOM_READY_FD"]), b"ready\n")
+
+
+def stop(number, frame):
+    print(f"worker {GENERATION} stops", flush=True)
+    os._exit(int(os.environ.get("WORKER_STATUS", "0")))
+
+
+INHERITED = sorted(int(fd) for fd in os.listdir("/proc/self/fd") if int(fd) > 2)
+# The directory itself was among them.
+INHERITED = [fd for fd in INHERITED if os.path.exists(f"/proc/self/fd/{fd}")]
+
+
+def main():
+    if fails():
+        sys.exit(f"worker {GENERATION} fails, as it was told to")
+    if "LISTEN_FDS" in os.environ and os.environ.get("WORKER_READY") != "main":
+        assert os.environ["LISTEN_PID"] == str(os.getpid()), "LISTEN_PID"
+    if os.environ.get("WORKER_STUBBORN"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if os.fork() == 0:
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+            signal.pause()
+    else:
+        signal.signal(signal.SIGTERM, stop)
+    for name in ("USR1", "QUIT", "WINCH", "TTIN"):
+        signal.signal(
+            getattr(signal, f"SIG{name}"),
+            lambda number, frame, name=name: print(f"worker {GENERATION} has {name}", flush=True),
+        )
+    for word in filter(None, os.environ["SERVER_STARTER_PORT"].split(";")):
+        one = socket.socket(fileno=int(word.rsplit("=", 1)[1]))
+        target = serve if one.type == socket.SOCK_STREAM else echo
+        threading.Thread(target=target, args=(one,), daemon=True).start()
+    if "WORKER_PORT" in os.environ:
+        own = socket.socket()
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        own.bind(("127.0.0.1", int(os.environ["WORKER_PORT"])))
+        own.listen()
+        threading.Thread(target=serve, args=(own,), daemon=True).start()
+    if "/hang" not in sys.argv:
+        ready(os.environ.get("WORKER_READY"))
+    print(f"worker {GENERATION} serves", flush=True)
+    if os.environ.get("WORKER_DIES"):
+        os._exit(3)
+    while True:
+        signal.pause()
+
+
+main()
