@@ -4,9 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::io;
 #[cfg(feature = "control")]
-use std::os::fd::OwnedFd;
 #[cfg(feature = "control")]
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,7 +23,7 @@ use crate::handover::Refusal;
 use crate::inherited::{InheritError, Inherited};
 use crate::listeners::Listeners;
 #[cfg(feature = "control")]
-use crate::operate::control::place::{ControlError, Place, Wanted};
+use crate::operate::control::place::{Bound, ControlError, Wanted, bound};
 use crate::operate::pid_file::{PidFile, PidFileError};
 use crate::operate::service::Service;
 #[cfg(feature = "systemd")]
@@ -287,6 +285,8 @@ impl Builder {
         };
         #[cfg(feature = "control")]
         let control = match &self.control {
+            // The path that stays is the supervisor's.
+            Some(_) if inherited.supervisor.is_some() => bound(&Wanted::Somewhere, None)?,
             Some(wanted) => bound(wanted, inherited.control)?,
             None => None,
         };
@@ -353,6 +353,12 @@ impl Builder {
         &self.signals
     }
 
+    /// The control socket that is asked for, in a supervisor.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn bind_control(&self) -> Result<Option<Bound>, ControlError> {
+        self.control.as_ref().map_or(Ok(None), |wanted| bound(wanted, None))
+    }
+
     #[cfg(feature = "supervisor")]
     pub(crate) fn pid_file_path(&self) -> Option<&std::path::Path> {
         self.pid_file.as_deref()
@@ -387,24 +393,6 @@ impl Builder {
         }
         program.changes.clone_from(&self.changes);
         program
-    }
-}
-
-/// A control socket that listens, and where.
-#[cfg(feature = "control")]
-pub(super) type Bound = (UnixListener, Arc<Place>);
-
-#[cfg(feature = "control")]
-fn bound(wanted: &Wanted, inherited: Option<OwnedFd>) -> Result<Option<Bound>, ControlError> {
-    match (Place::take(wanted, inherited), wanted) {
-        (Ok((listener, place)), _) => Ok(Some((listener, Arc::new(place)))),
-        (Err(error), Wanted::At(_)) => Err(error),
-        // Nobody relies on where it is, and the service matters more.
-        (Err(error), Wanted::Somewhere) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "there is no place for a control socket; starting without");
-            Ok(None)
-        }
     }
 }
 

@@ -351,6 +351,7 @@ impl Driver {
         }
         let figures = self.operating.drained(aborted.len());
         self.tell_successor(&figures);
+        self.tell_supervisor(&figures);
         self.held_end = Some((after(Instant::now(), wait), Ending { reason, aborted }));
         self.release_end_if_done();
     }

@@ -37,8 +37,8 @@ impl Driver {
                 let _ = said.send(());
             }
             Command::Words { text, said } => {
-                if let Some(predecessor) = &self.predecessor {
-                    predecessor.send(&Message::Words { text });
+                if let Some(decider) = self.decider() {
+                    decider.send(&Message::Words { text });
                 }
                 let _ = said.send(());
             }
