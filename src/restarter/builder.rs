@@ -3,8 +3,6 @@
 use std::env;
 use std::ffi::OsString;
 use std::io;
-#[cfg(feature = "control")]
-#[cfg(feature = "control")]
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -307,6 +305,7 @@ impl Builder {
             None => Arc::new(self.service(inherited.generation)?),
         };
         inherited.unwanted.into_iter().for_each(|stored| service.unwanted(stored));
+        let is_tried = inherited.predecessor.is_some() || inherited.supervisor.is_some();
         let shared = Arc::new(Shared {
             generation: inherited.generation,
             supervisor: inherited.supervisor.as_ref().map(|supervisor| supervisor.pid),
@@ -318,14 +317,14 @@ impl Builder {
             commands,
             service,
             ready: AtomicBool::new(false),
-            is_watched: AtomicBool::new(inherited.predecessor.is_some()),
+            is_watched: AtomicBool::new(is_tried),
             drain: Mutex::new(None),
             life: watch::Sender::new(Life::Starting),
             ending: watch::Sender::new(None),
             events: broadcast::Sender::new(EVENTS),
         });
         #[cfg(feature = "control")]
-        let tells_of_panics = self.control.is_some() && inherited.predecessor.is_some();
+        let tells_of_panics = self.control.is_some() && is_tried;
         driver::start(Start {
             refusal: may_not_exit(pid_file.is_some() || shared.service.follows_restarts()),
             deadlines: self.deadlines,
