@@ -226,10 +226,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
             this.read_received(buf);
             return Poll::Ready(Ok(()));
         }
-        let before = buf.filled().len();
+        let before = buf.remaining();
         match Pin::new(&mut this.stream).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
-                if buf.filled().len() > before {
+                if buf.remaining() < before {
                     this.entry().bytes_read();
                 }
                 Poll::Ready(Ok(()))

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::turn;
 use crate::drain::Connection;
 
 /// What hyper reads from and writes to: first the bytes that were read to find out the version, then
@@ -68,10 +69,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<S> {
 
     #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // By now hyper has all of a response that it could be given, and all of that is written.
+        turn::tell(self.connection.entry());
         Pin::new(&mut self.connection).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        turn::tell(self.connection.entry());
         Pin::new(&mut self.connection).poll_shutdown(cx)
     }
 }

@@ -30,6 +30,7 @@
 //! (with an I/O object that ignores the shutdown): it does at once if it was idle, and then its unread bytes
 //! are taken out in the same way. Otherwise it finishes reading, and closes.
 
+mod body;
 mod config;
 mod io;
 mod listen;
@@ -40,11 +41,13 @@ mod service;
 mod serving;
 mod sniff;
 mod streams;
+mod turn;
 
+pub use body::TrackedBody;
 pub use config::Config;
 pub use io::Io;
 pub use listen::{RunError, run, serve};
 pub use peer::Peer;
 pub use server::{Server, serve_connection};
-pub use service::{HttpService, TrackedBody, TrackedFuture, TrackedService};
+pub use service::{HttpService, TrackedFuture, TrackedService};
 pub use serving::{ServeError, Serving};
