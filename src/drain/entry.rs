@@ -66,7 +66,7 @@ pub(crate) struct Stage {
     pub(crate) asked: bool,
     /// That request is of a kind that has a body, as a rule.
     pub(crate) body: bool,
-    /// The request in flight asks for an upgrade, or for a tunnel.
+    /// The last request asked for an upgrade, or for a tunnel.
     pub(crate) may_upgrade: bool,
 }
 
@@ -125,11 +125,6 @@ impl Entry {
     }
 
     #[inline]
-    pub(crate) fn stage_bits(&self) -> u8 {
-        self.activity.load(Relaxed) as u8 & Stage::BITS
-    }
-
-    #[inline]
     pub(crate) fn enter_bits(&self, bits: u8) {
         self.activity.store(self.shared.tick() << WORD_BITS | u64::from(bits), Relaxed);
     }
@@ -156,11 +151,14 @@ impl Entry {
         self.flags.load(Relaxed) & (MOVING | MOVABLE) == MOVING | MOVABLE
     }
 
-    /// Its task has more to see to than what it serves. From when it is driven, whatever changes that also wakes it.
+    /// Its stage, in bits, unless its task has more to see to than what it serves. From when it is driven, whatever
+    /// changes that also wakes it.
     #[inline]
-    pub(crate) fn wants_attention(&self) -> bool {
-        self.flags.load(Relaxed) & (DRAINING | HAMMERED) != 0
-            || (self.activity.load(Relaxed) | self.blocked.load(Relaxed)) & OVERDUE != 0
+    pub(crate) fn undisturbed(&self) -> Option<u8> {
+        let activity = self.activity.load(Relaxed);
+        let overdue = (activity | self.blocked.load(Relaxed)) & OVERDUE != 0;
+        let told = self.flags.load(Relaxed) & (DRAINING | HAMMERED) != 0;
+        (!overdue && !told).then_some(activity as u8 & Stage::BITS)
     }
 
     pub(super) fn raise(&self, flags: u8) {
@@ -255,7 +253,7 @@ impl Entry {
 
     /// The task that drives the connection has registered for everything, so its I/O object need not.
     #[inline]
-    pub(crate) fn is_driven(&self) -> bool {
+    pub(super) fn is_driven(&self) -> bool {
         self.flags.load(Relaxed) & DRIVEN != 0
     }
 

@@ -276,7 +276,8 @@ where
                 let closing = self.entry.stage().base == Base::Closing;
                 return Poll::Ready(if closing { Ok(()) } else { Err(ServeError::Hammered) });
             }
-            let turn = Turn::begin(&self.entry, self.entry.has_to_say_goodbye());
+            let (stage, last) = (self.entry.stage().bits(), self.entry.has_to_say_goodbye());
+            let turn = Turn::begin(&self.entry, stage, last);
             let polled = self.poll_talk(cx);
             let held_back = turn.end(&self.entry);
             let ended = match polled {
@@ -397,10 +398,8 @@ where
         let this = &mut *self;
         // First: what the sweeper or the drain decides after this point wakes this task again.
         this.entry.drive(&mut this.registered, cx.waker());
-        if this.entry.wants_attention() {
-            return this.poll_attentively(cx);
-        }
-        let turn = Turn::begin(&this.entry, false);
+        let Some(stage) = this.entry.undisturbed() else { return this.poll_attentively(cx) };
+        let turn = Turn::begin(&this.entry, stage, false);
         let polled = this.poll_talk(cx);
         turn.end(&this.entry);
         match polled {

@@ -27,11 +27,11 @@ struct Told {
 }
 
 impl Turn {
-    /// `last`: a response that is not out yet is to say that it is the last.
+    /// In that stage, given in bits. `last`: a response that is not out yet is to say that it is the last.
     #[inline]
-    pub(super) fn begin(entry: &Entry, last: bool) -> Turn {
-        let last = if last { LAST } else { 0 };
-        Turn { outer: TOLD.replace(Told { whose: entry, bits: u16::from(entry.stage_bits()) | last }) }
+    pub(super) fn begin(entry: &Entry, stage: u8, last: bool) -> Turn {
+        let bits = u16::from(stage) | if last { LAST } else { 0 };
+        Turn { outer: TOLD.replace(Told { whose: entry, bits }) }
     }
 
     /// Whether a response was held back, which hyper is to be told about before it is polled again.
@@ -39,15 +39,15 @@ impl Turn {
     pub(super) fn end(self, entry: &Entry) -> bool {
         let told = TOLD.replace(self.outer);
         if told.has(NEWS) {
-            told.tell(entry);
+            told.tell_unflushed(entry);
         }
         told.has(HELD_BACK)
     }
 }
 
-/// The connection learns what was told so far.
+/// The connection learns what was told so far. All that was written is flushed.
 #[inline]
-pub(super) fn tell(entry: &Entry) {
+pub(super) fn tell_flushed(entry: &Entry) {
     let told = TOLD.get();
     if told.has(NEWS) && ptr::eq(told.whose, entry) {
         TOLD.set(Told { bits: told.bits & !NEWS, ..told });
@@ -74,10 +74,11 @@ pub(super) fn holds_back() -> bool {
     holds
 }
 
-/// hyper has all of the response, or wants no more of it.
+/// hyper has all of the response, or wants no more of it. When that is flushed, the connection is idle.
 #[inline]
 pub(super) fn request_ended() {
-    TOLD.set(TOLD.get().with(Stage { asked: true, ..Base::Flushing.into() }, u16::from(Stage::BODY)));
+    let kept = u16::from(Stage::BODY) | MAY_UPGRADE;
+    TOLD.set(TOLD.get().with(Stage { asked: true, ..Base::Idle.into() }, kept));
 }
 
 /// Drops a connection outside its own turns, perhaps in that of another, which its body has nothing to tell.
@@ -88,6 +89,15 @@ pub(super) fn untold<T>(connection: T) {
 }
 
 impl Told {
+    #[cold]
+    fn tell_unflushed(self, entry: &Entry) {
+        self.tell(entry);
+        let stage = entry.stage();
+        if stage.base == Base::Idle {
+            entry.enter(Stage { base: Base::Flushing, ..stage });
+        }
+    }
+
     #[inline]
     fn tell(self, entry: &Entry) {
         if self.has(MAY_UPGRADE) {
