@@ -69,6 +69,13 @@ impl<S> Connection<S> {
         self.handed.as_mut().map(|handed| std::mem::take(&mut handed.received)).unwrap_or_default()
     }
 
+    pub(crate) fn with_state(mut self, state: Option<Vec<u8>>) -> Self {
+        if state.is_some() {
+            self.handed.get_or_insert_with(Box::default).state = state;
+        }
+        self
+    }
+
     /// With bytes that are to be read before what it is to give already.
     pub(crate) fn with_received(mut self, mut received: Vec<u8>) -> Self {
         if !received.is_empty() {

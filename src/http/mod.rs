@@ -30,6 +30,7 @@
 //! (with an I/O object that ignores the shutdown): it does at once if it was idle, and then its unread bytes
 //! are taken out in the same way. Otherwise it finishes reading, and closes.
 
+mod baggage;
 mod body;
 mod config;
 mod io;
@@ -43,6 +44,7 @@ mod sniff;
 mod streams;
 mod turn;
 
+pub use baggage::Baggage;
 pub use body::TrackedBody;
 pub use config::Config;
 pub use io::Io;

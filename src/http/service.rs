@@ -8,7 +8,6 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http_body::Body;
@@ -17,10 +16,10 @@ use hyper::service::Service;
 use hyper::{Method, Request, Response};
 use pin_project_lite::pin_project;
 
+use super::baggage::Baggage;
 use super::body::TrackedBody;
 use super::peer::Peer;
 use super::turn;
-use crate::drain::Entry;
 
 /// What can be served: every [`hyper::service::Service`] from a request to a response that can be cloned
 /// for each connection and sent between threads.
@@ -62,13 +61,25 @@ where
 #[derive(Clone)]
 pub struct TrackedService<H> {
     service: H,
-    /// For services that want to know it.
-    entry: Option<Arc<Entry>>,
+    /// Rare, and so behind a pointer.
+    extras: Option<Box<Extras>>,
+}
+
+/// What each request of a connection carries, for services that want that.
+#[derive(Clone, Debug)]
+pub(super) struct Extras {
+    pub(super) peer: Option<Peer>,
+    pub(super) baggage: Option<Baggage>,
 }
 
 impl<H> TrackedService<H> {
-    pub(super) fn new(service: H, entry: Option<Arc<Entry>>) -> Self {
-        TrackedService { service, entry }
+    pub(super) fn new(service: H, extras: Option<Extras>) -> Self {
+        TrackedService { service, extras: extras.map(Box::new) }
+    }
+
+    /// What is to go with the connection.
+    pub(super) fn state(&self) -> Option<Vec<u8>> {
+        self.extras.as_ref()?.baggage.clone()?.into_state()
     }
 
     pub(super) fn into_inner(self) -> H {
@@ -86,8 +97,8 @@ impl<H: HttpService> Service<Request<Incoming>> for TrackedService<H> {
         // hyper gives an extension to what can become an upgrade, and to nothing else.
         let body = !matches!(*request.method(), Method::GET | Method::HEAD);
         turn::request_began(body, !request.extensions().is_empty());
-        if self.entry.is_some() {
-            return self.call_with_peer(request);
+        if let Some(extras) = &self.extras {
+            return self.call_with(extras, request);
         }
         TrackedFuture { running: self.service.call(request) }
     }
@@ -96,17 +107,15 @@ impl<H: HttpService> Service<Request<Incoming>> for TrackedService<H> {
 impl<H: HttpService> TrackedService<H> {
     #[cold]
     #[inline(never)]
-    fn call_with_peer(&self, mut request: Request<Incoming>) -> TrackedFuture<H::Running> {
-        if let Some(entry) = &self.entry {
-            insert_peer(entry, &mut request);
+    fn call_with(&self, extras: &Extras, mut request: Request<Incoming>) -> TrackedFuture<H::Running> {
+        if let Some(peer) = &extras.peer {
+            request.extensions_mut().insert(peer.clone());
+        }
+        if let Some(baggage) = &extras.baggage {
+            request.extensions_mut().insert(baggage.clone());
         }
         TrackedFuture { running: self.service.call(request) }
     }
-}
-
-#[cold]
-fn insert_peer(entry: &Arc<Entry>, request: &mut Request<Incoming>) {
-    request.extensions_mut().insert(Peer::new(entry.clone()));
 }
 
 pin_project! {
@@ -148,7 +157,7 @@ impl Drop for InFlight {
 
 impl<H> fmt::Debug for TrackedService<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrackedService").field("entry", &self.entry).finish_non_exhaustive()
+        f.debug_struct("TrackedService").field("extras", &self.extras).finish_non_exhaustive()
     }
 }
 

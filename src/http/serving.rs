@@ -13,10 +13,12 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::baggage::Baggage;
 use super::config::Prepared;
 use super::io::Io;
 use super::moving::{self, Moving};
-use super::service::{HttpService, TrackedService};
+use super::peer::Peer;
+use super::service::{Extras, HttpService, TrackedService};
 use super::sniff::{Sniff, Version};
 use super::streams::StreamService;
 use super::turn::{self, Turn};
@@ -112,9 +114,14 @@ where
         self.entry.id()
     }
 
-    fn http1(&self, connection: Connection<S>, ahead: Bytes, service: H) -> Talk<S, H> {
-        let service = TrackedService::new(service, self.prepared.peer.then(|| self.entry.clone()));
-        Talk::Http1(self.http1_with(connection, ahead, service))
+    fn http1(&self, mut connection: Connection<S>, ahead: Bytes, service: H) -> Talk<S, H> {
+        let Prepared { peer, baggage, .. } = *self.prepared;
+        let extras = (peer || baggage).then(|| Extras {
+            peer: peer.then(|| Peer::new(self.entry.clone())),
+            baggage: baggage
+                .then(|| Baggage::new(self.entry.clone(), connection.take_state().unwrap_or_default())),
+        });
+        Talk::Http1(self.http1_with(connection, ahead, TrackedService::new(service, extras)))
     }
 
     fn http1_with(&self, connection: Connection<S>, ahead: Bytes, service: TrackedService<H>) -> Http1<S, H> {
@@ -204,12 +211,13 @@ where
         self.talk = match (mem::replace(&mut self.talk, Talk::Over), stage.base) {
             (Talk::Sniffing(sniff, service), _) => {
                 let (connection, ahead) = sniff.into_parts();
-                Talk::Moving(moving::depart(connection, ahead), service)
+                Talk::Moving(moving::depart(connection, ahead, None), service)
             }
             (Talk::Http1(http1), Base::Fresh | Base::Idle | Base::Head) => {
                 match self.take_out(http1, stage, cx)? {
                     TakenOut::Whole(connection, ahead, service) => {
-                        Talk::Moving(moving::depart(connection, ahead), service.into_inner())
+                        let state = service.state();
+                        Talk::Moving(moving::depart(connection, ahead, state), service.into_inner())
                     }
                     TakenOut::BodyUnread(connection) => self.goodbye(connection),
                     TakenOut::Busy(http1) => Talk::Http1(*http1),
