@@ -198,6 +198,9 @@ where
                     // Its last body was read to the end, or it could not have gone.
                     self.entry.enter(self.entry.stage().base);
                     self.talk = self.begin(connection, service);
+                    // In a turn that knows it: its next response is the last.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 Talk::Over => return Poll::Ready(Ok(())),
             }
