@@ -72,7 +72,9 @@ fn source(name: &str) -> Result<Source, String> {
     let unusable = |error: heirloom::fetch::FetchError| format!("--fetch: {error}");
     let source: Source = name.parse().map_err(unusable)?;
     match (source, std::env::var("GITHUB_TOKEN")) {
-        (Source::GitHub(releases), Ok(token)) => Ok(Source::GitHub(releases.token(&token).map_err(unusable)?)),
+        (Source::GitHub(releases), Ok(token)) => {
+            Ok(Source::GitHub(releases.token(&token).map_err(unusable)?))
+        }
         (source, _) => Ok(source),
     }
 }
