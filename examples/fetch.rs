@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use heirloom::Restarter;
-use heirloom::fetch::{Checks, Fetcher, File, GitHub, Http, S3, Updater, answer_sanity_check};
+use heirloom::fetch::{Checks, Source, Updater, answer_sanity_check};
 use lexopt::{Arg, ValueExt};
 
 struct Options {
@@ -35,30 +35,11 @@ async fn serve(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     heirloom::http::serve(listener, Router::new().route("/pid", get(pid)));
     restarter.ready().await?;
 
-    let from = options.from.clone();
-    if let Some(object) = from.strip_prefix("s3://") {
-        let (bucket, key) = object.split_once('/').ok_or("write s3://BUCKET/KEY")?;
-        update(S3::new(bucket, key), options, &restarter)?;
-    } else if let Some(release) = from.strip_prefix("github:") {
-        let (repository, pattern) = release.rsplit_once('/').ok_or("write github:OWNER/NAME/PATTERN")?;
-        update(GitHub::new(repository, pattern)?, options, &restarter)?;
-    } else if from.contains("://") {
-        update(Http::new(&from)?, options, &restarter)?;
-    } else {
-        update(File::new(from), options, &restarter)?;
-    }
-    Ok(restarter.ended().await.into())
-}
-
-fn update(
-    source: impl Fetcher + 'static,
-    options: Options,
-    restarter: &Restarter,
-) -> Result<(), Box<dyn Error>> {
+    let source: Source = options.from.parse()?;
     let updater = Updater::new(source, restarter.program(), restarter.clone()).checks(options.checks);
     let mut updater = updater.interval(options.every)?;
     tokio::spawn(async move { updater.run().await });
-    Ok(())
+    Ok(restarter.ended().await.into())
 }
 
 fn options() -> Result<Options, Box<dyn Error>> {

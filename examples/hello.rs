@@ -20,7 +20,7 @@ const MESSAGE: &str = match option_env!("HELLO_MESSAGE") {
 };
 
 const USAGE: &str = "usage: hello --listen ADDR [--listen ADDR]... [--start-timeout 60s] [--drain-timeout 60s] \
-                     [--pid-file PATH] [--init-delay 0ms] [--probation 1s] [--ballast-mib N]";
+                     [--pid-file PATH] [--control PATH] [--init-delay 0ms] [--probation 1s] [--ballast-mib N]";
 
 #[derive(Default)]
 struct Options {
@@ -98,7 +98,7 @@ fn reply(status: StatusCode, body: String) -> Response<Full<Bytes>> {
 }
 
 fn options() -> Result<(Options, heirloom::Builder), lexopt::Error> {
-    let (mut options, mut builder) = (Options::default(), Restarter::builder());
+    let (mut options, mut builder) = (Options::default(), Restarter::builder().control());
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         let Arg::Long(name) = argument else { return Err(argument.unexpected()) };
@@ -111,6 +111,7 @@ fn options() -> Result<(Options, heirloom::Builder), lexopt::Error> {
             "init-delay" => options.init_delay = duration()?,
             "listen" => options.listen.push(parser.value()?.parse_with(str::parse)?),
             "pid-file" => builder = builder.pid_file(parser.value()?),
+            "control" => builder = builder.control_at(parser.value()?),
             "ballast-mib" => options.ballast_mib = parser.value()?.parse()?,
             name => return Err(Arg::Long(name).unexpected()),
         }

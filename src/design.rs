@@ -113,6 +113,37 @@
 //! Redirects are followed by hand, for the three things that must not be left to a client's defaults: who gets the token,
 //! that https stays https, and what the error says.
 //!
+//! # systemd
+//!
+//! Everything that systemd must know is said by the process that it takes for the main one at that moment. So it does not
+//! matter whom it admits, and nobody has to find that out: a message that is not admitted is dropped without a word to its
+//! sender. `MAINPID=` is followed by a barrier, since the predecessor's exit ends the unit if it is seen first; a thread of its
+//! own does the waiting, because systemd's queue can be full, and the driver's other work (a take-back) must not wait for that.
+//!
+//! Sockets in systemd's store are found again by what their names there say, which is the only room for it: the cookie,
+//! the listener's name and the address that was asked for. A listener that nobody wants any more has to be taken out, or its
+//! clients would wait for nobody; but not at once when it is merely dropped, since a program that ends by an error does that too.
+//!
+//! # Operating
+//!
+//! The control socket is found by asking the kernel which sockets a process holds and where they are bound, and not by
+//! a path that both sides must derive alike: `XDG_RUNTIME_DIR`, `TMPDIR` and mount namespaces differ between a service
+//! and a shell. It is also why a dead process's socket is never asked. Every generation has its own, so that the old
+//! one can say what it drains; a path that is to be the same for ever is a symbolic link, swapped by rename.
+//!
+//! It is served by the driver between its other inputs, without tasks and without a queue. What is told goes into the
+//! client's socket buffer at once or ends the connection: the last word of a process must be out before its end is
+//! known to `main`, and a client that stalls must hold nothing.
+//!
+//! An operator whose request arrives during a restart is sent on to the successor, which acts on it: the request itself
+//! travels with SETTLED as before, and the operator's connection goes to the successor as a descriptor, right behind.
+//! The predecessor cannot wait for the outcome: it has to end. Were the operator to look for the successor by itself, it
+//! could come too late: with no probation and nothing to drain, that one is gone after a few milliseconds as well.
+//!
+//! Of what a lost successor wrote to its standard error only a file can be read back. A pipe through the predecessor
+//! would have to outlive it, for the successor, its helpers, and every duplicate that a logger has made; and a program
+//! that finds a pipe where the terminal or the journal was logs differently ever after.
+//!
 //! # What the library does not do
 //!
 //! It never exits. A second TERM before the program is ready is the one exception that the signal's own meaning makes:

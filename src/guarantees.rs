@@ -20,7 +20,8 @@
 //!
 //! # What is not guaranteed
 //!
-//! * Requests that a killed process held. SIGKILL takes them along; so does a crash.
+//! * Requests that a killed process held. SIGKILL takes them along; so does a crash. What it had not accepted yet is kept where
+//!   systemd keeps the listening sockets (feature `systemd`), and else lost with the last process that has them.
 //! * HTTP/2 and TLS connections do not outlive their process: they are told to go, and reconnect.
 //! * An HTTP/1 request that is answered before its upload ends: hyper does not say whether a body was read to its end, so
 //!   if the drain begins meanwhile the connection is closed when the upload is over, without notice.

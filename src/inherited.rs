@@ -16,7 +16,9 @@ use crate::address::Address;
 use crate::handover::announcement::{
     AnnouncedDescriptor, AnnouncedSocket, Announcement, AnnouncementError, VARIABLE,
 };
+use crate::handover::history::History;
 use crate::handover::supervised::Orphans;
+use crate::operate::store::Stored;
 use crate::sys::channel::Channel;
 use crate::sys::inherit::{AdoptError, adopt, peek_cookie, peek_identity};
 use crate::sys::pidfd::Pidfd;
@@ -39,11 +41,20 @@ pub(crate) struct Inherited {
     pub(crate) pid_file: Option<OwnedFd>,
     /// What else the program handed down.
     pub(crate) descriptors: BTreeMap<String, OwnedFd>,
+    /// What came from the service manager's store and is of no use.
+    pub(crate) unwanted: Vec<Stored>,
+    /// The lock that owns the control socket's stable path.
+    #[cfg_attr(not(feature = "control"), expect(dead_code, reason = "closed, so that nobody inherits it"))]
+    pub(crate) control: Option<OwnedFd>,
+    /// What became of earlier restarts.
+    pub(crate) history: History,
 }
 
 /// The process before this one.
 #[derive(Debug)]
 pub(crate) struct Predecessor {
+    /// For people: what acts on it goes through the pidfd.
+    pub(crate) pid: u32,
     pub(crate) channel: Channel,
     pub(crate) pidfd: Pidfd,
     /// Whether it can be asked for state.
@@ -69,6 +80,8 @@ pub(crate) struct InheritedSocket {
     pub(crate) requested: OsString,
     pub(crate) address: Address,
     pub(crate) lock: Option<OwnedFd>,
+    /// Its place in the service manager's store, where an earlier start put it.
+    pub(crate) stored: Option<Stored>,
 }
 
 /// Why what the environment announces cannot be taken over.
@@ -144,14 +157,18 @@ impl Inherited {
             }
             tracing::debug!("{VARIABLE} speaks of another process's sockets; this is a first start");
         }
+        let (sockets, unwanted) = from_activation()?;
         Ok(Inherited {
             generation: 1,
             predecessor: None,
             supervisor: None,
-            sockets: from_activation()?,
+            sockets: sockets.into_iter().map(Some).collect(),
             program: None,
             pid_file: None,
             descriptors: BTreeMap::new(),
+            unwanted,
+            control: None,
+            history: History::born_now(),
         })
     }
 }
@@ -189,12 +206,15 @@ fn is_for_us(announcement: &Announcement) -> bool {
 fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritError> {
     let wrong = |what, fd| move |source| InheritError::Descriptor { what, fd, source };
     let (channel, pidfd) = take_process(announcement.channel, announcement.pidfd)?;
+    let gives_state = announcement.gives_state;
     let (predecessor, supervisor) = match announcement.supervised {
-        None => (Some(Predecessor { channel, pidfd, gives_state: announcement.gives_state }), None),
+        None => (Some(Predecessor { pid: announcement.predecessor, channel, pidfd, gives_state }), None),
         Some(orphans) => {
-            let peer = announcement.peer.map(|peer| take_process(peer.channel, peer.pidfd)).transpose()?;
-            let gives_state = announcement.gives_state;
-            let predecessor = peer.map(|(channel, pidfd)| Predecessor { channel, pidfd, gives_state });
+            let peer = announcement.peer.map(|peer| -> Result<_, InheritError> {
+                let (channel, pidfd) = take_process(peer.channel, peer.pidfd)?;
+                Ok(Predecessor { pid: peer.pid, channel, pidfd, gives_state })
+            });
+            let predecessor = peer.transpose()?;
             (predecessor, Some(Superior { pid: announcement.predecessor, channel, pidfd, orphans }))
         }
     };
@@ -216,7 +236,13 @@ fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritErro
             .pid_file
             .map(|fd| take(fd).map_err(wrong("pid file's lock", fd)))
             .transpose()?,
+        unwanted: Vec::new(),
         program: Some((announcement.program.into(), announcement.directory.into())),
+        control: announcement
+            .control
+            .map(|fd| take(fd).map_err(wrong("control socket's lock", fd)))
+            .transpose()?,
+        history: announcement.history.unwrap_or_else(History::born_now),
     })
 }
 
@@ -248,16 +274,18 @@ fn inherit_socket(announced: AnnouncedSocket) -> Result<InheritedSocket, Descrip
     // Already so by heirloom's own; an accept that blocks would hold up a thread of the runtime, and what it serves.
     socket::set_nonblocking(fd.as_fd()).map_err(DescriptorError::Unusable)?;
     let lock = announced.lock.map(take).transpose()?;
-    Ok(InheritedSocket { fd, kind, name: announced.name, requested: announced.requested, address, lock })
+    let (name, requested) = (announced.name, announced.requested);
+    Ok(InheritedSocket { fd, kind, name, requested, address, lock, stored: None })
 }
 
-/// `LISTEN_FDS` and its companions, as systemd and others set them.
-fn from_activation() -> Result<Vec<Option<InheritedSocket>>, InheritError> {
+/// `LISTEN_FDS` and its companions, as systemd and others set them. Among them are the sockets that an earlier start of this
+/// service put into the manager's store; what of those is unusable is left out and named.
+fn from_activation() -> Result<(Vec<InheritedSocket>, Vec<Stored>), InheritError> {
     /// The convention's first descriptor.
     const FIRST: RawFd = 3;
     if number("LISTEN_PID")? != Some(std::process::id()) {
         // Whatever the others say, they say it to somebody else.
-        return Ok(Vec::new());
+        return Ok(Default::default());
     }
     let count = number("LISTEN_FDS")?.unwrap_or(0);
     let count = RawFd::try_from(count).ok().filter(|count| *count <= 1024).ok_or_else(|| {
@@ -268,24 +296,54 @@ fn from_activation() -> Result<Vec<Option<InheritedSocket>>, InheritError> {
     })?;
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':').map(str::to_owned);
-    let sockets = (FIRST..FIRST + count).map(|fd| {
+    let (mut sockets, mut unwanted) = (Vec::new(), Vec::new());
+    for fd in FIRST..FIRST + count {
         let name = names.next().unwrap_or_default();
-        activated(fd, name).map(Some).map_err(|source| InheritError::Descriptor {
-            what: "activation socket",
-            fd,
-            source,
-        })
-    });
-    sockets.collect()
+        let stored = Stored::decode(&name);
+        match (activated(fd, name), stored) {
+            (Ok(socket), _) => sockets.push(socket),
+            // It would be there again at each start.
+            (Err(error), Some(stored)) => {
+                tracing::warn!(fd, %error, "leaving out a descriptor that the service manager kept");
+                unwanted.push(stored);
+            }
+            (Err(source), None) => {
+                return Err(InheritError::Descriptor { what: "activation socket", fd, source });
+            }
+        }
+    }
+    Ok((without_twins(sockets), unwanted))
+}
+
+/// A socket of a socket unit that is in the store as well comes twice. The store's are put into the order of their
+/// making: the manager's own is another one.
+fn without_twins(sockets: Vec<InheritedSocket>) -> Vec<InheritedSocket> {
+    let (mut stored, mut kept): (Vec<_>, Vec<_>) =
+        sockets.into_iter().partition(|socket| socket.stored.is_some());
+    stored.sort_by_key(|socket| socket.stored.as_ref().map(|stored| stored.cookie));
+    for socket in stored {
+        let cookie = socket::cookie(socket.fd.as_fd()).ok();
+        let is_twin = |other: &&mut InheritedSocket| socket::cookie(other.fd.as_fd()).ok() == cookie;
+        match kept.iter_mut().find(is_twin) {
+            // The unit file says what it is; the store's name says how to get rid of the other copy.
+            Some(twin) => twin.stored = socket.stored,
+            None => kept.push(socket),
+        }
+    }
+    kept
 }
 
 fn activated(fd: RawFd, name: String) -> Result<InheritedSocket, DescriptorError> {
     let fd = take(fd)?;
     let (kind, address) = inspect(&fd)?;
     socket::set_nonblocking(fd.as_fd()).map_err(DescriptorError::Unusable)?;
+    let stored = Stored::decode(&name);
+    if let Some(Stored { name, requested, .. }) = stored.clone() {
+        return Ok(InheritedSocket { fd, kind, name, requested, address, lock: None, stored });
+    }
     // systemd calls a socket without FileDescriptorName= after its unit, or "unknown": a name that nobody chose
     // must not keep a listener from being found by its address, so names only ever add a way to match.
-    Ok(InheritedSocket { fd, kind, name, requested: OsString::new(), address, lock: None })
+    Ok(InheritedSocket { fd, kind, name, requested: OsString::new(), address, lock: None, stored })
 }
 
 fn number(variable: &'static str) -> Result<Option<u32>, InheritError> {

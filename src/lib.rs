@@ -60,6 +60,9 @@
 //! * `supervisor` (a feature): a parent with a stable PID, for whatever watches the PID.
 //! * `fetch` (a feature): new binaries by themselves, from a file, a URL, GitHub's releases or an object store.
 //! * [`Builder`]: every deadline, with its default and the reason for it.
+//! * [`deploy`]: under systemd, in containers, and behind load balancers; `systemd` (a feature): what it is told;
+//!   `metrics` (a feature): what is counted.
+//! * `control` (a feature, on by default): operating a process from outside, which the command `heirloom` does.
 //! * [`SignalMap`]: which signal does what. [`Event`]: what happens, as it happens.
 
 #[cfg(not(target_os = "linux"))]
@@ -70,6 +73,9 @@ mod say;
 
 mod address;
 mod blocking;
+#[cfg(feature = "control")]
+pub mod control;
+pub mod deploy;
 mod descriptors;
 pub mod design;
 pub mod drain;
@@ -97,6 +103,11 @@ pub mod supervisor;
 mod sys;
 #[cfg(feature = "tls")]
 pub mod tls;
+
+#[cfg(feature = "metrics")]
+pub use operate::metrics;
+#[cfg(feature = "systemd")]
+pub use operate::systemd;
 
 pub use address::Address;
 pub use blocking::{BlockingConnection, BlockingListener};

@@ -2,6 +2,7 @@
 //! to ask for them.
 
 mod socket;
+mod stored;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +12,12 @@ use tokio::sync::watch;
 use crate::inherited::InheritedSocket;
 use crate::listen::Listen;
 use crate::moving::Arrival;
+use crate::operate::service::Service;
 use crate::sys::socket::Kind;
 
 pub use socket::ListenError;
 pub(crate) use socket::Socket;
+use stored::{bind_soon, stored_place};
 
 /// All listening sockets of this process.
 #[derive(Debug)]
@@ -22,6 +25,7 @@ pub(crate) struct Listeners {
     state: Mutex<State>,
     /// How many accept loops still serve what their queue holds.
     emptying: watch::Sender<usize>,
+    service: Arc<Service>,
 }
 
 #[derive(Debug)]
@@ -46,9 +50,10 @@ pub(crate) enum Gate {
 }
 
 impl Listeners {
-    pub(crate) fn new(inherited: Vec<Option<InheritedSocket>>) -> Listeners {
+    /// `service` is told which sockets there are.
+    pub(crate) fn new(inherited: Vec<Option<InheritedSocket>>, service: Arc<Service>) -> Listeners {
         let state = State { open: Vec::new(), inherited, gate: Gate::Paused };
-        Listeners { state: Mutex::new(state), emptying: watch::Sender::new(0) }
+        Listeners { state: Mutex::new(state), emptying: watch::Sender::new(0), service }
     }
 
     /// The inherited socket that `listen` means, or a new one.
@@ -58,11 +63,18 @@ impl Listeners {
             return Err(ListenError::Draining { address: listen.address.clone() });
         }
         let claimed = find(&state.inherited, listen, kind);
-        let socket = match claimed.and_then(|index| state.inherited[index].take()) {
+        let claimed = claimed.and_then(|index| state.inherited[index].take());
+        let socket = match claimed.and_then(|inherited| self.if_reachable(inherited)) {
             Some(inherited) => Socket::claim(inherited, listen)?,
-            None => Socket::bind(listen, kind)?,
+            None => match Socket::bind(listen, kind) {
+                Err(ListenError::InUse { .. }) if self.make_room(&mut state, listen) => {
+                    bind_soon(listen, kind)?
+                }
+                bound => bound?,
+            },
         };
         let socket = Arc::new(socket);
+        self.service.opened(&socket);
         socket.gate.send_replace(state.gate);
         state.open.push(Arc::clone(&socket));
         Ok(socket)
@@ -70,6 +82,7 @@ impl Listeners {
 
     /// One more that is kept for others.
     pub(crate) fn add(&self, socket: Socket) {
+        self.service.opened(&socket);
         self.lock().open.push(Arc::new(socket));
     }
 
@@ -83,6 +96,9 @@ impl Listeners {
         let mut state = self.lock();
         let unclaimed = state.inherited.iter_mut().enumerate().filter_map(|(index, slot)| {
             let socket = slot.take()?;
+            if let Some(stored) = stored_place(&socket) {
+                self.service.unwanted(stored);
+            }
             tracing::info!(address = %socket.address, name = socket.name, "closing an inherited socket that nobody asked for");
             u16::try_from(index).ok()
         });
@@ -129,7 +145,7 @@ impl Listeners {
         state.inherited.clear();
         for socket in state.open.drain(..) {
             // The path first: who connects from now on is told at once that nobody is there.
-            socket.give_up_place();
+            self.give_up_place(&socket);
             self.finish(&socket, Gate::Last);
         }
     }
@@ -153,7 +169,7 @@ impl Listeners {
         state.gate = Gate::Closed;
         state.inherited.clear();
         for socket in state.open.drain(..) {
-            socket.give_up_place();
+            self.give_up_place(&socket);
             socket.set(Gate::Closed);
         }
         self.emptying.send_replace(0);
@@ -202,6 +218,7 @@ impl Listeners {
 
     /// Nobody accepts from this socket any more, and nobody is to inherit it.
     pub(crate) fn forget(&self, socket: &Arc<Socket>) {
+        self.service.dropped(socket);
         self.lock().open.retain(|open| !Arc::ptr_eq(open, socket));
     }
 

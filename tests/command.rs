@@ -1,242 +1,340 @@
-//! `heirloom run`: what Server::Starter's own tests ask of it, with a Python program as the server.
+//! `heirloom restart` and its kin against real servers: each gets a true answer, and the right exit status.
 
-mod command_support;
+mod operator;
 mod support;
 
 use std::fs;
-use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use command_support::Setup;
-use support::load::{Target, fetch};
-use support::{Signal, alone};
-
-/// Settled soon after it has said that it is ready.
-fn quick() -> Setup {
-    let setup = Setup::new().options(&["--ready", "notify", "--probation", "50ms", "--backoff", "10ms"]);
-    setup.env("WORKER_READY", "notify")
-}
+use operator::{Said, beside, code, heirloom};
+use support::beside::is_installed;
+use support::load::{Load, Mode, Report, Target, Think};
+use support::{Server, Setup, Signal, alone, proc};
 
 #[test]
-fn the_first_fails_and_the_second_serves() {
+fn a_restart_tells_each_step_and_ends_with_its_outcome() {
     let _alone = alone();
-    let setup = quick().listen();
-    let fails = setup.dir().join("fails");
-    fs::write(&fails, "1").unwrap();
-    let running = setup.env("WORKER_FAILS", &fails).worker();
-    assert_eq!(running.get("/generation"), "2");
-    assert_eq!(running.lines(0, "restart failed").len(), 1, "of the first");
-}
-
-#[test]
-fn what_fails_at_a_restart_leaves_the_old_one_serving() {
-    let _alone = alone();
-    let setup = quick().listen();
-    let fails = setup.dir().join("fails");
-    fs::write(&fails, "1 3 4").unwrap();
-    let running = setup.env("WORKER_FAILS", &fails).worker();
-    running.wait_for_line(0, "worker settled worker=2");
-    for failing in 3..=4 {
-        let mark = running.mark();
-        running.signal(Signal::SIGHUP);
-        let line = running.wait_for_line(mark, "restart failed");
-        assert!(line.contains(&format!("worker={failing}")) && line.contains("status 1"), "{line}");
-        assert_eq!(running.get("/generation"), "2");
-    }
-    running.restart();
-    assert_eq!(running.get("/generation"), "5");
-}
-
-#[test]
-fn the_status_file_follows_the_workers() {
-    let _alone = alone();
-    let directory = support::TestDir::new();
-    let (status_file, pid_file) = (directory.path().join("status"), directory.path().join("pid"));
-    let files =
-        ["--status-file".as_ref(), status_file.as_os_str(), "--pid-file".as_ref(), pid_file.as_os_str()];
-    let running = quick().options(&["--probation", "1s"]).options(&files).listen().worker();
-    let generations = || {
-        let text = fs::read_to_string(&status_file).unwrap();
-        text.lines().map(|line| line.split(':').next().unwrap().to_owned()).collect::<Vec<_>>()
-    };
-    running.wait_for_line(0, "worker settled worker=1");
-    assert_eq!(generations(), ["1"]);
-    running.signal(Signal::SIGHUP);
-    running.wait_for_line(0, "worker ready worker=2");
-    assert_eq!(generations(), ["1", "2"]);
-    running.wait_for_line(0, "a worker is gone worker=1");
-    let mark = running.mark();
-    running.restart();
-    running.wait_for_line(mark, "a worker is gone worker=2");
-    assert_eq!(generations(), ["3"]);
-    let line = fs::read_to_string(&status_file).unwrap();
-    assert_eq!(line.trim(), format!("3:{}", running.get("/pid")));
-    assert_eq!(fs::read_to_string(&pid_file).unwrap().trim(), running.pid.to_string());
-    running.signal(Signal::SIGTERM);
-    let (status, _) = running.end();
-    assert!(status.success(), "{status}");
-    let left: Vec<_> =
-        fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(left.is_empty(), "{left:?}");
-}
-
-#[test]
-fn a_unix_socket_lives_as_long_as_the_supervisor() {
-    let _alone = alone();
-    let setup = quick();
-    let path = setup.dir().join("server.sock");
-    let running = setup.listen_on(&format!("unix:{}", path.display())).worker();
-    assert_eq!(running.get("/generation"), "1");
-    running.restart();
-    assert_eq!(running.get("/generation"), "2");
-    running.signal(Signal::SIGTERM);
-    running.wait_for_line(0, "a worker is gone worker=2");
-    let (status, _) = running.end();
-    assert!(status.success());
-    assert!(!path.exists(), "the socket stayed behind");
-}
-
-#[test]
-fn the_environment_is_read_anew_and_a_bad_one_keeps_the_old_worker() {
-    let _alone = alone();
-    let setup =
-        quick().listen().file("--env-dir", "env").file("--env-file", "vars").env("REMOVED", "by the file");
-    let (directory, file) = (setup.dir().join("env"), setup.dir().join("vars"));
-    fs::create_dir(&directory).unwrap();
-    fs::write(directory.join("COLOUR"), "red\n").unwrap();
-    fs::write(&file, "SHAPE=round\nREMOVED\n").unwrap();
-    let running = setup.worker();
-    let values = || ["COLOUR", "SHAPE", "REMOVED"].map(|name| running.get(&format!("/env/{name}")));
-    assert_eq!(values(), ["red", "round", "(unset)"]);
-
-    fs::write(directory.join("COLOUR"), "").unwrap();
-    fs::write(&file, "SHAPE='two words'").unwrap();
-    assert_eq!(values(), ["red", "round", "(unset)"]);
-    running.restart();
-    assert_eq!(values(), ["(unset)", "two words", "by the file"]);
-
-    fs::write(&file, "SHAPE='open").unwrap();
-    let mark = running.mark();
-    running.signal(Signal::SIGHUP);
-    let line = running.wait_for_line(mark, "restart failed");
-    assert!(line.contains("vars") && line.contains("line 1"), "{line}");
-    assert_eq!((values()[1].as_str(), running.get("/generation").as_str()), ("two words", "2"));
-    fs::write(&file, "SHAPE=flat").unwrap();
-    running.restart();
-    assert_eq!(values()[1], "flat");
-}
-
-#[test]
-fn ipv6_leaves_ipv4_alone() {
-    if TcpStream::connect("[::1]:1").is_err_and(|error| error.kind() == std::io::ErrorKind::AddrNotAvailable)
+    let server = Setup::hello().args(&["--probation", "300ms"]).start();
+    let load = server.load(Mode::keep_alive(8, Think::millis(0, 5)));
+    load.wait_for_requests(50);
+    let mut slack = Vec::new();
+    for (wait, last) in
+        [("ready", "ready"), ("settled", "settled"), ("drained", "drained"), ("drained", "drained")]
     {
-        eprintln!("\n*** SKIPPED: there is no IPv6 here ***\n");
+        let old = server.pid();
+        let said =
+            heirloom(&["restart", "--pid", &old.to_string(), "--wait", wait]).is(code::DONE, &["spawned"]);
+        // From the outcome to the exit, and from the command's start to the request: both are in it.
+        let over = said.took.saturating_sub(said.step(last));
+        println!(
+            "--wait {wait}: {last} after {:?}, the command took {:?}, {over:?} more",
+            said.step(last),
+            said.took
+        );
+        slack.push(over);
+        let steps: Vec<&str> =
+            said.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        let all = ["spawned", "initialised", "ready", "settled", "moved", "drained"];
+        let reached = all.iter().position(|step| *step == last).unwrap();
+        assert_eq!(steps, all[..=reached], "{said:#?}");
+        assert_ne!(server.pid(), old);
+        server.wait_for_exit(old);
+    }
+    assert!(slack.iter().all(|over| *over < PROMPT), "{slack:?}");
+    finish(load);
+}
+
+#[test]
+fn every_way_to_fail_has_its_exit_status() {
+    let _alone = alone();
+    let server = Setup::hello().args(&["--start-timeout", "1s", "--probation", "1s"]).start();
+    let load = server.load(Mode::new_connections(8, Think::millis(0, 2)));
+    let pid = server.first_pid;
+    let faulty = |fault: &str| {
+        server.binary.become_example("faulty");
+        fs::write(server.binary.path().with_file_name("fault"), fault).unwrap();
+    };
+    let script = |body: &str| server.binary.become_script(body);
+    let fails = |break_it: &dyn Fn(), code: i32, words: &[&str]| {
+        load.wait_for_requests(20);
+        break_it();
+        let said = restart(pid).is(code, words);
+        assert_eq!(server.pid(), pid, "{said:?}");
+    };
+    fails(&|| server.binary.remove(), code::FAILED, &["no such file"]);
+    fails(&|| server.binary.become_file(b"#!/bin/sh\n", 0o644), code::FAILED, &["permission"]);
+    fails(&|| server.binary.become_file(&[0xA5; 4096], 0o755), code::FAILED, &["not a program"]);
+    fails(&|| script("kill -SEGV $$"), code::FAILED, &["SIGSEGV"]);
+    fails(&|| script("exit 3"), code::FAILED, &["status 3"]);
+    fails(&|| script("exit 0"), code::FAILED, &["status 0"]);
+    fails(&|| script("exec sleep 1000"), code::FAILED, &["not ready after 1s"]);
+    fails(&|| script("sleep 1000 & exit 1"), code::FAILED, &["status 1"]);
+    fails(&|| faulty("fail-init the cellar is flooded"), code::FAILED, &["the cellar is flooded"]);
+    fails(&|| faulty("panic"), code::FAILED, &["status 101: panicked at", "as told"]);
+    fails(&|| faulty("die-at-commit"), code::TAKEN_BACK, &["taken back", "SIGKILL"]);
+    fails(&|| faulty("exit-at-commit"), code::TAKEN_BACK, &["taken back", "status 0"]);
+    assert_eq!(proc::zombies(pid), 0);
+
+    let status = heirloom(&["status", "--json", "--pid", &pid.to_string()]).is(code::DONE, &[]).json();
+    assert_eq!((&status["restarts"]["failed"], &status["restarts"]["taken_back"]), (&10.into(), &2.into()));
+    server.binary.become_example("hello");
+    restart(pid).is(code::DONE, &["serves"]);
+    // Its successor knows of them as well.
+    let status =
+        heirloom(&["status", "--json", "--pid", &server.pid().to_string()]).is(code::DONE, &[]).json();
+    assert_eq!((&status["restarts"]["settled"], &status["restarts"]["failed"]), (&1.into(), &10.into()));
+    assert_eq!(status["last_failure"]["outcome"], "taken_back");
+    assert_eq!(status["last_failure"]["reason"], "the successor exited with status 0");
+    finish(load);
+}
+
+#[test]
+fn what_the_successor_wrote_is_told_where_it_can_be() {
+    let _alone = alone();
+    let setup = Setup::hello();
+    let log = setup.dir().join("log");
+    let server = setup.by_shell("", &format!("2>>{}", log.display())).start();
+    server.binary.become_script("echo the attic is on fire >&2; exit 4");
+    let said = restart(server.first_pid).is(code::FAILED, &["status 4", "\n    the attic is on fire\n"]);
+    assert!(!said.stderr.contains("restart failed, serving on"), "{said:#?}");
+    assert!(fs::read_to_string(log).unwrap().contains("the attic is on fire"));
+}
+
+#[test]
+fn a_restart_during_a_restart_is_told_of_its_own() {
+    let _alone = alone();
+    let server = Setup::hello().args(&["--probation", "300ms", "--init-delay", "300ms"]).start();
+    let load = server.load(Mode::keep_alive(8, Think::millis(0, 5)));
+    let (pid, old) = (server.first_pid.to_string(), server.first_pid);
+    let first = beside(&["restart", "--pid", &pid]);
+    server.wait_for_child(old);
+    let (second, third) =
+        (beside(&["restart", "--pid", &pid]), beside(&["restart", "--pid", &pid, "--wait", "drained"]));
+    let first = first.join().unwrap().is(code::DONE, &["serves"]);
+    let second = second.join().unwrap().is(code::DONE, &["follows it", "goes on with this one", "serves"]);
+    let third = third.join().unwrap().is(code::DONE, &["follows it", "drained"]);
+    assert_eq!(server.generation(), 3, "two requests during one restart make one more");
+    let heir = |said: &Said| said.stdout.lines().rfind(|line| line.starts_with("settled")).map(str::to_owned);
+    assert_ne!(heir(&first), heir(&second));
+    assert!(heir(&second).unwrap().contains(&server.pid().to_string()), "{second:#?}{third:#?}");
+    finish(load);
+}
+
+#[test]
+fn three_operators_at_once_over_and_over() {
+    let _alone = alone();
+    let setup = Setup::hello().args(&["--probation", "0ms"]);
+    let pid_file = setup.dir().join("pid").display().to_string();
+    let server = setup.args(&["--pid-file", &pid_file]).start();
+    server.wait_for_line(0, "accepting generation=1");
+    let load = server.load(Mode::keep_alive(4, Think::millis(0, 5)));
+    heirloom(&["status", "--pid", &server.first_pid.to_string()]).is(code::DONE, &[]);
+    // Without probation each generation ends when the next one accepts: whoever looked for it has to look again.
+    for _ in 0..20 {
+        let asked = [(); 3].map(|()| beside(&["restart", "--pid-file", &pid_file]));
+        for said in asked {
+            said.join().unwrap().is(code::DONE, &["settled"]);
+        }
+    }
+    println!("60 requests made {} restarts", server.generation() - 1);
+    assert!((21..=61).contains(&server.generation()));
+    finish(load);
+}
+
+#[test]
+fn a_restart_that_follows_a_failed_one_is_told_of_its_own() {
+    let _alone = alone();
+    let server = Setup::hello().args(&["--start-timeout", "1s", "--probation", "100ms"]).start();
+    let pid = server.first_pid.to_string();
+    server.binary.become_script("exec sleep 1000");
+    let first = beside(&["restart", "--pid", &pid]);
+    server.wait_for_child(server.first_pid);
+    let second = beside(&["restart", "--pid", &pid]);
+    server.wait_for_line(0, "another one follows");
+    server.binary.become_example("hello");
+    first.join().unwrap().is(code::FAILED, &["not ready after 1s"]);
+    second.join().unwrap().is(code::DONE, &["follows it", "serves"]);
+}
+
+#[test]
+fn a_stop_during_a_restart_is_told_to_both() {
+    let _alone = alone();
+    let server = Setup::hello().start();
+    server.binary.become_script("exec sleep 1000");
+    let pid = server.first_pid.to_string();
+    let restart = beside(&["restart", "--pid", &pid]);
+    let child = server.wait_for_child(server.first_pid);
+    let stops = [beside(&["stop", "--pid", &pid]), beside(&["stop", "--pid", &pid])];
+    restart.join().unwrap().is(code::STOPPED, &["stopped during the restart"]);
+    let codes = stops.map(|stop| stop.join().unwrap().code);
+    // The second may come when the process is gone already.
+    assert!(
+        codes.contains(&code::DONE) && codes.iter().all(|code| [0, code::NOT_RUNNING, 13].contains(code)),
+        "{codes:?}"
+    );
+    server.wait_for_exit(child);
+}
+
+#[test]
+fn a_killed_predecessor_is_no_failed_restart() {
+    let _alone = alone();
+    let server = Setup::hello().args(&["--probation", "60s"]).start();
+    let old = server.first_pid;
+    let mark = server.mark();
+    let restart = beside(&["restart", "--pid", &old.to_string()]);
+    server.wait_for_line(mark, "successor ready");
+    proc::signal(old, Signal::SIGKILL);
+    restart.join().unwrap().is(code::DONE, &["without a word", "serves"]);
+}
+
+#[test]
+fn why_the_old_process_is_still_there() {
+    let _alone = alone();
+    let server = Setup::hello().args(&["--probation", "50ms"]).start();
+    let old = server.first_pid;
+    let mark = server.mark();
+    let slow = open(&server, "/sleep?duration=60s");
+    // Accepted after it.
+    assert_eq!(server.pid(), old);
+    restart(old).is(code::DONE, &[]);
+    server.wait_for_line(mark, "draining connections=1");
+    let new = server.pid();
+    for pid in [old, new] {
+        let table = heirloom(&["status", "--pid", &pid.to_string()])
+            .is(code::DONE, &[&format!("process {new} serves")]);
+        let words =
+            [&format!("process {old} is still there for"), "http1 connection from 127.0.0.1:", "busy for"];
+        assert!(words.iter().all(|word| table.stdout.contains(*word)), "{}", table.stdout);
+        let json = heirloom(&["status", "--json", "--pid", &pid.to_string()]).is(code::DONE, &[]).json();
+        let roles: Vec<_> =
+            json["generations"].as_array().unwrap().iter().map(|one| one["role"].as_str()).collect();
+        assert_eq!(roles, [Some("draining"), Some("serving")], "{json:#}");
+        let draining = &json["generations"][0]["detail"];
+        assert_eq!(
+            (&draining["connections"]["http1"], &draining["drained_from"]),
+            (&1.into(), &1.into()),
+            "{json:#}"
+        );
+        assert!(draining["hammer_in_ms"].as_u64().is_some_and(|left| left <= 60_000), "{json:#}");
+        assert_eq!(json["serving"], new);
+    }
+    heirloom(&["restart", "--pid", &old.to_string()]).is(code::REFUSED, &["ask its successor"]);
+    heirloom(&["stop", "--pid", &old.to_string()]).is(code::REFUSED, &["handed over", &new.to_string()]);
+    // Piped, it is a table again and again; it ends with the service.
+    let arguments = ["status", "--watch", "--interval", "100ms", "--pid", &old.to_string()];
+    let mut watch = Command::new(operator::program()).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains(&format!("process {new} serves")));
+    heirloom(&["hammer", "--pid", &old.to_string()]).is(code::DONE, &["1 connection aborted"]);
+    server.wait_for_exit(old);
+    heirloom(&["stop", "--within", "100ms", "--pid", &new.to_string()]).is(code::DONE, &["drained"]);
+    let watched: Vec<String> = lines.collect();
+    assert!(watch.wait().unwrap().success());
+    assert!(watched.iter().all(|line| !line.contains('\x1b')), "{watched:#?}");
+    drop(slow);
+}
+
+#[test]
+fn a_restart_that_takes_too_long_goes_on() {
+    let _alone = alone();
+    let server = Setup::hello().args(&["--probation", "1s"]).start();
+    let pid = server.first_pid.to_string();
+    let mark = server.mark();
+    heirloom(&["restart", "--pid", &pid, "--timeout", "300ms"])
+        .is(code::TIMED_OUT, &["not settled within 300ms"]);
+    server.wait_for_settled(mark);
+    server.wait_for_exit(server.first_pid);
+    heirloom(&["restart", "--pid", &pid]).is(code::NOT_RUNNING, &["no process"]);
+}
+
+#[test]
+fn what_may_not_restart_says_why() {
+    let _alone = alone();
+    let server = Setup::hello().by_shell("export SYSTEMD_EXEC_PID=$$;", "").start();
+    restart(server.first_pid).is(code::REFUSED, &["restart refused", "Type=notify"]);
+    let status = heirloom(&["status", "--pid", &server.first_pid.to_string()]).is(code::DONE, &["1 refused"]);
+    assert!(status.stdout.contains("refused: this process is the main process"), "{status:#?}");
+}
+
+#[test]
+fn without_a_control_socket_a_signal_is_all_there_is() {
+    let _alone = alone();
+    let server = Setup::example("stopping").listen("127.0.0.1:0").start();
+    let pid = server.first_pid.to_string();
+    heirloom(&["restart", "--pid", &pid]).is(code::NO_CONTROL, &["has no control socket", "control()"]);
+    let mark = server.mark();
+    heirloom(&["restart", "--pid", &pid, "--signal"]).is(code::DONE, &["sent SIGUSR2", "its own log"]);
+    server.wait_for_settled(mark);
+}
+
+#[test]
+fn on_a_terminal_a_drain_has_a_bar() {
+    if !is_installed("script", "--version") {
         return;
     }
     let _alone = alone();
-    let running = quick().listen_on("[::]:0").worker();
-    let Target::Tcp(address) = *running.target() else { unreachable!("TCP") };
-    let six = Target::Tcp(([0, 0, 0, 0, 0, 0, 0, 1], address.port()).into());
-    assert_eq!(running.get_from(&six, "/generation"), "1");
-    let four = Target::Tcp(([127, 0, 0, 1], address.port()).into());
-    fetch(&four, "/", Duration::from_secs(5)).expect_err("IPv4 reaches the IPv6 socket");
-}
-
-#[test]
-fn sockets_are_where_they_were_asked_for_and_nothing_else_is_open() {
-    let _alone = alone();
-    let running = quick().listen().listen_on("web=127.0.0.1:0=7").listen_on("127.0.0.1:0").worker();
-    assert_eq!(running.targets.len(), 3);
-    let fds = running.get("/fds");
-    let numbers: Vec<_> = fds.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>()).collect();
-    // What this test was started with, the supervisor and its workers inherit too: not heirloom's to close.
-    let own = |fd: &&str| std::path::Path::new(&format!("/proc/self/fd/{fd}")).exists();
-    let numbers: Vec<_> =
-        numbers.into_iter().filter(|line| ["3", "4", "7"].contains(&line[0]) || !own(&line[0])).collect();
-    assert_eq!(numbers, [["3", "blocking"], ["4", "blocking"], ["7", "blocking"]], "{fds}");
-    assert_eq!(running.get("/env/LISTEN_FDS"), "2");
-    assert_eq!(running.get("/env/LISTEN_FDNAMES"), "unknown:unknown");
-    let ports = running.targets.iter().zip([3, 7, 4]).map(|(target, fd)| format!("{target}={fd}"));
-    assert_eq!(running.get("/env/SERVER_STARTER_PORT"), ports.collect::<Vec<_>>().join(";"));
-    for target in &running.targets {
-        assert_eq!(running.get_from(target, "/generation"), "1");
+    let server = Setup::hello().args(&["--probation", "50ms"]).start();
+    let old = server.first_pid;
+    let mark = server.mark();
+    let slow = open(&server, "/sleep?duration=60s");
+    assert_eq!(server.pid(), old);
+    restart(old).is(code::DONE, &[]);
+    server.wait_for_line(mark, "draining connections=1");
+    let command = format!("'{}' status --watch --pid {old}", operator::program().display());
+    let mut terminal = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut shown = String::new();
+    let mut output = terminal.stdout.take().unwrap();
+    let bar = format!("process {old} draining [");
+    let mut chunk = [0; 1024];
+    while !(shown.contains(&bar) && shown.contains("1 left, hammer in")) {
+        let count = output.read(&mut chunk).unwrap();
+        assert!(count > 0, "{shown}");
+        shown += &String::from_utf8_lossy(&chunk[..count]);
     }
-    let signals = running.get("/signals");
-    assert!(signals.contains("SigBlk:\t0000000000000000"), "{signals}");
-    // Python itself ignores SIGPIPE and SIGXFSZ; 32 and 33 are the C library's.
-    let ignored = signals.lines().last().unwrap().split('\t').nth(1).unwrap();
-    let others = u64::from_str_radix(ignored, 16).unwrap() & !(0b11 << 31 | 1 << 12 | 1 << 24);
-    assert_eq!(others, 0, "{signals}");
+    heirloom(&["stop", "--pid", &server.pid().to_string()]).is(code::DONE, &[]);
+    heirloom(&["hammer", "--pid", &old.to_string()]).is(code::DONE, &[]);
+    output.read_to_string(&mut shown).unwrap();
+    assert!(terminal.wait().unwrap().success(), "{shown}");
+    drop(slow);
 }
 
 #[test]
-fn whether_sockets_block_is_a_choice() {
-    let _alone = alone();
-    let running = quick().options(&["--nonblocking"]).listen().command(&[
-        command_support::python().as_ref(),
-        command_support::foreign("asyncio_server.py").as_os_str(),
-    ]);
-    assert!(running.get("/").starts_with("Hello"));
-    let info = fs::read_to_string(format!("/proc/{}/fdinfo/3", running.get("/pid"))).unwrap();
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:\t")).unwrap();
-    assert_ne!(i32::from_str_radix(flags, 8).unwrap() & 0o4000, 0, "{info}");
-}
-
-#[test]
-fn a_program_without_sockets_is_restarted_too() {
-    let _alone = alone();
-    let running = quick().worker();
-    running.wait_for_line(0, "worker 1 serves");
-    running.wait_for_line(0, "worker settled worker=1");
-    running.restart();
-    running.wait_for_line(0, "worker 1 stops");
-    running.signal(Signal::SIGTERM);
-    let (status, _) = running.end();
-    assert!(status.success());
-}
-
-#[test]
-fn sockets_that_the_supervisor_was_handed_go_on_to_its_workers() {
-    let _alone = alone();
-    let handed = TcpListener::bind("127.0.0.1:0").unwrap();
-    let other = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (address, other_address) = (handed.local_addr().unwrap(), other.local_addr().unwrap());
-    // Copies that the programs which are started from here inherit; above 4, since more than that is open.
-    let copies = [&handed, &other].map(|listener| rustix::io::dup(listener).expect("a descriptor"));
-    // As systemd does it: the sockets at 3 and 4, and LISTEN_PID whoever becomes the supervisor.
-    let script = format!(
-        "export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=http:spare; exec \"$0\" \"$@\" 3<&{} 4<&{}",
-        copies[0].as_raw_fd(),
-        copies[1].as_raw_fd()
-    );
-    let setup = quick().under(&["bash", "-c", &script]).listen_on(&format!("web={address}"));
-    let running = setup.worker();
-    drop((handed, other, copies));
-    assert_eq!(running.targets, [Target::Tcp(address)]);
-    assert_eq!(running.get("/env/LISTEN_FDNAMES"), "web:spare");
-    running.restart();
-    for address in [address, other_address] {
-        assert_eq!(running.get_from(&Target::Tcp(address), "/generation"), "2");
+fn completions_and_manual() {
+    for shell in ["bash", "zsh", "fish"] {
+        heirloom(&["completions", shell]).is(code::DONE, &["restart", "pid-file"]);
     }
+    heirloom(&["man"]).is(code::DONE, &[".TH heirloom", "heirloom\\-restart", "taken back"]);
+    heirloom(&["restart"]).is(code::USAGE, &["--pid"]);
+    heirloom(&["restart", "--pid", "0"]).is(code::USAGE, &[]);
+    heirloom(&["restart", "--pid", "1", "--pid-file", "x"]).is(code::USAGE, &[]);
 }
 
-#[test]
-fn datagrams_go_from_worker_to_worker() {
-    let _alone = alone();
-    let running = quick().listen_on("dns=udp:127.0.0.1:0").worker();
-    let Target::Tcp(address) = *running.target() else { unreachable!("an address and a port") };
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    client.connect(address).unwrap();
-    let ask = || {
-        client.send(b"hello").unwrap();
-        let mut buffer = [0; 64];
-        let length = client.recv(&mut buffer).expect("an answer");
-        String::from_utf8_lossy(&buffer[..length]).into_owned()
-    };
-    assert_eq!(ask(), "1 hello");
-    running.restart();
-    running.wait_for_line(0, "a worker is gone worker=1");
-    assert_eq!(ask(), "2 hello");
+/// What is promised between the outcome and the exit of the command; here with its own start in it.
+const PROMPT: Duration = Duration::from_millis(100);
+
+fn open(server: &Server, path: &str) -> TcpStream {
+    let Target::Tcp(address) = *server.target() else { panic!("a TCP listener") };
+    let mut stream = TcpStream::connect(address).expect("accepting");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").expect("open");
+    stream
+}
+
+fn restart(pid: i32) -> Said {
+    heirloom(&["restart", "--pid", &pid.to_string()])
+}
+
+#[track_caller]
+fn finish(load: Load) {
+    let report = load.stop();
+    println!("{}\n{report}", Report::HEADER);
+    report.assert_lost_at_most(0);
 }

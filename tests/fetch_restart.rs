@@ -25,12 +25,13 @@ struct Fetching {
 }
 
 impl Fetching {
-    fn start() -> Fetching {
+    fn start(supervised: bool) -> Fetching {
         let runtime = Runtime::new().unwrap();
         let origin = runtime.block_on(Origin::http());
         let program = stripped(&example_path("fetching"));
         origin.put("/server", Reply::file(program.clone()));
         let setup = Setup::example("fetching").args(&["--from", &origin.url("/server")]);
+        let setup = if supervised { setup.args(&["--supervised", "yes"]) } else { setup };
         replace(&setup.dir().join("bin/fetching"), &program);
         let server = setup.start();
         Fetching { server, origin, program, _runtime: runtime }
@@ -68,8 +69,17 @@ impl Fetching {
 
 #[test]
 fn a_server_fetches_its_next_versions_under_load() {
+    fetches_its_next_versions(false);
+}
+
+#[test]
+fn a_supervisor_fetches_its_workers_next_versions_under_load() {
+    fetches_its_next_versions(true);
+}
+
+fn fetches_its_next_versions(supervised: bool) {
     let _alone = alone();
-    let fetching = Fetching::start();
+    let fetching = Fetching::start(supervised);
     let server = &fetching.server;
     let kept = server.load(Mode::keep_alive(16, Think::millis(0, 10)));
     let new = server.load(Mode::new_connections(4, Think::millis(0, 10)));
@@ -87,8 +97,17 @@ fn a_server_fetches_its_next_versions_under_load() {
 
 #[test]
 fn bad_versions_are_rolled_back_and_the_old_one_serves_on() {
+    rolls_bad_versions_back(false);
+}
+
+#[test]
+fn under_a_supervisor_too_bad_versions_are_rolled_back() {
+    rolls_bad_versions_back(true);
+}
+
+fn rolls_bad_versions_back(supervised: bool) {
     let _alone = alone();
-    let fetching = Fetching::start();
+    let fetching = Fetching::start(supervised);
     let server = &fetching.server;
     let load = server.load(Mode::keep_alive(16, Think::millis(0, 10)));
     let start = fetching.version("crash-at-start");
@@ -112,7 +131,8 @@ fn bad_versions_are_rolled_back_and_the_old_one_serves_on() {
     fetching.refuses(fetching.version("crash-later"), "restart taken back");
     assert_eq!(fs::read(server.binary.path()).unwrap(), fetching.program);
     fetching.takes("good", fetching.version("good"));
-    assert_eq!(server.generation(), 2);
+    // A supervisor counts those that failed.
+    assert_eq!(server.generation(), if supervised { 4 } else { 2 });
 }
 
 #[test]

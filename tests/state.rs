@@ -271,6 +271,8 @@ impl Predecessor {
             descriptors: vec![],
             supervised: None,
             peer: None,
+            control: None,
+            history: None,
         }
     }
 

@@ -26,7 +26,7 @@
 //! # Where from
 //!
 //! A [`File`], a URL ([`Http`]), a repository's releases ([`GitHub`]), an object store ([`S3`]), or a [`Fetcher`] of the
-//! user's own. Each brings a version once, and again only when the source says that it has changed. A gzip file (by
+//! user's own; a [`Source`] is any of the first four, by its name. Each brings a version once, and again only when the source says that it has changed. A gzip file (by
 //! its first bytes, not its name) is unpacked; a tar archive is refused, packed or not.
 //!
 //! # What must hold before a binary is used
@@ -81,6 +81,7 @@ mod restart;
 mod s3;
 mod sanity;
 mod schedule;
+mod source;
 mod unpack;
 mod updater;
 
@@ -100,4 +101,5 @@ pub use polled::{IntervalTooShort, Polled, UpdateError};
 pub use restart::Restart;
 pub use s3::S3;
 pub use sanity::{SanityCheck, SanityError, answer_sanity_check};
+pub use source::Source;
 pub use updater::Updater;

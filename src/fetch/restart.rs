@@ -3,7 +3,7 @@
 use crate::drain::DrainSignal;
 use crate::restarter::{Outcome, RestartError, Restarter};
 
-/// What an [`Updater`](super::Updater) restarts: a [`Restarter`], or whatever a closure does.
+/// What an [`Updater`](super::Updater) restarts: a [`Restarter`], a supervisor (its handle), or whatever a closure does.
 ///
 /// ```
 /// # fn example(restarter: heirloom::Restarter) {
@@ -39,6 +39,13 @@ impl Restart for Restarter {
 
     fn over(&self) -> Option<DrainSignal> {
         Some(self.draining())
+    }
+}
+
+#[cfg(feature = "supervisor")]
+impl Restart for crate::supervisor::SupervisorHandle {
+    async fn restart(&mut self) -> Result<Outcome, RestartError> {
+        crate::supervisor::SupervisorHandle::restart(self).await
     }
 }
 

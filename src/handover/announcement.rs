@@ -15,6 +15,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use thiserror::Error;
 
+use super::history::History;
 use super::message::{MAX_SOCKETS, cut};
 use super::state::MAX_NAME;
 use super::supervised::Orphans;
@@ -56,6 +57,10 @@ pub struct Announcement {
     pub supervised: Option<Orphans>,
     /// Under a supervisor: the worker to replace, which connections and state come from.
     pub peer: Option<AnnouncedPeer>,
+    /// The lock that owns the control socket's stable path.
+    pub control: Option<i32>,
+    /// What became of earlier restarts.
+    pub history: Option<History>,
 }
 
 /// The worker that a supervisor's new worker is to replace.
@@ -65,6 +70,8 @@ pub struct AnnouncedPeer {
     pub channel: (i32, u64),
     /// Its pidfd.
     pub pidfd: i32,
+    /// Its process id, for people.
+    pub pid: u32,
 }
 
 /// One descriptor that is handed down by name, of any kind.
@@ -177,8 +184,14 @@ impl Announcement {
             Some(Orphans::ServeOn) => " orphans=serve-on",
             None => "",
         };
-        if let Some(AnnouncedPeer { channel: (channel, cookie), pidfd }) = self.peer {
-            text += &format!(" peer={channel}/{cookie}/{pidfd}");
+        if let Some(AnnouncedPeer { channel: (channel, cookie), pidfd, pid }) = self.peer {
+            text += &format!(" peer={channel}/{cookie}/{pidfd}/{pid}");
+        }
+        if let Some(fd) = self.control {
+            text += &format!(" control={fd}");
+        }
+        if let Some(history) = &self.history {
+            text += &format!(" history={}", history.encode(escape));
         }
         if text.len() > MAX_ANNOUNCEMENT {
             return Err(AnnouncementError::TooLong { length: text.len() });
@@ -251,8 +264,9 @@ impl AnnouncedDescriptor {
 
 impl AnnouncedPeer {
     fn decode(value: &str) -> Option<AnnouncedPeer> {
-        let (channel_value, pidfd) = value.rsplit_once('/')?;
-        Some(AnnouncedPeer { channel: channel(channel_value)?, pidfd: descriptor(pidfd)? })
+        let (rest, pid) = value.rsplit_once('/')?;
+        let (rest, pidfd) = rest.rsplit_once('/')?;
+        Some(AnnouncedPeer { channel: channel(rest)?, pidfd: descriptor(pidfd)?, pid: pid.parse().ok()? })
     }
 }
 
@@ -271,6 +285,8 @@ struct Draft {
     descriptors: Vec<AnnouncedDescriptor>,
     supervised: Option<Orphans>,
     peer: Option<AnnouncedPeer>,
+    control: Option<i32>,
+    history: Option<History>,
 }
 
 impl Draft {
@@ -300,6 +316,12 @@ impl Draft {
             ),
             "peer" => set(&mut self.peer, AnnouncedPeer::decode(value)),
             "fd" => AnnouncedDescriptor::decode(value).map(|fd| self.descriptors.push(fd)).is_some(),
+            "control" => set(&mut self.control, descriptor(value)),
+            // Only figures: in a form that this release does not know, it goes without.
+            "history" => {
+                self.history = History::decode(value, unescape);
+                true
+            }
             _ => true,
         };
         if understood { Ok(()) } else { Err(malformed(word)) }
@@ -320,12 +342,15 @@ impl Draft {
             descriptors: self.descriptors,
             supervised: self.supervised,
             peer: self.peer,
+            control: self.control,
+            history: self.history,
         };
         let mut seen = BTreeSet::from([announcement.pidfd]);
         let sockets = announcement.sockets.iter().flat_map(|socket| [Some(socket.fd), socket.lock]);
         let named = announcement.descriptors.iter().map(|named| named.fd);
         let peer = announcement.peer.into_iter().flat_map(|peer| [peer.channel.0, peer.pidfd]);
-        let own = [announcement.channel.0].into_iter().chain(announcement.pid_file).chain(peer);
+        let own = [Some(announcement.channel.0), announcement.pid_file, announcement.control];
+        let own = own.into_iter().flatten().chain(peer);
         for fd in sockets.flatten().chain(own).chain(named) {
             if !seen.insert(fd) {
                 return Err(AnnouncementError::Twice { fd });
@@ -391,6 +416,7 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handover::history::{FailureKind, PastFailure};
     use proptest::prelude::*;
 
     fn example() -> Announcement {
@@ -426,7 +452,26 @@ mod tests {
             descriptors: vec![],
             supervised: None,
             peer: None,
+            control: None,
+            history: None,
         }
+    }
+
+    fn example_with_history() -> Announcement {
+        let last_failure =
+            PastFailure { kind: FailureKind::TakenBack, at: 1_700_000_000_000, reason: "it fell".into() };
+        let history = History {
+            born: 1_600_000_000_000,
+            settled: 1,
+            failed: 2,
+            taken_back: 3,
+            refused: 4,
+            moved: 5,
+            aborted: 6,
+            asked: 1_700_000_000_001,
+            last_failure: Some(last_failure),
+        };
+        Announcement { control: Some(11), history: Some(history), ..example() }
     }
 
     fn example_with_state() -> Announcement {
@@ -439,7 +484,7 @@ mod tests {
     }
 
     fn example_of_a_supervisor() -> Announcement {
-        let peer = AnnouncedPeer { channel: (9, 3002), pidfd: 10 };
+        let peer = AnnouncedPeer { channel: (9, 3002), pidfd: 10, pid: 4712 };
         Announcement { supervised: Some(Orphans::ServeOn), peer: Some(peer), ..example() }
     }
 
@@ -452,7 +497,10 @@ mod tests {
     const RECORDED_STATE: &str = " state=1 fd=9/259/70000/access%20log fd=10/259/70000/";
 
     /// What 0.1 adds to it under a supervisor. Never edit it either.
-    const RECORDED_SUPERVISOR: &str = " orphans=serve-on peer=9/3002/10";
+    const RECORDED_SUPERVISOR: &str = " orphans=serve-on peer=9/3002/10/4712";
+    /// And where there is a control socket. Never edit it either.
+    const RECORDED_HISTORY: &str =
+        " control=11 history=1600000000000/1/2/3/4/5/6/1700000000001/2/1700000000000/it%20fell";
 
     #[test]
     fn g7_recorded_bytes_are_written_and_read() {
@@ -464,6 +512,23 @@ mod tests {
         let with_state = format!("{RECORDED}{RECORDED_STATE}");
         assert_eq!(example_with_state().encode().unwrap(), *with_state);
         assert_eq!(Announcement::decode(OsStr::new(&with_state)).unwrap(), example_with_state());
+        let with_history = format!("{RECORDED}{RECORDED_HISTORY}");
+        assert_eq!(example_with_history().encode().unwrap(), *with_history);
+        assert_eq!(Announcement::decode(OsStr::new(&with_history)).unwrap(), example_with_history());
+    }
+
+    #[test]
+    fn g7_a_history_that_cannot_be_read_is_none() {
+        for word in ["history=", "history=1/2", "history=1/2/3/4/5/6/x/8", "history=1/2/3/4/5/6/7/8/1/9/%zz"]
+        {
+            let read = Announcement::decode(OsStr::new(&format!("{RECORDED} {word}"))).unwrap();
+            assert_eq!(read.history, None, "{word}");
+        }
+        let newer = format!("{RECORDED}{RECORDED_HISTORY}/more/of/it");
+        assert_eq!(Announcement::decode(OsStr::new(&newer)).unwrap(), example_with_history());
+        let unknown_kind = format!("{RECORDED} history=1/2/3/4/5/6/7/8/99/9/why");
+        let read = Announcement::decode(OsStr::new(&unknown_kind)).unwrap().history.unwrap();
+        assert_eq!((read.settled, read.last_failure), (2, None));
     }
 
     #[test]

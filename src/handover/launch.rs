@@ -154,6 +154,11 @@ impl Launch {
         !matches!(self.state, State::Settled | State::Stopped { .. })
     }
 
+    /// Whether another restart follows the one that is on its way.
+    pub fn has_remembered(&self) -> bool {
+        self.remembered
+    }
+
     /// Somebody wants a restart.
     pub fn request(&mut self, now: Instant) -> Result<Requested, Refusal> {
         match self.state {

@@ -29,6 +29,8 @@ pub const OPTIONAL: u8 = 128;
 pub const MAX_MESSAGE: usize = 64 * 1024;
 /// Longest reason in bytes that a failed successor may give; the rest is cut. Enough for an error chain, not for a log.
 pub const MAX_REASON: usize = 4 * 1024;
+/// Longest last words in bytes; the rest is cut. A panic's place and message.
+pub const MAX_WORDS: usize = 1024;
 /// Most connections in one message: the kernel takes 253 descriptors at a time.
 pub const MAX_MOVED: usize = 200;
 /// Most bytes of one connection's request and state that are moved; with more it stays. A quarter of a message, so that
@@ -141,6 +143,23 @@ pub enum Message {
         /// At most [`MAX_NAME`] bytes.
         name: String,
     },
+    /// Successor: what it has to say for itself should it die; the last one counts.
+    Words {
+        /// At most [`MAX_WORDS`] bytes.
+        text: String,
+    },
+    /// Predecessor, with SETTLED: descriptors of the operators that wait for the restart which the successor is to make
+    /// at once. They hear of it from the successor then.
+    Followers,
+    /// Predecessor, at its end: how its drain went. A figure for people.
+    Drained {
+        /// How long it took, to the millisecond.
+        took: Duration,
+        /// How many connections moved.
+        moved: u64,
+        /// How many the hammer aborted.
+        aborted: u64,
+    },
 }
 
 /// Why bytes are not a message.
@@ -238,6 +257,12 @@ impl Message {
                     StateAnswer::Withheld(why) => push_field(&mut bytes, tag::WITHHELD, &why.encode()),
                 }
             }
+            Message::Words { text } => push_field(&mut bytes, tag::WORDS, cut(text, MAX_WORDS).as_bytes()),
+            Message::Drained { took, moved, aborted } => {
+                let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+                let value = [millis, *moved, *aborted].map(u64::to_le_bytes).concat();
+                push_field(&mut bytes, tag::FIGURES, &value);
+            }
             _ => {}
         }
         bytes
@@ -275,6 +300,9 @@ impl Message {
             kind::KEEP => Message::Keep(KeptSocket::default()),
             kind::HAND_DOWN => Message::HandDown { name: String::new() },
             kind::WITHHOLD => Message::Withhold { name: String::new() },
+            kind::WORDS => Message::Words { text: String::new() },
+            kind::FOLLOWERS => Message::Followers,
+            kind::DRAINED => Message::Drained { took: Duration::ZERO, moved: 0, aborted: 0 },
             kind if kind >= OPTIONAL => return Ok(None),
             kind => return Err(MessageError::Kind { kind }),
         };
@@ -359,6 +387,15 @@ impl Message {
                 (Message::Keep(socket), tag::SOCKET) => {
                     *socket = KeptSocket::decode(value).ok_or(unfit)?;
                 }
+                (Message::Words { text }, tag::WORDS) => {
+                    *text = cut(&String::from_utf8_lossy(value), MAX_WORDS).to_owned();
+                }
+                (Message::Drained { took, moved, aborted }, tag::FIGURES) => {
+                    // More of them are a later release's.
+                    let (&[millis, first, second, ..], _) = value.as_chunks::<8>() else { return Err(unfit) };
+                    *took = Duration::from_millis(u64::from_le_bytes(millis));
+                    (*moved, *aborted) = (u64::from_le_bytes(first), u64::from_le_bytes(second));
+                }
                 (_, tag) if tag >= OPTIONAL => {}
                 _ => return Err(unfit),
             }
@@ -389,6 +426,9 @@ impl Message {
             Message::Keep(_) => kind::KEEP,
             Message::HandDown { .. } => kind::HAND_DOWN,
             Message::Withhold { .. } => kind::WITHHOLD,
+            Message::Drained { .. } => kind::DRAINED,
+            Message::Words { .. } => kind::WORDS,
+            Message::Followers => kind::FOLLOWERS,
         }
     }
 }
@@ -417,7 +457,7 @@ fn next_field<'a>(rest: &mut &'a [u8]) -> Result<Option<(u8, &'a [u8])>, Message
 }
 
 /// `text` without what goes over `most` bytes, cut between characters.
-pub(super) fn cut(text: &str, most: usize) -> &str {
+pub(crate) fn cut(text: &str, most: usize) -> &str {
     // `str::floor_char_boundary` is younger than the oldest Rust that builds this crate.
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or(0)]
@@ -448,6 +488,9 @@ mod kind {
     pub(super) const HAND_DOWN: u8 = 16;
     pub(super) const WITHHOLD: u8 = 17;
     pub(super) const HAMMER: u8 = 18;
+    pub(super) const DRAINED: u8 = super::OPTIONAL + 6;
+    pub(super) const WORDS: u8 = super::OPTIONAL + 4;
+    pub(super) const FOLLOWERS: u8 = super::OPTIONAL + 5;
 }
 
 mod tag {
@@ -466,6 +509,8 @@ mod tag {
     pub(super) const COOKIES: u8 = 13;
     pub(super) const TOLD: u8 = 14;
     pub(super) const SOCKET: u8 = 15;
+    pub(super) const FIGURES: u8 = 16;
+    pub(super) const WORDS: u8 = 17;
     /// Optional: a predecessor that does not know it moves nothing.
     pub(super) const TAKES_MOVES: u8 = super::OPTIONAL;
 }

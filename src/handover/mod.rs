@@ -48,6 +48,7 @@
 //!   carried out later nor answered with [`Launch::announced`].
 
 pub mod announcement;
+pub mod history;
 #[cfg(test)]
 mod interleavings;
 pub mod launch;

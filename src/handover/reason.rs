@@ -23,7 +23,7 @@ pub enum Refusal {
     /// systemd would take the exit of its main process for the service's end.
     #[error(
         "this process is the main process of a systemd unit that cannot be told of a new one: use Type=notify \
-         with NotifyAccess=all, or a pid file with PIDFile=, or run it under `heirloom run`"
+         and the feature `systemd`, or a pid file with PIDFile=, or run it under `heirloom run`"
     )]
     Systemd,
     /// The program's own hook said no.

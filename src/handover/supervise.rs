@@ -204,6 +204,11 @@ pub enum Report {
         /// How many have failed or died in a row.
         crashes: u32,
     },
+    /// The service is to stop.
+    Stopping {
+        /// When the workers are killed that are still there then.
+        within: Duration,
+    },
     /// A worker did not go in time and was killed.
     Killed {
         /// Its number.
@@ -368,6 +373,7 @@ impl Supervise {
         }
         self.phase = Phase::Stopping;
         (self.respawn, self.again) = (None, false);
+        self.report(Report::Stopping { within: self.limits.shutdown });
         if let Some(tried) = self.candidate {
             self.let_go(now, tried.worker);
             if !self.launch.in_probation() {

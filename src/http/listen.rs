@@ -12,12 +12,14 @@ use crate::listen::IntoListen;
 use crate::listener::Listener;
 use crate::listeners::ListenError;
 use crate::restarter::{ReadyError, Restarter, StartError};
+use crate::signals::SignalMap;
 
 /// Serves a tower service (an `axum::Router`, say) on `address`, restartable: the whole server in one call.
 ///
-/// HUP and USR2 restart, TERM and INT stop. Returns when the service of this process has ended; return what it gives
+/// HUP and USR2 restart, TERM and INT stop; `heirloom restart --pid PID` restarts and tells the outcome. Returns when the service of this process has ended; return what it gives
 /// from `main`. Programs with more than one listener, or an initialisation of their own that can fail, use
-/// [`Restarter`] and [`serve`].
+/// [`Restarter`] and [`serve`]. With the feature `systemd`, systemd is told what happens, and its watchdog (if the unit has one)
+/// hears of this runtime only as long as that runs tasks.
 ///
 /// ```no_run
 /// #[tokio::main]
@@ -34,7 +36,13 @@ pub async fn run<T>(address: impl IntoListen, service: T) -> Result<Ending, RunE
 where
     TowerToHyperService<T>: HttpService,
 {
-    let restarter = Restarter::new()?;
+    let builder = Restarter::builder().signals(SignalMap::default()).control();
+    #[cfg(feature = "systemd")]
+    let builder = {
+        let this = tokio::runtime::Handle::current();
+        builder.systemd(crate::systemd::Systemd::new().runtime(this))
+    };
+    let restarter = builder.start()?;
     let listener = restarter.check(restarter.listen(address)).await?;
     serve(listener, service);
     Ok(restarter.run().await?)

@@ -106,7 +106,7 @@ pub enum ListenError {
 
 impl Socket {
     pub(super) fn claim(inherited: InheritedSocket, listen: &Listen) -> Result<Socket, ListenError> {
-        let InheritedSocket { fd, kind, name, requested, address, lock } = inherited;
+        let InheritedSocket { fd, kind, name: _, requested, address, lock, stored: _ } = inherited;
         let failed = |source| ListenError::Bind { address: address.clone(), source };
         if kind != Kind::Udp {
             // On a listening socket this only sets the queue's new length.
@@ -116,7 +116,8 @@ impl Socket {
             (Address::UnixPath(path), Some(lock)) => inherit_place(lock, path),
             _ => None,
         };
-        let name = if listen.name.is_empty() { name } else { listen.name.clone() };
+        // The listener's own: a socket unit's name for it, which nobody has to know here, would hide it from a successor.
+        let name = listen.name.clone();
         let requested = if requested.is_empty() { listen.address.to_os_string() } else { requested };
         tracing::debug!(%address, name, "inherited a socket");
         let socket = Socket::new(fd, kind, name, requested, address.clone(), place).map_err(failed)?;
@@ -125,7 +126,7 @@ impl Socket {
 
     /// Keeps a socket for other processes, as it is; `requested` is empty for one that came by activation.
     pub(crate) fn keep(inherited: InheritedSocket) -> io::Result<Socket> {
-        let InheritedSocket { fd, kind, name, requested, address, lock } = inherited;
+        let InheritedSocket { fd, kind, name, requested, address, lock, stored: _ } = inherited;
         let place = match (&address, lock) {
             (Address::UnixPath(path), Some(lock)) => inherit_place(lock, path),
             _ => None,
@@ -254,10 +255,7 @@ fn backlog(listen: &Listen) -> i32 {
 fn inherit_place(lock: OwnedFd, path: &Path) -> Option<Place> {
     match PathLock::from_inherited(lock, path) {
         Ok(lock) => {
-            let made = lock.read().ok().and_then(|text| {
-                let (device, inode) = text.trim().split_once(' ')?;
-                Some((device.parse().ok()?, inode.parse().ok()?))
-            });
+            let made = noted(&lock);
             Some(Place { lock, path: path.to_owned(), made, inherited: true })
         }
         Err(error) => {
@@ -265,6 +263,21 @@ fn inherit_place(lock: OwnedFd, path: &Path) -> Option<Place> {
             None
         }
     }
+}
+
+/// The lock of a path at which a killed process made a socket that is still there; `None` if that socket is there no more, or
+/// the path somebody else's.
+pub(super) fn regain_place(path: &Path) -> Option<OwnedFd> {
+    let lock = PathLock::acquire(path).ok()?;
+    let made = noted(&lock);
+    (made.is_some() && identity(path) == made).then(|| lock.as_fd().try_clone_to_owned().ok())?
+}
+
+/// What the lock file says of the socket that was made there.
+fn noted(lock: &PathLock) -> Option<(u64, u64)> {
+    let text = lock.read().ok()?;
+    let (device, inode) = text.trim().split_once(' ')?;
+    Some((device.parse().ok()?, inode.parse().ok()?))
 }
 
 /// Takes the path's lock and clears away what a killed server left there. Anything else that lies there is left alone.

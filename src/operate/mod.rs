@@ -1,3 +1,13 @@
 //! What operators and service managers see of a process.
 
+#[cfg(feature = "control")]
+pub(crate) mod control;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub(crate) mod pid_file;
+pub(crate) mod service;
+#[cfg(feature = "control")]
+pub(crate) mod stderr;
+pub(crate) mod store;
+#[cfg(feature = "systemd")]
+pub mod systemd;

@@ -50,6 +50,7 @@ impl PidFile {
         let other = |source| PidFileError::Other { path: path.to_owned(), source };
         // Absolute, since the program may change its directory.
         let path = std::path::absolute(path).map_err(other)?;
+        let had_lock = inherited.is_some() || PathLock::is_there(&path);
         let lock = match inherited.map(|fd| PathLock::from_inherited(fd, &path)) {
             Some(Ok(lock)) => lock,
             // The predecessor's is another file, or somebody has removed its lock.
@@ -61,6 +62,12 @@ impl PidFile {
                 error => other(io::Error::other(error)),
             })?,
         };
+        // Without a lock beside it the file is not heirloom's, or somebody has tidied the lock away: then the number in
+        // it is all that there is to go by. With one it is a dead owner's, whatever the number has come to mean.
+        if !had_lock && let Some(owner) = live_stranger(&path) {
+            let _ = lock.remove();
+            return Err(PidFileError::Held { path, owner });
+        }
         Ok(PidFile { path, lock })
     }
 
@@ -100,6 +107,16 @@ impl AsFd for PidFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.lock.as_fd()
     }
+}
+
+/// The process that the file names, if that is alive and another one.
+fn live_stranger(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let pid =
+        text.trim().parse().ok().filter(|pid: &i32| *pid > 0 && pid.unsigned_abs() != std::process::id())?;
+    let asked = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None);
+    // Any other answer than that there is none, such as a lack of permission, comes from a process.
+    (asked != Err(nix::errno::Errno::ESRCH)).then(|| pid.to_string())
 }
 
 /// Readable for everybody: whoever may signal the process is checked elsewhere.
@@ -152,6 +169,29 @@ mod tests {
         let next = PidFile::claim(&path, None).unwrap();
         let inherited = next.as_fd().try_clone_to_owned().unwrap();
         PidFile::claim(&path, Some(inherited)).unwrap();
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_another_make_is_respected_while_its_process_lives() {
+        let directory = directory("pid-file-stranger");
+        let path = directory.join("server.pid");
+        // Alive for longer than this test.
+        let parent = std::os::unix::process::parent_id();
+        fs::write(&path, format!("{parent}\n")).unwrap();
+        let refused = PidFile::claim(&path, None).unwrap_err().to_string();
+        assert!(refused.contains(&parent.to_string()), "{refused}");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "not even a lock is left");
+        for dead in ["5000000", "no number", "", &std::process::id().to_string()] {
+            fs::write(&path, dead).unwrap();
+            let file = PidFile::claim(&path, None).unwrap();
+            file.write(std::process::id());
+            file.remove();
+        }
+        // With the lock of a killed heirloom beside it, the number says nothing.
+        fs::write(&path, format!("{parent}\n")).unwrap();
+        fs::write(directory.join("server.pid.lock"), "").unwrap();
+        PidFile::claim(&path, None).unwrap();
         fs::remove_dir_all(directory).unwrap();
     }
 

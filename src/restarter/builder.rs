@@ -3,6 +3,10 @@
 use std::env;
 use std::ffi::OsString;
 use std::io;
+#[cfg(feature = "control")]
+use std::os::fd::OwnedFd;
+#[cfg(feature = "control")]
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,7 +24,12 @@ use crate::drain::Tracker;
 use crate::handover::Refusal;
 use crate::inherited::{InheritError, Inherited};
 use crate::listeners::Listeners;
+#[cfg(feature = "control")]
+use crate::operate::control::place::{ControlError, Place, Wanted};
 use crate::operate::pid_file::{PidFile, PidFileError};
+use crate::operate::service::Service;
+#[cfg(feature = "systemd")]
+use crate::operate::systemd::Systemd;
 use crate::program::Program;
 use crate::signals::SignalMap;
 use crate::state::Providers;
@@ -34,9 +43,13 @@ pub struct Builder {
     state: Bounds,
     signals: SignalMap,
     pid_file: Option<PathBuf>,
+    #[cfg(feature = "control")]
+    control: Option<Wanted>,
     program: Option<PathBuf>,
     arguments: Option<Vec<OsString>>,
     changes: Vec<(OsString, Option<OsString>)>,
+    #[cfg(feature = "systemd")]
+    systemd: Option<Systemd>,
 }
 
 /// How long each thing may take.
@@ -72,9 +85,20 @@ pub enum StartError {
     /// The pid file is another process's, or cannot be written.
     #[error("cannot have the pid file")]
     PidFile(#[from] PidFileError),
+    /// The path of the control socket is another server's, or cannot be made.
+    #[cfg(feature = "control")]
+    #[error("cannot have the control socket")]
+    Control(#[from] ControlError),
     /// The kernel lacks pidfd_open, or descriptors or threads have run out.
     #[error("cannot start heirloom's thread")]
     Thread(#[source] io::Error),
+    /// NOTIFY_SOCKET names no socket, or threads have run out.
+    #[cfg(feature = "systemd")]
+    #[error(
+        "cannot reach the service manager by NOTIFY_SOCKET={:?}; a path or an abstract name after an @ would do",
+        std::env::var_os("NOTIFY_SOCKET").unwrap_or_default()
+    )]
+    Notify(#[source] io::Error),
 }
 
 impl Builder {
@@ -93,9 +117,13 @@ impl Builder {
             state: Bounds { size: 1 << 30, time: Duration::from_secs(10) },
             signals: SignalMap::none(),
             pid_file: None,
+            #[cfg(feature = "control")]
+            control: None,
             program: None,
             arguments: None,
             changes: Vec::new(),
+            #[cfg(feature = "systemd")]
+            systemd: None,
         }
     }
 
@@ -183,6 +211,27 @@ impl Builder {
         self
     }
 
+    /// Opens a control socket, so that `heirloom restart --pid PID` and its kin work; see [`control`](crate::control).
+    /// It lies where only this user can reach it, and the command finds it from the process id. Where there is no place
+    /// for it (nothing is writable), a warning says so and the process starts without.
+    ///
+    /// While a predecessor watches this process, a panic is told to it as well, so that it stands in the reason of a
+    /// failed restart: through a panic hook that calls the one that was there.
+    #[cfg(feature = "control")]
+    pub fn control(mut self) -> Builder {
+        self.control.get_or_insert(Wanted::Somewhere);
+        self
+    }
+
+    /// As [`control`](Self::control), and at this path: a symbolic link that leads to the socket of the process that
+    /// serves, whichever that is, swapped when a restart settles and removed by the last generation. Beside it lie the
+    /// sockets themselves (`PATH.PID.heirloom`) and a lock. If another server has the path, the start fails.
+    #[cfg(feature = "control")]
+    pub fn control_at(mut self, path: impl Into<PathBuf>) -> Builder {
+        self.control = Some(Wanted::At(path.into()));
+        self
+    }
+
     /// What a successor runs, instead of this program as it was named at its start.
     pub fn program(mut self, path: impl Into<PathBuf>) -> Builder {
         self.program = Some(path.into());
@@ -207,6 +256,14 @@ impl Builder {
         self
     }
 
+    /// Tells systemd what happens to the service, where NOTIFY_SOCKET says that it listens; without it, nothing. See
+    /// [`systemd`](crate::systemd) for what is told, and for unit files.
+    #[cfg(feature = "systemd")]
+    pub fn systemd(mut self, systemd: Systemd) -> Builder {
+        self.systemd = Some(systemd);
+        self
+    }
+
     /// Takes over what a predecessor handed down, and starts heirloom's thread. On return the signals are handled.
     ///
     /// # Errors
@@ -228,31 +285,49 @@ impl Builder {
             Some(path) => Some(Arc::new(PidFile::claim(path, inherited.pid_file)?)),
             None => None,
         };
+        #[cfg(feature = "control")]
+        let control = match &self.control {
+            Some(wanted) => bound(wanted, inherited.control)?,
+            None => None,
+        };
         let recipe = Recipe {
             program: self.successor_program(inherited.program),
             generation: inherited.generation + 1,
             signals: self.signals.signals(),
             blocked: self.signals.blocked_at_start(),
             own_pidfd: Arc::new(Pidfd::own().map_err(StartError::Thread)?),
+            history: None,
+            #[cfg(feature = "control")]
+            control: control.as_ref().map(|(_, place)| Arc::clone(place)),
         };
         let (commands, received) = mpsc::unbounded_channel();
+        // The main process is the supervisor, and speaks for itself.
+        let service = match inherited.supervisor {
+            Some(_) => Arc::default(),
+            None => Arc::new(self.service(inherited.generation)?),
+        };
+        inherited.unwanted.into_iter().for_each(|stored| service.unwanted(stored));
         let shared = Arc::new(Shared {
             generation: inherited.generation,
             supervisor: inherited.supervisor.as_ref().map(|supervisor| supervisor.pid),
             program: recipe.program.path.clone(),
-            listeners: Arc::new(Listeners::new(inherited.sockets)),
+            listeners: Arc::new(Listeners::new(inherited.sockets, Arc::clone(&service))),
             tracker: Tracker::new(),
             descriptors: Descriptors::new(inherited.descriptors),
             providers: Providers::default(),
             commands,
+            service,
             ready: AtomicBool::new(false),
+            is_watched: AtomicBool::new(inherited.predecessor.is_some()),
             drain: Mutex::new(None),
             life: watch::Sender::new(Life::Starting),
             ending: watch::Sender::new(None),
             events: broadcast::Sender::new(EVENTS),
         });
+        #[cfg(feature = "control")]
+        let tells_of_panics = self.control.is_some() && inherited.predecessor.is_some();
         driver::start(Start {
-            refusal: may_not_exit(pid_file.is_some()),
+            refusal: may_not_exit(pid_file.is_some() || shared.service.follows_restarts()),
             deadlines: self.deadlines,
             state: self.state,
             signals: self.signals,
@@ -260,9 +335,16 @@ impl Builder {
             supervisor: inherited.supervisor,
             recipe,
             pid_file,
+            history: inherited.history,
+            #[cfg(feature = "control")]
+            control,
             shared: Arc::clone(&shared),
             commands: received,
         })?;
+        #[cfg(feature = "control")]
+        if tells_of_panics {
+            super::last_words::tell_of_panics(&shared);
+        }
         Ok(Restarter { shared })
     }
 
@@ -274,6 +356,25 @@ impl Builder {
     #[cfg(feature = "supervisor")]
     pub(crate) fn pid_file_path(&self) -> Option<&std::path::Path> {
         self.pid_file.as_deref()
+    }
+
+    /// Who is to hear what happens.
+    #[cfg_attr(not(feature = "systemd"), expect(unused_variables, reason = "nobody to begin with"))]
+    pub(crate) fn service(&self, generation: u64) -> Result<Service, StartError> {
+        #[cfg(feature = "systemd")]
+        return Ok(Service {
+            systemd: match &self.systemd {
+                Some(systemd) => {
+                    let patience = self.deadlines.start.saturating_add(self.deadlines.probation);
+                    systemd.begin(generation, patience).map_err(StartError::Notify)?
+                }
+                None => None,
+            },
+            #[cfg(feature = "metrics")]
+            metrics: Default::default(),
+        });
+        #[cfg(not(feature = "systemd"))]
+        Ok(Service::default())
     }
 
     pub(crate) fn successor_program(&self, inherited: Option<(PathBuf, PathBuf)>) -> Program {
@@ -289,16 +390,34 @@ impl Builder {
     }
 }
 
+/// A control socket that listens, and where.
+#[cfg(feature = "control")]
+pub(super) type Bound = (UnixListener, Arc<Place>);
+
+#[cfg(feature = "control")]
+fn bound(wanted: &Wanted, inherited: Option<OwnedFd>) -> Result<Option<Bound>, ControlError> {
+    match (Place::take(wanted, inherited), wanted) {
+        (Ok((listener, place)), _) => Ok(Some((listener, Arc::new(place)))),
+        (Err(error), Wanted::At(_)) => Err(error),
+        // Nobody relies on where it is, and the service matters more.
+        (Err(error), Wanted::Somewhere) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "there is no place for a control socket; starting without");
+            Ok(None)
+        }
+    }
+}
+
 /// How many events a receiver may lag behind: a burst of restarts makes about ten each.
 const EVENTS: usize = 256;
 
 /// Why this process may not exit, if so: then it must not hand over to another one either.
-fn may_not_exit(has_pid_file: bool) -> Option<Refusal> {
+fn may_not_exit(is_followed: bool) -> Option<Refusal> {
     let own = std::process::id();
     let is_unit = env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid.parse() == Ok(own));
     match own {
         1 => Some(Refusal::Init),
-        _ if is_unit && !has_pid_file => Some(Refusal::Systemd),
+        _ if is_unit && !is_followed => Some(Refusal::Systemd),
         _ => None,
     }
 }

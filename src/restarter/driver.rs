@@ -6,6 +6,7 @@
 mod acting;
 mod hearing;
 mod moving;
+mod operating;
 mod state;
 mod supervised;
 
@@ -17,11 +18,14 @@ use std::time::Instant;
 
 use futures_core::Stream;
 use signal_hook_tokio::Signals;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use self::moving::{Arrivals, Moves};
+#[cfg(feature = "control")]
+use self::operating::Control;
+use self::operating::{Asked, Operating};
 pub(super) use self::state::Bounds;
 use self::state::{Asking, Giving, Made as MadeState};
 use self::supervised::Superior;
@@ -31,6 +35,7 @@ use super::shared::{Answer, Command, Shared};
 use super::successor::{Made, Recipe};
 use crate::drain::ConnectionStatus;
 use crate::ending::Ending;
+use crate::handover::history::History;
 use crate::handover::serving::Reason;
 use crate::handover::{Failure, Launch, Refusal, Serving, Succeed, Supervised};
 use crate::inherited::{self, Predecessor};
@@ -50,6 +55,9 @@ pub(super) struct Start {
     pub(super) supervisor: Option<inherited::Superior>,
     pub(super) recipe: Recipe,
     pub(super) pid_file: Option<Arc<PidFile>>,
+    pub(super) history: History,
+    #[cfg(feature = "control")]
+    pub(super) control: Option<super::builder::Bound>,
     pub(super) shared: Arc<Shared>,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
 }
@@ -58,12 +66,15 @@ pub(super) struct Start {
 pub(super) fn start(start: Start) -> Result<(), StartError> {
     let (started, outcome) = std_mpsc::sync_channel(1);
     thread::Builder::new()
-        .name("heirloom".to_owned())
+        .name(THREAD.to_owned())
         .stack_size(STACK)
         .spawn(move || run(start, &started))
         .map_err(StartError::Thread)?;
     outcome.recv().unwrap_or_else(|_| Err(StartError::Thread(io::ErrorKind::BrokenPipe.into())))
 }
+
+/// The thread's name.
+pub(super) const THREAD: &str = "heirloom";
 
 /// Signal hooks and the program's `tracing` subscriber run on it, so it is not as small as the driver itself needs;
 /// pages that nobody touches cost nothing.
@@ -133,6 +144,8 @@ struct Driver {
     /// Those whose request was remembered, for the next outcome but one.
     later: Vec<Answer>,
     watches: Watches,
+    /// The service manager is being told of the successor.
+    announcing: Option<oneshot::Receiver<()>>,
     /// Connections on their way to the successor.
     moves: Moves,
     /// Connections from the predecessor, until they are answered for.
@@ -148,6 +161,8 @@ struct Driver {
     /// When the connections are aborted that heirloom does not speak on, and what was aborted so far.
     upgraded: Option<Instant>,
     aborted: Vec<ConnectionStatus>,
+    /// What there is to tell an operator.
+    operating: Operating,
 }
 
 /// What the driver waits for beside peers, signals and commands.
@@ -177,6 +192,7 @@ enum Step {
 enum Input {
     Command(Command),
     Signal(Signal),
+    Asked(Asked),
     Made(Result<Made, Failure>),
     Successor(Did),
     Predecessor(Did),
@@ -187,6 +203,7 @@ enum Input {
     Retry,
     BacklogServed,
     Drained,
+    Announced,
     Timeout,
 }
 
@@ -201,6 +218,9 @@ impl Driver {
             supervisor,
             recipe,
             pid_file,
+            history,
+            #[cfg(feature = "control")]
+            control,
             shared,
             commands,
         } = start;
@@ -214,6 +234,12 @@ impl Driver {
             true => Succeed::new(deadlines.start),
             false => Succeed::first(deadlines.start),
         };
+        let operating = Operating::new(
+            history,
+            predecessor.as_ref().map(|predecessor| predecessor.pid),
+            #[cfg(feature = "control")]
+            Control::new(control).map_err(StartError::Thread)?,
+        );
         let gives_state = predecessor.as_ref().map(|predecessor| predecessor.gives_state);
         let predecessor = predecessor
             .map(|predecessor| Peer::new(predecessor.channel, predecessor.pidfd))
@@ -243,6 +269,7 @@ impl Driver {
             answers: Vec::new(),
             later: Vec::new(),
             watches: Watches::default(),
+            announcing: None,
             moves: Moves::default(),
             arrivals: Arrivals::default(),
             giving: Giving::new(state),
@@ -251,6 +278,7 @@ impl Driver {
             progress: None,
             upgraded: None,
             aborted: Vec::new(),
+            operating,
         })
     }
 
@@ -265,6 +293,7 @@ impl Driver {
             if let Some(superior) = &mut self.superior {
                 superior.send();
             }
+            self.operating.moved_so_far(self.moves.is_idle());
             self.release_end_if_done();
             self.arrivals.deliver(&self.shared.listeners, self.predecessor.as_ref());
             if std::mem::take(&mut self.watches.announced) {
@@ -316,6 +345,7 @@ impl Driver {
             self.upgraded,
             self.asking.deadline(),
             self.superior.as_ref().and_then(|superior| superior.machine.deadline()),
+            self.shared.service.next_sample(),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         let stuck = self.moves.is_stuck()
@@ -328,6 +358,7 @@ impl Driver {
         let predecessor = &mut self.predecessor;
         let supervisor = self.superior.as_mut().and_then(|superior| superior.peer.as_mut());
         let shared = &self.shared;
+        let operating = &mut self.operating;
         tokio::select! {
             input = next_of_attempt(attempt), if attempt.is_some() => input,
             // Not while it has sent more than we could answer: its queue holds the rest.
@@ -342,8 +373,10 @@ impl Driver {
                 Input::Signal(Signal::from_number(signal))
             }
             Some(command) = self.commands.recv() => Input::Command(command),
+            asked = operating.next() => Input::Asked(asked),
             () = shared.listeners.emptied(), if self.watches.backlog => Input::BacklogServed,
             () = shared.tracker.emptied(), if self.watches.connections => Input::Drained,
+            () = told(&mut self.announcing), if self.announcing.is_some() => Input::Announced,
             () = sleep_until(deadline) => Input::Timeout,
         }
     }
@@ -353,6 +386,10 @@ impl Driver {
         match input {
             Input::Command(command) => self.command(now, command),
             Input::Signal(signal) => self.signal(now, signal),
+            #[cfg(feature = "control")]
+            Input::Asked(asked) => self.asked(asked),
+            #[cfg(not(feature = "control"))]
+            Input::Asked(never) => match never {},
             Input::Made(made) => {
                 match made {
                     Ok(made) => self.made(now, made),
@@ -378,6 +415,10 @@ impl Driver {
                 self.watches.connections = false;
                 self.serving.drained();
             }
+            Input::Announced => {
+                self.announcing = None;
+                self.watches.announced = true;
+            }
             Input::Timeout => {
                 self.catch_up();
                 self.succeed.timeout(now);
@@ -390,6 +431,7 @@ impl Driver {
                 self.act_on_supervised(now, Vec::new());
                 self.hammer_upgraded(now);
                 self.tell_progress(now);
+                self.shared.service.sample(now, || self.shared.tracker.count());
                 if self.held_end.as_ref().is_some_and(|(until, _)| now >= *until) {
                     self.release_end();
                 }
@@ -419,6 +461,13 @@ async fn next_of(peer: Option<&mut Peer>) -> Did {
     match peer {
         Some(peer) => peer.next().await,
         None => std::future::pending().await,
+    }
+}
+
+/// That nobody tells any more is as good: the machine's own deadline is for a manager that hangs.
+async fn told(announcing: &mut Option<oneshot::Receiver<()>>) {
+    if let Some(announcing) = announcing {
+        let _ = announcing.await;
     }
 }
 

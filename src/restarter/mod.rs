@@ -7,6 +7,8 @@
 mod builder;
 mod driver;
 mod handing;
+#[cfg(feature = "control")]
+mod last_words;
 mod outcome;
 pub(crate) mod peer;
 mod shared;
@@ -33,7 +35,7 @@ use crate::listen::IntoListen;
 use crate::listener::Listener;
 use crate::listeners::ListenError;
 use crate::sys::socket::Kind;
-use shared::{Command, Life, Shared};
+use shared::{Answer, Command, Life, Shared};
 
 /// One generation of a server: gives it its listeners, and restarts and stops it.
 ///
@@ -63,8 +65,13 @@ impl Restarter {
     ///
     /// Call it early, and once: it takes over what a predecessor handed down, and from here on the restart signals
     /// are heirloom's. Nothing is accepted before [`ready`](Self::ready) or [`run`](Self::run).
+    ///
+    /// With the feature `systemd`, and NOTIFY_SOCKET set, systemd is told what happens: see the module `systemd`.
     pub fn new() -> Result<Restarter, StartError> {
-        Restarter::builder().signals(crate::SignalMap::default()).start()
+        let builder = Restarter::builder().signals(crate::SignalMap::default());
+        #[cfg(feature = "systemd")]
+        let builder = builder.systemd(crate::systemd::Systemd::new());
+        builder.start()
     }
 
     /// To set deadlines, signals, the pid file, or what a successor runs.
@@ -221,7 +228,7 @@ impl Restarter {
     /// Dropping the future does not stop the restart.
     pub async fn restart(&self) -> Result<Outcome, RestartError> {
         let (answer, outcome) = oneshot::channel();
-        self.shared.send(Command::Restart { answer: Some(answer) });
+        self.shared.send(Command::Restart { answer: Some(Answer::Handle(answer)) });
         outcome.await.unwrap_or(Err(RestartError::DriverGone))
     }
 

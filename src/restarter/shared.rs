@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::handover::serving::Reason;
 use crate::handover::succeed::Departure;
 use crate::listeners::Listeners;
+use crate::operate::service::Service;
 use crate::state::{Providers, State, StateError};
 
 #[derive(Debug)]
@@ -28,8 +29,12 @@ pub(super) struct Shared {
     pub(super) descriptors: Descriptors,
     pub(super) providers: Providers,
     pub(super) commands: mpsc::UnboundedSender<Command>,
+    /// Those outside who follow what happens.
+    pub(super) service: Arc<Service>,
     /// Whether a prober should send more clients here. Nothing else is published through it.
     pub(super) ready: AtomicBool,
+    /// Whether a predecessor wants to hear why this process dies. Nothing else is published through it.
+    pub(super) is_watched: AtomicBool,
     pub(super) drain: Mutex<Option<(Reason, Instant)>>,
     pub(super) life: watch::Sender<Life>,
     pub(super) ending: watch::Sender<Option<Ending>>,
@@ -54,6 +59,11 @@ pub(super) enum Command {
         reason: String,
         said: oneshot::Sender<()>,
     },
+    #[cfg_attr(not(feature = "control"), expect(dead_code, reason = "said only where an operator may ask"))]
+    Words {
+        text: String,
+        said: std_mpsc::SyncSender<()>,
+    },
     State {
         name: String,
         at_end: bool,
@@ -72,7 +82,14 @@ pub(super) enum Command {
 pub(super) type StateAsker = oneshot::Sender<Result<Option<State>, StateError>>;
 
 /// Who waits for the outcome of a restart.
-pub(super) type Answer = oneshot::Sender<Result<Outcome, RestartError>>;
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The program itself.
+    Handle(oneshot::Sender<Result<Outcome, RestartError>>),
+    /// An operator.
+    #[cfg(feature = "control")]
+    Control(crate::operate::control::Follower),
+}
 
 impl Shared {
     /// The driver's thread ends with the process, so it hears this.
@@ -88,6 +105,7 @@ impl Shared {
     }
 
     pub(super) fn report(&self, event: Event) {
+        self.service.observe(&event);
         let _ = self.events.send(event);
     }
 }

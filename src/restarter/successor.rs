@@ -10,6 +10,7 @@ use crate::handover::Failure;
 use crate::handover::announcement::{
     AnnouncedDescriptor, AnnouncedPeer, AnnouncedSocket, Announcement, VARIABLE,
 };
+use crate::handover::history::History;
 use crate::handover::supervised::Orphans;
 use crate::listeners::Socket;
 use crate::operate::pid_file::PidFile;
@@ -30,6 +31,10 @@ pub(crate) struct Recipe {
     /// What must wait until the successor has handlers.
     pub(crate) blocked: Vec<i32>,
     pub(crate) own_pidfd: Arc<Pidfd>,
+    /// What became of earlier restarts.
+    pub(crate) history: Option<History>,
+    #[cfg(feature = "control")]
+    pub(crate) control: Option<Arc<crate::operate::control::place::Place>>,
 }
 
 /// A successor's process, and our end of the channel to it.
@@ -43,14 +48,29 @@ pub(crate) struct Made {
 #[derive(Debug)]
 pub(crate) struct Supervision {
     pub(crate) orphans: Orphans,
-    /// The channel to the worker that it is to replace, and that one's pidfd.
-    pub(crate) peer: Option<(OwnedFd, OwnedFd)>,
+    /// The worker that it is to replace: its process id, the channel to it, and its pidfd.
+    pub(crate) peer: Option<(u32, OwnedFd, OwnedFd)>,
 }
 
 /// The first descriptor that a successor is handed, as with LISTEN_FDS.
 const FIRST: RawFd = 3;
 
 impl Recipe {
+    /// For a supervisor, which hands no history and no control socket down.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn of_workers(program: Program, signals: Vec<i32>, blocked: Vec<i32>) -> io::Result<Recipe> {
+        Ok(Recipe {
+            program,
+            generation: 0,
+            signals,
+            blocked,
+            own_pidfd: Arc::new(Pidfd::own()?),
+            history: None,
+            #[cfg(feature = "control")]
+            control: None,
+        })
+    }
+
     /// Starts a successor that is handed `sockets` and, by name, `descriptors`. Blocks until it has executed its program,
     /// or what is to be executed `instead`.
     pub(crate) fn make(
@@ -87,7 +107,8 @@ impl Recipe {
             gives_state: supervised.is_none_or(|supervised| supervised.peer.is_some()),
             supervised: supervised.map(|supervised| supervised.orphans),
             peer: match supervised.and_then(|supervised| supervised.peer.as_ref()) {
-                Some((channel, pidfd)) => Some(AnnouncedPeer {
+                Some((pid, channel, pidfd)) => Some(AnnouncedPeer {
+                    pid: *pid,
                     channel: (
                         place(channel.as_fd()),
                         socket::cookie(channel.as_fd()).map_err(|error| no_channel(&error))?,
@@ -105,12 +126,24 @@ impl Recipe {
                     name: name.clone(),
                 })
                 .collect(),
+            control: self.control_lock().map(&mut place),
+            history: self.history.clone(),
         };
         let value = announcement.encode().map_err(|error| Failure::Spawn { reason: error.to_string() })?;
         let spawned = self
             .spawn(instead, fds, value)
             .map_err(|error| Failure::Spawn { reason: with_source(&error) })?;
         Ok(Made { spawned, channel })
+    }
+
+    #[cfg(feature = "control")]
+    fn control_lock(&self) -> Option<BorrowedFd<'_>> {
+        self.control.as_ref()?.lock_fd()
+    }
+
+    #[cfg(not(feature = "control"))]
+    fn control_lock(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 
     fn spawn(

@@ -26,7 +26,6 @@ use crate::restarter::successor::Recipe;
 use crate::restarter::{Builder, Restarter, StartError};
 use crate::signals::{Signal, SignalMap};
 use crate::sys::orphan;
-use crate::sys::pidfd::Pidfd;
 use crate::sys::socket::Kind;
 
 /// Settings of a supervisor; [`run`](Self::run) starts it. See the [module's page](super).
@@ -202,6 +201,33 @@ impl Supervisor {
         self
     }
 
+    /// Fetches new versions of the program, in the supervisor, and restarts into them. A version that fails, or is taken
+    /// back, is replaced by the one before it. `updater` is called once the supervisor runs.
+    ///
+    /// ```no_run
+    /// # fn program(restarter: heirloom::Restarter) {}
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use heirloom::Supervisor;
+    /// use heirloom::fetch::{Checks, Source, Updater};
+    ///
+    /// let source: Source = "github:someone/server/server-*-x86_64-linux.gz".parse()?;
+    /// let checks = Checks::new().minisign_key("RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3")?;
+    /// Supervisor::new()
+    ///     .fetch(|handle| Updater::new(source, handle.program(), handle.clone()).checks(checks))
+    ///     .run(program)?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "fetch")]
+    pub fn fetch<F: crate::fetch::Fetcher + 'static>(
+        self,
+        updater: impl FnOnce(&SupervisorHandle) -> crate::fetch::Updater<F, SupervisorHandle> + Send + 'static,
+    ) -> Supervisor {
+        self.started(move |handle| {
+            let mut updater = updater(&handle);
+            tokio::spawn(async move { updater.run().await });
+        })
+    }
+
     /// Whether the supervisor adopts and reaps what its descendants leave behind. As PID 1 it does in any case, as an init
     /// must. Whatever else starts a process in the supervisor has a second to collect its status.
     pub fn subreaper(mut self, on: bool) -> Supervisor {
@@ -226,6 +252,10 @@ impl Supervisor {
         self,
         program: impl FnOnce(Restarter) -> T,
     ) -> Result<ExitCode, SupervisorError> {
+        #[cfg(feature = "fetch")]
+        if crate::fetch::answer_sanity_check() {
+            return Ok(ExitCode::SUCCESS);
+        }
         let parentage = if self.supervised { parentage() } else { Parentage::Worker };
         if parentage != Parentage::First {
             if parentage == Parentage::Successor {
@@ -237,14 +267,11 @@ impl Supervisor {
         }
         let worker = self.restarter.signal_map();
         let forwarded: Vec<i32> = self.forwarded.iter().map(|signal| signal.number()).collect();
-        let recipe = Recipe {
-            program: self.restarter.successor_program(None),
-            generation: 0,
-            // An ignored one would stay ignored through the exec.
-            signals: [worker.signals(), self.signals.signals(), forwarded].concat(),
-            blocked: worker.blocked_at_start(),
-            own_pidfd: Arc::new(Pidfd::own().map_err(SupervisorError::System)?),
-        };
+        let program = self.restarter.successor_program(None);
+        // An ignored one would stay ignored through the exec.
+        let signals = [worker.signals(), self.signals.signals(), forwarded].concat();
+        let recipe = Recipe::of_workers(program, signals, worker.blocked_at_start());
+        let recipe = recipe.map_err(SupervisorError::System)?;
         self.supervise(Arc::new(Itself { recipe }))
     }
 
@@ -252,7 +279,9 @@ impl Supervisor {
     pub(super) fn supervise(mut self, maker: Arc<dyn Make>) -> Result<ExitCode, SupervisorError> {
         let inherited = Inherited::take()?;
         let sockets = inherited.sockets.into_iter().flatten().collect();
-        let mut store = Store::new(sockets).map_err(SupervisorError::System)?;
+        let service = Arc::new(self.restarter.service(1)?);
+        inherited.unwanted.into_iter().for_each(|stored| service.unwanted(stored));
+        let mut store = Store::new(sockets, Arc::clone(&service)).map_err(SupervisorError::System)?;
         for (listen, udp) in std::mem::take(&mut self.listens) {
             let listen = listen.map_err(ListenError::Parse)?;
             let kind = match listen.address() {
@@ -279,6 +308,7 @@ impl Supervisor {
             orphans: self.orphans,
             restarts: self.restarts,
             pid_file,
+            service,
             hooks: self.hooks,
         })
     }

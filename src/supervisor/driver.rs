@@ -28,6 +28,7 @@ use crate::handover::supervise::{End, Limits, Supervise, Worker};
 use crate::handover::supervised::Orphans;
 use crate::handover::{Failure, Refusal};
 use crate::operate::pid_file::PidFile;
+use crate::operate::service::Service;
 use crate::restarter::RestartError;
 use crate::restarter::peer::Did;
 use crate::signals::{Reaction, Signal, SignalMap};
@@ -43,6 +44,7 @@ pub(super) struct Start {
     pub(super) orphans: Orphans,
     pub(super) restarts: bool,
     pub(super) pid_file: Option<PidFile>,
+    pub(super) service: Arc<Service>,
     pub(super) hooks: Hooks,
     pub(super) children: Arc<Children>,
 }
@@ -97,6 +99,7 @@ struct Driver {
     hooks: Hooks,
     children: Arc<Children>,
     pid_file: Option<PidFile>,
+    service: Arc<Service>,
     signals: Heard,
     commands: mpsc::UnboundedReceiver<Command>,
     handle: SupervisorHandle,
@@ -141,13 +144,14 @@ enum Input {
 
 impl Driver {
     fn new(start: Start) -> Result<Driver, SupervisorError> {
-        let Start { limits, maker, store, signals, forwarded, orphans, restarts, pid_file, hooks, children } =
-            start;
+        let Start { limits, maker, store, signals, forwarded, orphans, restarts, .. } = start;
+        let Start { pid_file, service, hooks, children, .. } = start;
         if children.reaps_orphans() {
             tokio::spawn(Arc::clone(&children).reap_for_ever());
         }
         let (commands, received) = mpsc::unbounded_channel();
-        let handle = SupervisorHandle { commands, events: broadcast::Sender::new(EVENTS) };
+        let program = Arc::from(maker.program());
+        let handle = SupervisorHandle { commands, events: broadcast::Sender::new(EVENTS), program };
         let signals = Heard::new(signals, &forwarded).map_err(SupervisorError::System)?;
         let mut driver = Driver {
             machine: Supervise::new(limits),
@@ -158,6 +162,7 @@ impl Driver {
             hooks,
             children,
             pid_file,
+            service,
             signals,
             commands: received,
             handle,

@@ -48,6 +48,9 @@ mod signals;
 mod store;
 mod worker;
 
+use std::path::Path;
+use std::sync::Arc;
+
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use crate::handover::supervise::Report;
@@ -65,6 +68,7 @@ use crate::restarter::{Outcome, RestartError};
 pub struct SupervisorHandle {
     commands: mpsc::UnboundedSender<Command>,
     events: broadcast::Sender<Report>,
+    program: Arc<Path>,
 }
 
 /// What a handle asks of the driver.
@@ -118,6 +122,11 @@ pub enum WorkerRole {
 }
 
 impl SupervisorHandle {
+    /// What a restart executes, as it was named at the start. Absolute, unresolved.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Restarts: starts a new worker and waits for the outcome.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use crate::handover::message::{KeptSocket, MAX_SOCKETS};
 use crate::inherited::InheritedSocket;
 use crate::listen::Listen;
 use crate::listeners::{ListenError, Listeners, Socket};
+use crate::operate::service::Service;
 use crate::sys::socket::{self, Kind};
 
 /// Sockets in the order of their coming, and descriptors by name.
@@ -35,8 +36,8 @@ pub(super) enum KeepError {
 
 impl Store {
     /// With the sockets that this process was started with.
-    pub(super) fn new(inherited: Vec<InheritedSocket>) -> io::Result<Store> {
-        let listeners = Listeners::new(Vec::new());
+    pub(super) fn new(inherited: Vec<InheritedSocket>, service: Arc<Service>) -> io::Result<Store> {
+        let listeners = Listeners::new(Vec::new(), service);
         for socket in inherited {
             listeners.add(Socket::keep(socket)?);
         }
@@ -77,7 +78,7 @@ impl Store {
         let facts = socket::facts(fd.as_fd()).map_err(|error| KeepError::Unfit(io::Error::other(error)))?;
         let KeptSocket { name, requested, .. } = announced;
         let (kind, address, lock) = (facts.kind, facts.local, fds.next());
-        let kept = Socket::keep(InheritedSocket { fd, kind, name, requested, address, lock });
+        let kept = Socket::keep(InheritedSocket { fd, kind, name, requested, address, lock, stored: None });
         self.listeners.add(kept.map_err(KeepError::Unfit)?);
         Ok(())
     }

@@ -70,6 +70,11 @@ impl PathLock {
         Err(LockError::Held { lock_path })
     }
 
+    /// Whether there is a lock file, held or not.
+    pub(crate) fn is_there(path: &Path) -> bool {
+        std::fs::symlink_metadata(beside(path)).is_ok()
+    }
+
     /// Takes the share of a lock that a predecessor handed down, and checks that it is the lock of this path.
     pub(crate) fn from_inherited(fd: OwnedFd, path: &Path) -> Result<PathLock, LockError> {
         let lock_path = beside(path);

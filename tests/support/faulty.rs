@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use heirloom::Restarter;
+use heirloom::{Restarter, SignalMap};
 use nix::sys::signal::{Signal, raise};
 
 #[tokio::main]
@@ -23,7 +23,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let fault = std::fs::read_to_string(Path::new(&program).with_file_name("fault"))?;
     let (kind, detail) = fault.trim().split_once(' ').unwrap_or((fault.trim(), ""));
 
-    let restarter = Restarter::new()?;
+    let restarter = Restarter::builder().signals(SignalMap::default()).control().start()?;
     let mut listeners = Vec::new();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {

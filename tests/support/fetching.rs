@@ -1,4 +1,4 @@
-//! A server that fetches its next version: `fetching --listen ADDR --from URL`. What stands behind `VERSION=` at the
+//! A server that fetches its next version: `fetching --listen ADDR --from URL`, and `--supervised yes`. What stands behind `VERSION=` at the
 //! end of its file is its version, and what it does:
 //!
 //! ```text
@@ -9,12 +9,13 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use heirloom::Restarter;
-use heirloom::fetch::{Http, Updater, answer_sanity_check};
+use heirloom::fetch::{Http, Restart, Updater, answer_sanity_check};
 use heirloom::http::{Config, Server};
+use heirloom::{Restarter, Supervisor};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -31,35 +32,57 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     if version == "crash-at-start" {
         return Ok(ExitCode::from(3));
     }
-    tokio::runtime::Runtime::new()?.block_on(serve(version))
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
+    let mut options = Options::default();
+    let mut arguments = std::env::args().skip(1);
+    while let (Some(argument), Some(value)) = (arguments.next(), arguments.next()) {
+        match argument.as_str() {
+            "--listen" => options.listen = value,
+            "--from" => options.from = value,
+            "--supervised" => options.supervised = true,
+            other => return Err(format!("no option {other:?}").into()),
+        }
+    }
+    let restarter =
+        Restarter::builder().probation(Duration::from_millis(300)).signals(heirloom::SignalMap::default());
+    if !options.supervised {
+        return tokio::runtime::Runtime::new()?.block_on(serve(restarter.start()?, version, options));
+    }
+    let source = Http::new(&options.from)?;
+    let supervisor = Supervisor::new().restarter(restarter);
+    let supervisor = supervisor.fetch(move |handle| updater(source, handle.program(), handle.clone()));
+    Ok(supervisor.run(|restarter| {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(serve(restarter, version, options)).unwrap_or(ExitCode::FAILURE)
+    })?)
 }
 
-async fn serve(version: String) -> Result<ExitCode, Box<dyn Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
-    let restarter = Restarter::builder().probation(Duration::from_millis(300));
-    let restarter = restarter.signals(heirloom::SignalMap::default()).start()?;
-    let mut arguments = std::env::args().skip(1);
-    let mut source = None;
-    while let Some(argument) = arguments.next() {
-        let value = arguments.next().ok_or("a value for each argument")?;
-        if argument == "--from" {
-            source = Some(Http::new(&value)?);
-            continue;
-        }
-        let listener = restarter.listen(value.as_str())?;
-        println!("listening on {}", listener.local_addr());
-        let (restarter, version) = (restarter.clone(), version.clone());
-        let answer = service_fn(move |request| answer(restarter.clone(), version.clone(), request));
-        Server::new(Config::new(), answer).accept_from(listener);
-    }
-    let source = source.ok_or("--from is missing")?;
-    let updater = Updater::new(source, restarter.program(), restarter.clone()).jitter(0.0);
-    let mut updater = updater.interval(Duration::from_secs(1))?;
+#[derive(Default)]
+struct Options {
+    listen: String,
+    from: String,
+    supervised: bool,
+}
+
+fn updater<R: Restart>(source: Http, program: &Path, restart: R) -> Updater<Http, R> {
+    let updater = Updater::new(source, program, restart).jitter(0.0);
+    updater.interval(Duration::from_secs(1)).expect("the floor of HTTP")
+}
+
+async fn serve(restarter: Restarter, version: String, options: Options) -> Result<ExitCode, Box<dyn Error>> {
+    let listener = restarter.listen(options.listen.as_str())?;
+    println!("listening on {}", listener.local_addr());
+    let (own, shown) = (restarter.clone(), version.clone());
+    let answer = service_fn(move |request| answer(own.clone(), shown.clone(), request));
+    Server::new(Config::new(), answer).accept_from(listener);
     restarter.ready().await?;
     if version == "crash-later" {
         std::process::abort();
     }
-    tokio::spawn(async move { updater.run().await });
+    if !options.supervised {
+        let mut updater = updater(Http::new(&options.from)?, restarter.program(), restarter.clone());
+        tokio::spawn(async move { updater.run().await });
+    }
     Ok(restarter.ended().await.into())
 }
 

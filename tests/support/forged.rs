@@ -61,6 +61,8 @@ impl Predecessor {
             descriptors: vec![],
             supervised: None,
             peer: None,
+            control: None,
+            history: None,
         }
     }
 

@@ -15,6 +15,7 @@ pub mod log;
 pub mod proc;
 mod server;
 pub mod slow;
+pub mod systemd;
 
 use std::fs::File;
 use std::time::Duration;

@@ -1,21 +1,40 @@
-//! The command `heirloom`.
+//! The command `heirloom`: operates servers that are built with the library of that name.
 
+mod completions;
+mod exit;
+mod hammer;
+mod man;
+mod output;
+mod restart;
 mod run;
+mod session;
+mod status;
+mod stop;
+mod target;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-#[derive(Parser, Debug)]
-#[command(version, about = "Restart network servers without a client noticing")]
+use exit::{CODES, Failure};
+
+/// Operate network servers that restart themselves without a client noticing.
+#[derive(Debug, Parser)]
+#[command(name = "heirloom", version, after_help = CODES, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Commands,
+    command: Command,
 }
 
-#[derive(Subcommand, Debug)]
-enum Commands {
+#[derive(Debug, Subcommand)]
+enum Command {
     Run(run::Run),
+    Restart(restart::Restart),
+    Status(status::Status),
+    Stop(stop::Stop),
+    Hammer(hammer::Hammer),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 fn main() -> ExitCode {
@@ -24,7 +43,31 @@ fn main() -> ExitCode {
         // The supervisor has been told, and says it better.
         return ExitCode::FAILURE;
     }
-    match Cli::parse().command {
-        Commands::Run(options) => run::run(options),
+    let done = match Cli::parse().command {
+        Command::Run(options) => return run::run(options),
+        Command::Restart(restart) => restart.run(),
+        Command::Status(status) => status.run(),
+        Command::Stop(stop) => stop.run(),
+        Command::Hammer(hammer) => hammer.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) => {
+            output::complain(&message);
+            ExitCode::from(code as u8)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_make_sense() {
+        Cli::command().debug_assert();
     }
 }

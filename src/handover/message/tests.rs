@@ -85,6 +85,12 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
         (Message::HandDown { name: "log".into() }, b"\x01\x10\x08\x03\0\0\0log"),
         (Message::Withhold { name: "log".into() }, b"\x01\x11\x08\x03\0\0\0log"),
         (Message::Hammer, b"\x01\x12"),
+        (
+            Message::Drained { took: Duration::from_secs(1), moved: 2, aborted: 3 },
+            b"\x01\x86\x10\x18\0\0\0\xe8\x03\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0",
+        ),
+        (Message::Followers, b"\x01\x85"),
+        (Message::Words { text: "oh no".into() }, b"\x01\x84\x11\x05\0\0\0oh no"),
     ]
 }
 
@@ -157,6 +163,8 @@ proptest! {
             withheld(Withheld::Failed { reason: reason.clone() }),
             withheld(Withheld::TooLarge { limit: millis }),
             withheld(Withheld::TimedOut { after: Duration::from_millis(millis) }),
+            Message::Drained { took: Duration::from_millis(millis), moved: millis, aborted: 0 },
+            Message::Words { text: reason.clone() },
             Message::Failed { reason },
             Message::Settled { restart_again },
             Message::Commit { probation: Duration::from_millis(millis) },

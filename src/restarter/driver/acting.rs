@@ -12,11 +12,14 @@ use crate::drain::{ConnectionStatus, Kind};
 use crate::ending::Ending;
 use crate::event::Event;
 use crate::handover::after;
+use crate::handover::history::{FailureKind, History, unix_millis};
 use crate::handover::launch::{self, Report};
 use crate::handover::message::Message;
 use crate::handover::serving::{self, Reason};
 use crate::handover::succeed::{self, Departure};
 use crate::listeners::Socket;
+#[cfg(feature = "control")]
+use crate::operate::control::message::Reply;
 
 impl Driver {
     /// Does what the machines ask, until they ask for nothing more.
@@ -36,9 +39,12 @@ impl Driver {
                     }
                 }
                 succeed::Action::StartAccepting => self.start_accepting(),
-                succeed::Action::AnnounceOwn => self.announce_own(),
+                succeed::Action::AnnounceOwn => self.announce_own(false),
                 succeed::Action::Serve { restart } => self.serve(now, restart),
-                succeed::Action::Shutdown => self.serving.shutdown(now, within),
+                succeed::Action::Shutdown => {
+                    self.answer_stopped();
+                    self.serving.shutdown(now, within);
+                }
                 succeed::Action::Leave(departure) => self.leave(departure),
                 #[expect(unreachable_patterns, reason = "open for additions to others, complete here")]
                 _ => {}
@@ -58,9 +64,10 @@ impl Driver {
                 }
                 launch::Action::ResumeAccepting => self.shared.listeners.accept(),
                 launch::Action::Announce => self.announce_successor(),
-                launch::Action::AnnounceOwn => self.announce_own(),
+                launch::Action::AnnounceOwn => self.announce_own(false),
                 launch::Action::HandOver { unclaimed } => {
                     self.shared.listeners.hand_over(self.sockets(), &unclaimed);
+                    self.operating.hands_over();
                     self.offer_moves();
                     self.pid_file = None;
                     self.serving.handed_over(now);
@@ -84,6 +91,7 @@ impl Driver {
                     let notice = self.deadlines.notice;
                     say!(info: ?notice, "stopping");
                     self.shared.report(Event::Stopping { notice });
+                    self.operating.stopping(notice);
                 }
                 serving::Action::ServeBacklog => {
                     self.shared.listeners.serve_backlog();
@@ -104,6 +112,7 @@ impl Driver {
                     // Whoever hears of it finds it begun.
                     say!(info: connections, ?within, "draining");
                     self.shared.report(Event::Draining { connections, within });
+                    self.operating.draining(now, connections, within);
                     self.watches.connections = true;
                 }
                 serving::Action::Hammer => self.watches.connections = false,
@@ -119,6 +128,7 @@ impl Driver {
         self.shared.ready.store(true, Ordering::Relaxed);
         self.shared.listeners.accept();
         self.shared.life.send_replace(Life::Accepting);
+        self.operating.accepting();
         let generation = self.shared.generation;
         say!(info: generation, "accepting");
         self.shared.report(Event::Accepting { generation });
@@ -126,12 +136,16 @@ impl Driver {
 
     fn serve(&mut self, now: Instant, restart: bool) {
         // It wrote our id to its own pid file; ours may be another.
-        self.announce_own();
+        self.announce_own(true);
+        self.operating.serves();
+        self.shared.is_watched.store(false, Ordering::Relaxed);
         say!(debug: "settled, this process is the service");
         if restart {
             self.answers.append(&mut self.later);
             self.request(now, None);
         }
+        #[cfg(feature = "control")]
+        self.turn_away_followers();
     }
 
     /// Before the drain begins: what is to move is told no goodbye.
@@ -149,12 +163,15 @@ impl Driver {
         } else {
             self.shared.listeners.close();
         }
+        self.answer_stopped();
+        self.operating.ended();
         self.shared.life.send_replace(Life::Left(departure));
         self.shared.tracker.begin(Duration::ZERO);
     }
 
     fn spawn(&mut self, now: Instant) {
         let sockets = self.shared.listeners.open();
+        self.recipe.history = Some(History { asked: unix_millis(), ..self.operating.history.clone() });
         let recipe = self.recipe.clone();
         let (handed, pid_file) = (sockets.clone(), self.pid_file.clone());
         let descriptors = self.shared.descriptors.handed_down();
@@ -206,13 +223,22 @@ impl Driver {
         if let (Some(pid_file), Some(pid)) = (&self.pid_file, self.successor_pid()) {
             pid_file.write(pid);
         }
-        self.watches.announced = true;
+        let pid = self.successor_pid().unwrap_or_default();
+        self.operating.points_to(pid);
+        let mut late = self.shared.listeners.open();
+        late.retain(|socket| !self.sockets().iter().any(|handed| Arc::ptr_eq(handed, socket)));
+        self.announcing = self.shared.service.announce_successor(pid, &late);
+        self.watches.announced = self.announcing.is_none();
     }
 
-    fn announce_own(&self) {
+    fn announce_own(&mut self, is_known: bool) {
+        // What was said of the successor does not count any more.
+        self.announcing = None;
+        self.shared.service.announce_own(&self.shared.listeners.open(), is_known);
         if let Some(pid_file) = &self.pid_file {
             pid_file.write(std::process::id());
         }
+        self.operating.points_to(std::process::id());
     }
 
     fn report(&mut self, report: Report) {
@@ -221,6 +247,9 @@ impl Driver {
             Report::Starting => {
                 say!(info: "restart: starting a successor");
                 self.shared.report(Event::Starting);
+                self.operating.starts_a_successor(Instant::now());
+                #[cfg(feature = "control")]
+                self.tell_step(&Reply::Starting);
             }
             Report::Remembered => {
                 say!(info: "restart: one is on its way, another one follows it");
@@ -229,19 +258,29 @@ impl Driver {
             Report::Ready => {
                 say!(info: pid, ?after, "successor ready");
                 self.shared.report(Event::Ready { pid, after });
+                self.operating.ready();
+                #[cfg(feature = "control")]
+                self.tell_step(&self.operating.step(|pid, after_ms| Reply::Ready { pid, after_ms }));
             }
             Report::Settled => {
                 say!(info: pid, ?after, "successor settled");
                 self.shared.report(Event::Settled { pid, after });
-                answer(&mut self.answers, &Ok(Outcome::Settled { pid }));
-                answer(&mut self.later, &Ok(Outcome::PassedOn));
+                self.operating.settled();
+                self.answer_all(&Ok(Outcome::Settled { pid }));
+                let later = std::mem::take(&mut self.later);
+                self.answer(later, &Ok(Outcome::PassedOn));
+                #[cfg(feature = "control")]
+                self.pass_on();
             }
             Report::Failed(failure) => {
+                // First: our own line is not to stand at the end of what the successor wrote.
+                self.operating.came_to_nothing(FailureKind::Failed, &failure.to_string());
                 say!(error: %failure, "restart failed, serving on");
                 self.shared.report(Event::Failed(failure.clone()));
                 self.answer_failed(&Err(RestartError::Failed(failure)));
             }
             Report::TakenBack(failure) => {
+                self.operating.came_to_nothing(FailureKind::TakenBack, &failure.to_string());
                 say!(error: %failure, "restart taken back, accepting again");
                 self.shared.report(Event::TakenBack(failure.clone()));
                 self.answer_failed(&Err(RestartError::TakenBack(failure)));
@@ -258,18 +297,37 @@ impl Driver {
     }
 
     fn answer_failed(&mut self, result: &Result<Outcome, RestartError>) {
-        answer(&mut self.answers, result);
+        self.answer_all(result);
         // The machine starts the remembered one next; from now on it is the one that these wait for.
         self.answers.append(&mut self.later);
     }
 
     fn answer_stopped(&mut self) {
+        self.answers.append(&mut self.later);
         self.answer_all(&Err(RestartError::Stopped));
     }
 
+    /// Those who wait for the restart that is on its way.
     pub(super) fn answer_all(&mut self, result: &Result<Outcome, RestartError>) {
-        answer(&mut self.answers, result);
-        answer(&mut self.later, result);
+        #[cfg(feature = "control")]
+        self.operating.keep_outcome(result);
+        let answers = std::mem::take(&mut self.answers);
+        self.answer(answers, result);
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        waiting: impl IntoIterator<Item = Answer>,
+        result: &Result<Outcome, RestartError>,
+    ) {
+        for answer in waiting {
+            match answer {
+                // Whoever has dropped the future does not want to know.
+                Answer::Handle(answer) => drop(answer.send(result.clone())),
+                #[cfg(feature = "control")]
+                Answer::Control(follower) => self.operating.answer(follower, result),
+            }
+        }
     }
 
     fn end(&mut self, reason: Reason) {
@@ -291,6 +349,8 @@ impl Driver {
                 wait = wait.saturating_add(self.giving.longest());
             }
         }
+        let figures = self.operating.drained(aborted.len());
+        self.tell_successor(&figures);
         self.held_end = Some((after(Instant::now(), wait), Ending { reason, aborted }));
         self.release_end_if_done();
     }
@@ -341,6 +401,7 @@ impl Driver {
                 None => by_kind.push((connection.kind, 1)),
             }
         }
+        self.operating.progress(&by_kind, oldest, within);
         self.shared.report(Event::Progress { left: by_kind, oldest: oldest.cloned(), within });
     }
 
@@ -348,6 +409,7 @@ impl Driver {
         if let Some((_, ending)) = self.held_end.take() {
             say!(info: reason = ?ending.reason, "ended");
             self.shared.report(Event::Ended);
+            self.operating.ended();
             self.shared.ending.send_replace(Some(ending));
         }
     }
@@ -356,7 +418,7 @@ impl Driver {
         self.attempt.as_ref().map_or(&[], |attempt| &attempt.sockets)
     }
 
-    fn successor_pid(&self) -> Option<u32> {
+    pub(super) fn successor_pid(&self) -> Option<u32> {
         match self.attempt.as_ref()?.step {
             Step::Running { pid, .. } => Some(pid),
             Step::Spawning(_) => None,
@@ -379,10 +441,3 @@ const PROGRESS: Duration = Duration::from_secs(1);
 
 /// How many aborted connections are named in the log; the rest are in the [`Ending`].
 const LISTED: usize = 20;
-
-fn answer(waiting: &mut Vec<Answer>, result: &Result<Outcome, RestartError>) {
-    for answer in waiting.drain(..) {
-        // Whoever has dropped the future does not want to know.
-        let _ = answer.send(result.clone());
-    }
-}

@@ -1,5 +1,6 @@
 //! What the driver hears, and which machine is told: commands, signals, and the two peers.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::outcome::RestartError;
@@ -7,10 +8,14 @@ use super::super::peer::{Did, Peer};
 use super::super::shared::{Answer, Command, Life};
 use super::super::successor::Made;
 use super::{Attempt, Driver, Step};
+use crate::ending::Ending;
 use crate::event::Event;
+use crate::handover::history::FailureKind;
 use crate::handover::launch::Requested;
 use crate::handover::message::Message;
 use crate::handover::{Failure, Refusal};
+#[cfg(feature = "control")]
+use crate::operate::control::message::Reply;
 use crate::signals::{Reaction, Signal};
 use crate::sys;
 use crate::sys::pidfd::Exit;
@@ -29,6 +34,12 @@ impl Driver {
                 say!(debug: reason, "initialisation failed");
                 self.succeed.failed(reason);
                 self.act();
+                let _ = said.send(());
+            }
+            Command::Words { text, said } => {
+                if let Some(predecessor) = &self.predecessor {
+                    predecessor.send(&Message::Words { text });
+                }
                 let _ = said.send(());
             }
             Command::State { name, at_end, answer } => {
@@ -72,8 +83,8 @@ impl Driver {
             None => self.launch.request(now),
         };
         match requested {
-            Ok(Requested::Started) => self.answers.extend(answer),
-            Ok(_) => self.later.extend(answer),
+            Ok(requested @ Requested::Started) => self.answers.extend(told(answer, requested)),
+            Ok(requested) => self.later.extend(told(answer, requested)),
             Err(refusal) => self.refuse(refusal, answer),
         }
     }
@@ -81,9 +92,8 @@ impl Driver {
     pub(super) fn refuse(&mut self, refusal: Refusal, answer: Option<Answer>) {
         say!(warn: %refusal, "restart refused");
         self.shared.report(Event::Refused(refusal.clone()));
-        if let Some(answer) = answer {
-            let _ = answer.send(Err(RestartError::Refused(refusal)));
-        }
+        self.operating.came_to_nothing(FailureKind::Refused, &refusal.to_string());
+        self.answer(answer, &Err(RestartError::Refused(refusal)));
     }
 
     fn stop_by_signal(&mut self, now: Instant, signal: Signal) {
@@ -98,7 +108,7 @@ impl Driver {
     }
 
     /// `word`: what a supervisor is told.
-    fn stop(&mut self, now: Instant, within: Option<Duration>, word: &Message) {
+    pub(super) fn stop(&mut self, now: Instant, within: Option<Duration>, word: &Message) {
         if let Some(superior) = &mut self.superior {
             if !superior.machine.asked_to_stop() {
                 return;
@@ -141,6 +151,9 @@ impl Driver {
                 let after = attempt.requested.elapsed();
                 say!(info: pid, ?after, "successor started");
                 self.shared.report(Event::Spawned { pid, after });
+                self.operating.spawned(pid);
+                #[cfg(feature = "control")]
+                self.tell_step(&self.operating.step(|pid, after_ms| Reply::Spawned { pid, after_ms }));
                 self.launch.spawned();
             }
             Err(error) => {
@@ -157,7 +170,11 @@ impl Driver {
 
     pub(super) fn successor_did(&mut self, now: Instant, did: Did) {
         match did {
-            Did::Say(Message::Taken { ids }, _) => self.moves.taken(&ids),
+            Did::Say(Message::Taken { ids }, _) => {
+                let count = self.moves.taken(&ids);
+                self.shared.service.moved(count);
+                self.operating.moved(count);
+            }
             Did::Say(Message::Refused { ids }, _) => self.moves.refused(&ids),
             Did::Say(Message::StateRequest { id, name, at_end }, _) => {
                 self.giving.asked(&self.shared.providers, id, name, at_end);
@@ -168,10 +185,15 @@ impl Driver {
                 }
                 self.act_on_supervised(now, Vec::new());
             }
+            Did::Say(Message::Words { text }, _) => self.operating.last_words(text),
             Did::Say(message, _) => {
                 say!(debug: ?message, "the successor says");
                 if let (Message::Ready { takes_moves, .. }, Some(attempt)) = (&message, &mut self.attempt) {
                     attempt.takes_moves = *takes_moves;
+                    #[cfg(feature = "control")]
+                    self.tell_step(
+                        &self.operating.step(|pid, after_ms| Reply::Initialised { pid, after_ms }),
+                    );
                 }
                 self.launch.message(now, message);
             }
@@ -180,8 +202,14 @@ impl Driver {
                 self.launch.garbage(now, error.to_string());
             }
             Did::Die => {
-                let how = self.reap();
+                let exit = self.reap();
+                let how = exit.map(|exit| exit.to_string()).unwrap_or_default();
+                let how = self.operating.with_last_words(how);
+                if !self.launch.owns_service() && exit.is_some_and(is_crash) {
+                    self.shared.service.successor_crashed(&how);
+                }
                 say!(debug: how, "the successor is gone");
+                self.operating.successor_is_gone(self.successor_pid().unwrap_or_default());
                 self.shared.tracker.withdraw_moves();
                 self.moves.lost();
                 self.giving.forget();
@@ -202,6 +230,11 @@ impl Driver {
         match did {
             Did::Say(Message::Move { connections }, fds) => self.arrivals.push(connections, fds),
             Did::Say(Message::State { id, answer }, fds) => self.asking.answered(id, answer, fds),
+            #[cfg(feature = "control")]
+            Did::Say(Message::Followers, fds) => self.adopt(fds),
+            Did::Say(Message::Drained { took, moved, aborted }, _) => {
+                self.operating.predecessor_drained(took, moved, aborted);
+            }
             Did::Say(message, _) => {
                 say!(debug: ?message, "the predecessor says");
                 if self.superior.is_none() {
@@ -212,6 +245,7 @@ impl Driver {
             Did::Die => {
                 say!(debug: "the predecessor is gone");
                 self.predecessor = None;
+                self.shared.is_watched.store(false, Ordering::Relaxed);
                 self.asking.lost();
                 // A supervisor sees it too, and decides.
                 if self.superior.is_none() {
@@ -221,13 +255,32 @@ impl Driver {
         }
     }
 
-    fn reap(&self) -> String {
-        let Some(Attempt { step: Step::Running { peer, .. }, .. }) = &self.attempt else {
-            return String::new();
-        };
+    fn reap(&self) -> Option<Exit> {
+        let Some(Attempt { step: Step::Running { peer, .. }, .. }) = &self.attempt else { return None };
         match peer.pidfd().reap() {
-            Ok(Some(exit)) => exit.to_string(),
-            Ok(None) | Err(_) => Exit::Unknown.to_string(),
+            Ok(Some(exit)) => Some(exit),
+            Ok(None) | Err(_) => Some(Exit::Unknown),
         }
     }
+}
+
+/// Whether no service ends so on purpose: not after a stop, and not because it has a successor of its own.
+fn is_crash(exit: Exit) -> bool {
+    match exit {
+        Exit::Code(status) => status != 0 && status != i32::from(Ending::HAMMERED),
+        Exit::Signal(_) => true,
+        Exit::Unknown => false,
+    }
+}
+
+/// An operator is told what became of the request.
+#[cfg_attr(not(feature = "control"), expect(unused_variables, reason = "there is none without the feature"))]
+fn told(answer: Option<Answer>, requested: Requested) -> Option<Answer> {
+    #[cfg(feature = "control")]
+    if let Some(Answer::Control(follower)) = &answer
+        && requested == Requested::Remembered
+    {
+        follower.tell(&Reply::Remembered);
+    }
+    answer
 }

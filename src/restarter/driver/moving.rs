@@ -80,16 +80,26 @@ impl Moves {
         }
     }
 
+    /// Whether nothing is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.moving.is_empty()
+    }
+
     /// Whether something waits for room in the channel.
     pub(super) fn is_stuck(&self) -> bool {
         self.moving.has_waiting()
     }
 
-    pub(super) fn taken(&mut self, ids: &[u64]) {
-        for Kept { fd, verdict } in self.moving.answered(ids) {
+    /// How many went on in the successor.
+    /// Returns how many.
+    pub(super) fn taken(&mut self, ids: &[u64]) -> usize {
+        let taken = self.moving.answered(ids);
+        let count = taken.len();
+        for Kept { fd, verdict } in taken {
             // Whoever has stopped waiting does not need the duplicate either.
             let _ = verdict.send(Verdict::Taken(fd));
         }
+        count
     }
 
     pub(super) fn refused(&mut self, ids: &[u64]) {

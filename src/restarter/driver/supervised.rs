@@ -11,6 +11,7 @@ use super::super::shared::{Answer, Shared};
 use super::moving::is_for_later;
 use super::{Attempt, Driver, Step};
 use crate::event::Event;
+use crate::handover::history::FailureKind;
 use crate::handover::message::{KeptSocket, Message, Told};
 use crate::handover::supervised::Action;
 use crate::handover::{Refusal, Supervised};
@@ -185,6 +186,7 @@ impl Driver {
                 Action::PauseAccepting { unclaimed } => {
                     let sockets = self.shared.listeners.open();
                     self.shared.listeners.pause(&sockets, &indexes(&sockets, &unclaimed));
+                    self.operating.ready();
                     let (pid, after) = self.met();
                     say!(info: pid, ?after, "successor ready");
                     self.shared.report(Event::Ready { pid, after });
@@ -226,6 +228,8 @@ impl Driver {
             return;
         };
         self.giving.forget();
+        self.operating.starts_a_successor(now);
+        self.operating.spawned(pid);
         let sockets = self.shared.listeners.open();
         let step = Step::Running { pid, peer };
         self.attempt = Some(Attempt { requested: now, sockets, step, takes_moves: false });
@@ -239,6 +243,8 @@ impl Driver {
             attempt.takes_moves = takes_moves;
         }
         self.offer_moves();
+        self.operating.hands_over();
+        self.operating.settled();
         let (pid, after) = self.met();
         say!(info: pid, ?after, "successor settled");
         self.shared.report(Event::Settled { pid, after });
@@ -255,11 +261,13 @@ impl Driver {
             }
             Told::Failed(failure) => {
                 say!(error: %failure, "restart failed, serving on");
+                self.operating.came_to_nothing(FailureKind::Failed, &failure.to_string());
                 self.shared.report(Event::Failed(failure.clone()));
                 RestartError::Failed(failure)
             }
             Told::TakenBack(failure) => {
                 say!(error: %failure, "restart taken back, accepting again");
+                self.operating.came_to_nothing(FailureKind::TakenBack, &failure.to_string());
                 self.shared.report(Event::TakenBack(failure.clone()));
                 RestartError::TakenBack(failure)
             }

@@ -18,7 +18,6 @@ use crate::program::Program;
 use crate::restarter::successor::Recipe;
 use crate::signals::Signal;
 use crate::supervisor::{Orphans, Supervisor, SupervisorError, SupervisorHandle};
-use crate::sys::pidfd::Pidfd;
 
 /// A command whose processes a [`Supervisor`] is to replace: any server, in any language. This is what
 /// `heirloom run` is made of.
@@ -151,9 +150,8 @@ impl WorkerCommand {
     fn workers(&self, orphans: Orphans) -> Result<Workers, SupervisorError> {
         let program = self.program();
         if self.readiness == Readiness::Heirloom {
-            let own_pidfd = Arc::new(Pidfd::own().map_err(SupervisorError::System)?);
-            let recipe =
-                Recipe { program, generation: 0, signals: all_signals(), blocked: Vec::new(), own_pidfd };
+            let recipe = Recipe::of_workers(program, all_signals(), Vec::new());
+            let recipe = recipe.map_err(SupervisorError::System)?;
             return Ok(Workers::Heirloom { recipe, environment: self.environment.clone() });
         }
         // In the child this is still the program that runs here, whatever lies at its path by now.

@@ -2,9 +2,10 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Driver, Spawning};
+use crate::event::Event;
 use crate::handover::Failure;
 use crate::handover::message::Message;
 use crate::handover::supervise::{Action, End, Program, Report, Worker};
@@ -57,7 +58,7 @@ impl Driver {
         let between = replaces.and_then(|replaced| {
             let process = self.workers.get(&replaced).filter(|process| process.manner == Manner::Told)?;
             let (near, far) = Channel::pair().ok()?;
-            Some(((replaced, OwnedFd::from(near)), (far, process.duplicate_pidfd().ok()?)))
+            Some(((replaced, OwnedFd::from(near)), (process.pid, far, process.duplicate_pidfd().ok()?)))
         });
         let (to_replaced, peer) = between.unzip();
         let order = Order {
@@ -194,6 +195,7 @@ impl Driver {
     }
 
     fn report(&mut self, report: Report) {
+        self.tell_service(&report);
         match &report {
             Report::Starting { worker } => say!(info: worker, "starting a worker"),
             Report::Remembered => say!(info: "restart: one is on its way, another one follows it"),
@@ -224,12 +226,31 @@ impl Driver {
             Report::RolledBack { crashes } => {
                 say!(error: crashes, "the program keeps dying, going back to the last good one");
             }
+            Report::Stopping { within } => say!(info: ?within, "stopping"),
             Report::Killed { worker } => say!(warn: worker, "a worker did not go in time and is killed"),
             #[expect(unreachable_patterns, reason = "open for additions to others, complete here")]
             _ => {}
         }
         // It fails where nobody listens.
         let _ = self.handle.events.send(report);
+    }
+
+    /// What a service manager is to know of it, which watches this process and none of the workers.
+    fn tell_service(&self, report: &Report) {
+        let pid = |worker| self.workers.get(worker).map(|process| process.pid).unwrap_or_default();
+        match report {
+            Report::Starting { .. } if self.machine.serving().is_some() => {
+                self.service.observe(&Event::Starting)
+            }
+            Report::Ready { worker } if self.machine.serving().is_some() => {
+                self.service.observe(&Event::Ready { pid: pid(worker), after: Duration::ZERO });
+            }
+            Report::Settled { worker } => self.service.worker_settled(*worker, &self.store.sockets()),
+            Report::Failed { why, .. } => self.service.observe(&Event::Failed(why.clone())),
+            Report::TakenBack { why, .. } => self.service.observe(&Event::TakenBack(why.clone())),
+            Report::Stopping { within } => self.service.observe(&Event::Stopping { notice: *within }),
+            _ => {}
+        }
     }
 
     fn failed(&mut self, result: &Result<Outcome, RestartError>) {

@@ -108,7 +108,7 @@ where
     }
 }
 
-fn unix_address(path: &Path) -> io::Result<UnixAddr> {
+pub fn unix_address(path: &Path) -> io::Result<UnixAddr> {
     match path.as_os_str().as_bytes().strip_prefix(b"@") {
         Some(name) => UnixAddr::from_abstract_name(name),
         None => UnixAddr::from_pathname(path),

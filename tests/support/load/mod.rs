@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-pub use answer::{Answer, fetch};
+pub use answer::{Answer, fetch, unix_address};
 pub use report::{Failure, Report};
 
 /// Where the load goes: `127.0.0.1:80`, `[::1]:80`, `unix:/path` or `unix:@abstract`.

@@ -1,0 +1,129 @@
+//! A status for people.
+
+use std::fmt::Write;
+
+use heirloom::control::{ConnectionStatus, GenerationStatus, Role, ServiceStatus};
+
+use crate::output::{connections, time, whole_time};
+
+/// All of it.
+pub(crate) fn of(status: &ServiceStatus) -> String {
+    let mut text = headline(status);
+    let restarts = &status.restarts;
+    let _ = write!(
+        text,
+        "\nrestarts       {} settled, {} failed, {} taken back, {} refused",
+        restarts.settled, restarts.failed, restarts.taken_back, restarts.refused
+    );
+    if let Some(last) = &status.last_restart {
+        let mut known = vec![];
+        known.extend(last.time_to_ready_ms.map(|ready| format!("ready after {}", whole_time(ready))));
+        known.extend(last.drain_ms.map(|drain| format!("old one drained in {}", whole_time(drain))));
+        known.extend(last.moved.map(|moved| format!("{} moved", connections(moved))));
+        known.extend(last.aborted.map(|aborted| format!("{aborted} aborted")));
+        let _ = write!(text, "\nlast restart   {}", known.join(", "));
+    }
+    if let Some(failure) = &status.last_failure {
+        let outcome = failure.outcome.replace('_', " ");
+        let _ = write!(
+            text,
+            "\nlast failure   {} ago, {outcome}: {}",
+            whole_time(failure.ago_ms),
+            failure.reason
+        );
+    }
+    if let Some(restart) = &status.restart {
+        let pid = restart.pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
+        let then = if restart.remembered { "; another one follows" } else { "" };
+        let _ = write!(text, "\nrestarting     {} for {}{pid}{then}", restart.phase, time(restart.since_ms));
+    }
+    text += "\n\n";
+    text += &generations(status);
+    for generation in &status.generations {
+        text += &held_by(generation);
+    }
+    text
+}
+
+pub(crate) fn headline(status: &ServiceStatus) -> String {
+    let generation = status.generations.iter().find(|generation| Some(generation.pid) == status.serving);
+    let since = whole_time(status.service_uptime_ms);
+    match (status.serving, generation) {
+        (Some(pid), Some(generation)) => {
+            format!(
+                "process {pid} serves, generation {}; the service is up for {since}",
+                generation.generation
+            )
+        }
+        (Some(pid), None) => format!("process {pid} serves; the service is up for {since}"),
+        (None, _) => format!("nobody serves; the service was up for {since}"),
+    }
+}
+
+fn generations(status: &ServiceStatus) -> String {
+    let mut rows = vec![["PID", "GENERATION", "ROLE", "UP", "CONNECTIONS", "HAMMER IN"].map(str::to_owned)];
+    for GenerationStatus { pid, generation, role, detail, .. } in &status.generations {
+        let (up, held, hammer) = match detail {
+            Some(detail) => (
+                whole_time(detail.uptime_ms),
+                by_kind(&detail.connections),
+                detail.hammer_in_ms.map(whole_time).unwrap_or_default(),
+            ),
+            None => ("?".to_owned(), "?".to_owned(), String::new()),
+        };
+        rows.push([pid.to_string(), generation.to_string(), role_name(*role).to_owned(), up, held, hammer]);
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+    let lines = rows.iter().map(|row| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Why an old process is still there.
+fn held_by(generation: &GenerationStatus) -> String {
+    let is_going = matches!(generation.role, Role::Draining | Role::Stopping);
+    let oldest = generation.detail.as_ref().map(|detail| &detail.oldest).filter(|oldest| !oldest.is_empty());
+    let (true, Some(oldest)) = (is_going, oldest) else { return String::new() };
+    let mut text = format!("\n\nprocess {} is still there for", generation.pid);
+    for connection in oldest {
+        text += "\n  ";
+        text += &described(connection);
+    }
+    let all: u64 = generation.detail.iter().flat_map(|detail| detail.connections.values()).sum();
+    let more = all.saturating_sub(oldest.len() as u64);
+    if more > 0 {
+        let _ = write!(text, "\n  and {more} younger ones");
+    }
+    text
+}
+
+/// `upgraded connection from 10.0.0.3:5123, 2h 3m old, busy for 41 s`
+pub(crate) fn described(connection: &ConnectionStatus) -> String {
+    let ConnectionStatus { kind, state, peer, age_ms, in_state_ms, .. } = connection;
+    let from = peer.as_ref().map(|peer| format!(" from {peer}")).unwrap_or_default();
+    let state = state.replace('_', " ");
+    format!("{kind} connection{from}, {} old, {state} for {}", whole_time(*age_ms), whole_time(*in_state_ms))
+}
+
+pub(crate) fn by_kind(connections: &std::collections::BTreeMap<String, u64>) -> String {
+    if connections.is_empty() {
+        return "0".to_owned();
+    }
+    let kinds = connections.iter().map(|(kind, count)| format!("{count} {kind}"));
+    kinds.collect::<Vec<_>>().join(", ")
+}
+
+pub(crate) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Starting => "starting",
+        Role::Probation => "probation",
+        Role::Serving => "serving",
+        Role::Draining => "draining",
+        Role::Stopping => "stopping",
+        Role::Leaving => "leaving",
+        _ => "unknown",
+    }
+}

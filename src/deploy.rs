@@ -1,0 +1,75 @@
+//! Where a server runs: on a machine under systemd, in a container, under Kubernetes. What to use when, and files to begin
+//! with (they are in `examples/deploy`, and shown here as they are there).
+//!
+//! | where | what |
+//! |---|---|
+//! | a machine with systemd | a unit with `Type=notify` and the feature `systemd`: see [below](#systemd) |
+//! | a server in another language, or one that is not to change | `heirloom run`, under the same systemd |
+//! | a container | `heirloom run` as PID 1: see [below](#a-container) |
+//! | Kubernetes | a rolling update for a new image; a restart in place for the rest: see [below](#kubernetes) |
+//! | a nanny that knows one PID (supervisord, runit, a shell script) | `heirloom run`, whose PID stays |
+//!
+//! # systemd
+//!
+//! Build the server with the feature `systemd`; [`http::run`](crate::http::run) and
+//! [`Restarter::new`](crate::Restarter::new) then tell systemd everything by themselves where a unit has `Type=notify`. What
+//! is told, what was found out about systemd on the way, and what happens without the rights: the module `systemd`.
+//!
+//! `examples/deploy/systemd/server.service`:
+//!
+//! ```ini
+#![doc = include_str!("../examples/deploy/systemd/server.service")]
+//! ```
+//!
+//! Beside it: `server-notify-reload.service` (systemd 253 or newer, without the command, and without a word for a failure),
+//! `server-activated.socket` with its service (systemd makes the socket, before there is a server), and
+//! `any-server.service` (the supervisor, for a server in any language).
+//!
+//! # A container
+//!
+//! PID 1 of a container must not exit: the container ends with it. A server that is PID 1 itself therefore refuses to restart
+//! ([`Refusal::Init`](crate::Refusal::Init)), and the supervisor takes its place. It also reaps what others leave behind, and
+//! is the one that gets the signals. `examples/deploy/docker/Dockerfile`:
+//!
+//! ```dockerfile
+#![doc = include_str!("../examples/deploy/docker/Dockerfile")]
+//! ```
+//!
+//! `docker stop` kills after 10 s. The [shutdown timeout](crate::Builder::shutdown_timeout) is 9 s by default for that reason;
+//! whoever raises it raises `docker stop --time` or `stop_grace_period` as well.
+//!
+//! # Kubernetes
+//!
+//! **For a new image, use a rolling update, and not this crate's restart.** It works across nodes, checks readiness, can be
+//! undone, and leaves the cluster in the state that its manifests say; a process that has replaced itself inside of a pod is
+//! none of that. What heirloom does for a rolling update is the other half, which most servers do badly: the pod that ends
+//! loses no request. It takes what still comes, finishes what is in flight, tells the other connections to go, and is gone
+//! in time. For that no supervisor is needed: a server with [`Restarter::run`](crate::Restarter::run) as PID 1 stops as
+//! well.
+//!
+//! A restart in place is the better tool where a new pod costs more than a new process, or cannot be had:
+//!
+//! * a changed configuration, certificate or data file in a mounted volume, on hundreds of pods, with connections that live
+//!   for hours (WebSockets, uploads): a rolling update would cut each of them;
+//! * state in memory that takes minutes to load, and that a successor takes over in milliseconds
+//!   ([`Restarter::provide_state`](crate::Restarter::provide_state));
+//! * one pod that has no second: a `StatefulSet` with its volume, a `DaemonSet` on the host's network and its ports;
+//! * a process that is to be young again (a leak, a runtime's fragmentation), every night.
+//!
+//! Both fit together: rolling updates for images, `kubectl exec POD -- heirloom restart --pid 1` (or a sidecar that watches
+//! the volume) for the rest. What to see to:
+//!
+//! * **Memory.** During a restart in place there are two generations in one pod. The limit has to hold both, or the kernel
+//!   kills one of them; then at least the other one serves on.
+//! * **Readiness** does not change in a restart in place: one of the two always says yes. It turns false first when the pod
+//!   ends, if [`Builder::shutdown_notice`](crate::Builder::shutdown_notice) gives it the time.
+//! * **The version that runs** is not in the pod's spec any more once a binary came from a volume. Kubernetes starts a pod
+//!   that crashed from its image: put what must survive into the image.
+//! * **Time.** `terminationGracePeriodSeconds` is the sum of everything between the decision and the end; the manifest says how
+//!   it comes about. A test keeps the sum true.
+//!
+//! `examples/deploy/kubernetes/deployment.yaml`:
+//!
+//! ```yaml
+#![doc = include_str!("../examples/deploy/kubernetes/deployment.yaml")]
+//! ```

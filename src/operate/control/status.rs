@@ -1,0 +1,180 @@
+//! What a service is doing, as it is told and as `heirloom status --json` prints it.
+//!
+//! One process tells what it knows: of itself everything, of its other generations that they are there. The command asks
+//! those as well, and puts what they say of themselves in its place. A supervisor tells of its workers.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// How many connections a status names: enough to see who holds a process, and a screenful.
+pub const OLDEST: usize = 10;
+
+/// What a service is doing: the shape of `heirloom status --json`. Members are added, and never change their meaning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ServiceStatus {
+    /// What was asked: `restarter`, a server that replaces itself, or `supervisor`, a parent of workers.
+    pub kind: String,
+    /// The release of heirloom that answers.
+    pub version: String,
+    /// The process that answers, as its own PID namespace has it.
+    pub pid: u32,
+    /// The process that the service is, if any: it accepts, and it is the one to restart.
+    pub serving: Option<u32>,
+    /// Since the first generation started.
+    pub service_uptime_ms: u64,
+    /// Restarts since then, by outcome.
+    pub restarts: Restarts,
+    /// The last restart that came to nothing.
+    pub last_failure: Option<PastFailure>,
+    /// The restart that the serving generation comes from.
+    pub last_restart: Option<PastRestart>,
+    /// Connections that moved or were aborted at restarts, as far as their processes have ended.
+    pub connections: Moved,
+    /// The restart that is on its way.
+    pub restart: Option<RestartStatus>,
+    /// Every generation that is alive, oldest first.
+    pub generations: Vec<GenerationStatus>,
+}
+
+/// Restarts by outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Restarts {
+    /// The successor became the service.
+    pub settled: u64,
+    /// It did not get ready.
+    pub failed: u64,
+    /// It was lost after it was ready.
+    pub taken_back: u64,
+    /// Not tried.
+    pub refused: u64,
+}
+
+/// A restart that came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PastFailure {
+    /// `failed`, `taken_back` or `refused`.
+    pub outcome: String,
+    /// Why.
+    pub reason: String,
+    /// When, in milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// How long ago.
+    pub ago_ms: u64,
+}
+
+/// A restart that settled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PastRestart {
+    /// From the request until the successor accepted.
+    pub time_to_ready_ms: Option<u64>,
+    /// How long the predecessor drained; not known while it does, or if it was killed.
+    pub drain_ms: Option<u64>,
+    /// How many connections moved; as above.
+    pub moved: Option<u64>,
+    /// How many the hammer aborted; as above.
+    pub aborted: Option<u64>,
+}
+
+/// What became of connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Moved {
+    /// To a successor.
+    pub moved: u64,
+    /// By the hammer.
+    pub aborted: u64,
+}
+
+/// A restart that is on its way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RestartStatus {
+    /// `starting` or `probation`.
+    pub phase: String,
+    /// The successor's process, once there is one.
+    pub pid: Option<u32>,
+    /// Since the request.
+    pub since_ms: f64,
+    /// Whether another one follows it.
+    pub remembered: bool,
+}
+
+/// Where a generation is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Role {
+    /// Initialises, and accepts nothing yet.
+    Starting,
+    /// Accepts, and is watched by its predecessor.
+    Probation,
+    /// Is the service.
+    Serving,
+    /// A successor serves; finishes what it has.
+    Draining,
+    /// Nobody serves on; finishes what it has.
+    Stopping,
+    /// Will end without having served.
+    Leaving,
+    /// Of a later release.
+    #[serde(other)]
+    Unknown,
+}
+
+/// One process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct GenerationStatus {
+    /// Its id, as its own PID namespace has it.
+    pub pid: u32,
+    /// From 1.
+    pub generation: u64,
+    /// Where it is in its life.
+    pub role: Role,
+    /// Its control socket, in its own mount namespace, where it has one.
+    #[serde(default)]
+    pub control: Option<String>,
+    /// What it says of itself; `None` if it was not asked.
+    #[serde(default)]
+    pub detail: Option<GenerationDetail>,
+}
+
+/// What a process says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct GenerationDetail {
+    /// Since it started.
+    pub uptime_ms: u64,
+    /// Whether more clients should be sent to it.
+    pub ready: bool,
+    /// How many connections it has, by kind (`raw`, `http1`, `http2`, `upgraded`).
+    pub connections: BTreeMap<String, u64>,
+    /// Those that have been there for longest, at most [`OLDEST`].
+    pub oldest: Vec<ConnectionStatus>,
+    /// How many it had when its drain began; `None` while it does not drain.
+    #[serde(default)]
+    pub drained_from: Option<u64>,
+    /// When the hammer falls on them; `None` while it does not drain.
+    pub hammer_in_ms: Option<u64>,
+}
+
+/// One connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ConnectionStatus {
+    /// `raw`, `http1`, `http2` or `upgraded`.
+    pub kind: String,
+    /// What it is doing: `fresh`, `idle`, `reading_head`, `busy`, `closing` or `moving`.
+    pub state: String,
+    /// Who is at the other end, if that is still known.
+    pub peer: Option<String>,
+    /// How long it has been there.
+    pub age_ms: u64,
+    /// How long it has been in that state.
+    pub in_state_ms: u64,
+}

@@ -1,0 +1,133 @@
+//! What happens as numbers, through the [`metrics`](https://docs.rs/metrics) facade: install a recorder (Prometheus, statsd,
+//! OpenTelemetry) as the program would anyway.
+//!
+//! | name | kind | what | who records it |
+//! |---|---|---|---|
+//! | `heirloom_generation` | gauge | from 1 | each process, when it accepts |
+//! | `heirloom_restarts_total{outcome="settled"}` | counter | restarts that came to an end, since the first generation | each process, when it accepts |
+//! | `heirloom_restarts_total{outcome="failed"}` | counter | successors that were never ready | the process that serves on |
+//! | `heirloom_restarts_total{outcome="taken_back"}` | counter | successors that were lost after they were ready | the process that serves on |
+//! | `heirloom_restarts_total{outcome="refused"}` | counter | requests for a restart that were refused | the process that was asked |
+//! | `heirloom_start_seconds` | gauge | from this process's start with heirloom until it accepted | each process |
+//! | `heirloom_restart_ready_seconds` | histogram | from the request until the successor was ready | the predecessor |
+//! | `heirloom_restart_settled_seconds` | histogram | from the request until it was settled | the predecessor |
+//! | `heirloom_drain_seconds` | histogram | from the goodbye to the last connection's end | the process that drains |
+//! | `heirloom_connections` | gauge | connections open; once a second | each process |
+//! | `heirloom_connections_moved_total` | counter | connections that went on in the successor | the predecessor |
+//! | `heirloom_connections_aborted_total` | counter | connections on which the hammer fell | the process that drains |
+//!
+//! **Which process is asked.** Every generation has a recorder of its own. One that *pushes* (statsd, OpenTelemetry) gets
+//! all of it. One that is *scraped* is asked through the listening socket, so by whoever serves: the successor. That is why
+//! `outcome="settled"` does not count in the process that made the restart, but is the generation's number less one,
+//! told by each new process: across any number of generations it only grows. What a predecessor knows of its own end (the
+//! histograms of ready, settled and drain, moved and aborted) reaches no scraper, unless the predecessor listens for it on
+//! a port of its own until it ends; [`Restarter::events`](crate::Restarter::events) has the same for a log.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+use crate::event::Event;
+
+/// Feeds the recorder. A recorder that panics is none of the driver's business.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    started: Instant,
+    draining: Mutex<Option<Instant>>,
+    /// When to count the connections next: from the first accept on.
+    due: Mutex<Option<Instant>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics { started: Instant::now(), draining: Mutex::new(None), due: Mutex::new(None) }
+    }
+}
+
+impl Metrics {
+    pub(crate) fn observe(&self, event: &Event) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.record(event)));
+    }
+
+    pub(crate) fn moved(&self, connections: usize) {
+        let _ = catch_unwind(|| counter!(MOVED).increment(number(connections)));
+    }
+
+    /// When [`sample`](Self::sample) is due.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        *lock(&self.due)
+    }
+
+    /// Counts the connections, if that is due.
+    pub(crate) fn sample(&self, now: Instant, connections: impl FnOnce() -> usize) {
+        let mut due = lock(&self.due);
+        if due.take_if(|due| now >= *due).is_some() {
+            *due = now.checked_add(SAMPLE);
+            let open = number(connections()) as f64;
+            let _ = catch_unwind(|| gauge!(OPEN).set(open));
+        }
+    }
+
+    fn record(&self, event: &Event) {
+        match event {
+            Event::Accepting { generation } => {
+                describe();
+                gauge!(GENERATION).set(*generation as f64);
+                counter!(RESTARTS, "outcome" => "settled").absolute(generation - 1);
+                gauge!(START).set(self.started.elapsed());
+                *lock(&self.due) = Some(Instant::now());
+            }
+            Event::Refused(_) => counter!(RESTARTS, "outcome" => "refused").increment(1),
+            Event::Failed(_) => counter!(RESTARTS, "outcome" => "failed").increment(1),
+            Event::TakenBack(_) => counter!(RESTARTS, "outcome" => "taken_back").increment(1),
+            Event::Ready { after, .. } => histogram!(READY).record(*after),
+            Event::Settled { after, .. } => histogram!(SETTLED).record(*after),
+            Event::Draining { .. } => *lock(&self.draining) = Some(Instant::now()),
+            Event::Hammered { aborted } => counter!(ABORTED).increment(number(*aborted)),
+            Event::Ended => {
+                if let Some(began) = lock(&self.draining).take() {
+                    histogram!(DRAIN).record(began.elapsed());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Each value is whole before anything that can panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How often the connections are counted. A counter of each that comes and goes would be a cost on every connection;
+/// nobody scrapes more often.
+const SAMPLE: Duration = Duration::from_secs(1);
+
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// Said when this process accepts: by then the program has installed its recorder, if it ever does.
+fn describe() {
+    describe_gauge!(GENERATION, "Generation of this process, from 1");
+    describe_counter!(RESTARTS, "Restarts by outcome");
+    describe_gauge!(START, Unit::Seconds, "From this process's start until it accepted");
+    describe_histogram!(READY, Unit::Seconds, "From a request until the successor was ready");
+    describe_histogram!(SETTLED, Unit::Seconds, "From a request until the successor was settled");
+    describe_histogram!(DRAIN, Unit::Seconds, "From the goodbye to the end of the last connection");
+    describe_gauge!(OPEN, "Connections open");
+    describe_counter!(MOVED, "Connections that went on in the successor");
+    describe_counter!(ABORTED, "Connections on which the hammer fell");
+}
+
+const GENERATION: &str = "heirloom_generation";
+const RESTARTS: &str = "heirloom_restarts_total";
+const START: &str = "heirloom_start_seconds";
+const READY: &str = "heirloom_restart_ready_seconds";
+const SETTLED: &str = "heirloom_restart_settled_seconds";
+const DRAIN: &str = "heirloom_drain_seconds";
+const OPEN: &str = "heirloom_connections";
+const MOVED: &str = "heirloom_connections_moved_total";
+const ABORTED: &str = "heirloom_connections_aborted_total";

@@ -1,0 +1,135 @@
+//! Whoever outside the process follows the service: the service manager, and a recorder of metrics. Without their features
+//! there is nobody, and everything here does nothing.
+#![cfg_attr(
+    not(all(feature = "systemd", feature = "metrics")),
+    allow(unused_variables, reason = "what nobody is there to hear")
+)]
+
+use std::sync::Arc;
+#[cfg(feature = "systemd")]
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::store::Stored;
+use crate::event::Event;
+use crate::listeners::Socket;
+
+/// Those who are told what happens to the service.
+#[derive(Debug, Default)]
+pub(crate) struct Service {
+    #[cfg(feature = "systemd")]
+    pub(crate) systemd: Option<Mutex<super::systemd::Generation>>,
+    #[cfg(feature = "metrics")]
+    pub(crate) metrics: super::metrics::Metrics,
+}
+
+impl Service {
+    /// Whether the service manager hears of another main process, so that this one may end after a restart.
+    pub(crate) fn follows_restarts(&self) -> bool {
+        #[cfg(feature = "systemd")]
+        return self.systemd.is_some();
+        #[cfg(not(feature = "systemd"))]
+        false
+    }
+
+    pub(crate) fn observe(&self, event: &Event) {
+        #[cfg(feature = "systemd")]
+        self.tell(|systemd| systemd.observe(event));
+        #[cfg(feature = "metrics")]
+        self.metrics.observe(event);
+    }
+
+    /// This process is the service, with these listeners; `is_known`: the predecessor has said so.
+    pub(crate) fn announce_own(&self, sockets: &[Arc<Socket>], is_known: bool) {
+        #[cfg(feature = "systemd")]
+        self.tell(|systemd| systemd.announce_own(sockets, is_known));
+    }
+
+    /// In a supervisor, which stays the main process: this worker is the service now.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn worker_settled(&self, number: u64, sockets: &[Arc<Socket>]) {
+        #[cfg(feature = "systemd")]
+        self.tell(|systemd| systemd.worker_settled(number, sockets));
+    }
+
+    /// The successor is, with all listeners but `late`; `None` if nobody needs time to hear of it.
+    pub(crate) fn announce_successor(&self, pid: u32, late: &[Arc<Socket>]) -> Option<oneshot::Receiver<()>> {
+        #[cfg(feature = "systemd")]
+        return self.systemd().map(|mut systemd| systemd.announce_successor(pid, late));
+        #[cfg(not(feature = "systemd"))]
+        None
+    }
+
+    /// The successor that became the service ended so, in a way that no service ends on purpose.
+    pub(crate) fn successor_crashed(&self, how: &str) {
+        #[cfg(feature = "systemd")]
+        self.tell(|systemd| systemd.successor_crashed(how));
+    }
+
+    /// This many connections went on in the successor.
+    pub(crate) fn moved(&self, connections: usize) {
+        #[cfg(feature = "metrics")]
+        self.metrics.moved(connections);
+    }
+
+    /// When [`sample`](Self::sample) is due.
+    pub(crate) fn next_sample(&self) -> Option<Instant> {
+        #[cfg(feature = "metrics")]
+        return self.metrics.due();
+        #[cfg(not(feature = "metrics"))]
+        None
+    }
+
+    /// How many connections there are.
+    pub(crate) fn sample(&self, now: Instant, connections: impl FnOnce() -> usize) {
+        #[cfg(feature = "metrics")]
+        self.metrics.sample(now, connections);
+    }
+
+    /// A listener was opened.
+    pub(crate) fn opened(&self, socket: &Socket) {
+        #[cfg(feature = "systemd")]
+        self.tell(|systemd| systemd.opened(socket));
+    }
+
+    /// No generation accepts from it any more.
+    pub(crate) fn closed(&self, socket: &Socket) {
+        #[cfg(feature = "systemd")]
+        self.tell(|systemd| systemd.closed(socket));
+    }
+
+    /// Its accept loop is gone, or never was.
+    pub(crate) fn dropped(&self, socket: &Socket) {
+        #[cfg(feature = "systemd")]
+        self.tell(|systemd| systemd.dropped(socket));
+    }
+
+    /// What the service manager keeps under this name is not wanted.
+    pub(crate) fn unwanted(&self, stored: Stored) {
+        #[cfg(feature = "systemd")]
+        self.tell(|systemd| systemd.unwanted(stored));
+    }
+
+    /// Waits until the service manager has let go of what is unwanted: a few milliseconds, or bounded if it hangs.
+    pub(crate) fn wait(&self) {
+        #[cfg(feature = "systemd")]
+        if let Some(notifier) = self.systemd().map(|systemd| systemd.notifier()) {
+            notifier.wait();
+        }
+    }
+
+    #[cfg(feature = "systemd")]
+    fn tell(&self, what: impl FnOnce(&mut super::systemd::Generation)) {
+        if let Some(mut systemd) = self.systemd() {
+            what(&mut systemd);
+        }
+    }
+
+    /// Every update is whole before anything that can panic.
+    #[cfg(feature = "systemd")]
+    fn systemd(&self) -> Option<MutexGuard<'_, super::systemd::Generation>> {
+        Some(self.systemd.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

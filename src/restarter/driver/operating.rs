@@ -1,0 +1,225 @@
+//! The driver's part in being operated: what became of restarts, for the generations to come and for whoever asks.
+//!
+//! The driver calls these where something happens; nothing here decides anything. Without the feature `control` only
+//! the history is left, which is handed on all the same: a later release may want it.
+
+#![cfg_attr(not(feature = "control"), allow(dead_code, reason = "times, for which nobody asks"))]
+
+#[cfg(feature = "control")]
+mod operated;
+#[cfg(feature = "control")]
+mod telling;
+
+use std::time::{Duration, Instant};
+
+#[cfg(not(feature = "control"))]
+use crate::drain::{ConnectionStatus, Kind};
+use crate::handover::history::{FailureKind, History, since_unix_millis};
+use crate::handover::message::Message;
+#[cfg(feature = "control")]
+use crate::operate::stderr::Mark;
+
+#[cfg(feature = "control")]
+pub(super) use telling::{Asked, Control};
+
+/// Never asked.
+#[cfg(not(feature = "control"))]
+pub(super) type Asked = std::convert::Infallible;
+
+/// What there is to tell.
+#[derive(Debug)]
+pub(super) struct Operating {
+    pub(super) history: History,
+    /// The restart that this process comes from.
+    time_to_ready: Option<Duration>,
+    drained: Option<Drained>,
+    predecessor: Option<u32>,
+    born: Instant,
+    attempt: Option<Try>,
+    /// Since when, and with how many connections.
+    drain: Option<(Instant, usize)>,
+    /// A successor is the service.
+    handed_over: bool,
+    moved: u64,
+    #[cfg(feature = "control")]
+    control: Control,
+}
+
+/// How the predecessor's drain went.
+#[derive(Clone, Copy, Debug)]
+struct Drained {
+    took: Duration,
+    moved: u64,
+    aborted: u64,
+}
+
+/// The restart that is on its way, or has settled.
+#[derive(Debug)]
+struct Try {
+    requested: Instant,
+    pid: Option<u32>,
+    is_ready: bool,
+    /// Of a panic, say: the reason for its end, if it comes to that.
+    last_words: Option<String>,
+    /// Where standard error ended when it was started, and what has come since when it was lost.
+    #[cfg(feature = "control")]
+    stderr: (Option<Mark>, String),
+}
+
+impl Operating {
+    pub(super) fn new(
+        history: History,
+        predecessor: Option<u32>,
+        #[cfg(feature = "control")] control: Control,
+    ) -> Operating {
+        Operating {
+            history,
+            time_to_ready: None,
+            drained: None,
+            predecessor,
+            born: Instant::now(),
+            attempt: None,
+            drain: None,
+            handed_over: false,
+            moved: 0,
+            #[cfg(feature = "control")]
+            control,
+        }
+    }
+
+    /// The next request. Cancel safe.
+    #[cfg(not(feature = "control"))]
+    pub(super) async fn next(&mut self) -> Asked {
+        std::future::pending().await
+    }
+
+    /// This process accepts.
+    pub(super) fn accepting(&mut self) {
+        if self.history.asked > 0 {
+            self.time_to_ready = Some(since_unix_millis(self.history.asked));
+        }
+    }
+
+    /// This process is the service.
+    pub(super) fn serves(&mut self) {
+        if std::mem::take(&mut self.history.asked) > 0 {
+            self.history.settled += 1;
+        }
+    }
+
+    pub(super) fn starts_a_successor(&mut self, now: Instant) {
+        self.attempt = Some(Try {
+            requested: now,
+            pid: None,
+            is_ready: false,
+            last_words: None,
+            #[cfg(feature = "control")]
+            stderr: (Mark::at_the_end(), String::new()),
+        });
+    }
+
+    pub(super) fn spawned(&mut self, pid: u32) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.pid = Some(pid);
+        }
+    }
+
+    pub(super) fn ready(&mut self) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.is_ready = true;
+        }
+    }
+
+    pub(super) fn last_words(&mut self, text: String) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.last_words = Some(text);
+        }
+    }
+
+    /// How the successor ended, with what it has said of that.
+    pub(super) fn with_last_words(&mut self, how: String) -> String {
+        match self.attempt.as_mut().and_then(|attempt| attempt.last_words.take()) {
+            Some(words) => format!("{how}: {words}"),
+            None => how,
+        }
+    }
+
+    pub(super) fn settled(&mut self) {
+        self.history.settled += 1;
+    }
+
+    pub(super) fn came_to_nothing(&mut self, kind: FailureKind, reason: &str) {
+        self.history.add_failure(kind, reason);
+        #[cfg(feature = "control")]
+        if let Some(attempt) = &mut self.attempt {
+            attempt.stderr.1 = attempt.stderr.0.take().map(|mark| mark.read()).unwrap_or_default();
+        }
+    }
+
+    pub(super) fn hands_over(&mut self) {
+        self.handed_over = true;
+    }
+
+    pub(super) fn moved(&mut self, count: usize) {
+        self.moved += count as u64;
+    }
+
+    pub(super) fn draining(&mut self, now: Instant, connections: usize, within: Duration) {
+        self.drain = Some((now, connections));
+        #[cfg(feature = "control")]
+        self.tell_draining(connections, within);
+        #[cfg(not(feature = "control"))]
+        let _ = within;
+    }
+
+    /// What the successor is told of the drain that has ended.
+    pub(super) fn drained(&mut self, aborted: usize) -> Message {
+        let took = self.drain.map(|(since, _)| since.elapsed()).unwrap_or_default();
+        let aborted = aborted as u64;
+        let drained = Drained { took, moved: self.moved, aborted };
+        self.add(drained);
+        self.drained = Some(drained);
+        Message::Drained { took, moved: self.moved, aborted }
+    }
+
+    /// What the predecessor tells of its drain.
+    pub(super) fn predecessor_drained(&mut self, took: Duration, moved: u64, aborted: u64) {
+        let drained = Drained { took, moved, aborted };
+        // Once, whatever it says.
+        if self.drained.is_none() {
+            self.add(drained);
+            self.drained = Some(drained);
+        }
+    }
+
+    fn add(&mut self, drained: Drained) {
+        self.history.moved = self.history.moved.saturating_add(drained.moved);
+        self.history.aborted = self.history.aborted.saturating_add(drained.aborted);
+    }
+
+    fn since_request(&self) -> Duration {
+        self.attempt.as_ref().map(|attempt| attempt.requested.elapsed()).unwrap_or_default()
+    }
+}
+
+/// What is told only where there is somebody to tell.
+#[cfg(not(feature = "control"))]
+impl Operating {
+    pub(super) fn points_to(&self, _pid: u32) {}
+
+    pub(super) fn successor_is_gone(&self, _pid: u32) {}
+
+    pub(super) fn stopping(&mut self, _notice: Duration) {}
+
+    pub(super) fn moved_so_far(&mut self, _is_idle: bool) {}
+
+    pub(super) fn progress(
+        &self,
+        _left: &[(Kind, usize)],
+        _oldest: Option<&ConnectionStatus>,
+        _within: Duration,
+    ) {
+    }
+
+    pub(super) fn ended(&mut self) {}
+}

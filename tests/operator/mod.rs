@@ -1,0 +1,89 @@
+//! The command, as an operator or a script runs it.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// What a run of the command came to.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+    pub took: Duration,
+}
+
+/// The codes that the command documents.
+pub mod code {
+    pub const DONE: i32 = 0;
+    pub const USAGE: i32 = 2;
+    pub const NOT_RUNNING: i32 = 3;
+    pub const NO_PERMISSION: i32 = 4;
+    pub const NO_CONTROL: i32 = 5;
+    pub const REFUSED: i32 = 6;
+    pub const FAILED: i32 = 7;
+    pub const TAKEN_BACK: i32 = 8;
+    pub const TIMED_OUT: i32 = 9;
+    pub const STOPPED: i32 = 10;
+}
+
+pub fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_heirloom"))
+}
+
+/// Runs it to its end, which its own timeouts bound.
+pub fn heirloom<A: AsRef<str>>(arguments: &[A]) -> Said {
+    finish(Command::new(program()).args(arguments.iter().map(AsRef::as_ref)))
+}
+
+pub fn finish(command: &mut Command) -> Said {
+    let began = Instant::now();
+    let output = command.stdin(Stdio::null()).output().expect("the command runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    Said {
+        code: output.status.code().expect("it is not killed"),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+        took: began.elapsed(),
+    }
+}
+
+/// The same, while the test goes on.
+pub fn beside(arguments: &[&str]) -> JoinHandle<Said> {
+    let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    std::thread::spawn(move || heirloom(&arguments))
+}
+
+impl Said {
+    #[track_caller]
+    pub fn is(self, code: i32, words: &[&str]) -> Said {
+        let all = format!("{}{}", self.stdout, self.stderr);
+        assert!(
+            self.code == code && words.iter().all(|word| all.contains(word)),
+            "{code} {words:?}: {self:#?}"
+        );
+        if code != code::DONE {
+            assert!(self.stderr.starts_with("heirloom: ") || code == code::USAGE, "{self:#?}");
+        }
+        self
+    }
+
+    /// The time that stands in the line of a step.
+    pub fn step(&self, name: &str) -> Duration {
+        let line = self.stdout.lines().find(|line| line.starts_with(name));
+        let words: Vec<&str> =
+            line.unwrap_or_else(|| panic!("no {name}: {self:#?}")).split_whitespace().collect();
+        let number: f64 = words[1].parse().expect("a number");
+        match words[2] {
+            "ms" => Duration::from_secs_f64(number / 1e3),
+            "s" => Duration::from_secs_f64(number),
+            unit => panic!("{unit}: {self:#?}"),
+        }
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(self.stdout.trim()).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+}

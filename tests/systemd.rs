@@ -1,0 +1,269 @@
+//! Under a real systemd: reloads that clients do not notice and that fail when they fail, the right main process, stops
+//! in time, and the units that we ship.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::alone;
+use support::load::{Load, Mode, Think};
+use support::systemd::{Systemd, Unit, answered_by_another, ask, queue};
+
+#[test]
+fn twenty_reloads_under_load() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let unit = systemd.service("reloads", "--listen 127.0.0.1:0 --probation 50ms", "");
+    unit.start();
+    assert_eq!(unit.show("StatusText"), "serving, generation 1");
+    let load = Load::start(&unit.target(), Mode::keep_alive(16, Think::millis(0, 10)), "/");
+    load.wait_for_requests(100);
+    // Of each kind of descriptor, how many: the load's own come and go.
+    let mut held = Vec::new();
+    for generation in 2..=21 {
+        assert!(unit.reload(), "reload to generation {generation}");
+        // At once: the manager knew before the reload was over.
+        assert_eq!(unit.main_pid(), unit.pid());
+        assert_eq!(unit.generation(), generation);
+        let descriptors = systemd.descriptors(unit.main_pid());
+        held.push(descriptors.iter().filter(|target| !target.starts_with("socket:")).count());
+    }
+    // A predecessor that drains is held on to while it does: of some, the one before is gone.
+    assert!(held[10..].iter().min() <= held[..10].iter().min(), "{held:?}");
+    load.wait_for_requests(100);
+    let report = load.stop();
+    println!("{report}");
+    report.assert_none_failed();
+    assert_eq!((unit.show("ActiveState"), unit.show("NRestarts")), ("active".to_owned(), "0".to_owned()));
+}
+
+#[test]
+fn g3_a_failed_reload_is_reported_and_changes_nothing() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let unit = systemd.service("fails", "--listen 127.0.0.1:0 --probation 1s", "");
+    unit.start();
+    let (first, pid) = (unit.main_pid(), unit.pid());
+    assert_eq!(first, pid);
+    let carries_on = |unit: &Unit, why: &str| {
+        assert!(!unit.reload(), "a reload that must fail");
+        assert_eq!((unit.main_pid(), unit.pid()), (pid, pid));
+        assert_eq!((unit.show("ActiveState"), unit.show("SubState")), ("active".into(), "running".into()));
+        let status = unit.show("StatusText");
+        assert!(
+            status.starts_with("serving, generation 1; the last restart ") && status.contains(why),
+            "{status}"
+        );
+    };
+    unit.binary.become_script("exit 7");
+    carries_on(&unit, "failed: the successor exited with status 7");
+    // Taken back after it was ready: the manager has seen nothing of it but the reload.
+    unit.binary.become_example("faulty");
+    std::fs::write(unit.dir().join("bin/fault"), "die-at-commit").unwrap();
+    carries_on(&unit, "taken back: the successor was killed by");
+    unit.binary.become_example("unit");
+    assert!(unit.reload());
+    assert_eq!((unit.main_pid(), unit.generation()), (unit.pid(), 2));
+    // Perhaps with a word on the drain of the one before.
+    assert!(unit.show("StatusText").starts_with("serving, generation 2"));
+}
+
+#[test]
+fn a_signal_moves_the_main_process_and_a_drain_is_told() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let unit = systemd.service("signals", "--listen 127.0.0.1:0 --probation 50ms", "");
+    unit.start();
+    let first = unit.main_pid();
+    let slow = ask(&unit.target(), "/sleep/1500");
+    unit.kill("USR2", first);
+    let status = unit.wait_for("StatusText", |status| status.contains("drains"));
+    assert!(
+        status.starts_with("serving, generation 2; generation 1 drains: 1 connection left, "),
+        "{status}"
+    );
+    assert_eq!(unit.main_pid(), unit.pid());
+    assert!(slow.answer().ends_with("slept"));
+    unit.wait_for("StatusText", |status| status == "serving, generation 2; generation 1 has drained");
+    assert_eq!(unit.show("ActiveState"), "active");
+}
+
+#[test]
+fn the_main_process_alone_may_be_heard() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let section = "NotifyAccess=main\nFileDescriptorStoreMax=4\nWatchdogSec=10\n";
+    let unit = systemd.service("access", "--listen 127.0.0.1:0 --probation 50ms", section);
+    unit.start();
+    for generation in 2..=4 {
+        assert!(unit.reload());
+        assert_eq!((unit.main_pid(), unit.generation()), (unit.pid(), generation));
+        let status = unit.show("StatusText");
+        assert!(status.starts_with(&format!("serving, generation {generation}")), "{status}");
+    }
+    // Each socket once, however many generations stored it.
+    assert_eq!(unit.show("NFileDescriptorStore"), "1");
+    // What is not admitted is the predecessor's word on its own drain, and nothing else.
+    let refused = systemd.lines("reception only permitted for main PID");
+    println!("{} refused: {refused:?}", refused.len());
+}
+
+#[test]
+fn g5_a_stop_takes_as_long_as_the_drain_and_no_longer() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    // Less than the request needs: what the drain takes is asked for.
+    let unit = systemd.service("stops", "--listen 127.0.0.1:0 --shutdown 4s", "TimeoutStopSec=1\n");
+    unit.start();
+    let slow = ask(&unit.target(), "/sleep/2500");
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| unit.stop());
+        unit.wait_for("StatusText", |status| status.starts_with("stopping: 1 connection left, "));
+        assert!(slow.answer().ends_with("slept"));
+    });
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert_eq!((unit.show("Result"), unit.show("ActiveState")), ("success".into(), "inactive".into()));
+
+    // The hammer, and its exit status. The old generation, which drains, goes with the new one.
+    let arguments = "--listen 127.0.0.1:0 --probation 50ms --shutdown 500ms";
+    let unit = systemd.service("hammered", arguments, "TimeoutStopSec=20\nSuccessExitStatus=124\n");
+    unit.start();
+    let old = ask(&unit.target(), "/sleep/60000");
+    assert!(unit.reload());
+    let new = ask(&unit.target(), "/sleep/60000");
+    let began = Instant::now();
+    unit.stop();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!((old.answer(), new.answer()), (String::new(), String::new()));
+    assert_eq!((unit.show("Result"), unit.show("ActiveState")), ("success".into(), "inactive".into()));
+}
+
+#[test]
+fn a_start_takes_as_long_as_it_may() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let unit = systemd.service("slow", "--listen 127.0.0.1:0 --init-delay 1500ms", "TimeoutStartSec=500ms\n");
+    unit.start();
+    assert_eq!((unit.show("ActiveState"), unit.show("NRestarts")), ("active".into(), "0".into()));
+}
+
+#[test]
+fn a_manager_that_hangs_is_not_waited_for_and_a_take_back_meanwhile_is_seen_right() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let unit = systemd.service("hangs", "--listen 127.0.0.1:0 --probation 50ms", "");
+    unit.start();
+    let (first, load) =
+        (unit.pid(), Load::start(&unit.target(), Mode::keep_alive(8, Think::millis(0, 10)), "/"));
+    // It dies after it was announced, and before that was read.
+    systemd.freeze(true);
+    unit.kill("USR2", first);
+    let successor = number_after(&unit, "successor started pid=");
+    unit.wait_for_word("accepting generation=2");
+    std::thread::sleep(Duration::from_millis(500)); // allow: sleep (nobody says that the announcement is on its way)
+    unit.kill("KILL", successor);
+    unit.wait_for_word("taken back");
+    load.wait_for_requests(50);
+    systemd.freeze(false);
+    unit.wait_for("StatusText", |status| status.contains("taken back"));
+    assert_eq!((unit.main_pid(), unit.pid(), unit.show("ActiveState")), (first, first, "active".to_owned()));
+    load.stop();
+
+    // It lives, and systemd comes back after its predecessor is gone.
+    let load = Load::start(&unit.target(), Mode::keep_alive(8, Think::millis(0, 10)), "/");
+    systemd.freeze(true);
+    unit.kill("USR2", first);
+    unit.wait_for_word("generation 1 ended");
+    load.wait_for_requests(50);
+    systemd.freeze(false);
+    let main = unit.wait_for("MainPID", |pid| pid != first.to_string());
+    load.wait_for_requests(50);
+    assert_eq!((main, unit.show("ActiveState")), (unit.pid().to_string(), "active".to_owned()));
+    load.stop().assert_none_failed();
+}
+
+#[test]
+fn the_units_that_we_ship_work() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let unit = systemd.shipped("server", |text| text.replace("0.0.0.0:8080", "127.0.0.1:0"));
+    unit.start();
+    assert!(unit.reload());
+    assert_eq!((unit.main_pid(), unit.generation()), (unit.pid(), 2));
+    let pid = unit.pid();
+    unit.kill("STOP", pid);
+    let waiting = queue(&unit.target());
+    unit.kill("KILL", pid);
+    answered_by_another(&unit, waiting, pid);
+    unit.stop();
+    assert_eq!(unit.show("Result"), "success");
+
+    let address = "127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap();
+    // systemd takes no port 0; nobody else gets this one in the meantime, as good as certainly.
+    let address = std::net::TcpListener::bind(address).unwrap().local_addr().unwrap().to_string();
+    let unit = systemd.shipped("server-activated", |text| text.replace("0.0.0.0:80", &address));
+    let socket = include_str!("../examples/deploy/systemd/server-activated.socket");
+    let socket = socket.replace("0.0.0.0:80", &address).replace("[Unit]", "[Unit]\nDefaultDependencies=no");
+    systemd.install("server-activated.socket", &socket);
+    systemd.expect(&["systemctl", "start", "server-activated.socket"]);
+    let waiting = ask(&address.parse().unwrap(), "/generation");
+    assert_eq!(waiting.answer().lines().last(), Some("1"));
+    assert!(unit.reload());
+    assert_eq!((unit.main_pid(), unit.generation()), (unit.pid(), 2));
+    systemd.expect(&["systemctl", "stop", "server-activated.socket"]);
+}
+
+#[test]
+fn systemd_has_nothing_to_say_against_the_units_that_we_ship() {
+    let Some(systemd) = Systemd::get() else { return };
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/deploy/systemd");
+    let mut count = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let (path, version) = (entry.unwrap().path(), systemd.version);
+        let said = systemd.run(&["systemd-analyze", "verify", "--man=no", path.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&said.stderr);
+        let name = path.file_name().unwrap().to_str().unwrap();
+        // The programs are not installed here.
+        let mut lines =
+            said.lines().filter(|line| line.contains(name) && !line.contains("is not executable"));
+        let is_too_old = name.contains("notify-reload") && version < 253;
+        assert!(is_too_old || lines.next().is_none(), "{said}");
+        count += 1;
+    }
+    assert_eq!(count, 5);
+}
+
+#[test]
+fn notify_reload_has_no_word_for_a_failure() {
+    let Some(systemd) = Systemd::get() else { return };
+    if systemd.version < 253 {
+        eprintln!("\n*** SKIPPED: Type=notify-reload needs systemd 253, this is {} ***\n", systemd.version);
+        return;
+    }
+    let _alone = alone();
+    let unit = systemd
+        .shipped("server-notify-reload", |text| text.replace("0.0.0.0:8080", "127.0.0.1:0 --probation 50ms"));
+    unit.start();
+    let load = Load::start(&unit.target(), Mode::keep_alive(8, Think::millis(0, 10)), "/");
+    for generation in 2..=6 {
+        assert!(unit.reload());
+        assert_eq!((unit.main_pid(), unit.generation()), (unit.pid(), generation));
+    }
+    load.stop().assert_none_failed();
+    unit.binary.become_script("exit 7");
+    assert!(unit.reload(), "it cannot fail");
+    let status = unit.show("StatusText");
+    assert!(status.contains("the last restart failed"), "{status}");
+    assert_eq!((unit.generation(), unit.show("ActiveState")), (6, "active".to_owned()));
+}
+
+/// What stands behind these words in the log, once they are there.
+fn number_after(unit: &Unit, words: &str) -> i32 {
+    unit.wait_for_word(words);
+    let log = unit.log();
+    let digits = log.rsplit(words).next().and_then(|rest| rest.split(' ').next());
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or_else(|| panic!("no number after {words:?} in {log}"))
+}
