@@ -8,7 +8,8 @@
 //! ```
 //!
 //! One thread serves; the client is a process of its own, which valgrind does not count. The service is the
-//! same in every mode, boxes nothing and answers at once, so what differs is who serves it.
+//! same in every mode, boxes nothing and answers at once, so what differs is who serves it. Each is as it comes: in all
+//! of them hyper writes head and body with one vectored write.
 
 #![allow(unsafe_code)] // A global allocator cannot be had without.
 

@@ -9,7 +9,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
 use crate::address::Address;
-use crate::drain::{Connection, Tracker};
+use crate::drain::{Connection, Hold, Tracker};
 use crate::listeners::{Gate, Listeners, Socket};
 use crate::moving::{Arrival, Handed};
 use crate::stream::Stream;
@@ -86,7 +86,10 @@ impl Listener {
     pub async fn accept(&mut self) -> Option<Connection<Stream>> {
         loop {
             match self.accept_once().await? {
-                Ok((stream, handed)) => return Some(self.tracker.track_from(self.cookie, stream, handed)),
+                Ok((stream, arrived)) => {
+                    let (handed, _hold) = arrived.unzip();
+                    return Some(self.tracker.track_from(self.cookie, stream, handed));
+                }
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, address = %self.address, "cannot accept, trying again");
@@ -96,7 +99,7 @@ impl Listener {
         }
     }
 
-    async fn accept_once(&mut self) -> Option<io::Result<(Stream, Option<Handed>)>> {
+    async fn accept_once(&mut self) -> Option<io::Result<(Stream, Option<(Handed, Hold)>)>> {
         loop {
             if let Ok(arrival) = self.arrivals.try_recv() {
                 if let Some(arrived) = arrived(arrival, &self.address) {
@@ -201,14 +204,14 @@ impl Drop for Listener {
 
 /// What the predecessor sent, if it is a connection. Nothing is waited for if it is not, and nothing given back: the
 /// predecessor has closed its own by now.
-fn arrived(arrival: Arrival, address: &Address) -> Option<(Stream, Option<Handed>)> {
+fn arrived(arrival: Arrival, address: &Address) -> Option<(Stream, Option<(Handed, Hold)>)> {
     let kind = match address {
         Address::Inet(_) => Kind::Tcp,
         _ => Kind::UnixStream,
     };
     let stream = socket::expect_stream(arrival.fd.as_fd()).and_then(|()| Stream::from_fd(arrival.fd, kind));
     match stream {
-        Ok(stream) => Some((stream, Some(arrival.handed))),
+        Ok(stream) => Some((stream, Some((arrival.handed, arrival.hold)))),
         Err(error) => {
             tracing::warn!(%error, %address, "what the predecessor moved here cannot be served");
             None

@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::drain::Hold;
+
 /// Takes connections that are to go to the successor. There is one while a successor takes them.
 #[derive(Clone, Debug)]
 pub(crate) struct Mover {
@@ -39,6 +41,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Arrival {
     pub(crate) fd: OwnedFd,
     pub(crate) handed: Handed,
+    /// Until it is tracked as a connection: this process must not end before.
+    pub(crate) hold: Hold,
 }
 
 /// What came along with a connection.

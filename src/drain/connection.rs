@@ -69,14 +69,40 @@ impl<S> Connection<S> {
         self.handed.as_mut().map(|handed| std::mem::take(&mut handed.received)).unwrap_or_default()
     }
 
+    pub(crate) fn with_state(mut self, state: Option<Vec<u8>>) -> Self {
+        if state.is_some() {
+            self.handed.get_or_insert_with(Box::default).state = state;
+        }
+        self
+    }
+
+    /// With bytes that are to be read before what it is to give already.
+    pub(crate) fn with_received(mut self, mut received: Vec<u8>) -> Self {
+        if !received.is_empty() {
+            let handed = self.handed.get_or_insert_with(Box::default);
+            received.append(&mut handed.received);
+            handed.received = received;
+        }
+        self
+    }
+
     #[cold]
-    fn read_received(&mut self, buf: &mut ReadBuf<'_>) {
+    #[inline(never)]
+    fn read_received(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>)
+    where
+        S: AsyncRead + Unpin,
+    {
         let Some(handed) = &mut self.handed else { return };
         let length = handed.received.len().min(buf.remaining());
         buf.put_slice(&handed.received[..length]);
         handed.received.drain(..length);
-        if handed.received.is_empty() && handed.state.is_none() {
-            self.handed = None;
+        if handed.received.is_empty() {
+            if handed.state.is_none() {
+                self.handed = None;
+            }
+            // What follows belongs in the same read: after a short one hyper doubles its buffer, and keeps it for
+            // the life of the connection. An end or an error comes again with the next read.
+            let _ = Pin::new(&mut self.stream).poll_read(cx, buf);
         }
         self.entry().bytes_read();
     }
@@ -223,13 +249,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
             return this.hold_back();
         }
         if this.handed.as_ref().is_some_and(|handed| !handed.received.is_empty()) {
-            this.read_received(buf);
+            this.read_received(cx, buf);
             return Poll::Ready(Ok(()));
         }
-        let before = buf.filled().len();
+        let before = buf.remaining();
         match Pin::new(&mut this.stream).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
-                if buf.filled().len() > before {
+                if buf.remaining() < before {
                     this.entry().bytes_read();
                 }
                 Poll::Ready(Ok(()))

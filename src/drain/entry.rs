@@ -61,10 +61,13 @@ pub(crate) enum Direction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stage {
     pub(crate) base: Base,
-    /// Its last request had a body: part of that may still be on its way after the response, and only hyper knows.
+    /// It has had a request: part of the last one's body may still be on its way after the response, and only hyper
+    /// knows.
+    pub(crate) asked: bool,
+    /// That request is of a kind that has a body, as a rule.
     pub(crate) body: bool,
-    /// The request in flight asks for a tunnel.
-    pub(crate) connect: bool,
+    /// The last request asked for an upgrade, or for a tunnel.
+    pub(crate) may_upgrade: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +125,11 @@ impl Entry {
     }
 
     #[inline]
+    pub(crate) fn enter_bits(&self, bits: u8) {
+        self.activity.store(self.shared.tick() << WORD_BITS | u64::from(bits), Relaxed);
+    }
+
+    #[inline]
     pub(crate) fn is_draining(&self) -> bool {
         self.flags.load(Relaxed) & DRAINING != 0
     }
@@ -131,10 +139,26 @@ impl Entry {
         self.flags.load(Relaxed) & HAMMERED != 0
     }
 
+    /// Its peer is to hear with the next response that it is the last, and nobody has seen to that yet.
+    #[inline]
+    pub(crate) fn has_to_say_goodbye(&self) -> bool {
+        self.flags.load(Relaxed) & (DRAINING | GOODBYE) == DRAINING && !self.is_moving()
+    }
+
     /// To go to the successor as soon as no request is in flight, rather than to be told goodbye.
     #[inline]
     pub(crate) fn is_moving(&self) -> bool {
         self.flags.load(Relaxed) & (MOVING | MOVABLE) == MOVING | MOVABLE
+    }
+
+    /// Its stage, in bits, unless its task has more to see to than what it serves. From when it is driven, whatever
+    /// changes that also wakes it.
+    #[inline]
+    pub(crate) fn undisturbed(&self) -> Option<u8> {
+        let activity = self.activity.load(Relaxed);
+        let overdue = (activity | self.blocked.load(Relaxed)) & OVERDUE != 0;
+        let told = self.flags.load(Relaxed) & (DRAINING | HAMMERED) != 0;
+        (!overdue && !told).then_some(activity as u8 & Stage::BITS)
     }
 
     pub(super) fn raise(&self, flags: u8) {
@@ -160,7 +184,8 @@ impl Entry {
     #[inline]
     pub(super) fn bytes_read(&self) {
         let stage = self.stage();
-        if stage == Base::Idle.into() || stage.base == Base::Fresh {
+        // After a request with a body, what is read may be the rest of that.
+        if stage.base == Base::Fresh || stage.base == Base::Idle && !stage.body {
             self.enter(if self.kind() == Kind::Http1 { Base::Head } else { Base::Busy });
         }
     }
@@ -242,16 +267,38 @@ impl Entry {
     }
 }
 
+impl Stage {
+    const BITS: u8 = 63;
+    const ASKED: u8 = 8;
+    pub(crate) const BODY: u8 = 16;
+    pub(crate) const MAY_UPGRADE: u8 = 32;
+
+    #[inline]
+    pub(crate) fn bits(self) -> u8 {
+        u8::from(self.may_upgrade) << 5
+            | u8::from(self.body) << 4
+            | u8::from(self.asked) << 3
+            | self.base as u8
+    }
+
+    #[inline]
+    fn new(base: Base, bits: u8) -> Stage {
+        let [asked, body, may_upgrade] =
+            [Stage::ASKED, Stage::BODY, Stage::MAY_UPGRADE].map(|bit| bits & bit != 0);
+        Stage { base, asked, body, may_upgrade }
+    }
+}
+
 impl From<Base> for Stage {
     #[inline]
     fn from(base: Base) -> Self {
-        Stage { base, body: false, connect: false }
+        Stage { base, asked: false, body: false, may_upgrade: false }
     }
 }
 
 #[inline]
 fn pack(at: u64, stage: Stage) -> u64 {
-    at << WORD_BITS | u64::from(stage.connect) << 4 | u64::from(stage.body) << 3 | stage.base as u64
+    at << WORD_BITS | u64::from(stage.bits())
 }
 
 #[inline]
@@ -266,14 +313,14 @@ pub(super) fn unpack(word: u64) -> (u64, Stage) {
         6 => Base::Closing,
         _ => Base::Moving,
     };
-    (word >> WORD_BITS, Stage { base, body: word & 8 != 0, connect: word & 16 != 0 })
+    (word >> WORD_BITS, Stage::new(base, word as u8))
 }
 
-/// The base in three bits, two of the request, and the sweeper's mark.
-pub(super) const WORD_BITS: u32 = 6;
+/// The base in three bits, three of the request, and the sweeper's mark.
+pub(super) const WORD_BITS: u32 = 7;
 
 /// Set by the sweeper only.
-pub(super) const OVERDUE: u64 = 32;
+pub(super) const OVERDUE: u64 = 64;
 
 pub(super) const DRAINING: u8 = 1;
 pub(super) const HAMMERED: u8 = 2;

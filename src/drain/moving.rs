@@ -37,6 +37,14 @@ impl Connection<Stream> {
         let (registration, stream) = self.into_registered();
         let baggage = received.len() + state.as_ref().map_or(0, Vec::len);
         let listener = entry.shared.listener_of(&entry);
+        if baggage > MAX_BAGGAGE {
+            tracing::warn!(
+                connection = entry.id,
+                bytes = baggage,
+                limit = MAX_BAGGAGE,
+                "connection stays, since too much would have to move with it"
+            );
+        }
         let mover = entry.shared.mover().filter(|_| listener != 0 && baggage <= MAX_BAGGAGE);
         let Some(mover) = mover else {
             return Err(Connection::from_registered(registration, stream, received));

@@ -238,6 +238,20 @@ impl Shared {
         lock(&self.registry).entries().map(|entry| entry.status(now)).collect()
     }
 
+    pub(super) fn census(&self) -> (Vec<(Kind, usize)>, Option<ConnectionStatus>) {
+        let now = self.now();
+        let registry = lock(&self.registry);
+        let mut by_kind: Vec<(Kind, usize)> = Vec::new();
+        for entry in registry.entries() {
+            match by_kind.iter_mut().find(|(kind, _)| *kind == entry.kind()) {
+                Some((_, count)) => *count += 1,
+                None => by_kind.push((entry.kind(), 1)),
+            }
+        }
+        let oldest = registry.entries().min_by_key(|entry| entry.opened);
+        (by_kind, oldest.map(|entry| entry.status(now)))
+    }
+
     pub(super) fn peer_of(&self, entry: &Entry) -> Option<Address> {
         let registry = lock(&self.registry);
         // Still in its slot: its socket is open, and stays so while the lock is held.

@@ -139,7 +139,7 @@ async fn each_limit_fires_at_its_time_and_never_before() {
     peer.write_all(b"GET").await.unwrap();
     connection.read_exact(&mut [0; 3]).await.unwrap();
     assert!(within(2 * SECOND, overdue(&entry).await), "head");
-    entry.request_began(false, false);
+    entry.enter(Base::Busy);
     assert!(tokio::time::timeout(100 * SECOND, overdue(&entry)).await.is_err(), "busy has no limit");
     let mut noop = Context::from_waker(Waker::noop());
     let pending = tokio::io::AsyncWrite::poll_write(std::pin::Pin::new(&mut connection), &mut noop, &[0; 65]);
@@ -150,7 +150,7 @@ async fn each_limit_fires_at_its_time_and_never_before() {
     peer.read_exact(&mut [0; 64]).await.unwrap();
     connection.write_all(&[0; 1]).await.unwrap();
     assert!(!entry.is_stalled(), "it moved");
-    entry.request_ended();
+    entry.enter(Base::Flushing);
     connection.flush().await.unwrap();
     assert!(within(8 * SECOND, overdue(&entry).await), "idle");
 }
@@ -163,13 +163,13 @@ async fn the_linger_counts_from_the_drain_or_from_the_end_of_the_request() {
     let keep_alive = limits(SECOND, SECOND * 3600, SECOND);
     idle.entry().limit(keep_alive);
     busy.entry().limit(keep_alive);
-    busy.entry().request_began(false, false);
+    busy.entry().enter(Base::Busy);
     tokio::time::advance(60 * SECOND).await;
     tracker.begin(10 * SECOND);
     let took = overdue(idle.entry()).await;
     assert!(took >= 10 * SECOND && took < 11 * SECOND, "{took:?}");
     assert!(!busy.entry().is_overdue());
-    busy.entry().request_ended();
+    busy.entry().enter(Base::Flushing);
     busy.entry().flushed();
     let took = overdue(busy.entry()).await;
     assert!(took >= 9 * SECOND && took < 11 * SECOND, "{took:?}");
@@ -197,8 +197,8 @@ async fn what_happened_since_the_sweep_is_not_overdue() {
     let entry = connection.entry();
     entry.limit(limits(SECOND, SECOND, SECOND));
     overdue(entry).await;
-    entry.request_began(false, false);
-    entry.request_ended();
+    entry.enter(Base::Busy);
+    entry.enter(Base::Flushing);
     entry.flushed();
     assert!(!entry.is_overdue(), "a new idle time began");
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 
-use super::entry::{Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, Stage, WANTED};
+use super::entry::{Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, WANTED};
 use super::limits::Limits;
 use super::status::Kind;
 use crate::address::Address;
@@ -31,23 +31,16 @@ impl Entry {
         }
     }
 
+    /// It may become somebody else's: whatever waits in its I/O object is to be known from now on.
+    #[cold]
+    pub(crate) fn drive_no_longer(&self) {
+        self.lower(DRIVEN);
+    }
+
     /// Becomes somebody else's, whose tasks are to be woken from now on.
     pub(crate) fn upgrade(&self) {
         self.set_kind(Kind::Upgraded);
         self.lower(DRIVEN);
-    }
-
-    #[inline]
-    pub(crate) fn request_began(&self, body: bool, connect: bool) {
-        self.enter(Stage { base: Base::Busy, body, connect });
-    }
-
-    /// hyper has all of the response, or wants no more of it.
-    #[inline]
-    pub(crate) fn request_ended(&self) {
-        if self.kind() != Kind::Upgraded {
-            self.enter(Stage { base: Base::Flushing, body: self.stage().body, connect: false });
-        }
     }
 
     pub(crate) fn stream_began(&self) {

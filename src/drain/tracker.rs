@@ -119,6 +119,11 @@ impl Tracker {
         self.shared.snapshot()
     }
 
+    /// How many connections there are of each kind, and the oldest, whose peer alone is asked for.
+    pub(crate) fn census(&self) -> (Vec<(Kind, usize)>, Option<ConnectionStatus>) {
+        self.shared.census()
+    }
+
     /// Resolves when there is no connection and no [`Hold`]: at once if there is none now.
     ///
     /// Does not start a drain. New connections may come right after. Cancel safe.

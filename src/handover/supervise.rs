@@ -261,6 +261,11 @@ impl Supervise {
         self.launch.in_progress()
     }
 
+    /// Whether another restart follows the one that is on its way.
+    pub fn has_remembered(&self) -> bool {
+        self.launch.has_remembered()
+    }
+
     /// Whether the service is being stopped, or has been.
     pub fn is_stopping(&self) -> bool {
         self.phase != Phase::Running

@@ -27,6 +27,7 @@ pub struct Config {
     ping_interval: Option<Duration>,
     ping_timeout: Duration,
     peer: bool,
+    baggage: bool,
     move_connections: bool,
 }
 
@@ -38,6 +39,7 @@ pub(super) struct Prepared {
     pub(super) limits: Limits,
     pub(super) sniff: bool,
     pub(super) peer: bool,
+    pub(super) baggage: bool,
     pub(super) moves: bool,
 }
 
@@ -55,6 +57,7 @@ impl Config {
             ping_interval: Some(Duration::from_secs(30)),
             ping_timeout: Duration::from_secs(20),
             peer: false,
+            baggage: false,
             move_connections: true,
         }
     }
@@ -138,11 +141,21 @@ impl Config {
         self
     }
 
+    /// Whether each HTTP/1 request carries a [`Baggage`](super::Baggage) extension: what the service keeps for its
+    /// connection, to go with that when it moves.
+    ///
+    /// Default no: an extension costs three allocations a request.
+    pub fn baggage(mut self, on: bool) -> Self {
+        self.baggage = on;
+        self
+    }
+
     /// Whether an HTTP/1 connection with no request in flight moves to the successor at a restart, which serves it on:
     /// the client notices nothing. Only plain sockets can move; TLS connections are told goodbye.
     ///
     /// Default yes. Say no where the service keeps something in memory for a connection (an authenticated user,
-    /// say) that the successor would not have: then each is told to close, and reconnects.
+    /// say) that the successor would not have: then each is told to close, and reconnects. Where that can be written
+    /// down, or holds of some connections only, see [`baggage`](Self::baggage).
     pub fn move_connections(mut self, on: bool) -> Self {
         self.move_connections = on;
         self
@@ -168,6 +181,7 @@ impl Config {
             limits: Limits::new(self.header_read_timeout, self.keep_alive_timeout, self.write_timeout),
             sniff: self.http2,
             peer: self.peer,
+            baggage: self.baggage,
             moves: self.move_connections,
         }
     }

@@ -17,10 +17,19 @@ pub(super) fn can_move<S: 'static>() -> bool {
     TypeId::of::<S>() == TypeId::of::<Stream>()
 }
 
-/// Has the connection moved, with the bytes that were read ahead. Only for what [`can_move`].
-pub(super) fn depart<S: Send + 'static>(connection: Connection<S>, ahead: Bytes) -> Moving<S> {
-    let connection: Connection<Stream> = cast(connection);
-    Box::pin(async move { connection.move_on(ahead.into(), None).await.err().map(cast) })
+/// Has the connection moved, with the bytes that were read ahead, and what the service keeps for it or what a
+/// predecessor sent along and no request has asked for. Only for what [`can_move`].
+pub(super) fn depart<S: Send + 'static>(
+    connection: Connection<S>,
+    ahead: Bytes,
+    state: Option<Vec<u8>>,
+) -> Moving<S> {
+    let mut connection: Connection<Stream> = cast(connection);
+    let state = state.or(connection.take_state());
+    Box::pin(async move {
+        let came_back = connection.move_on(ahead.into(), state.clone()).await.err()?;
+        Some(cast(came_back.with_state(state)))
+    })
 }
 
 /// The same value under its other name: a generic server that was given our own streams.

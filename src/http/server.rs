@@ -93,6 +93,7 @@ where
 {
     type Output = ();
 
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match Pin::new(&mut self.serving).poll(cx) {
             Poll::Ready(ended) => {

@@ -8,18 +8,18 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::Service;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response};
 use pin_project_lite::pin_project;
 
+use super::baggage::Baggage;
+use super::body::TrackedBody;
 use super::peer::Peer;
-use crate::drain::Entry;
+use super::turn;
 
 /// What can be served: every [`hyper::service::Service`] from a request to a response that can be cloned
 /// for each connection and sent between threads.
@@ -61,45 +61,66 @@ where
 #[derive(Clone)]
 pub struct TrackedService<H> {
     service: H,
-    entry: Arc<Entry>,
-    peer: bool,
+    /// Rare, and so behind a pointer.
+    extras: Option<Box<Extras>>,
+}
+
+/// What each request of a connection carries, for services that want that.
+#[derive(Clone, Debug)]
+pub(super) struct Extras {
+    pub(super) peer: Option<Peer>,
+    pub(super) baggage: Option<Baggage>,
 }
 
 impl<H> TrackedService<H> {
-    pub(super) fn new(service: H, entry: Arc<Entry>, peer: bool) -> Self {
-        TrackedService { service, entry, peer }
+    pub(super) fn new(service: H, extras: Option<Extras>) -> Self {
+        TrackedService { service, extras: extras.map(Box::new) }
+    }
+
+    /// What is to go with the connection.
+    pub(super) fn state(&self) -> Option<Vec<u8>> {
+        self.extras.as_ref()?.baggage.clone()?.into_state()
     }
 
     pub(super) fn into_inner(self) -> H {
         self.service
     }
-
-    #[cold]
-    fn insert_peer(&self, request: &mut Request<Incoming>) {
-        request.extensions_mut().insert(Peer::new(self.entry.clone()));
-    }
 }
 
 impl<H: HttpService> Service<Request<Incoming>> for TrackedService<H> {
-    type Response = Response<TrackedBody<H::ResponseBody>>;
+    type Response = Response<TrackedBody<H::ResponseBody, InFlight>>;
     type Error = H::Failure;
     type Future = TrackedFuture<H::Running>;
 
     #[inline(always)]
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        self.entry.request_began(!request.body().is_end_stream(), request.method() == Method::CONNECT);
-        if self.peer {
-            self.insert_peer(&mut request);
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        // hyper gives an extension to what can become an upgrade, and to nothing else.
+        let body = !matches!(*request.method(), Method::GET | Method::HEAD);
+        turn::request_began(body, !request.extensions().is_empty());
+        if let Some(extras) = &self.extras {
+            return self.call_with(extras, request);
         }
-        let running = self.service.call(request);
-        TrackedFuture { in_flight: Some(InFlight { entry: self.entry.clone() }), running }
+        TrackedFuture { running: self.service.call(request) }
+    }
+}
+
+impl<H: HttpService> TrackedService<H> {
+    #[cold]
+    #[inline(never)]
+    fn call_with(&self, extras: &Extras, mut request: Request<Incoming>) -> TrackedFuture<H::Running> {
+        if let Some(peer) = &extras.peer {
+            request.extensions_mut().insert(peer.clone());
+        }
+        if let Some(baggage) = &extras.baggage {
+            request.extensions_mut().insert(baggage.clone());
+        }
+        TrackedFuture { running: self.service.call(request) }
     }
 }
 
 pin_project! {
     /// A request in flight, until its response is there.
     pub struct TrackedFuture<F> {
-        in_flight: Option<InFlight>,
         #[pin]
         running: F,
     }
@@ -109,89 +130,39 @@ impl<F, B, E> Future for TrackedFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
 {
-    type Output = Result<Response<TrackedBody<B>>, E>;
+    type Output = Result<Response<TrackedBody<B, InFlight>>, E>;
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let (mut parts, body) = match ready!(this.running.poll(cx)) {
-            Ok(response) => response.into_parts(),
-            Err(error) => return Poll::Ready(Err(error)),
-        };
-        let in_flight = this.in_flight.take().expect("polled after its response");
-        let entry = &in_flight.entry;
-        // The last moment: hyper writes the head in this same poll.
-        if parts.status == StatusCode::SWITCHING_PROTOCOLS
-            || (parts.status.is_success() && entry.stage().connect)
-        {
-            // Before hyper hands out the upgraded connection, whose new tasks must be known to the hammer.
-            entry.upgrade();
-        } else if entry.is_draining() && !entry.is_moving() {
-            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        if turn::holds_back() {
+            return Poll::Pending;
         }
-        Poll::Ready(Ok(Response::from_parts(parts, TrackedBody { body, in_flight })))
-    }
-}
-
-pin_project! {
-    /// A response's body; the request is in flight until it is dropped.
-    pub struct TrackedBody<B> {
-        #[pin]
-        body: B,
-        in_flight: InFlight,
-    }
-}
-
-impl<B: Body> Body for TrackedBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    #[inline]
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().body.poll_frame(cx)
-    }
-
-    #[inline]
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    #[inline]
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.project()
+            .running
+            .poll(cx)
+            .map_ok(|response| response.map(|body| TrackedBody::new(body, InFlight)))
     }
 }
 
 /// From the head of a request to the end of its response's body, or to whatever cut it short.
 #[derive(Debug)]
-struct InFlight {
-    entry: Arc<Entry>,
-}
+pub struct InFlight;
 
 impl Drop for InFlight {
     #[inline]
     fn drop(&mut self) {
-        self.entry.request_ended();
+        turn::request_ended();
     }
 }
 
 impl<H> fmt::Debug for TrackedService<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrackedService").field("entry", &self.entry).finish_non_exhaustive()
+        f.debug_struct("TrackedService").field("extras", &self.extras).finish_non_exhaustive()
     }
 }
 
 impl<F> fmt::Debug for TrackedFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrackedFuture").field("in_flight", &self.in_flight).finish_non_exhaustive()
-    }
-}
-
-impl<B> fmt::Debug for TrackedBody<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrackedBody").field("in_flight", &self.in_flight).finish_non_exhaustive()
+        f.debug_struct("TrackedFuture").finish_non_exhaustive()
     }
 }

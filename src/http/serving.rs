@@ -13,12 +13,15 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::baggage::Baggage;
 use super::config::Prepared;
 use super::io::Io;
 use super::moving::{self, Moving};
-use super::service::{HttpService, TrackedService};
+use super::peer::Peer;
+use super::service::{Extras, HttpService, TrackedService};
 use super::sniff::{Sniff, Version};
 use super::streams::StreamService;
+use super::turn::{self, Turn};
 use crate::drain::{Base, Connection, Entry, Kind, Stage};
 
 /// A connection being served. See [`Server::serve`](super::Server::serve).
@@ -75,6 +78,8 @@ enum TakenOut<S, H: HttpService> {
     /// Not all of its last request will ever be read: it can only be closed.
     BodyUnread(Connection<S>),
     Busy(Box<Http1<S, H>>),
+    /// Its last response was that it is somebody else's.
+    Upgraded,
 }
 
 type Http1<S, H> = http1::UpgradeableConnection<TokioIo<Io<S>>, TrackedService<H>>;
@@ -109,9 +114,14 @@ where
         self.entry.id()
     }
 
-    fn http1(&self, connection: Connection<S>, ahead: Bytes, service: H) -> Talk<S, H> {
-        let service = TrackedService::new(service, self.entry.clone(), self.prepared.peer);
-        Talk::Http1(self.http1_with(connection, ahead, service))
+    fn http1(&self, mut connection: Connection<S>, ahead: Bytes, service: H) -> Talk<S, H> {
+        let Prepared { peer, baggage, .. } = *self.prepared;
+        let extras = (peer || baggage).then(|| Extras {
+            peer: peer.then(|| Peer::new(self.entry.clone())),
+            baggage: baggage
+                .then(|| Baggage::new(self.entry.clone(), connection.take_state().unwrap_or_default())),
+        });
+        Talk::Http1(self.http1_with(connection, ahead, TrackedService::new(service, extras)))
     }
 
     fn http1_with(&self, connection: Connection<S>, ahead: Bytes, service: TrackedService<H>) -> Http1<S, H> {
@@ -188,6 +198,9 @@ where
                     // Its last body was read to the end, or it could not have gone.
                     self.entry.enter(self.entry.stage().base);
                     self.talk = self.begin(connection, service);
+                    // In a turn that knows it: its next response is the last.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 Talk::Over => return Poll::Ready(Ok(())),
             }
@@ -201,15 +214,17 @@ where
         self.talk = match (mem::replace(&mut self.talk, Talk::Over), stage.base) {
             (Talk::Sniffing(sniff, service), _) => {
                 let (connection, ahead) = sniff.into_parts();
-                Talk::Moving(moving::depart(connection, ahead), service)
+                Talk::Moving(moving::depart(connection, ahead, None), service)
             }
             (Talk::Http1(http1), Base::Fresh | Base::Idle | Base::Head) => {
                 match self.take_out(http1, stage, cx)? {
                     TakenOut::Whole(connection, ahead, service) => {
-                        Talk::Moving(moving::depart(connection, ahead), service.into_inner())
+                        let state = service.state();
+                        Talk::Moving(moving::depart(connection, ahead, state), service.into_inner())
                     }
                     TakenOut::BodyUnread(connection) => self.goodbye(connection),
                     TakenOut::Busy(http1) => Talk::Http1(*http1),
+                    TakenOut::Upgraded => Talk::Over,
                 }
             }
             (talk, _) => talk,
@@ -232,10 +247,7 @@ where
                 self.talk = self.goodbye(connection);
             }
             (Talk::Http1(http1), Base::Fresh | Base::Idle) => {
-                self.talk = match self.take_apart(http1, stage, cx)? {
-                    Ok(connection) => self.goodbye(connection),
-                    Err(http1) => Talk::Http1(http1),
-                }
+                self.talk = self.take_apart(http1, stage, cx)?;
             }
             (Talk::Http2 { mut connection, mut told }, _) => {
                 if !told && self.entry.streams() == 0 {
@@ -264,11 +276,61 @@ where
         }
     }
 
+    /// Polls it while there is more to see to: the drain, the hammer, or a limit that has passed.
+    #[cold]
+    #[inline(never)]
+    fn poll_attentively(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
+        loop {
+            if self.entry.is_hammered() {
+                turn::untold(mem::replace(&mut self.talk, Talk::Over));
+                // What was closing had nothing left to say, and has not been aborted.
+                let closing = self.entry.stage().base == Base::Closing;
+                return Poll::Ready(if closing { Ok(()) } else { Err(ServeError::Hammered) });
+            }
+            let (stage, last) = (self.entry.stage().bits(), self.entry.has_to_say_goodbye());
+            let turn = Turn::begin(&self.entry, stage, last);
+            let polled = self.poll_talk(cx);
+            let held_back = turn.end(&self.entry);
+            let ended = match polled {
+                Poll::Ready(ended) => ended,
+                Poll::Pending if held_back => {
+                    self.say_last();
+                    continue;
+                }
+                Poll::Pending if self.entry.is_stalled() => Err(ServeError::WriteTimeout),
+                Poll::Pending if self.entry.is_moving() && self.is_between_requests() => {
+                    match self.depart(cx) {
+                        Ok(()) => continue,
+                        Err(error) => Err(error),
+                    }
+                }
+                Poll::Pending if self.entry.is_overdue() && self.entry.stage().base != Base::Closing => {
+                    match self.poll_overdue(cx) {
+                        Poll::Ready(ended) => ended,
+                        Poll::Pending => continue,
+                    }
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            return Poll::Ready(self.over(ended));
+        }
+    }
+
     #[cold]
     fn over(&mut self, ended: Result<(), ServeError>) -> Result<(), ServeError> {
-        self.talk = Talk::Over;
+        turn::untold(mem::replace(&mut self.talk, Talk::Over));
         // The aborted read or write is only how it became known.
         if ended.is_err() && self.entry.is_hammered() { Err(ServeError::Hammered) } else { ended }
+    }
+
+    /// The response in the making is to be the last.
+    #[cold]
+    fn say_last(&mut self) {
+        self.entry.say_goodbye();
+        if let Talk::Http1(http1) = &mut self.talk {
+            // hyper adds the header, and ends the connection after the response.
+            Pin::new(http1).graceful_shutdown();
+        }
     }
 
     fn goodbye(&self, connection: Connection<S>) -> Talk<S, H> {
@@ -278,31 +340,30 @@ where
         Talk::Closing(connection)
     }
 
-    /// Takes an HTTP/1 connection without a request in flight out of hyper, or gives it back if there turns
-    /// out to be one.
-    ///
-    /// Only while its stage is fresh or idle: then the last response is written and flushed, so
-    /// that hyper holds nothing but bytes that it has read.
+    /// Ends an HTTP/1 connection without a request in flight, or goes on with it if there turns out to be one.
     fn take_apart(
         &self,
         http1: Http1<S, H>,
         stage: Stage,
         cx: &mut Context<'_>,
-    ) -> Result<Result<Connection<S>, Http1<S, H>>, ServeError> {
-        let (connection, ahead, service) = match self.take_out(http1, stage, cx)? {
-            TakenOut::Whole(connection, ahead, service) => (connection, ahead, service),
-            TakenOut::BodyUnread(connection) => return Ok(Ok(connection)),
-            TakenOut::Busy(http1) => return Ok(Err(*http1)),
-        };
-        if ahead.is_empty() {
-            return Ok(Ok(connection));
-        }
-        // A request came close behind the last one, in part. It gets its answer, and its own time.
-        self.entry.enter(Base::Head);
-        Ok(Err(self.http1_with(connection, ahead, service)))
+    ) -> Result<Talk<S, H>, ServeError> {
+        Ok(match self.take_out(http1, stage, cx)? {
+            TakenOut::Whole(connection, ahead, _) if ahead.is_empty() => self.goodbye(connection),
+            TakenOut::Whole(connection, ahead, service) => {
+                // A request came close behind the last one, in part. It gets its answer, and its own time.
+                self.entry.enter(Base::Head);
+                Talk::Http1(self.http1_with(connection, ahead, service))
+            }
+            TakenOut::BodyUnread(connection) => self.goodbye(connection),
+            TakenOut::Busy(http1) => Talk::Http1(*http1),
+            TakenOut::Upgraded => Talk::Over,
+        })
     }
 
-    /// As [`take_apart`](Self::take_apart), with what hyper has read and not answered.
+    /// Takes an HTTP/1 connection without a request in flight out of hyper.
+    ///
+    /// Only while its stage is fresh or idle, or that of a head: then the last response is written and flushed, so
+    /// that hyper holds nothing but bytes that it has read.
     fn take_out(
         &self,
         mut http1: Http1<S, H>,
@@ -310,9 +371,9 @@ where
         cx: &mut Context<'_>,
     ) -> Result<TakenOut<S, H>, ServeError> {
         let mut is_unread = false;
-        if stage.body {
-            // Its last request had a body. If hyper has read all of it, this ends the connection at once, without
-            // another read; else hyper ends it when it has. An end after a read is one for which the service has
+        if stage.asked {
+            // Its last request may have had a body. If hyper has read all of it, this ends the connection at once,
+            // without another read; else hyper ends it when it has. An end after a read is one for which the service has
             // just dropped the body: what comes next on the connection is the rest of that, and no request.
             self.entry.keep_open();
             Pin::new(&mut http1).graceful_shutdown();
@@ -323,7 +384,10 @@ where
                 return Ok(TakenOut::Busy(Box::new(http1)));
             }
         }
-        let parts = http1.into_parts().expect("an upgraded connection has no idle stage");
+        let Some(parts) = http1.into_parts() else {
+            self.entry.upgrade();
+            return Ok(TakenOut::Upgraded);
+        };
         let (ahead, connection) = parts.io.into_inner().into_parts();
         if is_unread {
             return Ok(TakenOut::BodyUnread(connection));
@@ -340,36 +404,25 @@ where
 {
     type Output = Result<(), ServeError>;
 
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         // First: what the sweeper or the drain decides after this point wakes this task again.
         this.entry.drive(&mut this.registered, cx.waker());
-        loop {
-            if this.entry.is_hammered() {
-                this.talk = Talk::Over;
-                // What was closing had nothing left to say, and has not been aborted.
-                let closing = this.entry.stage().base == Base::Closing;
-                return Poll::Ready(if closing { Ok(()) } else { Err(ServeError::Hammered) });
-            }
-            let ended = match this.poll_talk(cx) {
-                Poll::Ready(ended) => ended,
-                Poll::Pending if this.entry.is_stalled() => Err(ServeError::WriteTimeout),
-                Poll::Pending if this.entry.is_moving() && this.is_between_requests() => {
-                    match this.depart(cx) {
-                        Ok(()) => continue,
-                        Err(error) => Err(error),
-                    }
-                }
-                Poll::Pending if this.entry.is_overdue() && this.entry.stage().base != Base::Closing => {
-                    match this.poll_overdue(cx) {
-                        Poll::Ready(ended) => ended,
-                        Poll::Pending => continue,
-                    }
-                }
-                Poll::Pending => return Poll::Pending,
-            };
-            return Poll::Ready(this.over(ended));
+        let Some(stage) = this.entry.undisturbed() else { return this.poll_attentively(cx) };
+        let turn = Turn::begin(&this.entry, stage, false);
+        let polled = this.poll_talk(cx);
+        turn.end(&this.entry);
+        match polled {
+            Poll::Ready(ended) => Poll::Ready(this.over(ended)),
+            Poll::Pending => Poll::Pending,
         }
+    }
+}
+
+impl<S, H: HttpService> Drop for Serving<S, H> {
+    fn drop(&mut self) {
+        turn::untold(mem::replace(&mut self.talk, Talk::Over));
     }
 }
 

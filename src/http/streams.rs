@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper::{Request, Response};
 use pin_project_lite::pin_project;
 
+use super::body::TrackedBody;
 use super::peer::Peer;
 use super::service::HttpService;
 use crate::drain::Entry;
@@ -29,7 +29,7 @@ impl<H> StreamService<H> {
 }
 
 impl<H: HttpService> Service<Request<Incoming>> for StreamService<H> {
-    type Response = Response<StreamBody<H::ResponseBody>>;
+    type Response = Response<TrackedBody<H::ResponseBody, InFlight>>;
     type Error = H::Failure;
     type Future = StreamFuture<H::Running>;
 
@@ -55,50 +55,18 @@ impl<F, B, E> Future for StreamFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
 {
-    type Output = Result<Response<StreamBody<B>>, E>;
+    type Output = Result<Response<TrackedBody<B, InFlight>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.running.poll(cx))?;
         let in_flight = this.in_flight.take().expect("polled after its response");
-        Poll::Ready(Ok(response.map(|body| StreamBody { body, in_flight })))
-    }
-}
-
-pin_project! {
-    /// A response's body; the request is in flight until it is dropped.
-    pub(super) struct StreamBody<B> {
-        #[pin]
-        body: B,
-        in_flight: InFlight,
-    }
-}
-
-impl<B: Body> Body for StreamBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    #[inline]
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().body.poll_frame(cx)
-    }
-
-    #[inline]
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    #[inline]
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        Poll::Ready(Ok(response.map(|body| TrackedBody::new(body, in_flight))))
     }
 }
 
 /// From the head of a request to the end of its response's body, or to whatever cut it short.
-struct InFlight {
+pub(super) struct InFlight {
     entry: Arc<Entry>,
 }
 

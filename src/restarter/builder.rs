@@ -3,10 +3,6 @@
 use std::env;
 use std::ffi::OsString;
 use std::io;
-#[cfg(feature = "control")]
-use std::os::fd::OwnedFd;
-#[cfg(feature = "control")]
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,7 +21,7 @@ use crate::handover::Refusal;
 use crate::inherited::{InheritError, Inherited};
 use crate::listeners::Listeners;
 #[cfg(feature = "control")]
-use crate::operate::control::place::{ControlError, Place, Wanted};
+use crate::operate::control::place::{Bound, ControlError, Wanted, bound};
 use crate::operate::pid_file::{PidFile, PidFileError};
 use crate::operate::service::Service;
 #[cfg(feature = "systemd")]
@@ -287,6 +283,8 @@ impl Builder {
         };
         #[cfg(feature = "control")]
         let control = match &self.control {
+            // The path that stays is the supervisor's.
+            Some(_) if inherited.supervisor.is_some() => bound(&Wanted::Somewhere, None)?,
             Some(wanted) => bound(wanted, inherited.control)?,
             None => None,
         };
@@ -307,6 +305,7 @@ impl Builder {
             None => Arc::new(self.service(inherited.generation)?),
         };
         inherited.unwanted.into_iter().for_each(|stored| service.unwanted(stored));
+        let is_tried = inherited.predecessor.is_some() || inherited.supervisor.is_some();
         let shared = Arc::new(Shared {
             generation: inherited.generation,
             supervisor: inherited.supervisor.as_ref().map(|supervisor| supervisor.pid),
@@ -318,14 +317,14 @@ impl Builder {
             commands,
             service,
             ready: AtomicBool::new(false),
-            is_watched: AtomicBool::new(inherited.predecessor.is_some()),
+            is_watched: AtomicBool::new(is_tried),
             drain: Mutex::new(None),
             life: watch::Sender::new(Life::Starting),
             ending: watch::Sender::new(None),
             events: broadcast::Sender::new(EVENTS),
         });
         #[cfg(feature = "control")]
-        let tells_of_panics = self.control.is_some() && inherited.predecessor.is_some();
+        let tells_of_panics = self.control.is_some() && is_tried;
         driver::start(Start {
             refusal: may_not_exit(pid_file.is_some() || shared.service.follows_restarts()),
             deadlines: self.deadlines,
@@ -351,6 +350,12 @@ impl Builder {
     #[cfg(feature = "supervisor")]
     pub(crate) fn signal_map(&self) -> &SignalMap {
         &self.signals
+    }
+
+    /// The control socket that is asked for, in a supervisor.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn bind_control(&self) -> Result<Option<Bound>, ControlError> {
+        self.control.as_ref().map_or(Ok(None), |wanted| bound(wanted, None))
     }
 
     #[cfg(feature = "supervisor")]
@@ -387,24 +392,6 @@ impl Builder {
         }
         program.changes.clone_from(&self.changes);
         program
-    }
-}
-
-/// A control socket that listens, and where.
-#[cfg(feature = "control")]
-pub(super) type Bound = (UnixListener, Arc<Place>);
-
-#[cfg(feature = "control")]
-fn bound(wanted: &Wanted, inherited: Option<OwnedFd>) -> Result<Option<Bound>, ControlError> {
-    match (Place::take(wanted, inherited), wanted) {
-        (Ok((listener, place)), _) => Ok(Some((listener, Arc::new(place)))),
-        (Err(error), Wanted::At(_)) => Err(error),
-        // Nobody relies on where it is, and the service matters more.
-        (Err(error), Wanted::Somewhere) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "there is no place for a control socket; starting without");
-            Ok(None)
-        }
     }
 }
 

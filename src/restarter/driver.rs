@@ -57,7 +57,7 @@ pub(super) struct Start {
     pub(super) pid_file: Option<Arc<PidFile>>,
     pub(super) history: History,
     #[cfg(feature = "control")]
-    pub(super) control: Option<super::builder::Bound>,
+    pub(super) control: Option<crate::operate::control::place::Bound>,
     pub(super) shared: Arc<Shared>,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
 }

@@ -15,6 +15,7 @@ use super::making::{Itself, Make};
 use super::orphans::Children;
 use super::signals::FORWARDED;
 use super::store::Store;
+use crate::control::ControlError;
 use crate::handover::Failure;
 use crate::handover::supervise::Limits;
 use crate::handover::supervised::Orphans;
@@ -70,6 +71,9 @@ pub enum SupervisorError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The path of the control socket is another server's, or cannot be made.
+    #[error("cannot have the control socket")]
+    Control(#[from] ControlError),
     /// The pid file is another process's, or cannot be written.
     #[error("cannot have the pid file")]
     PidFile(#[from] PidFileError),
@@ -99,7 +103,7 @@ impl Supervisor {
     /// The usual: default deadlines, the default [`SignalMap`], addresses bound by the workers.
     pub fn new() -> Supervisor {
         Supervisor {
-            restarter: Restarter::builder().signals(SignalMap::default()),
+            restarter: usual_worker(),
             listens: Vec::new(),
             signals: SignalMap::default(),
             forwarded: FORWARDED.to_vec(),
@@ -309,6 +313,7 @@ impl Supervisor {
             restarts: self.restarts,
             pid_file,
             service,
+            control: self.restarter.bind_control()?,
             hooks: self.hooks,
         })
     }
@@ -331,6 +336,14 @@ impl Supervisor {
 /// How much longer than its own deadline a worker has before it is killed. It aborts what is left by itself and exits,
 /// which takes milliseconds; and with the default of 9 s for a shutdown all is over before `docker stop` kills at 10 s.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// As [`Restarter::new`] has it.
+fn usual_worker() -> Builder {
+    let builder = Restarter::builder().signals(SignalMap::default()).control();
+    #[cfg(feature = "systemd")]
+    let builder = builder.systemd(crate::systemd::Systemd::new());
+    builder
+}
 
 impl fmt::Debug for Supervisor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

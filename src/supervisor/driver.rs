@@ -2,6 +2,7 @@
 //! [`run`](super::Supervisor::run).
 
 mod acting;
+mod operating;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -14,6 +15,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
+use self::operating::Operating;
 use super::binaries::Binaries;
 use super::builder::{Hooks, SupervisorError};
 use super::making::{Born, Make, Readiness};
@@ -27,6 +29,9 @@ use crate::handover::message::{Message, Told};
 use crate::handover::supervise::{End, Limits, Supervise, Worker};
 use crate::handover::supervised::Orphans;
 use crate::handover::{Failure, Refusal};
+use crate::operate::control::Asked;
+use crate::operate::control::message::Reply;
+use crate::operate::control::place::Bound;
 use crate::operate::pid_file::PidFile;
 use crate::operate::service::Service;
 use crate::restarter::RestartError;
@@ -47,6 +52,7 @@ pub(super) struct Start {
     pub(super) service: Arc<Service>,
     pub(super) hooks: Hooks,
     pub(super) children: Arc<Children>,
+    pub(super) control: Option<Bound>,
 }
 
 /// Supervises until every worker is gone.
@@ -67,6 +73,7 @@ pub(super) fn run(start: Start) -> Result<ExitCode, SupervisorError> {
             break ended;
         }
     };
+    driver.operating.ended();
     driver.store.close();
     if let Some(pid_file) = &driver.pid_file {
         pid_file.remove();
@@ -114,6 +121,7 @@ struct Driver {
     signalled: BTreeMap<Worker, Instant>,
     answers: Vec<Answer>,
     later: Vec<Answer>,
+    operating: Operating,
     /// How the worker ended that served last.
     last_exit: Option<Exit>,
     ended: Option<End>,
@@ -139,13 +147,14 @@ enum Input {
     Worker(Worker, Did),
     Abandoned(Worker),
     Readiness(Result<(), Failure>),
+    Asked(Asked),
     Timeout,
 }
 
 impl Driver {
     fn new(start: Start) -> Result<Driver, SupervisorError> {
         let Start { limits, maker, store, signals, forwarded, orphans, restarts, .. } = start;
-        let Start { pid_file, service, hooks, children, .. } = start;
+        let Start { pid_file, service, hooks, children, control, .. } = start;
         if children.reaps_orphans() {
             tokio::spawn(Arc::clone(&children).reap_for_ever());
         }
@@ -174,6 +183,7 @@ impl Driver {
             signalled: BTreeMap::new(),
             answers: Vec::new(),
             later: Vec::new(),
+            operating: Operating::new(control).map_err(SupervisorError::System)?,
             last_exit: None,
             ended: None,
         };
@@ -198,7 +208,8 @@ impl Driver {
 
     /// What happens next. Cancel safe in each of its branches.
     async fn next(&mut self) -> Input {
-        let deadline = self.signalled.values().copied().chain(self.machine.deadline()).min();
+        let own = [self.machine.deadline(), self.operating.hammer_at].into_iter().flatten();
+        let deadline = self.signalled.values().copied().chain(own).min();
         tokio::select! {
             (worker, did) = next_of(self.workers.iter_mut().map(|(worker, process)| (*worker, process))) => {
                 Input::Worker(worker, did)
@@ -207,6 +218,7 @@ impl Driver {
             made = made(&mut self.spawning) => Input::Made(made),
             ready = ready(&mut self.readiness) => Input::Readiness(ready),
             (signal, meaning) = self.signals.next() => Input::Signal(signal, meaning),
+            asked = self.operating.next() => asked,
             Some(command) = self.commands.recv() => Input::Command(command),
             () = sleep_until(deadline) => Input::Timeout,
         }
@@ -226,10 +238,14 @@ impl Driver {
                 }
             }
             Input::Readiness(ready) => self.became_ready(now, ready),
+            Input::Asked(asked) => self.asked(asked),
             Input::Timeout => {
                 self.catch_up(now);
                 self.machine.timeout(now);
                 self.send_due_signals(now);
+                if self.operating.hammer_at.take_if(|due| now >= *due).is_some() {
+                    self.machine.hammer(now);
+                }
             }
         }
     }
@@ -289,15 +305,21 @@ impl Driver {
         };
         match allowed.and_then(|()| self.machine.request(now)) {
             Ok(Requested::Started) => self.answers.extend(answer),
-            Ok(_) => self.later.extend(answer),
+            Ok(_) => {
+                if let Some(Answer::Control(follower)) = &answer {
+                    follower.tell(&Reply::Remembered);
+                }
+                self.later.extend(answer);
+            }
             Err(refusal) => {
                 say!(warn: %refusal, "restart refused");
+                self.operating.refused(&refusal.to_string());
                 if let Some(process) = asker.and_then(|worker| self.workers.get(&worker)) {
                     process.tell(&Message::Restarted(Told::Refused(refusal.clone())));
                 }
-                if let Some(answer) = answer {
-                    let _ = answer.send(Err(RestartError::Refused(refusal)));
-                }
+                answer
+                    .into_iter()
+                    .for_each(|answer| answer.give(&Err(RestartError::Refused(refusal.clone()))));
             }
         }
     }
@@ -319,6 +341,10 @@ impl Driver {
             Did::Say(Message::Withhold { name }, _) => self.store.withhold(&name),
             Did::Say(message, _) => {
                 say!(debug: worker, ?message, "a worker says");
+                let Some(message) = self.operating.hears(worker, message) else { return };
+                if matches!(message, Message::Ready { .. }) {
+                    self.initialised();
+                }
                 self.machine.message(now, worker, message);
             }
             Did::Babble(error) => {
@@ -333,7 +359,9 @@ impl Driver {
                 self.signalled.remove(&worker);
                 self.readiness.take_if(|(whose, _)| *whose == worker);
                 self.last_exit = Some(exit);
-                self.machine.died(now, worker, exit.to_string());
+                let how = self.operating.with_last_words(worker, exit.to_string());
+                self.operating.gone(worker, process.pid);
+                self.machine.died(now, worker, how);
             }
         }
     }

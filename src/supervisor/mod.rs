@@ -61,6 +61,8 @@ pub use command::{
     become_worker,
 };
 
+use crate::operate::control::Follower;
+use crate::operate::control::message::Reply;
 use crate::restarter::{Outcome, RestartError};
 
 /// What can be asked of a running supervisor. A handle: clones share everything.
@@ -81,7 +83,34 @@ enum Command {
 }
 
 /// Who waits for the outcome of a restart.
-type Answer = oneshot::Sender<Result<Outcome, RestartError>>;
+#[derive(Debug)]
+enum Answer {
+    /// Code in this process.
+    Handle(oneshot::Sender<Result<Outcome, RestartError>>),
+    /// An operator.
+    Control(Follower),
+}
+
+impl Answer {
+    fn is_wanted(&self) -> bool {
+        match self {
+            Answer::Handle(answer) => !answer.is_closed(),
+            Answer::Control(follower) => follower.is_there(),
+        }
+    }
+
+    /// Operators are told of each step as it happens; what is left for this is what ends without one.
+    fn give(self, result: &Result<Outcome, RestartError>) {
+        match (self, result) {
+            // Whoever has dropped the future does not want to know.
+            (Answer::Handle(answer), result) => drop(answer.send(result.clone())),
+            (Answer::Control(follower), Err(RestartError::Refused(refusal))) => {
+                follower.end_with(&Reply::Refused { reason: refusal.to_string() });
+            }
+            (Answer::Control(follower), _) => follower.end_with(&Reply::Stopped),
+        }
+    }
+}
 
 /// What a supervisor is doing.
 #[derive(Clone, Debug)]
@@ -138,7 +167,7 @@ impl SupervisorHandle {
     /// Dropping the future does not stop the restart.
     pub async fn restart(&self) -> Result<Outcome, RestartError> {
         let (answer, outcome) = oneshot::channel();
-        self.send(Command::Restart { answer: Some(answer) });
+        self.send(Command::Restart { answer: Some(Answer::Handle(answer)) });
         outcome.await.unwrap_or(Err(RestartError::DriverGone))
     }
 

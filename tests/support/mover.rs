@@ -5,6 +5,9 @@
 //! GET  /drained            when this process drains
 //! POST /upload             when the body has been read
 //! POST /early              at once; the body is read to its end meanwhile
+//! GET  /count              at once: how many such requests the connection has had
+//! GET  /hoard              at once; from then on there is more to move than can be
+//! GET  /stay               at once; from then on the connection does not move
 //!
 //! --stay                   connections do not move
 //! --drop-later             from the second generation on, only the first --listen is listened on
@@ -13,7 +16,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 
-use heirloom::http::{Config, Server};
+use heirloom::http::{Baggage, Config, Server};
 use heirloom::{Ending, Restarter, SignalMap};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -23,7 +26,7 @@ use hyper::{Request, Response};
 #[tokio::main]
 async fn main() -> Result<Ending, Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
-    let (mut addresses, mut config, mut drops_later) = (Vec::new(), Config::new(), false);
+    let (mut addresses, mut config, mut drops_later) = (Vec::new(), Config::new().baggage(true), false);
     let mut builder = Restarter::builder();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -59,6 +62,9 @@ async fn answer(
     let mut body = std::process::id().to_string();
     match request.uri().path() {
         "/generation" => body = restarter.generation().to_string(),
+        "/count" => body = count(baggage(&request)),
+        "/hoard" => baggage(&request).set([0; 20_000]),
+        "/stay" => baggage(&request).stay(),
         "/drained" => restarter.draining().await,
         // A client that leaves in the middle gets no answer either way.
         "/upload" => drop(request.into_body().collect().await),
@@ -66,4 +72,15 @@ async fn answer(
         _ => {}
     }
     Ok(Response::new(Full::new(body.into())))
+}
+
+fn baggage(request: &Request<Incoming>) -> &Baggage {
+    request.extensions().get().expect("asked for")
+}
+
+fn count(baggage: &Baggage) -> String {
+    let before = String::from_utf8(baggage.bytes()).expect("as written");
+    let count = (before.parse().unwrap_or(0u32) + 1).to_string();
+    baggage.set(count.clone());
+    count
 }

@@ -21,6 +21,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
@@ -94,6 +95,22 @@ pub(crate) const SUFFIX: &str = ".heirloom";
 /// How many requests may wait to be accepted: a thousand at once are turned away one after the other, and not by the
 /// kernel without a word.
 const BACKLOG: i32 = 128;
+
+/// A control socket that listens, and where.
+pub(crate) type Bound = (UnixListener, Arc<Place>);
+
+/// The wanted one. Where nobody relies on where it is, there may be none: the service matters more.
+pub(crate) fn bound(wanted: &Wanted, inherited: Option<OwnedFd>) -> Result<Option<Bound>, ControlError> {
+    match (Place::take(wanted, inherited), wanted) {
+        (Ok((listener, place)), _) => Ok(Some((listener, Arc::new(place)))),
+        (Err(error), Wanted::At(_)) => Err(error),
+        (Err(error), Wanted::Somewhere) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "there is no place for a control socket; starting without");
+            Ok(None)
+        }
+    }
+}
 
 impl Place {
     /// Binds, and listens. `inherited` is the predecessor's lock on its stable path.

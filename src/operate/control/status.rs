@@ -5,7 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use crate::handover::history::{self, FailureKind, History, since_unix_millis};
 
 /// How many connections a status names: enough to see who holds a process, and a screenful.
 pub const OLDEST: usize = 10;
@@ -64,6 +68,33 @@ pub struct PastFailure {
     pub at_unix_ms: u64,
     /// How long ago.
     pub ago_ms: u64,
+}
+
+impl Restarts {
+    pub(crate) fn of(history: &History) -> Restarts {
+        Restarts {
+            settled: history.settled,
+            failed: history.failed,
+            taken_back: history.taken_back,
+            refused: history.refused,
+        }
+    }
+}
+
+impl PastFailure {
+    pub(crate) fn of(failure: &history::PastFailure) -> PastFailure {
+        let outcome = match failure.kind {
+            FailureKind::Failed => "failed",
+            FailureKind::TakenBack => "taken_back",
+            FailureKind::Refused => "refused",
+        };
+        PastFailure {
+            outcome: outcome.to_owned(),
+            reason: failure.reason.clone(),
+            at_unix_ms: failure.at,
+            ago_ms: whole_millis(since_unix_millis(failure.at)),
+        }
+    }
 }
 
 /// A restart that settled.
@@ -177,4 +208,13 @@ pub struct ConnectionStatus {
     pub age_ms: u64,
     /// How long it has been in that state.
     pub in_state_ms: u64,
+}
+
+pub(crate) fn millis(duration: Duration) -> f64 {
+    // To the microsecond: more is noise.
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+pub(crate) fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

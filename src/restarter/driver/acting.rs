@@ -351,6 +351,7 @@ impl Driver {
         }
         let figures = self.operating.drained(aborted.len());
         self.tell_successor(&figures);
+        self.tell_supervisor(&figures);
         self.held_end = Some((after(Instant::now(), wait), Ending { reason, aborted }));
         self.release_end_if_done();
     }
@@ -388,21 +389,14 @@ impl Driver {
             return;
         }
         self.progress = Some(now + PROGRESS);
-        let left = self.shared.tracker.snapshot();
+        let (by_kind, oldest) = self.shared.tracker.census();
         let within = deadline.saturating_duration_since(now);
-        let oldest = left.iter().max_by_key(|connection| connection.age);
-        if let Some(oldest) = oldest {
-            say!(info: left = left.len(), %oldest, ?within, "still draining");
+        if let Some(oldest) = &oldest {
+            let left: usize = by_kind.iter().map(|(_, count)| count).sum();
+            say!(info: left, %oldest, ?within, "still draining");
         }
-        let mut by_kind: Vec<(Kind, usize)> = Vec::new();
-        for connection in &left {
-            match by_kind.iter_mut().find(|(kind, _)| *kind == connection.kind) {
-                Some((_, count)) => *count += 1,
-                None => by_kind.push((connection.kind, 1)),
-            }
-        }
-        self.operating.progress(&by_kind, oldest, within);
-        self.shared.report(Event::Progress { left: by_kind, oldest: oldest.cloned(), within });
+        self.operating.progress(&by_kind, oldest.as_ref(), within);
+        self.shared.report(Event::Progress { left: by_kind, oldest, within });
     }
 
     pub(super) fn release_end(&mut self) {

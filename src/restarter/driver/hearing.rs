@@ -37,8 +37,8 @@ impl Driver {
                 let _ = said.send(());
             }
             Command::Words { text, said } => {
-                if let Some(predecessor) = &self.predecessor {
-                    predecessor.send(&Message::Words { text });
+                if let Some(decider) = self.decider() {
+                    decider.send(&Message::Words { text });
                 }
                 let _ = said.send(());
             }
@@ -228,7 +228,9 @@ impl Driver {
 
     pub(super) fn predecessor_did(&mut self, now: Instant, did: Did) {
         match did {
-            Did::Say(Message::Move { connections }, fds) => self.arrivals.push(connections, fds),
+            Did::Say(Message::Move { connections }, fds) => {
+                self.arrivals.push(connections, fds, &self.shared.tracker)
+            }
             Did::Say(Message::State { id, answer }, fds) => self.asking.answered(id, answer, fds),
             #[cfg(feature = "control")]
             Did::Say(Message::Followers, fds) => self.adopt(fds),

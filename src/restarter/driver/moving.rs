@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::peer::Peer;
 use super::{Attempt, Step};
+use crate::drain::Tracker;
 use crate::handover::message::{Message, Moved};
 use crate::handover::moving::Moving;
 use crate::listeners::Listeners;
@@ -133,12 +134,13 @@ impl Arrivals {
     }
 
     /// A message has arrived. Descriptors that are missing are the last ones: those connections are refused.
-    pub(super) fn push(&mut self, connections: Vec<Moved>, fds: Vec<OwnedFd>) {
+    pub(super) fn push(&mut self, connections: Vec<Moved>, fds: Vec<OwnedFd>, tracker: &Tracker) {
         let mut fds = fds.into_iter();
         for Moved { id, listener, received, state } in connections {
             match fds.next() {
                 Some(fd) => {
-                    let arrival = Arrival { fd, handed: Handed { received, state } };
+                    let handed = Handed { received, state };
+                    let arrival = Arrival { fd, handed, hold: tracker.hold() };
                     self.waiting.entry(listener).or_default().push((id, arrival));
                 }
                 None => self.refused.push(id),

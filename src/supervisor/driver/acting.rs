@@ -100,6 +100,8 @@ impl Driver {
             }
         };
         say!(info: worker, pid, "worker started");
+        let spawned = self.operating.spawned(pid);
+        self.tell_step(&spawned);
         let process =
             Process { pid, started: now, sockets, manner: born.manner, addressee: born.addressee, peer };
         if unwanted {
@@ -141,6 +143,7 @@ impl Driver {
         let new = self.machine.serving().and_then(|worker| self.workers.get(&worker));
         let unwanted = new.map(|process| process.named(unclaimed)).unwrap_or_default();
         self.store.drop_sockets(&unwanted);
+        self.operating.replaces(worker);
         self.tell(worker, &Message::HandOver { unclaimed: unwanted, takes_moves });
         if let Some(Process { manner: Manner::Signalled { delay, .. }, .. }) = self.workers.get(&worker) {
             self.signalled.insert(worker, now + *delay);
@@ -196,6 +199,7 @@ impl Driver {
 
     fn report(&mut self, report: Report) {
         self.tell_service(&report);
+        self.tell_operators(&report);
         match &report {
             Report::Starting { worker } => say!(info: worker, "starting a worker"),
             Report::Remembered => say!(info: "restart: one is on its way, another one follows it"),
@@ -208,6 +212,7 @@ impl Driver {
             Report::Settled { worker } => {
                 say!(info: worker, "worker settled");
                 let pid = self.workers.get(worker).map(|process| process.pid).unwrap_or_default();
+                self.settled(pid);
                 answer(&mut self.answers, &Ok(Outcome::Settled { pid }));
                 self.answers.append(&mut self.later);
             }
@@ -268,8 +273,5 @@ impl Driver {
 }
 
 fn answer(waiting: &mut Vec<Answer>, result: &Result<Outcome, RestartError>) {
-    for answer in waiting.drain(..) {
-        // Whoever has dropped the future does not want to know.
-        let _ = answer.send(result.clone());
-    }
+    waiting.drain(..).for_each(|answer| answer.give(result));
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::super::super::shared::{Answer, Life};
 use super::super::{Asked, Driver};
-use super::telling::{by_kind, described, millis, whole_millis};
-use crate::handover::history::{FailureKind, since_unix_millis};
+use super::telling::{by_kind, described};
+use crate::handover::history::since_unix_millis;
 use crate::handover::message::Message;
 use crate::handover::serving::Reason;
 use crate::operate::control::message::{ErrorCode, Reply};
@@ -14,6 +14,7 @@ use crate::operate::control::status::{
     self, GenerationDetail, GenerationStatus, OLDEST, PastRestart, RestartStatus, Restarts, Role,
     ServiceStatus,
 };
+use crate::operate::control::status::{millis, whole_millis};
 use crate::operate::control::{Follower, Operated};
 
 impl Driver {
@@ -111,23 +112,8 @@ impl Operated for Driver {
             pid: own,
             serving,
             service_uptime_ms: whole_millis(since_unix_millis(history.born)),
-            restarts: Restarts {
-                settled: history.settled,
-                failed: history.failed,
-                taken_back: history.taken_back,
-                refused: history.refused,
-            },
-            last_failure: history.last_failure.as_ref().map(|failure| status::PastFailure {
-                outcome: match failure.kind {
-                    FailureKind::Failed => "failed",
-                    FailureKind::TakenBack => "taken_back",
-                    FailureKind::Refused => "refused",
-                }
-                .to_owned(),
-                reason: failure.reason.clone(),
-                at_unix_ms: failure.at,
-                ago_ms: whole_millis(since_unix_millis(failure.at)),
-            }),
+            restarts: Restarts::of(history),
+            last_failure: history.last_failure.as_ref().map(status::PastFailure::of),
             last_restart: operating.time_to_ready.map(|time_to_ready| {
                 let drained = operating.drained.filter(|_| !operating.handed_over);
                 PastRestart {

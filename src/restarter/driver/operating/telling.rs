@@ -13,6 +13,7 @@ use crate::drain::{ConnectionStatus, Kind, State};
 pub(in super::super) use crate::operate::control::Asked;
 use crate::operate::control::message::{Lost, Reply};
 use crate::operate::control::place::Place;
+use crate::operate::control::status::{millis, whole_millis};
 use crate::operate::control::{Follower, Server, status};
 
 /// The control socket of this process, if it has one.
@@ -187,11 +188,6 @@ impl Operating {
     }
 }
 
-pub(super) fn millis(duration: Duration) -> f64 {
-    // To the microsecond: more is noise.
-    (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
 pub(super) fn by_kind(connections: &[ConnectionStatus]) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for connection in connections {
@@ -225,8 +221,4 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Http2 => "http2",
         Kind::Upgraded => "upgraded",
     }
-}
-
-pub(super) fn whole_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,0 +1,172 @@
+//! What is written is read again, and nothing else is taken for an announcement.
+
+use super::*;
+use crate::handover::history::{FailureKind, PastFailure};
+use proptest::prelude::*;
+
+fn example() -> Announcement {
+    Announcement {
+        generation: 2,
+        predecessor: 4711,
+        pidfd: 7,
+        channel: (6, 3001),
+        program: "/srv/my app/hello".into(),
+        directory: "/srv".into(),
+        pid_file: Some(8),
+        sockets: vec![
+            AnnouncedSocket {
+                fd: 3,
+                cookie: 1001,
+                kind: "tcp".into(),
+                name: "web".into(),
+                requested: "127.0.0.1:0".into(),
+                address: "127.0.0.1:43210".into(),
+                lock: None,
+            },
+            AnnouncedSocket {
+                fd: 4,
+                cookie: 1002,
+                kind: "unix".into(),
+                name: String::new(),
+                requested: OsString::from_vec(b"unix:/run/\xff".to_vec()),
+                address: OsString::from_vec(b"unix:/run/\xff".to_vec()),
+                lock: Some(5),
+            },
+        ],
+        gives_state: false,
+        descriptors: vec![],
+        supervised: None,
+        peer: None,
+        control: None,
+        history: None,
+    }
+}
+
+fn example_with_history() -> Announcement {
+    let last_failure =
+        PastFailure { kind: FailureKind::TakenBack, at: 1_700_000_000_000, reason: "it fell".into() };
+    let history = History {
+        born: 1_600_000_000_000,
+        settled: 1,
+        failed: 2,
+        taken_back: 3,
+        refused: 4,
+        moved: 5,
+        aborted: 6,
+        asked: 1_700_000_000_001,
+        last_failure: Some(last_failure),
+    };
+    Announcement { control: Some(11), history: Some(history), ..example() }
+}
+
+fn example_with_state() -> Announcement {
+    let named = |fd, name: &str| AnnouncedDescriptor { fd, identity: (259, 70_000), name: name.into() };
+    Announcement { gives_state: true, descriptors: vec![named(9, "access log"), named(10, "")], ..example() }
+}
+
+fn example_of_a_supervisor() -> Announcement {
+    let peer = AnnouncedPeer { channel: (9, 3002), pidfd: 10, pid: 4712 };
+    Announcement { supervised: Some(Orphans::ServeOn), peer: Some(peer), ..example() }
+}
+
+/// As release 0.1 writes it. Never edit it; add a line for a new release.
+const RECORDED: &str = "1 generation=2 predecessor=4711 pidfd=7 channel=6/3001 program=%2fsrv%2fmy%20app%2fhello \
+     directory=%2fsrv pid-file=8 socket=3/1001/tcp/web/127.0.0.1:0/127.0.0.1:43210/ \
+     socket=4/1002/unix//unix:%2frun%2f%ff/unix:%2frun%2f%ff/5";
+
+/// What 0.1 adds to it where there is state and there are descriptors. Never edit it either.
+const RECORDED_STATE: &str = " state=1 fd=9/259/70000/access%20log fd=10/259/70000/";
+
+/// What 0.1 adds to it under a supervisor. Never edit it either.
+const RECORDED_SUPERVISOR: &str = " orphans=serve-on peer=9/3002/10/4712";
+/// And where there is a control socket. Never edit it either.
+const RECORDED_HISTORY: &str =
+    " control=11 history=1600000000000/1/2/3/4/5/6/1700000000001/2/1700000000000/it%20fell";
+
+#[test]
+fn g7_recorded_bytes_are_written_and_read() {
+    let supervised = format!("{RECORDED}{RECORDED_SUPERVISOR}");
+    assert_eq!(example_of_a_supervisor().encode().unwrap(), *supervised);
+    assert_eq!(Announcement::decode(OsStr::new(&supervised)).unwrap(), example_of_a_supervisor());
+    assert_eq!(example().encode().unwrap(), RECORDED);
+    assert_eq!(Announcement::decode(OsStr::new(RECORDED)).unwrap(), example());
+    let with_state = format!("{RECORDED}{RECORDED_STATE}");
+    assert_eq!(example_with_state().encode().unwrap(), *with_state);
+    assert_eq!(Announcement::decode(OsStr::new(&with_state)).unwrap(), example_with_state());
+    let with_history = format!("{RECORDED}{RECORDED_HISTORY}");
+    assert_eq!(example_with_history().encode().unwrap(), *with_history);
+    assert_eq!(Announcement::decode(OsStr::new(&with_history)).unwrap(), example_with_history());
+}
+
+#[test]
+fn g7_a_history_that_cannot_be_read_is_none() {
+    for word in ["history=", "history=1/2", "history=1/2/3/4/5/6/x/8", "history=1/2/3/4/5/6/7/8/1/9/%zz"] {
+        let read = Announcement::decode(OsStr::new(&format!("{RECORDED} {word}"))).unwrap();
+        assert_eq!(read.history, None, "{word}");
+    }
+    let newer = format!("{RECORDED}{RECORDED_HISTORY}/more/of/it");
+    assert_eq!(Announcement::decode(OsStr::new(&newer)).unwrap(), example_with_history());
+    let unknown_kind = format!("{RECORDED} history=1/2/3/4/5/6/7/8/99/9/why");
+    let read = Announcement::decode(OsStr::new(&unknown_kind)).unwrap().history.unwrap();
+    assert_eq!((read.settled, read.last_failure), (2, None));
+}
+
+#[test]
+fn g7_an_unknown_key_is_skipped() {
+    let newer = format!("{RECORDED} supervisor=12 socket-options=3/4");
+    assert_eq!(Announcement::decode(OsStr::new(&newer)).unwrap(), example());
+    let newer = format!("{RECORDED} state=2");
+    assert_eq!(Announcement::decode(OsStr::new(&newer)).unwrap(), example());
+}
+
+#[test]
+fn what_cannot_be_acted_on_names_the_word() {
+    let read = |text: &str| Announcement::decode(OsStr::new(text)).unwrap_err().to_string();
+    assert!(read("2 generation=1").contains("version 2"), "{}", read("2 generation=1"));
+    assert!(read("").contains("malformed"));
+    assert!(read("1 generation=x").contains("generation=x"));
+    assert!(read("1 nonsense").contains("nonsense"));
+    assert!(read("1 socket=3/1/tcp").contains("socket=3/1/tcp"));
+    assert!(read("1 socket=1/1/tcp/a/b/c/").contains("socket=1/1"), "fd 1 is standard output");
+    assert!(read("1 generation=2").contains("lacks predecessor"));
+    assert!(read("1 fd=9/259/70000").contains("fd=9/259/70000"));
+    assert!(read("1 fd=2/1/1/log").contains("fd=2/1/1/log"));
+    assert!(read(&format!("1 fd=9/1/1/{}", "n".repeat(MAX_NAME + 1))).contains("fd=9/1/1/nnn"));
+    assert!(read(&format!("{RECORDED} fd=8/1/1/log")).contains("fd 8 twice"));
+    let many = " fd=9/1/1/log".repeat(MAX_DESCRIPTORS + 1);
+    assert!(read(&format!("1{many}")).contains("more than 64 descriptors"));
+    assert!(read(&RECORDED.replace("socket=4/", "socket=3/")).contains("fd 3 twice"));
+    assert!(read(&RECORDED.replace("pidfd=7", "pidfd=7 pidfd=8")).contains("pidfd=8"));
+    assert!(read(&"x".repeat(MAX_ANNOUNCEMENT + 1)).contains("the limit is"));
+    let many = " socket=3/1/tcp/a/b/c/".repeat(MAX_SOCKETS + 1);
+    assert_eq!(Announcement::decode(OsStr::new(&format!("1{many}"))), Err(AnnouncementError::TooMany));
+}
+
+#[test]
+fn what_is_over_the_bounds_is_not_written() {
+    let mut announcement = example();
+    announcement.program = "x".repeat(MAX_ANNOUNCEMENT).into();
+    assert!(matches!(announcement.encode(), Err(AnnouncementError::TooLong { .. })));
+    announcement.sockets = vec![announcement.sockets[0].clone(); MAX_SOCKETS + 1];
+    assert_eq!(announcement.encode(), Err(AnnouncementError::TooMany));
+    let mut announcement = example_with_state();
+    announcement.descriptors = vec![announcement.descriptors[0].clone(); MAX_DESCRIPTORS + 1];
+    assert_eq!(announcement.encode(), Err(AnnouncementError::TooManyDescriptors));
+}
+
+proptest! {
+    #[test]
+    fn any_string_is_read_without_a_panic(text in "(1 )?([a-z]{0,12}=?[ -~é]{0,40} ?){0,8}") {
+        let _ = Announcement::decode(OsStr::new(&text));
+    }
+
+    #[test]
+    fn any_bytes_survive(program in proptest::collection::vec(1u8.., 0..80), name in "\\PC{0,40}") {
+        let mut announcement = example_with_state();
+        announcement.program = OsString::from_vec(program);
+        announcement.descriptors[0].name.clone_from(&name);
+        announcement.sockets[0].name = name;
+        let decoded = Announcement::decode(&announcement.encode().unwrap());
+        prop_assert_eq!(decoded, Ok(announcement));
+    }
+}

@@ -1,0 +1,320 @@
+//! What operators are told of a supervisor, and what they have done.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::{Driver, Input};
+use crate::handover::Failure;
+use crate::handover::history::{FailureKind, History, since_unix_millis};
+use crate::handover::message::Message;
+use crate::handover::supervise::{Report, Worker};
+use crate::operate::control::message::{ErrorCode, Lost, Reply};
+use crate::operate::control::place::Bound;
+use crate::operate::control::status::{
+    GenerationStatus, Moved, PastFailure, PastRestart, RestartStatus, Restarts, Role, ServiceStatus, millis,
+    whole_millis,
+};
+use crate::operate::control::{Asked, Follower, Operated, Server};
+use crate::operate::stderr::{Mark, destination};
+use crate::supervisor::Answer;
+
+/// Operators and figures.
+#[derive(Debug)]
+pub(super) struct Operating {
+    server: Option<Server>,
+    place: Option<std::sync::Arc<crate::operate::control::place::Place>>,
+    history: History,
+    attempt: Attempt,
+    /// The worker that was replaced last.
+    replaced: Option<Worker>,
+    last_restart: Option<PastRestart>,
+    /// Who waits until this worker has drained, and since when.
+    until_drained: Vec<(Worker, Instant, Follower)>,
+    until_the_end: Vec<(Instant, Follower)>,
+    /// What workers that drain say of it, and what those say that die of a panic.
+    drained: BTreeMap<Worker, (Duration, u64, u64)>,
+    last_words: BTreeMap<Worker, String>,
+    /// When an operator wants it all to be over.
+    pub(super) hammer_at: Option<Instant>,
+}
+
+/// The restart that is on its way.
+#[derive(Debug)]
+struct Attempt {
+    requested: Instant,
+    pid: Option<u32>,
+    is_ready: bool,
+    /// Where standard error ended when it was started.
+    stderr: Option<Mark>,
+}
+
+impl Operating {
+    /// Must be called on the driver's runtime.
+    pub(super) fn new(control: Option<Bound>) -> std::io::Result<Operating> {
+        let (server, place) = match control {
+            Some((listener, place)) => (Some(Server::new(listener)?), Some(place)),
+            None => (None, None),
+        };
+        if let Some(place) = &place {
+            place.point_to(std::process::id());
+        }
+        Ok(Operating {
+            server,
+            place,
+            history: History::born_now(),
+            attempt: Attempt { requested: Instant::now(), pid: None, is_ready: false, stderr: None },
+            replaced: None,
+            last_restart: None,
+            until_drained: Vec::new(),
+            until_the_end: Vec::new(),
+            drained: BTreeMap::new(),
+            last_words: BTreeMap::new(),
+            hammer_at: None,
+        })
+    }
+
+    /// The next request. Cancel safe.
+    pub(super) async fn next(&mut self) -> Input {
+        match &mut self.server {
+            Some(server) => Input::Asked(server.next().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(super) fn starting(&mut self) {
+        let stderr = Mark::at_the_end();
+        self.attempt = Attempt { requested: Instant::now(), pid: None, is_ready: false, stderr };
+    }
+
+    pub(super) fn spawned(&mut self, pid: u32) -> Reply {
+        self.attempt.pid = Some(pid);
+        Reply::Spawned { pid, after_ms: self.after_ms() }
+    }
+
+    pub(super) fn replaces(&mut self, worker: Worker) {
+        self.replaced = Some(worker);
+    }
+
+    /// What a worker says that is for people alone; anything else comes back.
+    pub(super) fn hears(&mut self, worker: Worker, message: Message) -> Option<Message> {
+        match message {
+            Message::Words { text } => drop(self.last_words.insert(worker, text)),
+            Message::Drained { took, moved, aborted } => {
+                self.history.moved = self.history.moved.saturating_add(moved);
+                self.history.aborted = self.history.aborted.saturating_add(aborted);
+                self.drained.insert(worker, (took, moved, aborted));
+            }
+            other => return Some(other),
+        }
+        None
+    }
+
+    /// How a worker ended, with what it has said of that.
+    pub(super) fn with_last_words(&mut self, worker: Worker, how: String) -> String {
+        match self.last_words.remove(&worker) {
+            Some(words) => format!("{how}: {words}"),
+            None => how,
+        }
+    }
+
+    /// A worker's process is gone.
+    pub(super) fn gone(&mut self, worker: Worker, pid: u32) {
+        if let Some(place) = &self.place {
+            place.clear(pid);
+        }
+        let (took, moved, aborted) = self.drained.remove(&worker).unwrap_or_default();
+        if let Some(last) = self.last_restart.as_mut().filter(|_| self.replaced == Some(worker)) {
+            (last.drain_ms, last.moved, last.aborted) =
+                (Some(whole_millis(took)), Some(moved), Some(aborted));
+        }
+        for (_, since, follower) in self.until_drained.extract_if(.., |(whose, ..)| *whose == worker) {
+            follower.end_with(&Reply::Drained { after_ms: millis(since.elapsed()), moved, aborted });
+        }
+    }
+
+    /// The service has ended, and so does this process.
+    pub(super) fn ended(&mut self) {
+        for (since, follower) in std::mem::take(&mut self.until_the_end) {
+            let (moved, aborted) = (0, self.history.aborted);
+            follower.end_with(&Reply::Drained { after_ms: millis(since.elapsed()), moved, aborted });
+        }
+        if let Some(place) = &self.place {
+            place.give_up();
+        }
+    }
+
+    pub(super) fn refused(&mut self, reason: &str) {
+        self.history.add_failure(FailureKind::Refused, reason);
+    }
+
+    fn lost(&self, why: &Failure) -> Lost {
+        Lost {
+            pid: self.attempt.pid,
+            reason: why.to_string(),
+            stderr: self.attempt.stderr.as_ref().map(Mark::read).unwrap_or_default(),
+            stderr_goes_to: destination(std::process::id()),
+            after_ms: self.after_ms(),
+        }
+    }
+
+    fn after_ms(&self) -> f64 {
+        millis(self.attempt.requested.elapsed())
+    }
+}
+
+impl Driver {
+    pub(super) fn asked(&mut self, asked: Asked) {
+        say!(debug: request = ?asked.request, "asked on the control socket");
+        asked.put_to(self);
+    }
+
+    /// Tells those who wait for the restart that is on its way.
+    pub(super) fn tell_step(&self, reply: &Reply) {
+        for answer in &self.answers {
+            if let Answer::Control(follower) = answer {
+                follower.tell(reply);
+            }
+        }
+    }
+
+    pub(super) fn initialised(&self) {
+        let operating = &self.operating;
+        let pid = operating.attempt.pid.unwrap_or_default();
+        self.tell_step(&Reply::Initialised { pid, after_ms: operating.after_ms() });
+    }
+
+    /// Keeps the figures, and tells operators.
+    pub(super) fn tell_operators(&mut self, report: &Report) {
+        match report {
+            Report::Starting { .. } => {
+                self.operating.starting();
+                self.tell_step(&Reply::Starting);
+            }
+            Report::Ready { .. } => {
+                self.operating.attempt.is_ready = true;
+                let pid = self.operating.attempt.pid.unwrap_or_default();
+                let after_ms = self.operating.after_ms();
+                self.operating.last_restart = Some(PastRestart {
+                    time_to_ready_ms: Some(whole_millis(self.operating.attempt.requested.elapsed())),
+                    ..PastRestart::default()
+                });
+                self.tell_step(&Reply::Ready { pid, after_ms });
+            }
+            Report::Settled { worker } if *worker > 1 => self.operating.history.settled += 1,
+            Report::Failed { why, .. } => {
+                self.operating.history.add_failure(FailureKind::Failed, &why.to_string());
+                self.end_with(&Reply::Failed(self.operating.lost(why)));
+            }
+            Report::TakenBack { why, .. } => {
+                self.operating.history.add_failure(FailureKind::TakenBack, &why.to_string());
+                self.end_with(&Reply::TakenBack(self.operating.lost(why)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Those who wait for the restart that has settled go on waiting, for the drain.
+    pub(super) fn settled(&mut self, pid: u32) {
+        let requested = self.operating.attempt.requested;
+        let settled = Reply::Settled { pid, after_ms: self.operating.after_ms() };
+        let replaced = self.operating.replaced.filter(|worker| self.workers.contains_key(worker));
+        for answer in self.answers.extract_if(.., |answer| matches!(answer, Answer::Control(_))) {
+            let Answer::Control(follower) = answer else { continue };
+            follower.tell(&settled);
+            match replaced {
+                Some(worker) => self.operating.until_drained.push((worker, requested, follower)),
+                None => {
+                    let after_ms = millis(requested.elapsed());
+                    follower.end_with(&Reply::Drained { after_ms, moved: 0, aborted: 0 });
+                }
+            }
+        }
+    }
+
+    fn end_with(&mut self, reply: &Reply) {
+        for answer in self.answers.extract_if(.., |answer| matches!(answer, Answer::Control(_))) {
+            if let Answer::Control(follower) = answer {
+                follower.end_with(reply);
+            }
+        }
+    }
+
+    fn role(&self, worker: Worker) -> Role {
+        if self.machine.serving() == Some(worker) {
+            Role::Serving
+        } else if self.machine.candidate() == Some(worker) {
+            if self.operating.attempt.is_ready { Role::Probation } else { Role::Starting }
+        } else if self.machine.is_stopping() {
+            Role::Stopping
+        } else {
+            Role::Draining
+        }
+    }
+}
+
+impl Operated for Driver {
+    fn status(&mut self) -> ServiceStatus {
+        let operating = &self.operating;
+        let history = &operating.history;
+        let serving = self.machine.serving().and_then(|worker| self.workers.get(&worker));
+        let generations = self.workers.iter().map(|(worker, process)| {
+            let control = operating.place.as_ref().and_then(|place| place.of(process.pid));
+            GenerationStatus {
+                pid: process.pid,
+                generation: *worker,
+                role: self.role(*worker),
+                control: control.map(|path| path.display().to_string()),
+                detail: None,
+            }
+        });
+        ServiceStatus {
+            kind: "supervisor".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            serving: serving.map(|process| process.pid),
+            service_uptime_ms: whole_millis(since_unix_millis(history.born)),
+            restarts: Restarts::of(history),
+            last_failure: history.last_failure.as_ref().map(PastFailure::of),
+            last_restart: operating.last_restart.clone().filter(|_| history.settled > 0),
+            connections: Moved { moved: history.moved, aborted: history.aborted },
+            restart: self.machine.in_progress().then(|| RestartStatus {
+                phase: if operating.attempt.is_ready { "probation" } else { "starting" }.to_owned(),
+                pid: operating.attempt.pid,
+                since_ms: operating.after_ms(),
+                remembered: !self.later.is_empty() || self.machine.has_remembered(),
+            }),
+            generations: generations.collect(),
+        }
+    }
+
+    fn restart(&mut self, follower: Follower) {
+        self.later.retain(Answer::is_wanted);
+        self.answers.retain(Answer::is_wanted);
+        self.request(Instant::now(), Some(Answer::Control(follower)), None);
+    }
+
+    fn follow(&mut self, follower: Follower) {
+        // It never passes a restart on: it outlives them all.
+        let reason = "this process has no restart to tell of".to_owned();
+        follower.end_with(&Reply::Error { code: ErrorCode::Nothing, reason });
+    }
+
+    fn stop(&mut self, within: Option<Duration>, follower: Follower) {
+        let now = Instant::now();
+        follower.tell(&Reply::Stopping { notice_ms: 0.0 });
+        self.operating.until_the_end.push((now, follower));
+        // Not a second time, as a second signal would: two operators who both want it to stop want no hammer.
+        if !self.machine.is_stopping() {
+            self.machine.stop(now);
+        }
+        if let Some(due) = within.and_then(|within| now.checked_add(within)) {
+            self.operating.hammer_at = Some(self.operating.hammer_at.map_or(due, |at| at.min(due)));
+        }
+    }
+
+    fn hammer(&mut self, follower: Follower) {
+        let now = Instant::now();
+        self.operating.until_the_end.push((now, follower));
+        self.machine.hammer(now);
+    }
+}
