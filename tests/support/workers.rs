@@ -14,7 +14,7 @@ use hyper::{Request, Response};
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
-    let (mut restarter, mut supervisor) = (Restarter::builder(), Supervisor::new());
+    let (mut restarter, mut supervisor) = (Restarter::builder().control(), Supervisor::new());
     let mut addresses = Vec::new();
     let map = SignalMap::default().after(Signal::USR1, || println!("worker {} has USR1", std::process::id()));
     let mut arguments = std::env::args().skip(1);
@@ -27,6 +27,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             "--start-timeout" => restarter = restarter.start_timeout(duration()?),
             "--drain-timeout" => restarter = restarter.drain_timeout(duration()?),
             "--shutdown-timeout" => restarter = restarter.shutdown_timeout(duration()?),
+            "--control" => restarter = restarter.control_at(value),
             "--pid-file" => restarter = restarter.pid_file(value),
             "--backoff" => supervisor = supervisor.backoff(duration()?, 8 * duration()?),
             "--stable" => supervisor = supervisor.stable_after(duration()?),

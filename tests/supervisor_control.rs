@@ -1,0 +1,176 @@
+//! The command against a supervisor: the PID stays, so one name for the service is enough for ever.
+
+mod operator;
+mod support;
+
+use std::fs;
+
+use operator::{beside, code, heirloom};
+use support::load::{Mode, Think};
+use support::{Server, Setup, Signal, alone, proc};
+
+#[test]
+fn a_restart_tells_each_step_again_and_again() {
+    let _alone = alone();
+    let server = workers(&["--probation", "200ms"]);
+    let load = server.load(Mode::keep_alive(8, Think::millis(0, 5)));
+    load.wait_for_requests(50);
+    let pid = server.first_pid.to_string();
+    for wait in ["ready", "settled", "drained", "drained"] {
+        let old = server.pid();
+        let said = heirloom(&["restart", "--pid", &pid, "--wait", wait]).is(code::DONE, &["spawned"]);
+        let steps: Vec<&str> =
+            said.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        let all = ["spawned", "initialised", "ready", "settled", "drained"];
+        let reached = all.iter().position(|step| *step == wait).unwrap();
+        assert_eq!(steps, all[..=reached], "{said:#?}");
+        let over = said.took.saturating_sub(said.step(wait));
+        println!("--wait {wait}: {wait} after {:?}, the command took {over:?} more", said.step(wait));
+        assert_ne!(server.pid(), old);
+        server.wait_for_exit(old);
+        server.wait_for_lines(0, &["worker settled"], 1 + usize::try_from(server.generation()).unwrap() - 1);
+    }
+    load.stop().assert_none_failed();
+}
+
+#[test]
+fn every_outcome_has_its_exit_status() {
+    let _alone = alone();
+    let server = workers(&["--start-timeout", "1s", "--probation", "300ms"]);
+    let pid = server.first_pid.to_string();
+    let load = server.load(Mode::new_connections(8, Think::millis(0, 2)));
+    let restart = || heirloom(&["restart", "--pid", &pid]);
+    let faulty = |fault: &str| {
+        server.binary.become_example("faulty");
+        fs::write(server.binary.path().with_file_name("fault"), fault).unwrap();
+    };
+    server.binary.remove();
+    restart().is(code::FAILED, &["there is no such file"]);
+    server.binary.become_script("exit 5");
+    restart().is(code::FAILED, &["status 5"]);
+    server.binary.become_script("exec sleep 1000");
+    restart().is(code::FAILED, &["not ready after 1s"]);
+    faulty("fail-init the cellar is flooded");
+    restart().is(code::FAILED, &["the cellar is flooded"]);
+    faulty("exit-at-commit");
+    restart().is(code::TAKEN_BACK, &["status 0"]);
+    server.binary.become_example("workers");
+    restart().is(code::DONE, &["serves"]);
+    load.stop().assert_none_failed();
+    let status = status(&pid);
+    assert_eq!(status["restarts"]["failed"], 4, "{status}");
+    assert_eq!(status["restarts"]["taken_back"], 1, "{status}");
+    assert_eq!(status["restarts"]["settled"], 1, "{status}");
+    assert_eq!(status["last_failure"]["outcome"], "taken_back");
+
+    let server = workers(&["--veto", "the moon is full"]);
+    let pid = server.first_pid.to_string();
+    heirloom(&["restart", "--pid", &pid]).is(code::REFUSED, &["the moon is full"]);
+}
+
+#[test]
+fn the_status_names_every_worker_and_what_it_still_does() {
+    let _alone = alone();
+    let server = workers(&["--probation", "50ms"]);
+    let pid = server.first_pid.to_string();
+    let old = server.pid();
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| server.try_get("/sleep?duration=2s"));
+        assert_eq!(server.pid(), old);
+        heirloom(&["restart", "--pid", &pid]).is(code::DONE, &[]);
+        let status = status(&pid);
+        let workers = status["generations"].as_array().unwrap();
+        assert_eq!(status["kind"], "supervisor");
+        assert_eq!(status["pid"], server.first_pid);
+        assert_eq!(status["serving"], server.pid());
+        assert_eq!((&workers[0]["pid"], &workers[0]["role"]), (&old.into(), &"draining".into()), "{status}");
+        assert_eq!(workers[0]["detail"]["oldest"][0]["state"], "busy", "its own socket tells: {status}");
+        assert_eq!(workers[1]["role"], "serving");
+        let table = heirloom(&["status", "--pid", &pid]).is(code::DONE, &["draining", "serving"]);
+        println!("{}", table.stdout);
+        assert!(slow.join().unwrap().unwrap().body.starts_with("Hello"));
+    });
+}
+
+#[test]
+fn two_operators_at_once_and_a_stop_during_a_restart() {
+    let _alone = alone();
+    let server = workers(&["--probation", "300ms"]);
+    let pid = server.first_pid.to_string();
+    let asked = [(); 3].map(|()| beside(&["restart", "--pid", &pid]));
+    for said in asked {
+        said.join().unwrap().is(code::DONE, &["serves"]);
+    }
+    assert!((2..=3).contains(&server.generation()), "one restart, and one that follows it");
+    server.binary.become_script("exec sleep 1000");
+    let mark = server.mark();
+    let restart = beside(&["restart", "--pid", &pid]);
+    server.wait_for_line(mark, "worker started");
+    heirloom(&["stop", "--pid", &pid]).is(code::DONE, &["drained"]);
+    restart.join().unwrap().is(code::STOPPED, &[]);
+    server.wait_for_exit(server.first_pid);
+}
+
+#[test]
+fn stop_waits_for_requests_and_hammer_does_not() {
+    let _alone = alone();
+    let directory = support::TestDir::new();
+    let control = directory.path().join("control").display().to_string();
+    let server = workers(&["--control", &control]);
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| server.try_get("/sleep?duration=1s"));
+        server.pid();
+        heirloom(&["stop", "--control", &control]).is(code::DONE, &["drained"]);
+        assert!(slow.join().unwrap().expect("an answer").body.starts_with("Hello"));
+    });
+    assert!(fs::symlink_metadata(&control).is_err(), "the path is gone with the last one");
+    heirloom(&["status", "--control", &control]).is(code::NOT_RUNNING, &[]);
+    let server = workers(&["--control", &control]);
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| server.try_get("/sleep?duration=60s"));
+        server.pid();
+        heirloom(&["hammer", "--control", &control]).is(code::DONE, &["drained"]);
+        assert!(slow.join().unwrap().is_err());
+    });
+}
+
+#[test]
+fn heirloom_run_is_operated_by_its_own_command() {
+    let _alone = alone();
+    let command = [
+        operator::program().as_os_str(),
+        "run".as_ref(),
+        "--ready".as_ref(),
+        "heirloom".as_ref(),
+        "--probation".as_ref(),
+        "100ms".as_ref(),
+        "--".as_ref(),
+    ];
+    let server = Setup::hello().under(command).start();
+    let load = server.load(Mode::keep_alive(8, Think::millis(0, 5)));
+    load.wait_for_requests(50);
+    let pid = server.first_pid.to_string();
+    for _ in 0..3 {
+        let old = server.pid();
+        assert_ne!(old, server.first_pid);
+        heirloom(&["restart", "--pid", &pid, "--wait", "drained"]).is(code::DONE, &["drained"]);
+        server.wait_for_exit(old);
+    }
+    let report = load.stop();
+    report.assert_none_failed();
+    assert_eq!((report.reconnects, report.told_to_close), (0, 0), "connections move under it as well");
+    proc::signal(server.pid(), Signal::SIGKILL);
+    server.wait_for_line(0, "the worker that served has died");
+    heirloom(&["stop", "--pid", &pid]).is(code::DONE, &["drained"]);
+}
+
+fn workers(args: &[&str]) -> Server {
+    let server = Setup::example("workers").args(args).start();
+    server.wait_for_line(0, "worker settled");
+    server
+}
+
+fn status(pid: &str) -> serde_json::Value {
+    let said = heirloom(&["status", "--json", "--pid", pid]).is(code::DONE, &[]);
+    serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}"))
+}
