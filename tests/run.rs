@@ -213,7 +213,7 @@ fn sockets_that_the_supervisor_was_handed_go_on_to_its_workers() {
     let setup = quick().under(&["bash", "-c", &script]).listen_on(&format!("web={address}"));
     let running = setup.worker();
     drop((handed, other, copies));
-    assert_eq!(running.targets, [Target::Tcp(address)]);
+    assert_eq!(*running.target(), Target::Tcp(address));
     assert_eq!(running.get("/env/LISTEN_FDNAMES"), "web:spare");
     running.restart();
     for address in [address, other_address] {

@@ -105,6 +105,15 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     backoff_ceiling: Duration,
 
+    /// A server that has run for so long was no failure: its death counts as the first.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    stable_after: Duration,
+
+    /// After so many deaths in a row, run the last program file that was good, whatever has become of it, until the next
+    /// restart that is asked for; 0 never does. Not for scripts.
+    #[arg(long, value_name = "N", default_value = "3")]
+    rollback_after: u32,
+
     /// Leave servers running when this process is killed. Without it they are sent the stop signal.
     #[arg(long)]
     leave_running: bool,
@@ -168,6 +177,7 @@ impl Run {
         let backoff = (self.backoff, self.backoff_ceiling.max(self.backoff));
         let mut supervisor =
             Supervisor::new().restarter(deadlines).backoff(backoff.0, backoff.1).subreaper(self.subreaper);
+        supervisor = supervisor.stable_after(self.stable_after).rollback_after(self.rollback_after);
         if self.leave_running {
             supervisor = supervisor.orphans(Orphans::ServeOn);
         }

@@ -89,11 +89,11 @@ impl Commanded {
         let Order { generation, instead, sockets, descriptors, supervision } = order;
         match &self.workers {
             Workers::Foreign { foreign, stop, delay } => {
+                // Nobody has the other end: nothing is ever said here.
+                let (channel, _) = Channel::pair().map_err(|error| failure(&error))?;
                 let sockets = self.handed(&sockets);
                 let (spawned, prepared) =
                     foreign.start(generation, instead, &sockets).map_err(|error| failure(&error))?;
-                // It was handed no other end: nothing is ever said here.
-                let (channel, _) = Channel::pair().map_err(|error| failure(&error))?;
                 let addressee = Addressee::default();
                 let watched = Watched { prepared, pid: spawned.pid, addressee: addressee.clone() };
                 Ok(Born {
@@ -106,7 +106,12 @@ impl Commanded {
             Workers::Heirloom { recipe, environment } => {
                 let mut recipe = Recipe { generation, ..recipe.clone() };
                 for source in environment {
-                    recipe.program.changes.extend(source.read().map_err(|error| failure(&error))?);
+                    let changes = source.read().map_err(|error| failure(&error))?;
+                    recipe
+                        .program
+                        .changes
+                        .retain(|(name, _)| !changes.iter().any(|(later, _)| later == name));
+                    recipe.program.changes.extend(changes);
                 }
                 let made =
                     recipe.make(instead.as_deref(), &sockets, None, &descriptors, Some(&supervision))?;

@@ -9,6 +9,8 @@ import sys
 import threading
 
 GENERATION = os.environ["SERVER_STARTER_GENERATION"]
+# Set once it has said that it is ready.
+TOLD = threading.Event()
 
 
 def fails():
@@ -79,6 +81,8 @@ def speak(connection):
         connection.sendall(
             b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
         )
+    if "WORKER_DIES" in os.environ and TOLD.is_set():
+        os._exit(3)
 
 
 def echo(datagrams):
@@ -137,9 +141,8 @@ def main():
         threading.Thread(target=serve, args=(own,), daemon=True).start()
     if "/hang" not in sys.argv:
         ready(os.environ.get("WORKER_READY"))
+        TOLD.set()
     print(f"worker {GENERATION} serves", flush=True)
-    if os.environ.get("WORKER_DIES"):
-        os._exit(3)
     while True:
         signal.pause()
 

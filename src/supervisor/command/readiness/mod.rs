@@ -10,98 +10,26 @@ mod check;
 mod family;
 mod notice;
 mod notify;
+mod way;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::pin::Pin;
-use std::str::FromStr;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use thiserror::Error;
-use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 use self::check::Check;
 use self::notify::Notify;
+pub use self::way::{Readiness, ReadinessError};
 use crate::address::Address;
-use crate::listen::{Listen, ListenParseError};
 use crate::sys::notify::NotifySocket;
 use crate::sys::socket::{self, TcpOptions};
-
-/// How a worker shows that it is ready. Reads from text as `heirloom run --ready` takes it:
-///
-/// ```
-/// use heirloom::supervisor::Readiness;
-///
-/// for text in ["after=1s", "notify", "heirloom", "fd", "fd=9", "tcp=127.0.0.1:9000", "http=/healthz", "http=127.0.0.1:9000/up"] {
-///     assert_eq!(text.parse::<Readiness>()?.to_string(), text);
-/// }
-/// # Ok::<(), heirloom::supervisor::ReadinessError>(())
-/// ```
-///
-/// `NOTIFY_SOCKET` is offered with every choice, for `STATUS=`, `MAINPID=` and barriers. `READY=1` counts where nothing
-/// better is asked for (`notify`, `after`): some servers say it before they have loaded their application (gunicorn).
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Readiness {
-    /// It has run for so long, or says `READY=1` before: Server::Starter's way. All that it asks of a program is that one which cannot serve ends
-    /// soon. The default, with one second.
-    After(Duration),
-    /// It is a heirloom program: it says so on heirloom's own channel, is told there when to stop accepting and when to
-    /// go, and its idle connections and its state move to the next worker.
-    Heirloom,
-    /// It says `READY=1` as for `sd_notify(3)`.
-    Notify,
-    /// It writes a line to this descriptor, as for s6's `notification-fd`. Without a number it gets the first free one, and
-    /// `HEIRLOOM_READY_FD` names it either way. Closing it without a line is a failure.
-    Line(Option<RawFd>),
-    /// It accepts connections at an address of its own, one that no other worker listens on.
-    Tcp(Address),
-    /// It answers `GET` for this path with a status from 200 to 299: at an address of its own, or else at one more
-    /// listening socket that heirloom hands it as the last one, by the name `ready`. For programs that serve every socket
-    /// that they are handed.
-    Http {
-        /// Its own address.
-        at: Option<SocketAddr>,
-        /// The path, with its leading slash.
-        path: String,
-    },
-}
-
-/// Why a readiness cannot be watched for.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ReadinessError {
-    /// No such way.
-    #[error(
-        "{text:?} is no way to tell that a worker is ready; write after=1s, notify, heirloom, fd, fd=9, tcp=ADDRESS, \
-         http=/path or http=ADDRESS/path"
-    )]
-    Malformed {
-        /// What was given.
-        text: String,
-    },
-    /// The address in it cannot be read.
-    #[error(transparent)]
-    Address(#[from] ListenParseError),
-    /// The address is one that all workers share.
-    #[error(
-        "a check at {address} would be answered by the kernel or by the old worker, since all workers share that \
-         socket; check an address of the worker's own, or write http=/path for a socket that heirloom hands to it alone"
-    )]
-    Shared {
-        /// The address.
-        address: Address,
-    },
-    /// What the watch needs cannot be made.
-    #[error("cannot watch for a worker's readiness")]
-    Other(#[source] io::Error),
-}
 
 /// Why a worker will never be ready.
 #[derive(Debug, Error)]
@@ -130,6 +58,8 @@ pub(crate) struct Prepared {
 pub(crate) struct Watch {
     notify: Notify,
     means: Option<Means>,
+    /// Open as long as the worker lives: one that writes once more must not get a SIGPIPE for it.
+    _line: Option<Arc<pipe::Receiver>>,
     /// Whether `READY=1` counts.
     counts: bool,
     complaint: check::Complaint,
@@ -153,19 +83,6 @@ pub(crate) enum Said {
 }
 
 impl Readiness {
-    /// Whether it can tell the new worker from the others, when all of them share `listeners`.
-    pub(crate) fn check(&self, listeners: &[Address]) -> Result<(), ReadinessError> {
-        let asked = match self {
-            Readiness::Tcp(address) => address.clone(),
-            Readiness::Http { at: Some(at), .. } => Address::Inet(*at),
-            _ => return Ok(()),
-        };
-        match listeners.iter().any(|listener| reaches(&asked, listener)) {
-            true => Err(ReadinessError::Shared { address: asked }),
-            false => Ok(()),
-        }
-    }
-
     /// Makes what the next worker needs for it.
     pub(crate) fn prepare(&self) -> Result<Prepared, ReadinessError> {
         let line = match self {
@@ -208,16 +125,15 @@ impl Prepared {
         let complaint = check::Complaint::default();
         let notify = Notify::new(self.notify, pid)?;
         let counts = matches!(self.readiness, Readiness::After(_) | Readiness::Notify);
-        let means: Option<Means> = match (self.readiness, self.line, self.private) {
+        // Our copy of the writing end goes: the worker's is the last.
+        let reader = self.line.map(|(reader, _)| pipe::Receiver::from_owned_fd(reader.into())).transpose()?;
+        let reader = reader.map(Arc::new);
+        let means: Option<Means> = match (self.readiness, &reader, self.private) {
             (Readiness::After(time), ..) => Some(Box::pin(async move {
                 tokio::time::sleep(time).await;
                 Ok(())
             })),
-            // Our copy of the writing end goes with `line`: the worker's is the last.
-            (Readiness::Line(_), Some((reader, _)), _) => {
-                let reader = pipe::Receiver::from_owned_fd(reader.into())?;
-                Some(Box::pin(line(reader)))
-            }
+            (Readiness::Line(_), Some(reader), _) => Some(Box::pin(line(Arc::clone(reader)))),
             (Readiness::Tcp(address), ..) => Some(checking(Check::Connect(address), &complaint)),
             (Readiness::Http { at: Some(at), path }, ..) => {
                 Some(checking(Check::Get { at, path, alone: false }, &complaint))
@@ -227,7 +143,7 @@ impl Prepared {
             }
             _ => None,
         };
-        Ok(Watch { notify, means, counts, complaint })
+        Ok(Watch { notify, means, _line: reader, counts, complaint })
     }
 }
 
@@ -280,67 +196,6 @@ impl fmt::Debug for Watch {
     }
 }
 
-impl Default for Readiness {
-    fn default() -> Readiness {
-        Readiness::After(INTERVAL)
-    }
-}
-
-impl fmt::Display for Readiness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Readiness::After(time) => write!(f, "after={time:?}"),
-            Readiness::Heirloom => f.write_str("heirloom"),
-            Readiness::Notify => f.write_str("notify"),
-            Readiness::Line(None) => f.write_str("fd"),
-            Readiness::Line(Some(fd)) => write!(f, "fd={fd}"),
-            Readiness::Tcp(address) => write!(f, "tcp={address}"),
-            Readiness::Http { at: None, path } => write!(f, "http={path}"),
-            Readiness::Http { at: Some(at), path } => write!(f, "http={at}{path}"),
-        }
-    }
-}
-
-impl FromStr for Readiness {
-    type Err = ReadinessError;
-
-    fn from_str(text: &str) -> Result<Readiness, ReadinessError> {
-        let malformed = || ReadinessError::Malformed { text: text.to_owned() };
-        let (means, rest) = text.split_once('=').map_or((text, None), |(means, rest)| (means, Some(rest)));
-        Ok(match (means, rest) {
-            ("heirloom", None) => Readiness::Heirloom,
-            ("notify", None) => Readiness::Notify,
-            ("fd", None) => Readiness::Line(None),
-            ("fd", Some(number)) => Readiness::Line(Some(number.parse().map_err(|_| malformed())?)),
-            ("after", Some(time)) => Readiness::After(duration(time).ok_or_else(malformed)?),
-            ("tcp", Some(address)) => Readiness::Tcp(address.parse::<Listen>()?.address().clone()),
-            ("http", Some(rest)) => {
-                let slash = rest.find('/').ok_or_else(malformed)?;
-                let (at, path) = rest.split_at(slash);
-                let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic());
-                let at = match at {
-                    "" => None,
-                    at => Some(at.parse::<Listen>()?.address().inet().ok_or_else(malformed)?),
-                };
-                Readiness::Http { at, path: is_plain.then(|| path.to_owned()).ok_or_else(malformed)? }
-            }
-            _ => return Err(malformed()),
-        })
-    }
-}
-
-/// Seconds or milliseconds, as they print.
-fn duration(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
-    let scale = match unit {
-        "s" | "" => 1.0,
-        "ms" => 0.001,
-        "m" | "min" => 60.0,
-        _ => return None,
-    };
-    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * scale).ok()
-}
-
 /// A future that ends when the means has spoken, and never without one.
 async fn wait_for(means: &mut Option<Means>) -> Result<(), NotReady> {
     match means {
@@ -362,13 +217,16 @@ fn checking(check: Check, complaint: &check::Complaint) -> Means {
 }
 
 /// The first line end, whatever stands before it.
-async fn line(mut reader: pipe::Receiver) -> Result<(), NotReady> {
+async fn line(reader: Arc<pipe::Receiver>) -> Result<(), NotReady> {
     let mut buffer = [0; 512];
     loop {
-        match reader.read(&mut buffer).await.map_err(NotReady::Other)? {
-            0 => return Err(NotReady::Closed),
-            length if buffer[..length].contains(&b'\n') => return Ok(()),
-            _ => {}
+        reader.readable().await.map_err(NotReady::Other)?;
+        match reader.try_read(&mut buffer) {
+            Ok(0) => return Err(NotReady::Closed),
+            Ok(length) if buffer[..length].contains(&b'\n') => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(NotReady::Other(error)),
         }
     }
 }
@@ -384,27 +242,6 @@ fn private_listener() -> io::Result<(Arc<OwnedFd>, SocketAddr)> {
     let address = facts.local.inet().ok_or(io::ErrorKind::AddrNotAvailable)?;
     Ok((Arc::new(fd), address))
 }
-
-/// Whether a connection to `asked` arrives at a socket that listens at `listener`.
-fn reaches(asked: &Address, listener: &Address) -> bool {
-    match (asked, listener) {
-        (Address::Inet(asked), Address::Inet(listener)) => {
-            let same_host = asked.ip() == listener.ip()
-                || listener.ip().is_unspecified() && is_of_this_host(asked.ip())
-                || asked.ip().is_unspecified();
-            asked.port() == listener.port() && same_host
-        }
-        (asked, listener) => asked == listener,
-    }
-}
-
-/// As far as it can be told without asking the system; an interface's own address is not.
-fn is_of_this_host(ip: IpAddr) -> bool {
-    ip.is_loopback() || ip.is_unspecified()
-}
-
-/// Server::Starter's default: what cannot read its configuration or load its code ends within it.
-const INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;
