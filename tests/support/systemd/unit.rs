@@ -133,7 +133,9 @@ impl Unit {
     pub fn targets(&self) -> Vec<Target> {
         let log = self.log();
         let said = log.lines().filter_map(|line| line.split(says::LISTENING).nth(1));
-        said.map(|address| address.trim().parse().expect("an address")).collect()
+        // A supervisor says it with a name behind.
+        let addresses = said.filter_map(|rest| rest.split_whitespace().next());
+        addresses.map(|address| address.parse().expect("an address")).collect()
     }
 
     pub fn target(&self) -> Target {
