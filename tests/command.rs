@@ -149,9 +149,10 @@ fn a_restart_that_follows_a_failed_one_is_told_of_its_own() {
     let _alone = alone();
     let server = Setup::hello().args(&["--start-timeout", "1s", "--probation", "100ms"]).start();
     let pid = server.first_pid.to_string();
-    server.binary.become_script("exec sleep 1000");
+    server.binary.become_script("echo hangs; exec sleep 1000");
     let first = beside(&["restart", "--pid", &pid]);
-    server.wait_for_child(server.first_pid);
+    // It is executed by now, and not what is put in its place below.
+    server.wait_for_line(0, "hangs");
     let second = beside(&["restart", "--pid", &pid]);
     server.wait_for_line(0, "another one follows");
     server.binary.become_example("hello");

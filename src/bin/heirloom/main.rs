@@ -2,6 +2,8 @@
 
 mod completions;
 mod exit;
+#[cfg(feature = "fetch")]
+mod fetching;
 mod hammer;
 mod man;
 mod output;

@@ -81,6 +81,14 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
 
+    /// Have the control socket at this path, too. `heirloom restart --pid PID` finds it in any case.
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+
+    #[cfg(feature = "fetch")]
+    #[command(flatten)]
+    fetching: crate::fetching::Fetching,
+
     /// Keep this process's id in a file.
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
@@ -123,10 +131,19 @@ pub(crate) struct Run {
     command: Vec<OsString>,
 }
 
+/// As clap has it.
+const USAGE: u8 = 2;
+
 /// Runs until the service ends.
 pub(crate) fn run(options: Run) -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
-    let (supervisor, command) = options.configure();
+    let (supervisor, command) = match options.configure() {
+        Ok(configured) => configured,
+        Err(reason) => {
+            crate::output::complain(&reason);
+            return ExitCode::from(USAGE);
+        }
+    };
     match supervisor.run_command(command) {
         Ok(code) => code,
         Err(error) => {
@@ -144,8 +161,16 @@ pub(crate) fn run(options: Run) -> ExitCode {
 }
 
 impl Run {
-    fn configure(self) -> (Supervisor, WorkerCommand) {
-        let mut deadlines = Restarter::builder()
+    fn configure(self) -> Result<(Supervisor, WorkerCommand), String> {
+        let mut deadlines = match self.control {
+            Some(path) => Restarter::builder().control_at(path),
+            None => Restarter::builder().control(),
+        };
+        #[cfg(feature = "systemd")]
+        {
+            deadlines = deadlines.systemd(heirloom::systemd::Systemd::new());
+        }
+        deadlines = deadlines
             .start_timeout(self.start_timeout)
             .probation(self.probation)
             .drain_timeout(self.drain_timeout)
@@ -189,7 +214,11 @@ impl Run {
         if let Some(every) = self.restart_every {
             command = command.restart_every(every);
         }
-        (supervisor, command)
+        #[cfg(feature = "fetch")]
+        {
+            supervisor = self.fetching.configure(supervisor)?;
+        }
+        Ok((supervisor, command))
     }
 }
 
