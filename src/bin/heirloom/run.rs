@@ -93,10 +93,6 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
 
-    /// Open the control socket at this path as well, for heirloom restart and its kin. With --pid they find it anyway.
-    #[arg(long, value_name = "PATH")]
-    control: Option<PathBuf>,
-
     /// Keep a GENERATION:PID line for each server in a file.
     #[arg(long, value_name = "FILE")]
     status_file: Option<PathBuf>,
@@ -174,13 +170,9 @@ impl Run {
             .start_timeout(self.start_timeout)
             .probation(self.probation)
             .drain_timeout(self.drain_timeout)
-            .shutdown_timeout(self.shutdown_timeout)
-            .control();
+            .shutdown_timeout(self.shutdown_timeout);
         if let Some(path) = self.pid_file {
             deadlines = deadlines.pid_file(path);
-        }
-        if let Some(path) = self.control {
-            deadlines = deadlines.control_at(path);
         }
         let backoff = (self.backoff, self.backoff_ceiling.max(self.backoff));
         let mut supervisor =
