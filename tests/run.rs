@@ -6,6 +6,7 @@ mod support;
 use std::fs;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::process::Command;
 use std::time::Duration;
 
 use command_support::Setup;
@@ -219,6 +220,37 @@ fn sockets_that_the_supervisor_was_handed_go_on_to_its_workers() {
     for address in [address, other_address] {
         assert_eq!(running.get_from(&Target::Tcp(address), "/generation"), "2");
     }
+}
+
+#[test]
+fn operators_restart_it_and_are_told_the_outcome() {
+    let _alone = alone();
+    let setup = quick().listen().file("--env-file", "vars");
+    let file = setup.dir().join("vars");
+    fs::write(&file, "").unwrap();
+    let running = setup.worker();
+    running.wait_for_line(0, "worker settled worker=1");
+    let ask = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heirloom"));
+        let output =
+            command.args(words).args(["--pid", &running.pid.to_string()]).output().expect("a command");
+        let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+        println!("heirloom {}: {} {said:?}", words.join(" "), output.status);
+        (output.status.success(), said.concat())
+    };
+    assert!(ask(&["restart"]).0);
+    // Until it is told to go, the old one accepts as well.
+    running.wait_for_line(0, "a worker is gone worker=1");
+    assert_eq!(running.get("/generation"), "2");
+    fs::write(&file, "NOT A NAME=1").unwrap();
+    let (done, said) = ask(&["restart"]);
+    assert!(!done && said.contains("vars"), "{said}");
+    assert_eq!(running.get("/generation"), "2");
+    let (done, said) = ask(&["status"]);
+    assert!(done && said.contains(&running.get("/pid")), "{said}");
+    assert!(ask(&["stop"]).0);
+    let (status, _) = running.end();
+    assert!(status.success(), "{status}");
 }
 
 #[test]

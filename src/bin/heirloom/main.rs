@@ -30,7 +30,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::Run),
+    Run(Box<run::Run>),
     Restart(restart::Restart),
     Status(status::Status),
     Stop(stop::Stop),
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let done = match Cli::parse().command {
-        Command::Run(options) => return run::run(options),
+        Command::Run(options) => return run::run(*options),
         Command::Restart(restart) => restart.run(),
         Command::Status(status) => status.run(),
         Command::Stop(stop) => stop.run(),
