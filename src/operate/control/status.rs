@@ -54,6 +54,9 @@ pub struct Restarts {
     pub taken_back: u64,
     /// Not tried.
     pub refused: u64,
+    /// A supervisor's workers that had died, or left by themselves, and were replaced.
+    #[serde(default)]
+    pub respawned: u64,
 }
 
 /// A restart that came to nothing.
@@ -77,6 +80,7 @@ impl Restarts {
             failed: history.failed,
             taken_back: history.taken_back,
             refused: history.refused,
+            respawned: 0,
         }
     }
 }

@@ -25,8 +25,11 @@ pub(super) struct Operating {
     place: Option<std::sync::Arc<crate::operate::control::place::Place>>,
     history: History,
     attempt: Attempt,
-    /// The worker that was replaced last.
+    /// The worker that was replaced last, and whether that was at the last settling: a dead one is replaced without.
     replaced: Option<Worker>,
+    has_replaced: bool,
+    respawned: u64,
+    has_served: bool,
     last_restart: Option<PastRestart>,
     /// Who waits until this worker has drained, and since when.
     until_drained: Vec<(Worker, Instant, Follower)>,
@@ -64,6 +67,9 @@ impl Operating {
             history: History::born_now(),
             attempt: Attempt { requested: Instant::now(), pid: None, is_ready: false, stderr: None },
             replaced: None,
+            has_replaced: false,
+            respawned: 0,
+            has_served: false,
             last_restart: None,
             until_drained: Vec::new(),
             until_the_end: Vec::new(),
@@ -82,6 +88,7 @@ impl Operating {
     }
 
     pub(super) fn starting(&mut self) {
+        self.has_replaced = false;
         let stderr = Mark::at_the_end();
         self.attempt = Attempt { requested: Instant::now(), pid: None, is_ready: false, stderr };
     }
@@ -92,7 +99,7 @@ impl Operating {
     }
 
     pub(super) fn replaces(&mut self, worker: Worker) {
-        self.replaced = Some(worker);
+        (self.replaced, self.has_replaced) = (Some(worker), true);
     }
 
     /// What a worker says that is for people alone; anything else comes back.
@@ -200,7 +207,9 @@ impl Driver {
                 });
                 self.tell_step(&Reply::Ready { pid, after_ms });
             }
-            Report::Settled { worker } if *worker > 1 => self.operating.history.settled += 1,
+            Report::Settled { .. } if self.operating.has_replaced => self.operating.history.settled += 1,
+            Report::Settled { .. } if self.operating.has_served => self.operating.respawned += 1,
+            Report::Settled { .. } => self.operating.has_served = true,
             Report::Failed { why, .. } => {
                 self.operating.history.add_failure(FailureKind::Failed, &why.to_string());
                 self.end_with(&Reply::Failed(self.operating.lost(why)));
@@ -217,7 +226,8 @@ impl Driver {
     pub(super) fn settled(&mut self, pid: u32) {
         let requested = self.operating.attempt.requested;
         let settled = Reply::Settled { pid, after_ms: self.operating.after_ms() };
-        let replaced = self.operating.replaced.filter(|worker| self.workers.contains_key(worker));
+        let is_there = |worker: &Worker| self.operating.has_replaced && self.workers.contains_key(worker);
+        let replaced = self.operating.replaced.filter(is_there);
         for answer in self.answers.extract_if(.., |answer| matches!(answer, Answer::Control(_))) {
             let Answer::Control(follower) = answer else { continue };
             follower.tell(&settled);
@@ -273,7 +283,7 @@ impl Operated for Driver {
             pid: std::process::id(),
             serving: serving.map(|process| process.pid),
             service_uptime_ms: whole_millis(since_unix_millis(history.born)),
-            restarts: Restarts::of(history),
+            restarts: Restarts { respawned: operating.respawned, ..Restarts::of(history) },
             last_failure: history.last_failure.as_ref().map(PastFailure::of),
             last_restart: operating.last_restart.clone().filter(|_| history.settled > 0),
             connections: Moved { moved: history.moved, aborted: history.aborted },

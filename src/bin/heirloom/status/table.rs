@@ -9,12 +9,18 @@ use crate::output::{connections, time, whole_time};
 /// All of it.
 pub(crate) fn of(status: &ServiceStatus) -> String {
     let mut text = headline(status);
+    if status.kind == "supervisor" {
+        let _ = write!(text, "\nsupervisor     process {}, which stays", status.pid);
+    }
     let restarts = &status.restarts;
     let _ = write!(
         text,
         "\nrestarts       {} settled, {} failed, {} taken back, {} refused",
         restarts.settled, restarts.failed, restarts.taken_back, restarts.refused
     );
+    if restarts.respawned > 0 {
+        let _ = write!(text, "; {} crashed and replaced", restarts.respawned);
+    }
     if let Some(last) = &status.last_restart {
         let mut known = vec![];
         known.extend(last.time_to_ready_ms.map(|ready| format!("ready after {}", whole_time(ready))));
