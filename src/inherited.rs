@@ -158,18 +158,24 @@ impl Inherited {
             tracing::debug!("{VARIABLE} speaks of another process's sockets; this is a first start");
         }
         let (sockets, unwanted) = from_activation()?;
-        Ok(Inherited {
+        let sockets = sockets.into_iter().map(Some).collect();
+        Ok(Inherited { sockets, unwanted, ..Inherited::nothing() })
+    }
+
+    /// A first start, whatever stands in the environment.
+    pub(crate) fn nothing() -> Inherited {
+        Inherited {
             generation: 1,
             predecessor: None,
             supervisor: None,
-            sockets: sockets.into_iter().map(Some).collect(),
+            sockets: Vec::new(),
             program: None,
             pid_file: None,
             descriptors: BTreeMap::new(),
-            unwanted,
+            unwanted: Vec::new(),
             control: None,
             history: History::born_now(),
-        })
+        }
     }
 }
 

@@ -38,6 +38,37 @@ fn twenty_reloads_under_load() {
 }
 
 #[test]
+fn a_supervisor_is_the_main_process_for_ever() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let under = "run --ready heirloom --probation 50ms";
+    let arguments = "--listen 127.0.0.1:0 --probation 50ms";
+    let unit = systemd.service_under("supervisor", under, arguments, "");
+    unit.start();
+    let main = unit.main_pid();
+    assert_ne!(unit.pid(), main);
+    let load = Load::start(&unit.target(), Mode::keep_alive(16, Think::millis(0, 10)), "/");
+    load.wait_for_requests(100);
+    for generation in 2..=6 {
+        assert!(unit.reload(), "reload to generation {generation}");
+        assert_eq!((unit.main_pid(), unit.generation()), (main, generation));
+        assert_eq!(unit.show("StatusText"), format!("serving, generation {generation}"));
+    }
+    let old = unit.pid();
+    unit.binary.become_script("exit 7");
+    assert!(!unit.reload(), "a reload that must fail");
+    let status = unit.show("StatusText");
+    assert!(status.contains("the last restart failed") && status.contains("status 7"), "{status}");
+    assert_eq!((unit.main_pid(), unit.pid()), (main, old));
+    let report = load.stop();
+    println!("{report}");
+    report.assert_none_failed();
+    assert_eq!((unit.show("ActiveState"), unit.show("NRestarts")), ("active".to_owned(), "0".to_owned()));
+    unit.stop();
+    assert_eq!(unit.show("Result"), "success");
+}
+
+#[test]
 fn g3_a_failed_reload_is_reported_and_changes_nothing() {
     let Some(systemd) = Systemd::get() else { return };
     let _alone = alone();

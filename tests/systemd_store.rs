@@ -35,6 +35,23 @@ fn a_process_that_hangs_is_replaced_and_its_queue_is_served() {
 }
 
 #[test]
+fn a_supervisor_that_is_killed_with_all_its_workers_loses_no_queued_connection() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let under = "run --ready heirloom --probation 50ms";
+    let unit = systemd.service_under("supervised", under, "--listen 127.0.0.1:0", KEPT);
+    unit.start();
+    assert!(unit.reload());
+    let (pid, target) = (unit.pid(), unit.target());
+    unit.kill("STOP", pid);
+    let waiting = queue(&target);
+    // All of them: a worker alone would stop in order, and answer these itself.
+    systemd.expect(&["systemctl", "kill", "--signal=KILL", &unit.name]);
+    answered_by_another(&unit, waiting, pid);
+    assert_eq!((unit.show("NRestarts"), unit.target()), ("1".into(), target));
+}
+
+#[test]
 fn a_process_that_crashes_is_replaced_and_its_queue_is_served() {
     let Some(systemd) = Systemd::get() else { return };
     let _alone = alone();

@@ -24,11 +24,11 @@ pub enum Source {
     /// A path.
     File(File),
     /// `http://` or `https://`.
-    Http(Http),
+    Http(Box<Http>),
     /// `github:OWNER/NAME/PATTERN`.
-    GitHub(GitHub),
+    GitHub(Box<GitHub>),
     /// `s3://BUCKET/KEY`.
-    S3(S3),
+    S3(Box<S3>),
 }
 
 impl FromStr for Source {
@@ -39,14 +39,14 @@ impl FromStr for Source {
         if let Some(object) = name.strip_prefix("s3://") {
             let (bucket, key) =
                 object.split_once('/').filter(|(_, key)| !key.is_empty()).ok_or_else(unusable)?;
-            return Ok(Source::S3(S3::new(bucket, key)));
+            return Ok(Source::S3(Box::new(S3::new(bucket, key))));
         }
         if let Some(releases) = name.strip_prefix("github:") {
             let (repository, pattern) = releases.rsplit_once('/').ok_or_else(unusable)?;
-            return Ok(Source::GitHub(GitHub::new(repository, pattern)?));
+            return Ok(Source::GitHub(Box::new(GitHub::new(repository, pattern)?)));
         }
         if name.contains("://") {
-            return Ok(Source::Http(Http::new(name)?));
+            return Ok(Source::Http(Box::new(Http::new(name)?)));
         }
         Ok(Source::File(File::new(name)))
     }

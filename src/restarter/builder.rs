@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -271,7 +271,49 @@ impl Builder {
         if STARTED.swap(true, Ordering::Relaxed) {
             return Err(StartError::AlreadyStarted);
         }
-        let inherited = Inherited::take()?;
+        self.start_with(Inherited::take()?, None)
+    }
+
+    /// A restarter that stands apart from the process: for tests of a program's own code, as many in one process as are
+    /// wanted. It looks at no environment, handles no signal, has no pid file and tells nobody; listeners are bound, tracked
+    /// and drained as usual, [`shutdown`](Restarter::shutdown) works, and a restart is refused.
+    ///
+    /// ```
+    /// # async fn program(restarter: heirloom::Restarter) -> Result<heirloom::Ending, heirloom::ReadyError> {
+    /// #     restarter.run().await
+    /// # }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use heirloom::Restarter;
+    ///
+    /// let restarter = Restarter::builder().detached()?;
+    /// let running = tokio::spawn(program(restarter.clone()));
+    /// // ... requests to it ...
+    /// restarter.ready().await?;
+    /// assert!(restarter.restart().await.is_err());
+    /// restarter.shutdown(None).await;
+    /// running.await??;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Threads or descriptors have run out.
+    pub fn detached(mut self) -> Result<Restarter, StartError> {
+        self.signals = SignalMap::none();
+        self.pid_file = None;
+        #[cfg(feature = "control")]
+        {
+            self.control = None;
+        }
+        #[cfg(feature = "systemd")]
+        {
+            self.systemd = None;
+        }
+        self.start_with(Inherited::nothing(), Some(Refusal::Disabled))
+    }
+
+    fn start_with(self, inherited: Inherited, refusal: Option<Refusal>) -> Result<Restarter, StartError> {
         let pid_file = match &self.pid_file {
             // The process to know is the supervisor.
             Some(path) if inherited.supervisor.is_some() => {
@@ -318,6 +360,7 @@ impl Builder {
             service,
             ready: AtomicBool::new(false),
             is_watched: AtomicBool::new(is_tried),
+            started: SystemTime::now(),
             drain: Mutex::new(None),
             life: watch::Sender::new(Life::Starting),
             ending: watch::Sender::new(None),
@@ -326,7 +369,8 @@ impl Builder {
         #[cfg(feature = "control")]
         let tells_of_panics = self.control.is_some() && is_tried;
         driver::start(Start {
-            refusal: may_not_exit(pid_file.is_some() || shared.service.follows_restarts()),
+            refusal: refusal
+                .or_else(|| may_not_exit(pid_file.is_some() || shared.service.follows_restarts())),
             deadlines: self.deadlines,
             state: self.state,
             signals: self.signals,

@@ -84,6 +84,11 @@ impl Restarter {
         self.shared.generation
     }
 
+    /// When this process started with heirloom.
+    pub fn started(&self) -> std::time::SystemTime {
+        self.shared.started
+    }
+
     /// The process id of the supervisor that this process is a worker of. It alone decides: a restart asked for here
     /// is asked of it, and it answers to the same calls.
     pub fn supervisor(&self) -> Option<u32> {

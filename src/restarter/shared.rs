@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc as std_mpsc};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -21,6 +21,7 @@ use crate::state::{Providers, State, StateError};
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) generation: u64,
+    pub(super) started: SystemTime,
     /// The supervisor's process id.
     pub(super) supervisor: Option<u32>,
     pub(super) program: PathBuf,

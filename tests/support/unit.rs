@@ -23,7 +23,7 @@ async fn main() -> Result<Ending, Box<dyn Error>> {
     let value = |name: &str| arguments.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].clone());
     let duration = |name: &str| value(name).map(|text| humantime::parse_duration(&text)).transpose();
     let watched = Systemd::new().runtime(tokio::runtime::Handle::current());
-    let mut builder = Restarter::builder().signals(SignalMap::default()).systemd(watched);
+    let mut builder = Restarter::builder().signals(SignalMap::default()).systemd(watched).control();
     if let Some(probation) = duration("--probation")? {
         builder = builder.probation(probation);
     }

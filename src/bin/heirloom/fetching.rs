@@ -73,7 +73,8 @@ fn source(name: &str) -> Result<Source, String> {
     let source: Source = name.parse().map_err(unusable)?;
     match (source, std::env::var("GITHUB_TOKEN")) {
         (Source::GitHub(releases), Ok(token)) => {
-            Ok(Source::GitHub(releases.token(&token).map_err(unusable)?))
+            let releases = releases.token(&token).map_err(unusable)?;
+            Ok(Source::GitHub(Box::new(releases)))
         }
         (source, _) => Ok(source),
     }

@@ -27,9 +27,8 @@ impl Systemd {
         let path = format!("{}/examples/deploy/systemd/{name}.service", env!("CARGO_MANIFEST_DIR"));
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         let log = unit.log_path();
-        let reload = format!("/bin/bash {} {}", unit.dir.path().join("reload").display(), log.display());
         let text = text.replace("/usr/local/bin/server", &unit.binary.path().display().to_string());
-        let text = text.replace("/usr/bin/heirloom restart --pid $MAINPID", &reload);
+        let text = text.replace("/usr/bin/heirloom", COMMAND);
         // What would ask for the rest of a machine, and another user's way to the directory of this test.
         let ours = |line: &&str| {
             !["DynamicUser", "ProtectHome", "Wants", "After"].iter().any(|word| line.starts_with(word))
@@ -45,22 +44,23 @@ impl Systemd {
     }
 
     /// Installs a service that runs the example `unit` with these arguments. `section`: further lines of `[Service]`.
-    /// `ExecReload=` asks the server for a restart, and fails if that does.
     pub fn service(&'static self, name: &str, arguments: &str, section: &str) -> Unit {
+        self.service_under(name, "", arguments, section)
+    }
+
+    /// The same, started by the command with these arguments.
+    pub fn service_under(&'static self, name: &str, under: &str, arguments: &str, section: &str) -> Unit {
         let dir = TestDir::new();
         let binary = Binary::install("unit", &dir.path().join("bin/unit"));
         let unit = Unit { systemd: self, name: name.to_owned(), binary, dir };
-        // TODO(lead): `ExecReload=heirloom restart --pid $MAINPID`, with option_env!("CARGO_BIN_EXE_heirloom"), once
-        // the command exists; this asks for the same over HTTP.
-        let reload = unit.dir.path().join("reload");
-        fs::write(&reload, RELOAD).expect("a script");
         let mut text = String::from("[Unit]\nDefaultDependencies=no\nStartLimitIntervalSec=0\n[Service]\n");
         let (program, log) = (unit.binary.path().display(), unit.log_path());
         let log = log.display();
-        let _ = writeln!(text, "ExecStart={program} {arguments}");
+        let under = if under.is_empty() { String::new() } else { format!("{COMMAND} {under} -- ") };
+        let _ = writeln!(text, "ExecStart={under}{program} {arguments}");
         // systemd itself asks for the restart there, and the server would make another one.
         if !section.contains("Type=notify-reload") {
-            let _ = writeln!(text, "ExecReload=/bin/bash {} {log}", reload.display());
+            let _ = writeln!(text, "ExecReload={COMMAND} restart --pid $MAINPID");
         }
         let _ = writeln!(text, "StandardOutput=append:{log}\nStandardError=append:{log}\nLimitCORE=0");
         if !section.contains("Type=") {
@@ -133,7 +133,9 @@ impl Unit {
     pub fn targets(&self) -> Vec<Target> {
         let log = self.log();
         let said = log.lines().filter_map(|line| line.split(says::LISTENING).nth(1));
-        said.map(|address| address.trim().parse().expect("an address")).collect()
+        // A supervisor says it with a name behind.
+        let addresses = said.filter_map(|rest| rest.split_whitespace().next());
+        addresses.map(|address| address.parse().expect("an address")).collect()
     }
 
     pub fn target(&self) -> Target {
@@ -192,10 +194,8 @@ impl Drop for Unit {
     }
 }
 
-/// Asks the server, whose address is the last in its log, for a restart.
-const RELOAD: &str = r#"address=$(sed -n 's/^listening on //p' "$1" | tail -n 1)
-exec 3<>"/dev/tcp/${address%:*}/${address##*:}"
-printf 'GET /restart HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3
-read -r _ status _ <&3
-[ "$status" = 200 ]
-"#;
+/// The command that is built along with the tests.
+const COMMAND: &str = match option_env!("CARGO_BIN_EXE_heirloom") {
+    Some(path) => path,
+    None => "/usr/bin/heirloom",
+};
