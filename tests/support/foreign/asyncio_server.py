@@ -10,17 +10,11 @@ import sys
 class Server:
     def __init__(self):
         self.draining = False
-        self.connections = set()
-        self.idle = set()
 
     async def serve(self, reader, writer):
-        task = asyncio.current_task()
-        self.connections.add(task)
         try:
             while True:
-                self.idle.add(task)
                 head = await reader.readuntil(b"\r\n\r\n")
-                self.idle.discard(task)
                 path = head.split(b" ", 2)[1].decode()
                 close = self.draining or b"connection: close" in head.lower()
                 body = self.answer(path).encode()
@@ -34,8 +28,6 @@ class Server:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            self.connections.discard(task)
-            self.idle.discard(task)
             writer.close()
 
     def answer(self, path):
@@ -61,13 +53,22 @@ async def main():
     notify()
     await stop.wait()
     server.draining = True
-    # Closes this process's copy; the connections that wait in the queue are the next worker's.
+    # Accept no more; the connections that wait in the queue are the next worker's. Not with close() at once: that drops
+    # what was accepted in the turn before (Server._attach fails then, without a word).
+    for one in listening:
+        asyncio.get_running_loop().remove_reader(one.sockets[0].fileno())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
     for one in listening:
         one.close()
-    # An idle connection may have a request on its way: each gets one more answer, or 2 s.
+    # An idle connection may have a request on its way: each gets one more answer, or 2 s. Every task counts: one that was
+    # accepted a moment ago has not come to serve() yet.
     deadline = asyncio.get_running_loop().time() + 2
-    while server.connections and asyncio.get_running_loop().time() < deadline:
-        await asyncio.wait(set(server.connections), timeout=0.1)
+    while asyncio.get_running_loop().time() < deadline:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if not others:
+            break
+        await asyncio.wait(others, timeout=0.1)
 
 
 def notify():
