@@ -72,6 +72,8 @@ pub struct Supervise {
     crashes: u32,
     /// The program to fall back to, and whether that is what is run now.
     good: Option<u64>,
+    /// What was run last, if it could be.
+    last: Option<u64>,
     rolled_back: bool,
     again: bool,
     actions: VecDeque<Action>,
@@ -240,6 +242,7 @@ impl Supervise {
             respawn: None,
             crashes: 0,
             good: None,
+            last: None,
             rolled_back: false,
             again: false,
             actions: VecDeque::new(),
@@ -295,6 +298,7 @@ impl Supervise {
         match &mut self.candidate {
             Some(tried) if tried.worker == worker => {
                 tried.binary = binary;
+                self.last = binary;
                 self.launch.spawned();
             }
             // It is not wanted any more.
@@ -313,6 +317,7 @@ impl Supervise {
                 self.actions.push_back(Action::End(End::CannotStart(why)));
                 return;
             }
+            self.last = None;
             self.launch.spawn_failed(now, why);
         }
         self.pump(now);
@@ -500,7 +505,9 @@ impl Supervise {
         self.generation += 1;
         let worker = self.generation;
         let give_up = self.limits.rollback_after > 0 && self.crashes >= self.limits.rollback_after;
-        if give_up && self.good.is_some() && !self.rolled_back && replaces.is_none() {
+        // The good one has crashed as often where it is what was run: nothing is better than it.
+        let is_another = self.good.is_some() && self.good != self.last;
+        if give_up && is_another && !self.rolled_back && replaces.is_none() {
             self.rolled_back = true;
             self.report(Report::RolledBack { crashes: self.crashes });
         }

@@ -144,6 +144,21 @@ fn a_new_program_that_keeps_dying_is_given_up_for_the_last_good_one() {
 }
 
 #[test]
+fn a_good_program_that_crashes_is_not_given_up_for_itself() {
+    let now = Instant::now();
+    let mut machine = serving(now);
+    machine.timeout(now + 11 * SECOND);
+    for worker in 1..=5 {
+        machine.died(now, worker, "was killed".into());
+        machine.timeout(now + 4 * SECOND);
+        let did = actions(&mut machine);
+        assert_eq!(spawns(&did), Some((worker + 1, Program::Current)));
+        assert!(!did.iter().any(|action| matches!(action, Action::Report(Report::RolledBack { .. }))));
+        settle(&mut machine, now, worker + 1, 1);
+    }
+}
+
+#[test]
 fn a_worker_that_leaves_by_itself_is_replaced_and_finishes_what_it_holds() {
     let now = Instant::now();
     let mut machine = serving(now);

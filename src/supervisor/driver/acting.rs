@@ -217,11 +217,17 @@ impl Driver {
                 self.answers.append(&mut self.later);
             }
             Report::Failed { worker, why } => {
-                say!(error: worker, %why, "restart failed, the old worker serves on");
+                match self.machine.serving() {
+                    Some(_) => say!(error: worker, %why, "restart failed, the old worker serves on"),
+                    None => say!(error: worker, %why, "restart failed, and nobody serves"),
+                }
                 self.failed(&Err(RestartError::Failed(why.clone())));
             }
             Report::TakenBack { worker, why } => {
-                say!(error: worker, %why, "restart taken back, the old worker accepts again");
+                match self.machine.serving() {
+                    Some(_) => say!(error: worker, %why, "restart taken back, the old worker accepts again"),
+                    None => say!(error: worker, %why, "restart taken back, and nobody serves"),
+                }
                 self.failed(&Err(RestartError::TakenBack(why.clone())));
             }
             Report::Died { worker, how } => say!(error: worker, how, "the worker that served has died"),
