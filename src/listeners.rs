@@ -81,6 +81,7 @@ impl Listeners {
     }
 
     /// One more that is kept for others.
+    #[cfg(feature = "supervisor")]
     pub(crate) fn add(&self, socket: Socket) {
         self.service.opened(&socket);
         self.lock().open.push(Arc::new(socket));

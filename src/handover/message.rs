@@ -9,6 +9,7 @@
 //! The recorded bytes of every released version stand in the tests below and never change.
 
 mod moved;
+mod numbers;
 mod supervision;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use moved::Moved;
+use numbers::{kind, tag};
 pub use supervision::{KeptSocket, Told};
 
 use super::state::{MAX_NAME, StateAnswer, Withheld};
@@ -461,58 +463,6 @@ pub(crate) fn cut(text: &str, most: usize) -> &str {
     // `str::floor_char_boundary` is younger than the oldest Rust that builds this crate.
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or(0)]
-}
-
-mod kind {
-    pub(super) const READY: u8 = 1;
-    pub(super) const FAILED: u8 = 2;
-    pub(super) const LEAVING: u8 = 3;
-    pub(super) const COMMIT: u8 = 4;
-    pub(super) const SETTLED: u8 = 5;
-    pub(super) const STOP: u8 = 6;
-    pub(super) const MOVE: u8 = 7;
-    pub(super) const TAKEN: u8 = 8;
-    pub(super) const REFUSED: u8 = 9;
-    // From OPTIONAL on, since a predecessor without state has nothing to lose by not answering. 128 itself stays the
-    // kind that nobody knows.
-    pub(super) const STATE_REQUEST: u8 = super::OPTIONAL + 1;
-    pub(super) const STATE: u8 = super::OPTIONAL + 2;
-    // Between a supervisor and its workers, which say by the announcement that they know each other.
-    pub(super) const SUCCESSOR: u8 = 10;
-    pub(super) const PAUSE: u8 = 11;
-    pub(super) const RESUME: u8 = 12;
-    pub(super) const HAND_OVER: u8 = 13;
-    pub(super) const RESTART: u8 = 14;
-    pub(super) const RESTARTED: u8 = super::OPTIONAL + 3;
-    pub(super) const KEEP: u8 = 15;
-    pub(super) const HAND_DOWN: u8 = 16;
-    pub(super) const WITHHOLD: u8 = 17;
-    pub(super) const HAMMER: u8 = 18;
-    pub(super) const DRAINED: u8 = super::OPTIONAL + 6;
-    pub(super) const WORDS: u8 = super::OPTIONAL + 4;
-    pub(super) const FOLLOWERS: u8 = super::OPTIONAL + 5;
-}
-
-mod tag {
-    pub(super) const UNCLAIMED: u8 = 1;
-    pub(super) const REASON: u8 = 2;
-    pub(super) const RESTART_AGAIN: u8 = 3;
-    pub(super) const PROBATION: u8 = 4;
-    pub(super) const CONNECTIONS: u8 = 5;
-    pub(super) const IDS: u8 = 6;
-    pub(super) const ID: u8 = 7;
-    pub(super) const NAME: u8 = 8;
-    pub(super) const AT_END: u8 = 9;
-    pub(super) const GIVEN: u8 = 10;
-    pub(super) const WITHHELD: u8 = 11;
-    pub(super) const PID: u8 = 12;
-    pub(super) const COOKIES: u8 = 13;
-    pub(super) const TOLD: u8 = 14;
-    pub(super) const SOCKET: u8 = 15;
-    pub(super) const FIGURES: u8 = 16;
-    pub(super) const WORDS: u8 = 17;
-    /// Optional: a predecessor that does not know it moves nothing.
-    pub(super) const TAKES_MOVES: u8 = super::OPTIONAL;
 }
 
 #[cfg(test)]

@@ -125,6 +125,7 @@ impl Socket {
     }
 
     /// Keeps a socket for other processes, as it is; `requested` is empty for one that came by activation.
+    #[cfg(feature = "supervisor")]
     pub(crate) fn keep(inherited: InheritedSocket) -> io::Result<Socket> {
         let InheritedSocket { fd, kind, name, requested, address, lock, stored: _ } = inherited;
         let place = match (&address, lock) {

@@ -20,8 +20,10 @@ use crate::drain::Tracker;
 use crate::handover::Refusal;
 use crate::inherited::{InheritError, Inherited};
 use crate::listeners::Listeners;
+#[cfg(feature = "supervisor")]
+use crate::operate::control::place::Bound;
 #[cfg(feature = "control")]
-use crate::operate::control::place::{Bound, ControlError, Wanted, bound};
+use crate::operate::control::place::{ControlError, Wanted, bound};
 use crate::operate::pid_file::{PidFile, PidFileError};
 use crate::operate::service::Service;
 #[cfg(feature = "systemd")]

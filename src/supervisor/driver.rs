@@ -2,6 +2,7 @@
 //! [`run`](super::Supervisor::run).
 
 mod acting;
+mod hearing;
 mod operating;
 
 use std::collections::BTreeMap;
@@ -24,19 +25,15 @@ use super::signals::{Heard, Meaning};
 use super::store::Store;
 use super::worker::{Process, next_of};
 use super::{Answer, Command, SupervisorHandle, SupervisorStatus, WorkerRole, WorkerStatus};
-use crate::handover::launch::Requested;
-use crate::handover::message::{Message, Told};
+use crate::handover::Failure;
 use crate::handover::supervise::{End, Limits, Supervise, Worker};
 use crate::handover::supervised::Orphans;
-use crate::handover::{Failure, Refusal};
 use crate::operate::control::Asked;
-use crate::operate::control::message::Reply;
 use crate::operate::control::place::Bound;
 use crate::operate::pid_file::PidFile;
 use crate::operate::service::Service;
-use crate::restarter::RestartError;
 use crate::restarter::peer::Did;
-use crate::signals::{Reaction, Signal, SignalMap};
+use crate::signals::{Signal, SignalMap};
 use crate::sys::pidfd::Exit;
 
 /// What the driver is made from.
@@ -260,126 +257,6 @@ impl Driver {
             self.worker_did(now, worker, did);
             self.act();
         }
-    }
-
-    fn command(&mut self, now: Instant, command: Command) {
-        match command {
-            Command::Restart { answer } => self.request(now, answer, None),
-            Command::Stop => self.machine.stop(now),
-            Command::Hammer => self.machine.hammer(now),
-            Command::Status { answer } => {
-                // Whoever has dropped the future does not want to know.
-                let _ = answer.send(self.status());
-            }
-        }
-    }
-
-    fn signal(&mut self, now: Instant, signal: Signal, meaning: Meaning) {
-        let Meaning::Reaction(reaction) = meaning else {
-            // The first one serves before it has settled.
-            let worker = self.machine.serving().or(self.machine.candidate());
-            if let Some(process) = worker.and_then(|worker| self.workers.get(&worker)) {
-                say!(info: %signal, pid = process.pid, "forwarding a signal");
-                process.signal(signal.number());
-            }
-            return;
-        };
-        say!(info: %signal, ?reaction, "signal");
-        self.signals.map.run_before(signal);
-        match reaction {
-            Reaction::Restart => self.request(now, None, None),
-            Reaction::Stop => self.machine.stop(now),
-            Reaction::Hammer => self.machine.hammer(now),
-            Reaction::Hooks => {}
-        }
-        self.act();
-        self.signals.map.run_after(signal);
-    }
-
-    /// `asker`: the worker that asks, if it is one.
-    fn request(&mut self, now: Instant, answer: Option<Answer>, asker: Option<Worker>) {
-        let allowed = match &mut self.hooks.before_restart {
-            _ if !self.restarts => Err(Refusal::Disabled),
-            Some(hook) => self.children.hold(hook).map_err(|reason| Refusal::Vetoed { reason }),
-            None => Ok(()),
-        };
-        match allowed.and_then(|()| self.machine.request(now)) {
-            Ok(Requested::Started) => self.answers.extend(answer),
-            Ok(_) => {
-                if let Some(Answer::Control(follower)) = &answer {
-                    follower.tell(&Reply::Remembered);
-                }
-                self.later.extend(answer);
-            }
-            Err(refusal) => {
-                say!(warn: %refusal, "restart refused");
-                self.operating.refused(&refusal.to_string());
-                if let Some(process) = asker.and_then(|worker| self.workers.get(&worker)) {
-                    process.tell(&Message::Restarted(Told::Refused(refusal.clone())));
-                }
-                answer
-                    .into_iter()
-                    .for_each(|answer| answer.give(&Err(RestartError::Refused(refusal.clone()))));
-            }
-        }
-    }
-
-    fn worker_did(&mut self, now: Instant, worker: Worker, did: Did) {
-        match did {
-            Did::Say(Message::Restart, _) => self.request(now, None, Some(worker)),
-            Did::Say(Message::Keep(socket), fds) => {
-                if let Err(error) = self.store.keep(socket, fds) {
-                    say!(warn: worker, %error, "a worker's socket is not kept for the next one");
-                }
-            }
-            Did::Say(Message::HandDown { name }, fds) => {
-                let kept = fds.into_iter().next().is_some_and(|fd| self.store.hand_down(name.clone(), fd));
-                if !kept {
-                    say!(warn: worker, name, "a worker's descriptor is not kept for the next one");
-                }
-            }
-            Did::Say(Message::Withhold { name }, _) => self.store.withhold(&name),
-            Did::Say(message, _) => {
-                say!(debug: worker, ?message, "a worker says");
-                let Some(message) = self.operating.hears(worker, message) else { return };
-                if matches!(message, Message::Ready { .. }) {
-                    self.initialised();
-                }
-                self.machine.message(now, worker, message);
-            }
-            Did::Babble(error) => {
-                say!(warn: worker, %error, "a worker cannot be understood");
-                self.machine.garbage(now, worker, error.to_string());
-            }
-            Did::Die => {
-                let Some(process) = self.workers.remove(&worker) else { return };
-                let exit = process.reap().unwrap_or(Exit::Unknown);
-                self.gone(worker, process.pid);
-                say!(info: worker, pid = process.pid, how = %exit, "a worker is gone");
-                self.signalled.remove(&worker);
-                self.readiness.take_if(|(whose, _)| *whose == worker);
-                self.last_exit = Some(exit);
-                let how = self.operating.with_last_words(worker, exit.to_string());
-                self.operating.gone(worker, process.pid);
-                self.machine.died(now, worker, how);
-            }
-        }
-    }
-
-    fn gone(&self, worker: Worker, pid: u32) {
-        if let Ok(pid) = i32::try_from(pid) {
-            self.maker.gone(worker);
-            self.children.reaped(pid);
-        }
-    }
-
-    fn became_ready(&mut self, now: Instant, ready: Result<(), Failure>) {
-        let Some((worker, _)) = self.readiness.take() else { return };
-        let message = match ready {
-            Ok(()) => Message::Ready { unclaimed: Vec::new(), takes_moves: false },
-            Err(failure) => Message::Failed { reason: failure.to_string() },
-        };
-        self.machine.message(now, worker, message);
     }
 
     fn status(&self) -> SupervisorStatus {
