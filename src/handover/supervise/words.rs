@@ -35,7 +35,7 @@ pub struct Limits {
 pub enum Program {
     /// Whatever lies at the program's path now.
     Current,
-    /// The last one that served well, by its [number](Supervise::spawned).
+    /// The last one that served well, by its [number](super::Supervise::spawned).
     Good(u64),
 }
 
@@ -43,7 +43,7 @@ pub enum Program {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// Start a worker; answer with [`Supervise::spawned`] or [`Supervise::spawn_failed`].
+    /// Start a worker; answer with [`Supervise::spawned`](super::Supervise::spawned) or [`Supervise::spawn_failed`](super::Supervise::spawn_failed).
     Spawn {
         /// Its number.
         worker: Worker,
@@ -72,7 +72,7 @@ pub enum Action {
     Stop(Worker),
     /// This worker is to stop at once.
     Hammer(Worker),
-    /// SIGKILL. Its death comes as [`Supervise::died`].
+    /// SIGKILL. Its death comes as [`Supervise::died`](super::Supervise::died).
     Kill(Worker),
     /// Wait for this one no longer; reap it whenever it dies.
     Abandon(Worker),
