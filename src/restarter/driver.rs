@@ -30,7 +30,7 @@ pub(super) use self::state::Bounds;
 use self::state::{Asking, Giving, Made as MadeState};
 use self::supervised::Superior;
 use super::builder::{Deadlines, StartError};
-use super::peer::{Did, Peer};
+use super::peer::{Did, MESSAGES_AT_ONCE, Peer};
 use super::shared::{Answer, Command, Shared};
 use super::successor::{Made, Recipe};
 use crate::drain::ConnectionStatus;
@@ -440,9 +440,6 @@ impl Driver {
     }
 }
 
-/// How much a peer may say before others are heard again. A handover is six messages; more is babble.
-const MESSAGES_AT_ONCE: usize = 64;
-
 /// How long to wait when the channel is full, or too many descriptors are under way in it: nothing says when a peer
 /// has read. It reads as soon as it runs, so this is short.
 const RETRY: std::time::Duration = std::time::Duration::from_millis(1);
@@ -471,7 +468,8 @@ async fn told(announcing: &mut Option<oneshot::Receiver<()>>) {
     }
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
+/// At the deadline, if there is one.
+pub(crate) async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,

@@ -5,7 +5,7 @@
 //! runtime can use it as well.
 
 mod builder;
-mod driver;
+pub(crate) mod driver;
 mod handing;
 #[cfg(feature = "control")]
 mod last_words;

@@ -30,6 +30,9 @@ const IN_VAIN: usize = 32;
 /// writes faster than we read does not hold us for ever.
 const QUEUED: usize = 1024;
 
+/// How much a peer may say before others are heard again. A handover is six messages; more is babble.
+pub(crate) const MESSAGES_AT_ONCE: usize = 64;
+
 /// What the peer did.
 #[derive(Debug)]
 pub(crate) enum Did {

@@ -32,7 +32,8 @@ use crate::operate::control::Asked;
 use crate::operate::control::place::Bound;
 use crate::operate::pid_file::PidFile;
 use crate::operate::service::Service;
-use crate::restarter::peer::Did;
+use crate::restarter::driver::sleep_until;
+use crate::restarter::peer::{Did, MESSAGES_AT_ONCE};
 use crate::signals::{Signal, SignalMap};
 use crate::sys::pidfd::Exit;
 
@@ -283,9 +284,6 @@ impl Driver {
 /// How many reports a receiver may lag behind: a burst of restarts makes about ten each.
 const EVENTS: usize = 256;
 
-/// How much workers may say before the machine is asked again: as in the restarter's driver.
-const MESSAGES_AT_ONCE: usize = 64;
-
 async fn made(spawning: &mut Option<Spawning>) -> Result<Born, Failure> {
     match spawning {
         Some(spawning) => (&mut spawning.making).await.unwrap_or_else(|_| {
@@ -308,12 +306,5 @@ async fn died_of(abandoned: &mut BTreeMap<Worker, Process>) -> Worker {
         if matches!(did, Did::Die) {
             return worker;
         }
-    }
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
     }
 }
