@@ -402,8 +402,8 @@ impl Driver {
     pub(super) fn release_end(&mut self) {
         if let Some((_, ending)) = self.held_end.take() {
             say!(info: reason = ?ending.reason, "ended");
-            self.shared.report(Event::Ended);
             self.operating.ended();
+            self.shared.report(Event::Ended);
             self.shared.ending.send_replace(Some(ending));
         }
     }

@@ -139,14 +139,15 @@ impl Operating {
         }
     }
 
-    /// The service has ended, and so does this process.
+    /// The service has ended, and so does this process. First its socket's file goes: who has heard the last words
+    /// finds nobody here any more.
     pub(super) fn ended(&mut self) {
+        if let Some(place) = &self.place {
+            place.give_up();
+        }
         for (since, follower) in std::mem::take(&mut self.until_the_end) {
             let (moved, aborted) = (0, self.history.aborted);
             follower.end_with(&Reply::Drained { after_ms: millis(since.elapsed()), moved, aborted });
-        }
-        if let Some(place) = &self.place {
-            place.give_up();
         }
     }
 

@@ -168,8 +168,11 @@ impl Operating {
         }
     }
 
-    /// The last words, and the socket's file goes.
+    /// The socket's file goes, and then come the last words: who has heard them finds nobody here any more.
     pub(in super::super) fn ended(&mut self) {
+        if let Some(place) = &self.control.place {
+            place.give_up();
+        }
         self.moved_so_far(true);
         let drained = self.drained;
         let after = match self.handed_over {
@@ -182,9 +185,6 @@ impl Operating {
             moved: self.moved,
             aborted: drained.map_or(0, |drained| drained.aborted),
         });
-        if let Some(place) = &self.control.place {
-            place.give_up();
-        }
     }
 }
 
