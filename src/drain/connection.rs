@@ -86,6 +86,17 @@ impl<S> Connection<S> {
         self
     }
 
+    #[inline]
+    pub(crate) fn has_received(&self) -> bool {
+        self.handed.as_ref().is_some_and(|handed| !handed.received.is_empty())
+    }
+
+    /// The connection itself, past what is tracked.
+    #[inline]
+    pub(crate) fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     #[cold]
     #[inline(never)]
     fn read_received(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>)
@@ -177,8 +188,13 @@ impl<S> Connection<S> {
         Poll::Pending
     }
 
+    /// What became of a write.
     #[inline]
-    fn written(&mut self, cx: &Context<'_>, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    pub(crate) fn written(
+        &mut self,
+        cx: &Context<'_>,
+        poll: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         if poll.is_pending() || self.write_blocked {
             self.write_blocked(cx, poll.is_pending())?;
         }
@@ -248,7 +264,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         if this.entry().is_hammered_or_kept_open() {
             return this.hold_back();
         }
-        if this.handed.as_ref().is_some_and(|handed| !handed.received.is_empty()) {
+        if this.has_received() {
             this.read_received(cx, buf);
             return Poll::Ready(Ok(()));
         }

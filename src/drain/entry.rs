@@ -268,7 +268,7 @@ impl Entry {
 }
 
 impl Stage {
-    const BITS: u8 = 63;
+    pub(crate) const BITS: u8 = 63;
     const ASKED: u8 = 8;
     pub(crate) const BODY: u8 = 16;
     pub(crate) const MAY_UPGRADE: u8 = 32;
@@ -282,7 +282,17 @@ impl Stage {
     }
 
     #[inline]
-    fn new(base: Base, bits: u8) -> Stage {
+    pub(crate) fn from_bits(bits: u8) -> Stage {
+        let base = match bits & 7 {
+            0 => Base::Fresh,
+            1 => Base::Head,
+            2 => Base::Busy,
+            3 => Base::Flushing,
+            4 => Base::Idle,
+            5 => Base::Finishing,
+            6 => Base::Closing,
+            _ => Base::Moving,
+        };
         let [asked, body, may_upgrade] =
             [Stage::ASKED, Stage::BODY, Stage::MAY_UPGRADE].map(|bit| bits & bit != 0);
         Stage { base, asked, body, may_upgrade }
@@ -303,17 +313,7 @@ fn pack(at: u64, stage: Stage) -> u64 {
 
 #[inline]
 pub(super) fn unpack(word: u64) -> (u64, Stage) {
-    let base = match word & 7 {
-        0 => Base::Fresh,
-        1 => Base::Head,
-        2 => Base::Busy,
-        3 => Base::Flushing,
-        4 => Base::Idle,
-        5 => Base::Finishing,
-        6 => Base::Closing,
-        _ => Base::Moving,
-    };
-    (word >> WORD_BITS, Stage::new(base, word as u8))
+    (word >> WORD_BITS, Stage::from_bits(word as u8))
 }
 
 /// The base in three bits, three of the request, and the sweeper's mark.

@@ -10,16 +10,16 @@ use pin_project_lite::pin_project;
 pin_project! {
     /// A response's body; the request is in flight until it is dropped, and with it what stands for that.
     pub struct TrackedBody<B, G> {
+        in_flight: G,
         #[pin]
         body: B,
-        in_flight: G,
     }
 }
 
 impl<B, G> TrackedBody<B, G> {
     #[inline]
     pub(super) fn new(body: B, in_flight: G) -> Self {
-        TrackedBody { body, in_flight }
+        TrackedBody { in_flight, body }
     }
 }
 

@@ -96,25 +96,26 @@ impl<H: HttpService> Service<Request<Incoming>> for TrackedService<H> {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         // hyper gives an extension to what can become an upgrade, and to nothing else.
         let body = !matches!(*request.method(), Method::GET | Method::HEAD);
-        turn::request_began(body, !request.extensions().is_empty());
+        let may_upgrade = !request.extensions().is_empty();
+        turn::request_began(body, may_upgrade);
         if let Some(extras) = &self.extras {
-            return self.call_with(extras, request);
+            return extras.call(&self.service, request);
         }
         TrackedFuture { running: self.service.call(request) }
     }
 }
 
-impl<H: HttpService> TrackedService<H> {
+impl Extras {
     #[cold]
     #[inline(never)]
-    fn call_with(&self, extras: &Extras, mut request: Request<Incoming>) -> TrackedFuture<H::Running> {
-        if let Some(peer) = &extras.peer {
+    fn call<H: HttpService>(&self, service: &H, mut request: Request<Incoming>) -> TrackedFuture<H::Running> {
+        if let Some(peer) = &self.peer {
             request.extensions_mut().insert(peer.clone());
         }
-        if let Some(baggage) = &extras.baggage {
+        if let Some(baggage) = &self.baggage {
             request.extensions_mut().insert(baggage.clone());
         }
-        TrackedFuture { running: self.service.call(request) }
+        TrackedFuture { running: service.call(request) }
     }
 }
 
@@ -137,10 +138,10 @@ where
         if turn::holds_back() {
             return Poll::Pending;
         }
-        self.project()
-            .running
-            .poll(cx)
-            .map_ok(|response| response.map(|body| TrackedBody::new(body, InFlight)))
+        self.project().running.poll(cx).map(|result| match result {
+            Ok(response) => Ok(response.map(|body| TrackedBody::new(body, InFlight))),
+            Err(error) => Err(error),
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::baggage::Baggage;
@@ -82,8 +82,8 @@ enum TakenOut<S, H: HttpService> {
     Upgraded,
 }
 
-type Http1<S, H> = http1::UpgradeableConnection<TokioIo<Io<S>>, TrackedService<H>>;
-type Http2<S, H> = http2::Connection<TokioIo<Io<S>>, StreamService<H>, TokioExecutor>;
+type Http1<S, H> = http1::UpgradeableConnection<Io<S>, TrackedService<H>>;
+type Http2<S, H> = http2::Connection<Io<S>, StreamService<H>, TokioExecutor>;
 
 impl<S, H> Serving<S, H>
 where
@@ -125,7 +125,7 @@ where
     }
 
     fn http1_with(&self, connection: Connection<S>, ahead: Bytes, service: TrackedService<H>) -> Http1<S, H> {
-        let io = TokioIo::new(Io::new(connection, ahead));
+        let io = Io::new(connection, ahead);
         self.prepared.http1.serve_connection(io, service).with_upgrades()
     }
 
@@ -133,7 +133,7 @@ where
         self.entry.set_kind(Kind::Http2);
         self.entry.enter(Base::Busy);
         let service = StreamService::new(service, self.entry.clone(), self.prepared.peer);
-        let io = TokioIo::new(Io::new(connection, ahead));
+        let io = Io::new(connection, ahead);
         let connection = Box::pin(self.prepared.http2.serve_connection(io, service));
         Talk::Http2 { connection, told: false }
     }
@@ -323,6 +323,14 @@ where
         if ended.is_err() && self.entry.is_hammered() { Err(ServeError::Hammered) } else { ended }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn poll_ended(&mut self, polled: Poll<hyper::Result<()>>, turn: Turn) -> Poll<Result<(), ServeError>> {
+        let ended = polled.map(|ended| self.http1_ended(ended));
+        turn.end(&self.entry);
+        ended.map(|ended| self.over(ended))
+    }
+
     /// The response in the making is to be the last.
     #[cold]
     fn say_last(&mut self) {
@@ -388,7 +396,7 @@ where
             self.entry.upgrade();
             return Ok(TakenOut::Upgraded);
         };
-        let (ahead, connection) = parts.io.into_inner().into_parts();
+        let (ahead, connection) = parts.io.into_parts();
         if is_unread {
             return Ok(TakenOut::BodyUnread(connection));
         }
@@ -410,13 +418,14 @@ where
         // First: what the sweeper or the drain decides after this point wakes this task again.
         this.entry.drive(&mut this.registered, cx.waker());
         let Some(stage) = this.entry.undisturbed() else { return this.poll_attentively(cx) };
+        let Talk::Http1(http1) = &mut this.talk else { return this.poll_attentively(cx) };
         let turn = Turn::begin(&this.entry, stage, false);
-        let polled = this.poll_talk(cx);
-        turn.end(&this.entry);
-        match polled {
-            Poll::Ready(ended) => Poll::Ready(this.over(ended)),
-            Poll::Pending => Poll::Pending,
+        let polled = Pin::new(http1).poll(cx);
+        if polled.is_pending() {
+            turn.end(&this.entry);
+            return Poll::Pending;
         }
+        this.poll_ended(polled, turn)
     }
 }
 

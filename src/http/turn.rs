@@ -1,12 +1,15 @@
-//! What the service and the response body of an HTTP/1 connection tell it, while its task polls hyper.
+//! What the service, the response body and the socket of an HTTP/1 connection tell it, while its task polls hyper.
 //!
 //! One task polls all that belongs to such a connection: hyper, and through it the service, the body and the socket.
-//! So for the length of a poll, a turn, what they have to tell stays with the thread. A pointer to the connection in
-//! each future and each body would be dearer than all the rest of the tracking: they are moved several times a
-//! request, and grow by it.
+//! So for the length of a poll, a turn, what they have to tell stays with the thread, and the connection's entry is
+//! written once, at the end. A pointer to the connection in each future and each body would be dearer than all the rest
+//! of the tracking: they are moved several times a request, and grow by it.
+//!
+//! In its own turn a connection looks neither for the hammer nor for limits: its task did so when the turn began, and
+//! is woken to do so again by whatever changes from then on.
 
 use std::cell::Cell;
-use std::ptr;
+use std::{mem, ptr};
 
 use crate::drain::{Base, Entry, Stage};
 
@@ -31,34 +34,73 @@ impl Turn {
     #[inline]
     pub(super) fn begin(entry: &Entry, stage: u8, last: bool) -> Turn {
         let bits = u16::from(stage) | if last { LAST } else { 0 };
-        Turn { outer: TOLD.replace(Told { whose: entry, bits }) }
+        Turn { outer: TURN.replace(Told { whose: entry, bits }) }
     }
 
     /// Whether a response was held back, which hyper is to be told about before it is polled again.
     #[inline]
     pub(super) fn end(self, entry: &Entry) -> bool {
-        let told = TOLD.replace(self.outer);
-        if told.has(NEWS) {
-            told.tell_unflushed(entry);
+        let told = TURN.replace(self.outer);
+        mem::forget(self);
+        if told.has(UNUSUAL) {
+            told.settled(entry);
+        } else if told.has(NEWS) {
+            entry.enter_bits(told.stage_bits());
         }
         told.has(HELD_BACK)
     }
 }
 
-/// The connection learns what was told so far. All that was written is flushed.
-#[inline]
-pub(super) fn tell_flushed(entry: &Entry) {
-    let told = TOLD.get();
-    if told.has(NEWS) && ptr::eq(told.whose, entry) {
-        TOLD.set(Told { bits: told.bits & !NEWS, ..told });
-        told.tell(entry);
+/// In a panic, which leaves nothing to tell. Another connection's entry may come to be where this one's was.
+impl Drop for Turn {
+    fn drop(&mut self) {
+        TURN.set(self.outer);
     }
+}
+
+/// Whether this is the connection's own turn. Then it is driven, and what follows may be told.
+#[inline]
+pub(super) fn is_of(entry: &Entry) -> bool {
+    ptr::eq(TURN.get().whose, entry)
+}
+
+/// There was something to read.
+#[inline]
+pub(super) fn bytes_read() {
+    add(READ);
+}
+
+/// hyper has something to write. It may still add the end of a chunked body after a flush that looked like the last.
+#[inline]
+pub(super) fn write_asked() {
+    add(UNFLUSHED);
+}
+
+/// All that was written is flushed.
+#[inline]
+pub(super) fn flushed(entry: &Entry) {
+    let told = TURN.get();
+    TURN.set(Told { bits: told.bits & !UNFLUSHED | FLUSHED, ..told });
+    if told.has(MAY_UPGRADE) {
+        // Before hyper hands out the upgraded connection, whose new tasks must be known to the hammer.
+        entry.drive_no_longer();
+    }
+}
+
+/// The connection is to be asked for its stage, or may get another one, before its turn is over.
+#[cold]
+pub(super) fn interrupted<T>(entry: &Entry, during: impl FnOnce() -> T) -> T {
+    TURN.get().settled(entry);
+    let done = during();
+    let told = TURN.get();
+    TURN.set(Told { bits: told.bits & (LAST | HELD_BACK) | u16::from(entry.stage().bits()), ..told });
+    done
 }
 
 /// The service is called, with a request that may have a body, and may ask to upgrade the connection.
 #[inline]
 pub(super) fn request_began(body: bool, may_upgrade: bool) {
-    TOLD.set(TOLD.get().with(Stage { base: Base::Busy, asked: true, body, may_upgrade }, 0));
+    enter(Stage { base: Base::Busy, asked: true, body, may_upgrade }, 0);
 }
 
 /// Whether the response has to wait, until hyper knows that it is the last.
@@ -66,10 +108,9 @@ pub(super) fn request_began(body: bool, may_upgrade: bool) {
 /// An upgrade never is.
 #[inline]
 pub(super) fn holds_back() -> bool {
-    let told = TOLD.get();
-    let holds = told.bits & (LAST | MAY_UPGRADE) == LAST;
+    let holds = TURN.get().bits & (LAST | MAY_UPGRADE) == LAST;
     if holds {
-        TOLD.set(Told { bits: told.bits | HELD_BACK, ..told });
+        add(HELD_BACK);
     }
     holds
 }
@@ -77,56 +118,195 @@ pub(super) fn holds_back() -> bool {
 /// hyper has all of the response, or wants no more of it. When that is flushed, the connection is idle.
 #[inline]
 pub(super) fn request_ended() {
-    let kept = u16::from(Stage::BODY) | MAY_UPGRADE;
-    TOLD.set(TOLD.get().with(Stage { asked: true, ..Base::Idle.into() }, kept));
+    enter(Stage { asked: true, ..Base::Idle.into() }, u16::from(Stage::BODY) | MAY_UPGRADE);
+    add(UNFLUSHED);
 }
 
 /// Drops a connection outside its own turns, perhaps in that of another, which its body has nothing to tell.
 pub(super) fn untold<T>(connection: T) {
-    let told = TOLD.get();
+    let told = TURN.get();
     drop(connection);
-    TOLD.set(told);
+    TURN.set(told);
+}
+
+#[inline]
+fn enter(stage: Stage, kept: u16) {
+    let told = TURN.get();
+    let bits = told.bits & (LAST | HELD_BACK | kept) | u16::from(stage.bits()) | NEWS;
+    TURN.set(Told { bits, ..told });
+}
+
+#[inline]
+fn add(flags: u16) {
+    let told = TURN.get();
+    TURN.set(Told { bits: told.bits | flags, ..told });
 }
 
 impl Told {
+    /// What was told comes together: the connection enters the stage that follows from it.
     #[cold]
-    fn tell_unflushed(self, entry: &Entry) {
-        self.tell(entry);
-        let stage = entry.stage();
-        if stage.base == Base::Idle {
-            entry.enter(Stage { base: Base::Flushing, ..stage });
+    fn settled(self, entry: &Entry) {
+        let before = Stage::from_bits(self.stage_bits());
+        let mut stage = before;
+        if stage.base == Base::Flushing && self.has(FLUSHED) {
+            stage.base = Base::Idle;
+        }
+        // After a request with a body, what is read may be the rest of that.
+        if self.has(READ) && (stage.base == Base::Fresh || stage.base == Base::Idle && !stage.body) {
+            stage = Base::Head.into();
+        }
+        if stage.base == Base::Idle && self.has(UNFLUSHED) {
+            stage.base = Base::Flushing;
+        }
+        if self.has(NEWS) || stage != before {
+            entry.enter(stage);
         }
     }
 
     #[inline]
-    fn tell(self, entry: &Entry) {
-        if self.has(MAY_UPGRADE) {
-            // Before hyper hands out the upgraded connection, whose new tasks must be known to the hammer.
-            entry.drive_no_longer();
-        }
-        entry.enter_bits(self.bits as u8);
+    fn stage_bits(self) -> u8 {
+        self.bits as u8 & Stage::BITS
     }
 
     #[inline]
     fn has(self, any: u16) -> bool {
         self.bits & any != 0
     }
-
-    #[inline]
-    fn with(self, stage: Stage, kept: u16) -> Told {
-        Told { bits: self.bits & (LAST | HELD_BACK | kept) | u16::from(stage.bits()) | NEWS, ..self }
-    }
 }
 
 const MAY_UPGRADE: u16 = Stage::MAY_UPGRADE as u16;
 
-/// The connection does not know yet.
-const NEWS: u16 = 256;
+/// The connection does not know its stage yet.
+const NEWS: u16 = 1 << 8;
 /// A response is to say that it is the last.
-const LAST: u16 = 512;
+const LAST: u16 = 1 << 9;
 /// One waits for hyper to know.
-const HELD_BACK: u16 = 1024;
+const HELD_BACK: u16 = 1 << 10;
+/// Bytes were read since a request began or ended.
+const READ: u16 = 1 << 11;
+/// Bytes may have been written, and not flushed since.
+const UNFLUSHED: u16 = 1 << 12;
+/// All was flushed since a request began or ended.
+const FLUSHED: u16 = 1 << 13;
+/// With none of these the stage told is the one to enter: of the stages that have the lowest bit a turn ends in, each
+/// wants a closer look. A turn that answers a request ends idle, which has not.
+const UNUSUAL: u16 = READ | UNFLUSHED | 1;
+
+const _: () = assert!(Base::Flushing as u16 & 1 == 1 && Base::Idle as u16 & 1 == 0);
 
 thread_local! {
-    static TOLD: Cell<Told> = const { Cell::new(Told { whose: ptr::null(), bits: 0 }) };
+    static TURN: Cell<Told> = const { Cell::new(Told { whose: ptr::null(), bits: 0 }) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::drain::{Connection, Kind, Tracker};
+
+    fn connection(tracker: &Tracker) -> Connection<UnixStream> {
+        tracker.track(UnixStream::pair().unwrap().0, Kind::Http1)
+    }
+
+    /// What a connection in that stage comes to be in by what is told in its turn.
+    fn after(stage: impl Into<Stage>, telling: impl FnOnce(&Entry)) -> Stage {
+        let connection = connection(&Tracker::new());
+        let entry = connection.entry();
+        entry.enter(stage);
+        let turn = Turn::begin(entry, entry.stage().bits(), false);
+        telling(entry);
+        turn.end(entry);
+        entry.stage()
+    }
+
+    fn asked(base: Base, body: bool) -> Stage {
+        Stage { base, asked: true, body, may_upgrade: false }
+    }
+
+    #[test]
+    fn a_request_that_is_answered_and_flushed_leaves_it_idle() {
+        let answered = after(Base::Fresh, |entry| {
+            bytes_read();
+            request_began(true, false);
+            request_ended();
+            write_asked();
+            flushed(entry);
+        });
+        assert_eq!(answered, asked(Base::Idle, true));
+    }
+
+    #[test]
+    fn what_is_not_flushed_is_not_over() {
+        let answered = after(Base::Fresh, |_| {
+            request_began(false, false);
+            request_ended();
+        });
+        assert_eq!(answered, asked(Base::Flushing, false));
+        assert_eq!(after(answered, flushed), asked(Base::Idle, false));
+        assert_eq!(after(answered, |_| write_asked()), answered);
+        // The end of a chunked body comes behind what looked like the last flush.
+        assert_eq!(after(asked(Base::Idle, false), |_| write_asked()), asked(Base::Flushing, false));
+    }
+
+    #[test]
+    fn what_is_read_is_a_head_unless_it_may_be_the_rest_of_a_body() {
+        assert_eq!(after(Base::Fresh, |_| bytes_read()), Base::Head.into());
+        assert_eq!(after(asked(Base::Idle, false), |_| bytes_read()), Base::Head.into());
+        assert_eq!(after(asked(Base::Idle, true), |_| bytes_read()), asked(Base::Idle, true));
+        assert_eq!(after(asked(Base::Busy, true), |_| bytes_read()), asked(Base::Busy, true));
+        let pipelined = after(Base::Fresh, |entry| {
+            request_began(false, false);
+            bytes_read();
+            request_ended();
+            flushed(entry);
+            bytes_read();
+        });
+        assert_eq!(pipelined, Base::Head.into());
+    }
+
+    #[test]
+    fn a_stage_that_is_entered_meanwhile_stays() {
+        let closing = after(Base::Busy, |entry| {
+            request_ended();
+            let during = interrupted(entry, || {
+                let stage = entry.stage();
+                entry.enter(Base::Closing);
+                stage
+            });
+            assert_eq!(during, asked(Base::Flushing, false), "it knew before");
+            flushed(entry);
+        });
+        assert_eq!(closing, Base::Closing.into());
+    }
+
+    #[test]
+    fn turns_nest_and_each_tells_its_own() {
+        let tracker = Tracker::new();
+        let (outer, inner) = (connection(&tracker), connection(&tracker));
+        let (outer, inner) = (outer.entry(), inner.entry());
+        let turn = Turn::begin(outer, 0, true);
+        request_began(false, false);
+        assert!(holds_back());
+        let nested = Turn::begin(inner, 0, false);
+        assert!(is_of(inner) && !is_of(outer));
+        bytes_read();
+        assert!(!nested.end(inner), "nothing of its own was held back");
+        assert!(is_of(outer));
+        assert!(turn.end(outer));
+        assert!(!is_of(outer) && !is_of(inner));
+        assert_eq!((outer.stage().base, inner.stage().base), (Base::Busy, Base::Head));
+    }
+
+    #[test]
+    fn a_panic_ends_a_turn() {
+        let connection = connection(&Tracker::new());
+        let entry = connection.entry();
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _turn = Turn::begin(entry, 0, false);
+            panic!("a service's");
+        }));
+        assert!(panicked.is_err() && !is_of(entry));
+    }
 }

@@ -1,4 +1,4 @@
-//! The only place with `unsafe`: each file one family of system calls, no policy.
+//! The only place with `unsafe`: each file one family of system calls, no policy. (And `reading`, which calls nobody.)
 //!
 //! What every file here keeps to:
 //!
@@ -24,6 +24,8 @@ pub(crate) mod notify;
 #[cfg(feature = "supervisor")]
 pub(crate) mod orphan;
 pub(crate) mod pidfd;
+#[cfg(feature = "http")]
+pub(crate) mod reading;
 pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod spawn;
