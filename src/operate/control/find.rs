@@ -30,8 +30,8 @@ pub enum FindError {
     },
     /// It runs, and holds no control socket.
     #[error(
-        "process {pid} has no control socket: it is no heirloom server, or has not asked for one \
-         (`Restarter::builder().control()`)"
+        "process {pid} has no control socket: it is no heirloom server, has not asked for one \
+         (`Restarter::builder().control()`), or found no place where it may write (its log says so)"
     )]
     NoControl {
         /// Its id.
