@@ -163,6 +163,24 @@ fn orphans_are_reaped() {
 }
 
 #[test]
+fn root_is_told_what_it_lacks() {
+    let Some(engine) = Engine::get() else { return };
+    let _alone = alone();
+    let options = ["--network", "none", "--entrypoint"];
+    let entry =
+        ["heirloom", "run", "--pid-file", "/tmp/pid", "--listen", "0.0.0.0:8080", "--"].map(str::to_owned);
+    let container = engine
+        .run(&[&options[..], &[&entry_point(&entry)]].concat(), &["server", "--listen", "0.0.0.0:8080"]);
+    // The engine leaves root without CAP_SYS_PTRACE: it may not look at the server, which is another user's.
+    for target in [["--pid", "1"], ["--pid-file", "/tmp/pid"]] {
+        let output = container.exec_as("0", &["heirloom", "status", target[0], target[1]]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        println!("{said}");
+        assert_eq!(output.status.code(), Some(NO_PERMISSION), "{said}");
+    }
+}
+
+#[test]
 fn on_a_read_only_file_system_without_any_right() {
     let Some(engine) = Engine::get() else { return };
     let _alone = alone();
@@ -204,6 +222,8 @@ fn a_container_that_was_killed_leaves_nothing_in_the_way() {
     let entry = [
         "heirloom",
         "run",
+        "--probation",
+        "50ms",
         "--pid-file",
         "/tmp/pid",
         "--control",
@@ -319,6 +339,9 @@ const OLD_GONE: &str = "a worker is gone";
 
 /// The command's exit status for a restart that failed before it was ready.
 const FAILED: i32 = 7;
+
+/// The command's exit status for a process that it may not ask.
+const NO_PERMISSION: i32 = 4;
 
 /// The command's exit status where there is no control socket.
 const NO_CONTROL: i32 = 5;

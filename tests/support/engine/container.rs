@@ -57,10 +57,15 @@ impl Container {
         self.engine.podman(["exec", &self.name].iter().chain(command))
     }
 
-    /// The same by root.
+    /// The same by another user.
+    pub fn exec_as(&self, user: &str, command: &[&str]) -> Output {
+        self.engine.podman(["exec", "--user", user, &self.name].iter().chain(command))
+    }
+
+    /// Something that root must be able to do.
     #[track_caller]
     pub fn exec_as_root(&self, command: &[&str]) {
-        let output = self.engine.podman(["exec", "--user", "0", &self.name].iter().chain(command));
+        let output = self.exec_as("0", command);
         assert!(output.status.success(), "{output:?}");
     }
 
