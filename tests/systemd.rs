@@ -177,6 +177,13 @@ fn g2_a_stop_after_a_reload_drains() {
     let unit = systemd.service("drains", "--listen 127.0.0.1:0 --probation 50ms", "");
     unit.start();
     stops_in_order_after_a_reload(&unit);
+
+    // One that ends by itself is not asked to stop, and is no failure for that.
+    unit.start();
+    assert!(unit.reload());
+    unit.kill("TERM", unit.main_pid());
+    unit.wait_for("ActiveState", |state| state == "inactive");
+    assert_eq!(unit.show("Result"), "success");
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::super::PATIENCE;
 use super::super::load::{Load, Mode, Target, fetch};
 use super::super::log::Log;
+use super::super::{PATIENCE, proc};
 use super::image::IMAGE;
 use super::{Engine, PODMAN, enter_network};
 
@@ -90,7 +90,13 @@ impl Container {
 
     /// Waits for its end, which something else brings about; its exit status.
     pub fn wait(&mut self) -> i32 {
+        assert!(proc::wait_for_exit(self.process(), PATIENCE), "{} does not end", self.name);
         self.child.wait().expect("a child").code().expect("an exit status")
+    }
+
+    /// The engine's process that follows it.
+    fn process(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a pid")
     }
 
     /// What this thread connects to from now on, and each thread that it starts, is in its network.
@@ -150,6 +156,9 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         self.engine.podman(["rm", "--force", "--time", "0", &self.name]);
+        if !proc::wait_for_exit(self.process(), PATIENCE / 10) {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- {}:\n{}---", self.name, self.log.dump());
