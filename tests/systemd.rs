@@ -348,9 +348,11 @@ fn stops_in_order_after_a_reload(unit: &Unit) {
     let first = unit.main_pid();
     assert!(unit.reload());
     unit.wait_for_exit(first);
-    let slow = ask(&unit.target(), "/sleep/1500");
-    unit.stop();
-    assert!(slow.answer().ends_with("slept"), "{}", unit.name);
+    let slow = ask(&unit.target(), "/sleep/700");
+    std::thread::scope(|scope| {
+        scope.spawn(|| unit.stop());
+        assert!(slow.answer().ends_with("slept"), "{}", unit.name);
+    });
     assert_eq!((unit.show("Result"), unit.show("ActiveState")), ("success".into(), "inactive".into()));
 }
 
