@@ -38,6 +38,19 @@
 //! `docker stop` kills after 10 s. The [shutdown timeout](crate::Builder::shutdown_timeout) is 9 s by default for that reason;
 //! whoever raises it raises `docker stop --time` or `stop_grace_period` as well.
 //!
+//! What to see to:
+//!
+//! * **A place for the control socket.** `docker exec CONTAINER heirloom restart --pid 1` asks a socket in `/tmp/heirloom-UID` (as
+//!   root, `/run/heirloom`). With `--read-only`, give it one: `--tmpfs /tmp`. Without, the server says so in its log and serves,
+//!   the command ends with status 5, and `docker kill --signal HUP CONTAINER` restarts all the same.
+//! * **The user.** The command asks as the container's own user, as `docker exec` runs it. Root in the container can be refused:
+//!   without CAP_SYS_PTRACE it may not look at another user's process.
+//! * **What the server says at once.** The image counts a worker that says nothing as ready when it has run for a second. One that
+//!   uses this library says more with `heirloom run --ready heirloom`, and connections move to the new worker; without it,
+//!   the old worker is told to stop, so its connections are told to close and [`is_ready`](crate::Restarter::is_ready) may
+//!   answer no once in a restart.
+//! * **A new binary** comes by `docker cp` or a volume, if at all; a new image is a new container.
+//!
 //! # Kubernetes
 //!
 //! **For a new image, use a rolling update, and not this crate's restart.** It works across nodes, checks readiness, can be

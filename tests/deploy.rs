@@ -1,4 +1,4 @@
-//! The files for containers that we ship: as far as they can be checked without a container.
+//! The files for containers that we ship: what is to be checked without a container (`container.rs` has the rest).
 
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -49,8 +49,10 @@ fn the_manifests_belong_together() {
     for words in [&container["command"], &container["args"]] {
         assert!(list(words).contains(&address), "{words:?}");
     }
-    let volume = &deployment["spec"]["template"]["spec"]["volumes"][0];
-    assert_eq!(container["volumeMounts"][0]["name"], volume["name"]);
+    let names =
+        |list: &Yaml| -> Vec<_> { list.as_vec().unwrap().iter().map(|one| one["name"].clone()).collect() };
+    let volumes = names(&deployment["spec"]["template"]["spec"]["volumes"]);
+    assert_eq!(names(&container["volumeMounts"]), volumes);
 }
 
 #[test]
@@ -73,8 +75,11 @@ fn the_image_starts_the_supervisor_itself() {
         assert!(words.starts_with("[\"") && words.ends_with("\"]"), "{words}");
     }
     assert!(of("ENTRYPOINT")[0].starts_with(r#"["heirloom", "run", "--listen", "#));
-    let stages: Vec<_> =
+    let mut stages: Vec<_> =
         of("FROM").iter().filter_map(|from| from.split_once(" AS ")).map(|(_, name)| name).collect();
+    // The checkout, as the command at the head of the file names it.
+    assert!(DOCKERFILE.contains("docker build -t server --build-context heirloom=../heirloom "));
+    stages.push("heirloom");
     for copy in of("COPY").iter().filter_map(|copy| copy.strip_prefix("--from=")) {
         assert!(stages.contains(&copy.split(' ').next().unwrap()), "{copy}");
     }

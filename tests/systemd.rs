@@ -5,9 +5,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::alone;
 use support::load::{Load, Mode, Think};
 use support::systemd::{Systemd, Unit, answered_by_another, ask, queue};
+use support::{TestDir, alone};
 
 #[test]
 fn twenty_reloads_under_load() {
@@ -171,6 +171,22 @@ fn g5_a_stop_takes_as_long_as_the_drain_and_no_longer() {
 }
 
 #[test]
+fn g2_a_stop_after_a_reload_drains() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let unit = systemd.service("drains", "--listen 127.0.0.1:0 --probation 50ms", "");
+    unit.start();
+    stops_in_order_after_a_reload(&unit);
+
+    // One that ends by itself is not asked to stop, and is no failure for that.
+    unit.start();
+    assert!(unit.reload());
+    unit.kill("TERM", unit.main_pid());
+    unit.wait_for("ActiveState", |state| state == "inactive");
+    assert_eq!(unit.show("Result"), "success");
+}
+
+#[test]
 fn a_start_takes_as_long_as_it_may() {
     let Some(systemd) = Systemd::get() else { return };
     let _alone = alone();
@@ -227,8 +243,7 @@ fn the_units_that_we_ship_work() {
     let waiting = queue(&unit.target());
     unit.kill("KILL", pid);
     answered_by_another(&unit, waiting, pid);
-    unit.stop();
-    assert_eq!(unit.show("Result"), "success");
+    stops_in_order_after_a_reload(&unit);
 
     let address = "127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap();
     // systemd takes no port 0; nobody else gets this one in the meantime, as good as certainly.
@@ -247,46 +262,98 @@ fn the_units_that_we_ship_work() {
 
 #[test]
 fn systemd_has_nothing_to_say_against_the_units_that_we_ship() {
-    let Some(systemd) = Systemd::get() else { return };
+    // The one that knows all that is in them.
+    let Some(systemd) = Systemd::of_version(NOTIFY_RELOAD) else { return };
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/deploy/systemd");
+    let verify = |path: &str| {
+        let said = systemd.run(&["systemd-analyze", "verify", "--man=no", path]);
+        String::from_utf8_lossy(&said.stderr).into_owned()
+    };
     let mut count = 0;
     for entry in std::fs::read_dir(directory).unwrap() {
-        let (path, version) = (entry.unwrap().path(), systemd.version);
-        let said = systemd.run(&["systemd-analyze", "verify", "--man=no", path.to_str().unwrap()]);
-        let said = String::from_utf8_lossy(&said.stderr);
+        let path = entry.unwrap().path();
+        let said = verify(path.to_str().unwrap());
         let name = path.file_name().unwrap().to_str().unwrap();
         // The programs are not installed here.
         let mut lines =
             said.lines().filter(|line| line.contains(name) && !line.contains("is not executable"));
-        let is_too_old = name.contains("notify-reload") && version < 253;
-        assert!(is_too_old || lines.next().is_none(), "{said}");
+        assert!(lines.next().is_none(), "{said}");
         count += 1;
     }
     assert_eq!(count, 5);
+    // It would have said so.
+    let wrong = TestDir::new();
+    let wrong = wrong.path().join("wrong.service");
+    std::fs::write(&wrong, "[Service]\nType=notify-relaod\nExecStart=/bin/true\n").unwrap();
+    let said = verify(wrong.to_str().unwrap());
+    assert!(said.contains("notify-relaod"), "{said}");
 }
 
 #[test]
 fn notify_reload_has_no_word_for_a_failure() {
-    let Some(systemd) = Systemd::get() else { return };
-    if systemd.version < 253 {
-        eprintln!("\n*** SKIPPED: Type=notify-reload needs systemd 253, this is {} ***\n", systemd.version);
-        return;
-    }
+    let Some(systemd) = Systemd::of_version(NOTIFY_RELOAD) else { return };
     let _alone = alone();
     let unit = systemd
         .shipped("server-notify-reload", |text| text.replace("0.0.0.0:8080", "127.0.0.1:0 --probation 50ms"));
     unit.start();
     let load = Load::start(&unit.target(), Mode::keep_alive(8, Think::millis(0, 10)), "/");
-    for generation in 2..=6 {
-        assert!(unit.reload());
+    for generation in 2..=21 {
+        assert!(unit.reload(), "reload to generation {generation}");
         assert_eq!((unit.main_pid(), unit.generation()), (unit.pid(), generation));
+    }
+    let report = load.stop();
+    println!("systemd {}: {report}", systemd.version);
+    report.assert_none_failed();
+    unit.binary.become_script("exit 7");
+    assert!(unit.reload(), "it cannot fail");
+    let status = unit.show("StatusText");
+    assert!(status.contains("the last restart failed"), "{status}");
+    // Taken back after it was ready.
+    unit.binary.become_example("faulty");
+    std::fs::write(unit.dir().join("bin/fault"), "die-at-commit").unwrap();
+    let pid = unit.pid();
+    assert!(unit.reload(), "it cannot fail");
+    let status = unit.show("StatusText");
+    assert!(status.contains("the last restart was taken back"), "{status}");
+    assert_eq!((unit.main_pid(), unit.pid()), (pid, pid));
+    assert_eq!((unit.generation(), unit.show("ActiveState")), (21, "active".to_owned()));
+    unit.binary.become_example("unit");
+    stops_in_order_after_a_reload(&unit);
+}
+
+#[test]
+fn notify_reload_of_a_supervisor() {
+    let Some(systemd) = Systemd::of_version(NOTIFY_RELOAD) else { return };
+    let _alone = alone();
+    let under = "run --ready heirloom --probation 50ms";
+    let arguments = "--listen 127.0.0.1:0 --probation 50ms";
+    let unit = systemd.service_under("reloaded", under, arguments, "Type=notify-reload\n");
+    unit.start();
+    let main = unit.main_pid();
+    let load = Load::start(&unit.target(), Mode::keep_alive(8, Think::millis(0, 10)), "/");
+    for generation in 2..=6 {
+        assert!(unit.reload(), "reload to generation {generation}");
+        assert_eq!((unit.main_pid(), unit.generation()), (main, generation));
     }
     load.stop().assert_none_failed();
     unit.binary.become_script("exit 7");
     assert!(unit.reload(), "it cannot fail");
     let status = unit.show("StatusText");
     assert!(status.contains("the last restart failed"), "{status}");
-    assert_eq!((unit.generation(), unit.show("ActiveState")), (6, "active".to_owned()));
+    assert_eq!((unit.main_pid(), unit.generation()), (main, 6));
+}
+
+/// Systemd does not wait for a main process that was not its own child when it heard of it, if it is alone in its unit.
+fn stops_in_order_after_a_reload(unit: &Unit) {
+    let first = unit.main_pid();
+    assert!(unit.reload());
+    unit.wait_for_exit(first);
+    let slow = ask(&unit.target(), "/sleep/700");
+    std::thread::scope(|scope| {
+        scope.spawn(|| unit.stop());
+        assert!(slow.answer().ends_with("slept"), "{}", unit.name);
+    });
+    assert_eq!((unit.show("Result"), unit.show("ActiveState")), ("success".into(), "inactive".into()));
 }
 
 /// What stands behind these words in the log, once they are there.
@@ -298,3 +365,6 @@ fn number_after(unit: &Unit, words: &str) -> i32 {
         .and_then(|digits| digits.parse().ok())
         .unwrap_or_else(|| panic!("no number after {words:?} in {log}"))
 }
+
+/// The first systemd that knows `Type=notify-reload`.
+const NOTIFY_RELOAD: u32 = 253;

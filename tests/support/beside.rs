@@ -17,10 +17,15 @@ use super::{PATIENCE, Signal, proc};
 pub fn is_installed(tool: &str, version: &str) -> bool {
     let found = Command::new(tool).arg(version).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_err() {
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{tool} is not installed");
+        assert!(!is_ci(), "{tool} is not installed");
         eprintln!("\n*** SKIPPED: {tool} is not installed ***\n");
     }
     found.is_ok()
+}
+
+/// Whether nothing may be skipped.
+pub fn is_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|ci| ci == "true")
 }
 
 /// A running program; ended when dropped, and its log shown if the test failed.

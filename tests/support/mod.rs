@@ -7,6 +7,7 @@
 pub mod beside;
 pub mod binary;
 mod ended;
+pub mod engine;
 pub mod forged;
 pub mod h2_relay;
 pub mod keep;

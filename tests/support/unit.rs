@@ -1,6 +1,6 @@
 //! A server as a unit of systemd, for tests: `unit --listen [NAME=]127.0.0.1:0 --probation 100ms --drain 60s --shutdown 9s
 //! --init-delay 0s`. What the file `listen` beside it names, one in a line, it listens on as well.
-//! `/drop` ends the last listener's accept loop, `/fail` makes `main` return an error. `/restart` answers with the outcome, and with status 500 if it is a failure; `/freeze` blocks its runtime; `/metrics`
+//! `/ready` is for probes. `/drop` ends the last listener's accept loop, `/fail` makes `main` return an error. `/restart` answers with the outcome, and with status 500 if it is a failure; `/freeze` blocks its runtime; `/metrics`
 //! shows what a recorder got.
 
 use std::error::Error;
@@ -58,11 +58,17 @@ async fn main() -> Result<Ending, Box<dyn Error>> {
 }
 
 fn router(restarter: Restarter, loops: Arc<Mutex<Vec<JoinHandle<()>>>>, fail: Sender<()>) -> Router {
-    let generation = restarter.generation().to_string();
+    let (generation, prober) = (restarter.generation().to_string(), restarter.clone());
     Router::new()
         .route("/", get(|| async { "Hello World" }))
         .route("/pid", get(|| async { std::process::id().to_string() }))
         .route("/generation", get(move || async move { generation }))
+        .route(
+            "/ready",
+            get(move || async move {
+                if prober.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+            }),
+        )
         .route("/fail", get(|| async move { fail.try_send(()).is_ok().to_string() }))
         .route(
             "/drop",

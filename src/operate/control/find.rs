@@ -30,8 +30,8 @@ pub enum FindError {
     },
     /// It runs, and holds no control socket.
     #[error(
-        "process {pid} has no control socket: it is no heirloom server, or has not asked for one \
-         (`Restarter::builder().control()`)"
+        "process {pid} has no control socket: it is no heirloom server, has not asked for one \
+         (`Restarter::builder().control()`), or found no place where it may write (its log says so)"
     )]
     NoControl {
         /// Its id.
@@ -160,10 +160,20 @@ const EXITING: u64 = 4;
 
 /// The inodes of the sockets that a process holds.
 fn sockets(process: &Path) -> io::Result<BTreeSet<u64>> {
-    let links =
-        fs::read_dir(process.join("fd"))?.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
-    let inode = |link: PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
-    Ok(links.filter_map(inode).collect())
+    let inode = |link: PathBuf| -> Option<u64> {
+        link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    };
+    let mut held = BTreeSet::new();
+    for entry in fs::read_dir(process.join("fd"))?.flatten() {
+        match fs::read_link(entry.path()) {
+            Ok(link) => held.extend(inode(link)),
+            // Root without CAP_SYS_PTRACE, as in most containers, may see which there are, and not what they are.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            // Closed meanwhile.
+            Err(_) => {}
+        }
+    }
+    Ok(held)
 }
 
 /// The inode and the path of a line of the table, if that is a control socket. The path comes last and may hold spaces.
@@ -197,11 +207,15 @@ fn from_here(process: &Path, path: &Path) -> PathBuf {
 
 /// Whether the process has this very file open; `None` if it cannot be told.
 fn holds(process: &Path, file: &fs::Metadata) -> Option<bool> {
-    let entries = fs::read_dir(process.join("fd")).ok()?;
-    let is_it = |entry: fs::DirEntry| {
-        fs::metadata(entry.path()).is_ok_and(|open| (open.dev(), open.ino()) == (file.dev(), file.ino()))
-    };
-    Some(entries.flatten().any(is_it))
+    for entry in fs::read_dir(process.join("fd")).ok()?.flatten() {
+        match fs::metadata(entry.path()) {
+            Ok(open) if (open.dev(), open.ino()) == (file.dev(), file.ino()) => return Some(true),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return None,
+            // Another one, or closed meanwhile.
+            _ => {}
+        }
+    }
+    Some(false)
 }
 
 #[cfg(test)]

@@ -36,6 +36,24 @@
 //!   It takes no `ExecReload=` beside that: the server would be asked twice, and restart twice.
 //! * `kill -USR2` needs neither; the unit is `reloading` meanwhile.
 //!
+//! # A stop after a restart: `ExecStop=`
+//!
+//! A unit whose processes replace themselves needs an `ExecStop=` that returns only when the main process is gone:
+//!
+//! ```ini
+//! ExecStop=-/usr/bin/heirloom stop --pid $MAINPID
+//! ```
+//!
+//! systemd notes once, when it reads `MAINPID=`, whether that process is its own child. A successor is not yet: its predecessor
+//! is its parent, and has to live until systemd has read that. For a main process that is not its child systemd does not wait at
+//! a stop, if nothing else is left in the unit: it sends SIGTERM and, at once, SIGKILL (seen with systemd 252 and 254). No
+//! message changes its mind; a `systemctl daemon-reload` does. So without `ExecStop=`, a `systemctl stop` or `systemctl restart`
+//! after a reload cuts off what is in flight. The first start is not concerned, nor is `heirloom run`, whose process stays.
+//!
+//! The time that a drain takes is asked for there as well, beyond `TimeoutStopSec=`. Without the command,
+//! `ExecStop=-/bin/sh -c 'kill "$MAINPID" && exec tail -s 0.1 -f /dev/null --pid="$MAINPID"'` does. The dash is for a server
+//! that has ended by itself: then there is no main process to be asked.
+//!
 //! # Who may speak: `NotifyAccess=`
 //!
 //! systemd takes messages from the main process (`main`, the default of `Type=notify`), or from every process of the unit

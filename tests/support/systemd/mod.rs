@@ -4,7 +4,7 @@
 //! through a FIFO in the place of /dev/kmsg, where it writes them while there is no journal.
 //!
 //! `HEIRLOOM_SYSTEMD=DIR` takes another systemd than the machine's: its packages (systemd and libsystemd-shared) unpacked there,
-//! as with `dpkg-deb -x`.
+//! as with `dpkg-deb -x`. `scripts/newer-systemd.sh` does that, and what needs a newer one finds it there.
 
 mod queue;
 mod unit;
@@ -14,6 +14,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 
 use nix::sys::stat::Mode;
@@ -22,7 +23,7 @@ use nix::unistd::mkfifo;
 pub use queue::{Waiting, answered_by_another, ask, queue};
 pub use unit::Unit;
 
-use super::beside::is_installed;
+use super::beside::{is_ci, is_installed};
 use super::log::Log;
 use super::{PATIENCE, proc};
 
@@ -41,7 +42,31 @@ impl Systemd {
     /// Boots it, if that has not happened yet. Nothing, said loudly, where it is not installed or this is not root.
     pub fn get() -> Option<&'static Systemd> {
         static INSTANCE: OnceLock<Option<Systemd>> = OnceLock::new();
-        INSTANCE.get_or_init(boot).as_ref()
+        INSTANCE.get_or_init(|| boot(std::env::var_os("HEIRLOOM_SYSTEMD").as_deref().map(Path::new))).as_ref()
+    }
+
+    /// One of this version at least: [`get`](Systemd::get)'s, or else the one that was unpacked beside the machine's.
+    ///
+    /// # Panics
+    /// When there is none under `CI=true`.
+    pub fn of_version(wanted: u32) -> Option<&'static Systemd> {
+        static INSTANCE: OnceLock<Option<Systemd>> = OnceLock::new();
+        let own = Systemd::get()?;
+        if own.version >= wanted {
+            return Some(own);
+        }
+        let unpacked = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("newer-systemd");
+        if !unpacked.is_dir() {
+            let version = own.version;
+            assert!(!is_ci(), "systemd is {version}, not {wanted}, and scripts/newer-systemd.sh was not run");
+            eprintln!(
+                "\n*** SKIPPED: this needs systemd {wanted}, and this is {version}: scripts/newer-systemd.sh gets one ***\n"
+            );
+            return None;
+        }
+        let newer = INSTANCE.get_or_init(|| boot(Some(&unpacked))).as_ref()?;
+        assert!(newer.version >= wanted, "{} is in {}", newer.version, unpacked.display());
+        Some(newer)
     }
 
     /// Runs a command beside its services, in their directory of run-time files.
@@ -96,17 +121,21 @@ impl Systemd {
     }
 }
 
-fn boot() -> Option<Systemd> {
+/// `unpacked`: where another systemd than the machine's is.
+fn boot(unpacked: Option<&Path>) -> Option<Systemd> {
     if !is_installed("systemctl", "--version") {
         return None;
     }
     if !nix::unistd::geteuid().is_root() {
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "systemd can be tested by root alone");
+        assert!(!is_ci(), "systemd can be tested by root alone");
         eprintln!("\n*** SKIPPED: a systemd in namespaces of its own is for root alone ***\n");
         return None;
     }
     // Nothing removes it at the end: its process is killed when this one is gone.
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("systemd-{}", std::process::id()));
+    static BOOTED: AtomicU32 = AtomicU32::new(0);
+    let number = BOOTED.fetch_add(1, Ordering::Relaxed);
+    let id = format!("{}-{number}", std::process::id());
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("systemd-{id}"));
     remove_old(dir.parent().expect("a directory"));
     fs::create_dir_all(dir.join("units")).expect("a directory for units");
     fs::write(dir.join("units/boot.target"), "[Unit]\nDefaultDependencies=no\n").expect("a target");
@@ -118,11 +147,11 @@ fn boot() -> Option<Systemd> {
     let reader = File::options().read(true).write(true).open(&kmsg).expect("a FIFO to read");
     log.follow("systemd", reader);
 
-    let name = format!("heirloom-boot-{}", std::process::id());
+    let name = format!("heirloom-boot-{id}");
     let address = SocketAddr::from_abstract_name(&name).expect("a name");
     let booted = UnixDatagram::bind_addr(&address).expect("a socket to hear of the boot");
     booted.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    let nanny = spawn(&dir, &name);
+    let nanny = spawn(&dir, unpacked, &name);
     // It tells the manager of its container, as a service would tell it.
     let mut buffer = [0; 4096];
     loop {
@@ -146,7 +175,9 @@ fn boot() -> Option<Systemd> {
 fn remove_old(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix("systemd-")?.parse::<u32>().ok());
+        let pid = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("systemd-")?.split('-').next()?.parse::<u32>().ok());
         if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
             let _ = fs::remove_dir_all(entry.path());
         }
@@ -155,7 +186,7 @@ fn remove_old(directory: &Path) {
 
 /// Starts it from a thread that lives as long as this process: with that thread it is killed, and with its PID 1 everything
 /// in its namespace.
-fn spawn(dir: &Path, notify: &str) -> i32 {
+fn spawn(dir: &Path, unpacked: Option<&Path>, notify: &str) -> i32 {
     let mut command = Command::new("setpriv");
     command.args([
         "--pdeathsig",
@@ -168,7 +199,7 @@ fn spawn(dir: &Path, notify: &str) -> i32 {
         "--mount-proc",
     ]);
     command.args(["--uts", "--ipc", "--cgroup", "sh"]).arg(dir.join("boot")).arg(dir);
-    command.args(std::env::var_os("HEIRLOOM_SYSTEMD"));
+    command.args(unpacked);
     command.env("NOTIFY_SOCKET", format!("@{notify}"));
     command.stdin(Stdio::null()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
     let (started, pid) = mpsc::channel();
@@ -189,7 +220,10 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount --bind "$dir/kmsg" /dev/kmsg
 if [ -n "$2" ]; then
     mount --bind "$2/lib/systemd" /lib/systemd
-    mount --bind "$2/bin/systemctl" /bin/systemctl
+    for program in "$2"/bin/* "$2"/usr/bin/*; do
+        own=/usr/bin/${program##*/}
+        [ ! -f "$own" ] || mount --bind "$program" "$own"
+    done
     for libraries in "$2"/usr/lib/*-linux-gnu/systemd; do
         mount --bind "$libraries" "${libraries#"$2"}"
     done

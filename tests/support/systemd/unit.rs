@@ -62,6 +62,7 @@ impl Systemd {
         if !section.contains("Type=notify-reload") {
             let _ = writeln!(text, "ExecReload={COMMAND} restart --pid $MAINPID");
         }
+        let _ = writeln!(text, "ExecStop=-{COMMAND} stop --pid $MAINPID");
         let _ = writeln!(text, "StandardOutput=append:{log}\nStandardError=append:{log}\nLimitCORE=0");
         if !section.contains("Type=") {
             text.push_str("Type=notify\n");
@@ -127,6 +128,17 @@ impl Unit {
     /// Sends a signal to one of its processes, by the number that the process itself knows.
     pub fn kill(&self, signal: &str, pid: i32) {
         self.systemd.expect(&["kill", "-s", signal, &pid.to_string()]);
+    }
+
+    /// Waits until one of its processes is gone. Asks and asks: it is nobody's child here.
+    #[track_caller]
+    pub fn wait_for_exit(&self, pid: i32) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.systemd.run(&["kill", "-0", &pid.to_string()]).status.success() {
+            assert!(Instant::now() < deadline, "process {pid} of {} is still there", self.name);
+            // allow: sleep (between questions that each start a process)
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Where it listens, by the last of its processes that has said so.
