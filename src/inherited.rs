@@ -68,6 +68,8 @@ pub(crate) struct Superior {
     pub(crate) channel: Channel,
     pub(crate) pidfd: Pidfd,
     pub(crate) orphans: Orphans,
+    /// Whether it goes on with operators who want a restart.
+    pub(crate) takes_operators: bool,
 }
 
 /// A socket that is there to be claimed.
@@ -221,7 +223,8 @@ fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritErro
                 Ok(Predecessor { pid: peer.pid, channel, pidfd, gives_state })
             });
             let predecessor = peer.transpose()?;
-            (predecessor, Some(Superior { pid: announcement.predecessor, channel, pidfd, orphans }))
+            let (pid, takes_operators) = (announcement.predecessor, announcement.takes_operators);
+            (predecessor, Some(Superior { pid, channel, pidfd, orphans, takes_operators }))
         }
     };
     let sockets = announcement.sockets.into_iter().map(|announced| {

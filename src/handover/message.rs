@@ -128,7 +128,8 @@ pub enum Message {
         /// Whether the successor goes on with connections that this worker has.
         takes_moves: bool,
     },
-    /// Worker: asks for a restart.
+    /// Worker: asks for a restart. With the connection of an operator who wants it, where the announcement says that the
+    /// supervisor takes those: that one hears of it from the supervisor then.
     Restart,
     /// Supervisor: what became of a restart.
     Restarted(Told),

@@ -247,7 +247,7 @@ impl Driver {
             .map_err(StartError::Thread)?;
         let superior = supervisor.map(|supervisor| {
             let peer = Peer::new(supervisor.channel, supervisor.pidfd)?;
-            Ok(Superior::new(peer, Supervised::new(supervisor.orphans)))
+            Ok(Superior::new(peer, Supervised::new(supervisor.orphans), supervisor.takes_operators))
         });
         let superior = superior.transpose().map_err(StartError::Thread)?;
         Ok(Driver {

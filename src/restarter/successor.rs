@@ -50,6 +50,8 @@ pub(crate) struct Supervision {
     pub(crate) orphans: Orphans,
     /// The worker that it is to replace: its process id, the channel to it, and its pidfd.
     pub(crate) peer: Option<(u32, OwnedFd, OwnedFd)>,
+    /// Whether the supervisor goes on with operators who ask the worker for a restart.
+    pub(crate) takes_operators: bool,
 }
 
 /// The first descriptor that a successor is handed, as with LISTEN_FDS.
@@ -106,6 +108,7 @@ impl Recipe {
             sockets: sockets.iter().zip(listening).zip(locks).map(announced).collect(),
             gives_state: supervised.is_none_or(|supervised| supervised.peer.is_some()),
             supervised: supervised.map(|supervised| supervised.orphans),
+            takes_operators: supervised.is_some_and(|supervised| supervised.takes_operators),
             peer: match supervised.and_then(|supervised| supervised.peer.as_ref()) {
                 Some((pid, channel, pidfd)) => Some(AnnouncedPeer {
                     pid: *pid,

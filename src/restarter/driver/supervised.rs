@@ -25,6 +25,9 @@ pub(super) struct Superior {
     /// `None` once it is gone.
     pub(super) peer: Option<Peer>,
     pub(super) machine: Supervised,
+    /// Whether it goes on with operators who want a restart.
+    #[cfg_attr(not(feature = "control"), expect(dead_code, reason = "there are none without the feature"))]
+    pub(super) takes_operators: bool,
     keeping: Keeping,
 }
 
@@ -45,8 +48,8 @@ struct Unsent {
 }
 
 impl Superior {
-    pub(super) fn new(peer: Peer, machine: Supervised) -> Superior {
-        Superior { peer: Some(peer), machine, keeping: Keeping::default() }
+    pub(super) fn new(peer: Peer, machine: Supervised, takes_operators: bool) -> Superior {
+        Superior { peer: Some(peer), machine, takes_operators, keeping: Keeping::default() }
     }
 
     /// Whether it is the supervisor that decides.
@@ -140,6 +143,12 @@ impl Driver {
             return self.refuse(refusal, answer);
         }
         say!(info: "restart: asking the supervisor");
+        #[cfg(feature = "control")]
+        if let Some(Answer::Control(follower)) = &answer
+            && self.leave_to_supervisor(follower)
+        {
+            return;
+        }
         self.answers.extend(answer);
         self.tell_supervisor(&Message::Restart);
     }

@@ -66,7 +66,11 @@ impl Driver {
             instead,
             sockets,
             descriptors: self.store.descriptors(),
-            supervision: Supervision { orphans: self.orphans, peer },
+            supervision: Supervision {
+                orphans: self.orphans,
+                peer,
+                takes_operators: self.operating.takes_operators(),
+            },
         };
         let sockets = order.sockets.iter().map(|socket| socket.cookie).collect();
         let (maker, children) = (Arc::clone(&self.maker), Arc::clone(&self.children));

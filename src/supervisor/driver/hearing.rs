@@ -80,7 +80,10 @@ impl Driver {
 
     pub(super) fn worker_did(&mut self, now: Instant, worker: Worker, did: Did) {
         match did {
-            Did::Say(Message::Restart, _) => self.request(now, None, Some(worker)),
+            Did::Say(Message::Restart, fds) => match fds.into_iter().next() {
+                Some(operator) => self.asked_by_way_of_a_worker(operator),
+                None => self.request(now, None, Some(worker)),
+            },
             Did::Say(Message::Keep(socket), fds) => {
                 if let Err(error) = self.store.keep(socket, fds) {
                     say!(warn: worker, %error, "a worker's socket is not kept for the next one");

@@ -1,6 +1,7 @@
 //! What operators are told of a supervisor, and what they have done.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::{Driver, Input};
@@ -85,6 +86,11 @@ impl Operating {
             Some(server) => Input::Asked(server.next().await),
             None => std::future::pending().await,
         }
+    }
+
+    /// Whether it goes on with the operators of a worker.
+    pub(super) fn takes_operators(&self) -> bool {
+        self.server.is_some()
     }
 
     pub(super) fn starting(&mut self) {
@@ -174,6 +180,15 @@ impl Driver {
     pub(super) fn asked(&mut self, asked: Asked) {
         say!(debug: request = ?asked.request, "asked on the control socket");
         asked.put_to(self);
+    }
+
+    /// An operator wants a restart, and has asked a worker for it.
+    pub(super) fn asked_by_way_of_a_worker(&mut self, operator: OwnedFd) {
+        match self.operating.server.as_mut().map(|server| server.adopt(operator)) {
+            Some(Ok(follower)) => self.restart(follower),
+            Some(Err(error)) => say!(warn: %error, "an operator of a worker is turned away"),
+            None => say!(warn: "an operator of a worker is turned away: there is no control socket"),
+        }
     }
 
     /// Tells those who wait for the restart that is on its way.
