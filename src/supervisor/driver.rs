@@ -20,6 +20,7 @@ use self::operating::Operating;
 use super::binaries::Binaries;
 use super::builder::{Hooks, SupervisorError};
 use super::making::{Born, Make, Readiness};
+use super::metrics;
 use super::orphans::Children;
 use super::signals::{Heard, Meaning};
 use super::store::Store;
@@ -194,6 +195,8 @@ impl Driver {
         for hook in std::mem::take(&mut self.hooks.started) {
             hook(self.handle.clone());
         }
+        // One of them may have installed the recorder.
+        metrics::describe();
         loop {
             self.act();
             if let Some(end) = self.ended.take() {

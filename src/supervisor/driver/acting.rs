@@ -49,6 +49,7 @@ impl Driver {
     }
 
     fn spawn(&mut self, worker: Worker, program: Program, replaces: Option<Worker>) {
+        self.operating.spawning(replaces);
         let (binary, instead) = match program {
             Program::Good(number) => (Some(number), self.binaries.path(number)),
             Program::Current => (self.binaries.number(self.maker.program()), None),
@@ -155,6 +156,7 @@ impl Driver {
     }
 
     fn stop(&mut self, now: Instant, worker: Worker) {
+        self.operating.says_goodbye(worker);
         match self.workers.get(&worker).map(|process| process.manner) {
             Some(Manner::Told) => self.tell(worker, &Message::Stop),
             Some(Manner::Signalled { .. }) => {
@@ -255,15 +257,15 @@ impl Driver {
         let pid = |worker| self.workers.get(worker).map(|process| process.pid).unwrap_or_default();
         match report {
             Report::Starting { .. } if self.machine.serving().is_some() => {
-                self.service.observe(&Event::Starting)
+                self.service.worker_observed(&Event::Starting)
             }
-            Report::Ready { worker } if self.machine.serving().is_some() => {
-                self.service.observe(&Event::Ready { pid: pid(worker), after: Duration::ZERO });
+            Report::Ready { worker } if self.operating.is_restart() => {
+                self.service.worker_observed(&Event::Ready { pid: pid(worker), after: Duration::ZERO });
             }
             Report::Settled { worker } => self.service.worker_settled(*worker, &self.store.sockets()),
-            Report::Failed { why, .. } => self.service.observe(&Event::Failed(why.clone())),
-            Report::TakenBack { why, .. } => self.service.observe(&Event::TakenBack(why.clone())),
-            Report::Stopping { within } => self.service.observe(&Event::Stopping { notice: *within }),
+            Report::Failed { why, .. } => self.service.worker_observed(&Event::Failed(why.clone())),
+            Report::TakenBack { why, .. } => self.service.worker_observed(&Event::TakenBack(why.clone())),
+            Report::Stopping { within } => self.service.worker_observed(&Event::Stopping { notice: *within }),
             _ => {}
         }
     }

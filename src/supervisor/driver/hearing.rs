@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Driver;
+use crate::handover::history::FailureKind;
 use crate::handover::launch::Requested;
 use crate::handover::message::{Message, Told};
 use crate::handover::supervise::Worker;
@@ -67,7 +68,7 @@ impl Driver {
             }
             Err(refusal) => {
                 say!(warn: %refusal, "restart refused");
-                self.operating.refused(&refusal.to_string());
+                self.operating.came_to_nothing(FailureKind::Refused, &refusal.to_string());
                 if let Some(process) = asker.and_then(|worker| self.workers.get(&worker)) {
                     process.tell(&Message::Restarted(Told::Refused(refusal.clone())));
                 }
