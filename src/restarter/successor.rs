@@ -133,9 +133,7 @@ impl Recipe {
             history: self.history.clone(),
         };
         let value = announcement.encode().map_err(|error| Failure::Spawn { reason: error.to_string() })?;
-        let spawned = self
-            .spawn(instead, fds, value)
-            .map_err(|error| Failure::Spawn { reason: with_source(&error) })?;
+        let spawned = self.spawn(instead, fds, value).map_err(|error| not_started(&error))?;
         Ok(Made { spawned, channel })
     }
 
@@ -192,9 +190,18 @@ fn no_channel(error: &io::Error) -> Failure {
 }
 
 /// The error with what the system said: a [`Failure`] is plain text, so its chain ends here.
-fn with_source(error: &SpawnError) -> String {
-    match std::error::Error::source(error) {
+pub(crate) fn not_started(error: &SpawnError) -> Failure {
+    let reason = match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
+    };
+    match error {
+        SpawnError::NotFound { .. } => Failure::NotFound { reason },
+        SpawnError::NoInterpreter { .. }
+        | SpawnError::NotExecutable { .. }
+        | SpawnError::NotAProgram { .. }
+        | SpawnError::Busy { .. }
+        | SpawnError::TooLarge { .. } => Failure::NotExecutable { reason },
+        _ => Failure::Spawn { reason },
     }
 }
