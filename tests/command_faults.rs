@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use command_support::{Running, Setup, foreign, python};
@@ -66,6 +67,12 @@ fn other_signals_go_to_the_worker_that_serves() {
         (Signal::SIGTTIN, "TTIN"),
     ] {
         running.signal(signal);
+        running.wait_for_line(0, &format!("worker 2 has {name}"));
+    }
+    // Real-time ones, the first and the last included; nix has no names for them.
+    for (number, name) in [(34, "RTMIN"), (37, "RTMIN+3"), (64, "RTMAX")] {
+        let sent = Command::new("sh").args(["-c", &format!("kill -{number} {}", running.pid)]).status();
+        assert!(sent.unwrap().success());
         running.wait_for_line(0, &format!("worker 2 has {name}"));
     }
     assert!(running.lines(0, "worker 1 has").is_empty());

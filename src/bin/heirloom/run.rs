@@ -17,7 +17,7 @@ use crate::exit::{RUN_CODES, never_ran};
 /// The server finds its sockets from fd 3 on: LISTEN_FDS, LISTEN_FDNAMES and LISTEN_PID say so as under systemd,
 /// SERVER_STARTER_PORT as under Server::Starter. HUP and USR2 start a new one; the old one serves until that is ready and
 /// has shown itself for the probation, and is then sent the stop signal. TERM and INT stop, a second one at once. USR1, QUIT,
-/// WINCH, TTIN, TTOU and ALRM go on to the server.
+/// WINCH, TTIN, TTOU, ALRM and the real-time signals go on to the server.
 #[derive(Args, Debug)]
 // A wrapper's option, and after it the operator's: the last word counts.
 #[command(args_override_self = true, after_help = RUN_CODES)]
