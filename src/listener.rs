@@ -151,7 +151,7 @@ impl Listener {
     /// Such a loop cannot be paused: this process then accepts beside its successor until probation is over. Give
     /// the framework [`Restarter::draining`](crate::Restarter::draining) as its shutdown signal, and hold a
     /// [`Restarter::hold`](crate::Restarter::hold) until it is done. Its goodbye is its own: most of them close idle connections, and each of those
-    /// closes can cost a request. [`http::serve`](crate::http::serve) does not.
+    /// closes can cost a request. `http::serve` does not.
     pub fn into_std(self) -> io::Result<std::net::TcpListener> {
         match self.address {
             Address::Inet(_) => self.leave_loop().map(Into::into),
