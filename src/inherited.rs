@@ -17,6 +17,7 @@ use crate::handover::announcement::{
     AnnouncedDescriptor, AnnouncedSocket, Announcement, AnnouncementError, VARIABLE,
 };
 use crate::handover::history::History;
+use crate::handover::message::KeptSocket;
 use crate::handover::supervised::Orphans;
 use crate::operate::store::Stored;
 use crate::sys::channel::Channel;
@@ -353,6 +354,14 @@ fn activated(fd: RawFd, name: String) -> Result<InheritedSocket, DescriptorError
     // systemd calls a socket without FileDescriptorName= after its unit, or "unknown": a name that nobody chose
     // must not keep a listener from being found by its address, so names only ever add a way to match.
     Ok(InheritedSocket { fd, kind, name, requested: OsString::new(), address, lock: None, stored })
+}
+
+/// What a supervisor hands to a worker that is there already.
+pub(crate) fn offered(fd: OwnedFd, described: KeptSocket) -> Result<InheritedSocket, DescriptorError> {
+    let (kind, address) = inspect(&fd)?;
+    socket::set_nonblocking(fd.as_fd()).map_err(DescriptorError::Unusable)?;
+    let KeptSocket { name, requested, .. } = described;
+    Ok(InheritedSocket { fd, kind, name, requested, address, lock: None, stored: None })
 }
 
 fn number(variable: &'static str) -> Result<Option<u32>, InheritError> {

@@ -134,7 +134,7 @@ pub enum Message {
     /// Supervisor: what became of a restart.
     Restarted(Told),
     /// Worker: it has bound this socket, and the workers after it are to have it too. With the socket, and the lock of
-    /// a Unix socket's path.
+    /// a Unix socket's path. Supervisor: the worker before has bound it since this one was started. With the socket.
     Keep(KeptSocket),
     /// Worker: the workers after it are to have this descriptor, which comes along, under this name.
     HandDown {

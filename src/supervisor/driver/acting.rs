@@ -117,6 +117,10 @@ impl Driver {
         if let Some((replaced, near)) = to_replaced {
             self.introduce(replaced, &process, &near);
         }
+        // Bound since it was begun with.
+        for socket in self.store.sockets().iter().filter(|socket| !process.sockets.contains(&socket.cookie)) {
+            process.offer(socket);
+        }
         self.workers.insert(worker, process);
         if let Some(ready) = born.ready {
             self.readiness = Some((worker, ready));
