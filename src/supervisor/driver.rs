@@ -263,17 +263,19 @@ impl Driver {
         }
     }
 
-    fn status(&self) -> SupervisorStatus {
-        let (serving, candidate) = (self.machine.serving(), self.machine.candidate());
-        let role = |worker: Worker| match Some(worker) {
-            worker if worker == serving => WorkerRole::Serving,
-            worker if worker == candidate => WorkerRole::Candidate,
+    fn role(&self, worker: Worker) -> WorkerRole {
+        match Some(worker) {
+            worker if worker == self.machine.serving() => WorkerRole::Serving,
+            worker if worker == self.machine.candidate() => WorkerRole::Candidate,
             _ => WorkerRole::Leaving,
-        };
+        }
+    }
+
+    fn status(&self) -> SupervisorStatus {
         let workers = self.workers.iter().map(|(worker, process)| WorkerStatus {
             generation: *worker,
             pid: process.pid,
-            role: role(*worker),
+            role: self.role(*worker),
             started: process.started,
         });
         SupervisorStatus {

@@ -17,8 +17,8 @@ use crate::operate::control::status::{
 };
 use crate::operate::control::{Asked, Follower, Operated, Server};
 use crate::operate::stderr::{Mark, destination};
-use crate::supervisor::Answer;
 use crate::supervisor::metrics::{Figure, record};
+use crate::supervisor::{Answer, WorkerRole};
 
 /// Operators and figures.
 #[derive(Debug)]
@@ -316,15 +316,13 @@ impl Driver {
         }
     }
 
-    fn role(&self, worker: Worker) -> Role {
-        if self.machine.serving() == Some(worker) {
-            Role::Serving
-        } else if self.machine.candidate() == Some(worker) {
-            if self.operating.attempt.ready_after.is_some() { Role::Probation } else { Role::Starting }
-        } else if self.machine.is_stopping() {
-            Role::Stopping
-        } else {
-            Role::Draining
+    fn told_role(&self, worker: Worker) -> Role {
+        match self.role(worker) {
+            WorkerRole::Serving => Role::Serving,
+            WorkerRole::Candidate if self.operating.attempt.ready_after.is_some() => Role::Probation,
+            WorkerRole::Candidate => Role::Starting,
+            WorkerRole::Leaving if self.machine.is_stopping() => Role::Stopping,
+            WorkerRole::Leaving => Role::Draining,
         }
     }
 }
@@ -339,7 +337,7 @@ impl Operated for Driver {
             GenerationStatus {
                 pid: process.pid,
                 generation: *worker,
-                role: self.role(*worker),
+                role: self.told_role(*worker),
                 control: control.map(|path| path.display().to_string()),
                 detail: None,
             }
