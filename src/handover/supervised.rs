@@ -296,7 +296,7 @@ mod tests {
         let handed_over = Action::HandOver { unclaimed: vec![3], takes_moves: true };
         let mut settled = forsaken();
         settled.successor_settled();
-        assert_eq!(actions(&mut settled), [handed_over.clone()]);
+        assert_eq!(actions(&mut settled), std::slice::from_ref(&handed_over));
         for word_before_pause in [false, true] {
             let mut early = Supervised::new(Orphans::ServeOn);
             early.message(Message::Successor { pid: 7 });
@@ -307,7 +307,7 @@ mod tests {
             early.successor_settled();
             assert!(!actions(&mut early).contains(&handed_over), "the supervisor decides while it lives");
             early.supervisor_died(now, true);
-            assert_eq!(actions(&mut early), [handed_over.clone()]);
+            assert_eq!(actions(&mut early), std::slice::from_ref(&handed_over));
         }
         let back = [Action::ResumeAccepting, Action::GoFree];
         let mut alone = forsaken();
