@@ -2,13 +2,13 @@
 # A systemd that knows Type=notify-reload, unpacked beside the machine's own one for tests/systemd.rs, where that is too old:
 # from the backports of the Debian that this is, by the mirror that the machine uses. Nothing of the machine is changed.
 #
-#   scripts/newer-systemd.sh        (no root needed; a second run finds it there)
-#   HEIRLOOM_SYSTEMD=$PWD/target/newer-systemd cargo test --all-features --test systemd         (the whole file under it)
+#   scripts/newer-systemd.sh        (no root needed; a second run finds it there, in the user's cache)
+#   HEIRLOOM_SYSTEMD=~/.cache/heirloom/newer-systemd cargo test --all-features --test systemd   (the whole file under it)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 wanted=253
-folder=$(realpath -m "${CARGO_TARGET_DIR:-target}")/newer-systemd
+folder=${XDG_CACHE_HOME:-$HOME/.cache}/heirloom/newer-systemd
 packages=(systemd libsystemd-shared)
 
 fail() {
@@ -35,9 +35,17 @@ trap 'rm -rf "$work"' EXIT
 # shellcheck source=/dev/null
 codename=$(. /etc/os-release && echo "${VERSION_CODENAME-}")
 # shellcheck disable=SC2016
-mirror=$(apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
-    awk -v release="$codename" '$1 == release && $2 == "main" { print $3; exit }')
-[[ -n $mirror ]] || fail "apt has no source for '$codename main'"
+find_mirror() {
+    apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
+        awk -v release="$codename" '$1 == release && $2 == "main" { print $3; exit }'
+}
+mirror=$(find_mirror)
+if [[ -z $mirror ]] && ((EUID == 0)); then
+    # Where apt has never fetched its lists it does not say.
+    timeout 120 apt-get update -q || fail "apt cannot fetch its lists"
+    mirror=$(find_mirror)
+fi
+[[ -n $mirror ]] || fail "apt has no source for '$codename main', or has not fetched its lists"
 mkdir -p "$work"/{lists,cache/archives}/partial "$work/root"
 echo "deb $mirror $codename-backports main" >"$work/sources.list"
 

@@ -11,7 +11,7 @@
 //!
 //! # systemd
 //!
-//! Build the server with the feature `systemd`; [`http::run`](crate::http::run) and
+//! Build the server with the feature `systemd`; `http::run` and
 //! [`Restarter::new`](crate::Restarter::new) then tell systemd everything by themselves where a unit has `Type=notify`. What
 //! is told, what was found out about systemd on the way, and what happens without the rights: the module `systemd`.
 //!

@@ -140,6 +140,10 @@
 //! The predecessor cannot wait for the outcome: it has to end. Were the operator to look for the successor by itself, it
 //! could come too late: with no probation and nothing to drain, that one is gone after a few milliseconds as well.
 //!
+//! A worker sends an operator on to its supervisor in the same way, with the request itself. The supervisor alone knows each
+//! step, what the restart is behind, and where standard error ended before the new worker wrote to it; a worker would
+//! have to be told all of that, and could only repeat it.
+//!
 //! Of what a lost successor wrote to its standard error only a file can be read back. A pipe through the predecessor
 //! would have to outlive it, for the successor, its helpers, and every duplicate that a logger has made; and a program
 //! that finds a pipe where the terminal or the journal was logs differently ever after.

@@ -30,8 +30,10 @@
 //! * A successor that freezes, alive, between READY and its first accept: probation sees deaths.
 //! * An accept loop that is not heirloom's (axum's own, actix-web's): it cannot be paused, so both generations accept
 //!   during probation, and its goodbye is its own. Most of them close idle connections, and each close can cost a
-//!   request. [`http::serve`](crate::http::serve) does not.
+//!   request. `http::serve` does not.
 //! * Connections to a *dropped* listener that arrive between its last EAGAIN and its close.
+//! * A listener that a process makes while its successor is being started: when that settles, this one's queue is served and
+//!   it is closed. (Under a supervisor it stays open, and its connections wait until the successor asks for it.)
 //! * A socket on `0.0.0.0:P` cannot become one on `127.0.0.1:P` in one restart: the predecessor listens on the port, and
 //!   the bind fails with an error that says so. Go by way of another port, in two restarts.
 //! * A program that does not return from `main` when [`Restarter::run`](crate::Restarter::run) does. The library never

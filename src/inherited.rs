@@ -17,6 +17,7 @@ use crate::handover::announcement::{
     AnnouncedDescriptor, AnnouncedSocket, Announcement, AnnouncementError, VARIABLE,
 };
 use crate::handover::history::History;
+use crate::handover::message::KeptSocket;
 use crate::handover::supervised::Orphans;
 use crate::operate::store::Stored;
 use crate::sys::channel::Channel;
@@ -68,6 +69,8 @@ pub(crate) struct Superior {
     pub(crate) channel: Channel,
     pub(crate) pidfd: Pidfd,
     pub(crate) orphans: Orphans,
+    /// Whether it goes on with operators who want a restart.
+    pub(crate) takes_operators: bool,
 }
 
 /// A socket that is there to be claimed.
@@ -221,7 +224,8 @@ fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritErro
                 Ok(Predecessor { pid: peer.pid, channel, pidfd, gives_state })
             });
             let predecessor = peer.transpose()?;
-            (predecessor, Some(Superior { pid: announcement.predecessor, channel, pidfd, orphans }))
+            let (pid, takes_operators) = (announcement.predecessor, announcement.takes_operators);
+            (predecessor, Some(Superior { pid, channel, pidfd, orphans, takes_operators }))
         }
     };
     let sockets = announcement.sockets.into_iter().map(|announced| {
@@ -350,6 +354,14 @@ fn activated(fd: RawFd, name: String) -> Result<InheritedSocket, DescriptorError
     // systemd calls a socket without FileDescriptorName= after its unit, or "unknown": a name that nobody chose
     // must not keep a listener from being found by its address, so names only ever add a way to match.
     Ok(InheritedSocket { fd, kind, name, requested: OsString::new(), address, lock: None, stored })
+}
+
+/// What a supervisor hands to a worker that is there already.
+pub(crate) fn offered(fd: OwnedFd, described: KeptSocket) -> Result<InheritedSocket, DescriptorError> {
+    let (kind, address) = inspect(&fd)?;
+    socket::set_nonblocking(fd.as_fd()).map_err(DescriptorError::Unusable)?;
+    let KeptSocket { name, requested, .. } = described;
+    Ok(InheritedSocket { fd, kind, name, requested, address, lock: None, stored: None })
 }
 
 fn number(variable: &'static str) -> Result<Option<u32>, InheritError> {

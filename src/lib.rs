@@ -64,6 +64,13 @@
 //!   `metrics` (a feature): what is counted.
 //! * `control` (a feature, on by default): operating a process from outside, which the command `heirloom` does.
 //! * [`SignalMap`]: which signal does what. [`Event`]: what happens, as it happens.
+#![cfg_attr(
+    not(feature = "http"),
+    doc = "
+
+[`http`]: https://docs.rs/heirloom/latest/heirloom/http/
+[`http::serve`]: https://docs.rs/heirloom/latest/heirloom/http/fn.serve.html"
+)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("heirloom needs Linux 5.4 or newer: it rests on pidfd, SO_COOKIE and SOCK_SEQPACKET");

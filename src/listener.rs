@@ -44,6 +44,12 @@ pub struct Listener {
     registered: Option<AsyncFd<Arc<OwnedFd>>>,
 }
 
+/// One more connection, perhaps.
+enum Next {
+    Accepted(io::Result<Stream>),
+    Arrived(Arrival),
+}
+
 /// How long accept waits after an error that time alone can mend (no descriptors, no memory). Long enough not to
 /// spin, short enough that a client at the head of the queue does not notice much.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -101,11 +107,22 @@ impl Listener {
 
     async fn accept_once(&mut self) -> Option<io::Result<(Stream, Option<(Handed, Hold)>)>> {
         loop {
-            if let Ok(arrival) = self.arrivals.try_recv() {
-                if let Some(arrived) = arrived(arrival, &self.address) {
-                    return Some(Ok(arrived));
+            match self.next().await? {
+                Next::Accepted(accepted) => return Some(accepted.map(|stream| (stream, None))),
+                Next::Arrived(arrival) => {
+                    if let Some(arrived) = arrived(arrival, &self.address) {
+                        return Some(Ok(arrived));
+                    }
                 }
-                continue;
+            }
+        }
+    }
+
+    /// What has arrived goes first: it has waited before.
+    async fn next(&mut self) -> Option<Next> {
+        loop {
+            if let Ok(arrival) = self.arrivals.try_recv() {
+                return Some(Next::Arrived(arrival));
             }
             let socket = self.socket.as_ref()?;
             let gate = *self.gate.borrow_and_update();
@@ -113,18 +130,12 @@ impl Listener {
                 Gate::Paused => tokio::select! {
                     // No error to look at: the sender lives in the socket that we hold.
                     _ = self.gate.changed() => continue,
-                    Some(arrival) = self.arrivals.recv() => match arrived(arrival, &self.address) {
-                        Some(arrived) => return Some(Ok(arrived)),
-                        None => continue,
-                    },
+                    Some(arrival) = self.arrivals.recv() => return Some(Next::Arrived(arrival)),
                 },
                 Gate::Open => tokio::select! {
                     biased;
                     _ = self.gate.changed() => continue,
-                    Some(arrival) = self.arrivals.recv() => match arrived(arrival, &self.address) {
-                        Some(arrived) => return Some(Ok(arrived)),
-                        None => continue,
-                    },
+                    Some(arrival) = self.arrivals.recv() => return Some(Next::Arrived(arrival)),
                     accepted = accept_next(socket, &mut self.registered) => accepted,
                 },
                 Gate::Last => match socket::accept(socket.as_fd()) {
@@ -139,9 +150,7 @@ impl Listener {
                     continue;
                 }
             };
-            return Some(
-                accepted.and_then(|fd| Stream::from_fd(fd, socket.kind)).map(|stream| (stream, None)),
-            );
+            return Some(Next::Accepted(accepted.and_then(|fd| Stream::from_fd(fd, socket.kind))));
         }
     }
 
@@ -151,7 +160,7 @@ impl Listener {
     /// Such a loop cannot be paused: this process then accepts beside its successor until probation is over. Give
     /// the framework [`Restarter::draining`](crate::Restarter::draining) as its shutdown signal, and hold a
     /// [`Restarter::hold`](crate::Restarter::hold) until it is done. Its goodbye is its own: most of them close idle connections, and each of those
-    /// closes can cost a request. [`http::serve`](crate::http::serve) does not.
+    /// closes can cost a request. `http::serve` does not.
     pub fn into_std(self) -> io::Result<std::net::TcpListener> {
         match self.address {
             Address::Inet(_) => self.leave_loop().map(Into::into),

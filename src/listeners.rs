@@ -32,6 +32,8 @@ pub(crate) struct Listeners {
 struct State {
     open: Vec<Arc<Socket>>,
     inherited: Vec<Option<InheritedSocket>>,
+    /// What another worker has bound since this one was started, until somebody asks for it.
+    offered: Vec<InheritedSocket>,
     /// What a socket that is claimed or bound from now on may do.
     gate: Gate,
 }
@@ -52,7 +54,7 @@ pub(crate) enum Gate {
 impl Listeners {
     /// `service` is told which sockets there are.
     pub(crate) fn new(inherited: Vec<Option<InheritedSocket>>, service: Arc<Service>) -> Listeners {
-        let state = State { open: Vec::new(), inherited, gate: Gate::Paused };
+        let state = State { open: Vec::new(), inherited, offered: Vec::new(), gate: Gate::Paused };
         Listeners { state: Mutex::new(state), emptying: watch::Sender::new(0), service }
     }
 
@@ -62,8 +64,12 @@ impl Listeners {
         if state.gate == Gate::Closed || state.gate == Gate::Last {
             return Err(ListenError::Draining { address: listen.address.clone() });
         }
-        let claimed = find(&state.inherited, listen, kind);
-        let claimed = claimed.and_then(|index| state.inherited[index].take());
+        let is_meant = |socket: &InheritedSocket| is_meant(socket, listen, kind);
+        let announced = state.inherited.iter_mut().find_map(|slot| slot.take_if(|socket| is_meant(socket)));
+        let claimed = announced.or_else(|| {
+            let index = state.offered.iter().position(is_meant)?;
+            Some(state.offered.remove(index))
+        });
         let socket = match claimed.and_then(|inherited| self.if_reachable(inherited)) {
             Some(inherited) => Socket::claim(inherited, listen)?,
             None => match Socket::bind(listen, kind) {
@@ -82,9 +88,20 @@ impl Listeners {
 
     /// One more that is kept for others.
     #[cfg(feature = "supervisor")]
-    pub(crate) fn add(&self, socket: Socket) {
+    pub(crate) fn add(&self, socket: Socket) -> Arc<Socket> {
+        let socket = Arc::new(socket);
         self.service.opened(&socket);
-        self.lock().open.push(Arc::new(socket));
+        self.lock().open.push(Arc::clone(&socket));
+        socket
+    }
+
+    /// One that this process was not handed at its start, for when somebody asks for it.
+    pub(crate) fn offer(&self, socket: InheritedSocket) {
+        let mut state = self.lock();
+        if matches!(state.gate, Gate::Paused | Gate::Open) {
+            tracing::debug!(address = %socket.address, name = socket.name, "offered a socket");
+            state.offered.push(socket);
+        }
     }
 
     /// The sockets to hand down, in order.
@@ -128,6 +145,7 @@ impl Listeners {
     pub(crate) fn hand_over(&self, sockets: &[Arc<Socket>], unclaimed: &[u16]) {
         let mut state = self.lock();
         state.gate = Gate::Closed;
+        state.offered.clear();
         for socket in state.open.drain(..) {
             let index = sockets.iter().position(|handed| Arc::ptr_eq(handed, &socket));
             // What was bound after the spawn was never announced: the successor does not have it either.
@@ -144,6 +162,7 @@ impl Listeners {
         let mut state = self.lock();
         state.gate = Gate::Last;
         state.inherited.clear();
+        state.offered.clear();
         for socket in state.open.drain(..) {
             // The path first: who connects from now on is told at once that nobody is there.
             self.give_up_place(&socket);
@@ -153,26 +172,16 @@ impl Listeners {
 
     /// Closes everything, as a process that has taken nothing: what its predecessor handed down is in use there.
     pub(crate) fn leave(&self) {
-        let mut state = self.lock();
-        state.gate = Gate::Closed;
-        state.inherited.clear();
-        for socket in state.open.drain(..) {
+        self.close_all(|socket| {
             if !socket.has_inherited_place() {
                 socket.give_up_place();
             }
-            socket.set(Gate::Closed);
-        }
+        });
     }
 
     /// Closes everything, whatever is queued.
     pub(crate) fn close(&self) {
-        let mut state = self.lock();
-        state.gate = Gate::Closed;
-        state.inherited.clear();
-        for socket in state.open.drain(..) {
-            self.give_up_place(&socket);
-            socket.set(Gate::Closed);
-        }
+        self.close_all(|socket| self.give_up_place(socket));
         self.emptying.send_replace(0);
     }
 
@@ -223,6 +232,17 @@ impl Listeners {
         self.lock().open.retain(|open| !Arc::ptr_eq(open, socket));
     }
 
+    fn close_all(&self, give_up_place: impl Fn(&Socket)) {
+        let mut state = self.lock();
+        state.gate = Gate::Closed;
+        state.inherited.clear();
+        state.offered.clear();
+        for socket in state.open.drain(..) {
+            give_up_place(&socket);
+            socket.set(Gate::Closed);
+        }
+    }
+
     fn finish(&self, socket: &Socket, gate: Gate) {
         let way_in = lock(&socket.arrivals);
         if gate == Gate::Last && way_in.is_some() {
@@ -236,23 +256,19 @@ impl Listeners {
     }
 }
 
-/// Which inherited socket `listen` means.
-fn find(inherited: &[Option<InheritedSocket>], listen: &Listen, kind: Kind) -> Option<usize> {
-    let is_meant = |socket: &InheritedSocket| {
-        let activated = socket.requested.is_empty();
-        let same_name = socket.name == listen.name;
-        let same_address = socket.address == listen.address
-            || !activated && socket.requested == listen.address.to_os_string();
-        if activated {
+/// Whether it is this inherited socket that `listen` means.
+fn is_meant(socket: &InheritedSocket, listen: &Listen, kind: Kind) -> bool {
+    let activated = socket.requested.is_empty();
+    let same_name = socket.name == listen.name;
+    let same_address =
+        socket.address == listen.address || !activated && socket.requested == listen.address.to_os_string();
+    socket.kind == kind
+        && if activated {
             // By name the unit file alone says where; by address the unit's name for it does not matter.
             (same_name && !listen.name.is_empty()) || same_address
         } else {
             same_name && same_address
         }
-    };
-    inherited
-        .iter()
-        .position(|slot| slot.as_ref().is_some_and(|socket| socket.kind == kind && is_meant(socket)))
 }
 
 fn names(indexes: &[u16], index: usize) -> bool {

@@ -30,7 +30,11 @@ impl Program {
         let (path, directory) = inherited.unwrap_or_else(|| {
             let directory = start_directory();
             let name = arguments.first().cloned().unwrap_or_default();
-            (find(&name, &directory), directory)
+            let found = find(&name, &directory)
+                // A first argument that says nothing of the file (`-bash`, say): then only the running image is left.
+                .or_else(|| env::current_exe().ok())
+                .unwrap_or_else(|| name.into());
+            (found, directory)
         });
         Program { path, directory, arguments, changes: Vec::new() }
     }
@@ -41,7 +45,12 @@ impl Program {
         let own = start_directory();
         let directory = directory.map_or_else(|| own.clone(), |directory| own.join(directory));
         let name = command.first().cloned().unwrap_or_default();
-        Program { path: find(&name, &directory), directory, arguments: command, changes: Vec::new() }
+        let path = find(&name, &directory).unwrap_or_else(|| {
+            // What is said of it, or of where it would be looked for first, is why it cannot be run.
+            let there = in_path(&name, &directory).find(|candidate| candidate.is_file());
+            there.or_else(|| in_path(&name, &directory).next()).unwrap_or_else(|| name.into())
+        });
+        Program { path, directory, arguments: command, changes: Vec::new() }
     }
 
     /// The successor's environment: this process's own, without what is meant for this process alone, with the
@@ -69,18 +78,17 @@ fn start_directory() -> PathBuf {
     }
 }
 
-fn find(name: &OsStr, directory: &Path) -> PathBuf {
-    let as_path = Path::new(name);
+fn find(name: &OsStr, directory: &Path) -> Option<PathBuf> {
     if name.as_encoded_bytes().contains(&b'/') {
-        return directory.join(as_path);
+        return Some(directory.join(name));
     }
+    in_path(name, directory).find(|candidate| is_executable(candidate))
+}
+
+fn in_path(name: &OsStr, directory: &Path) -> impl Iterator<Item = PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .map(|folder| directory.join(folder).join(as_path))
-        .find(|candidate| is_executable(candidate))
-        // A first argument that says nothing of the file (`-bash`, say): then only the running image is left.
-        .or_else(|| env::current_exe().ok())
-        .unwrap_or_else(|| as_path.to_owned())
+    let folders: Vec<PathBuf> = env::split_paths(&path).collect();
+    folders.into_iter().map(move |folder| directory.join(folder).join(name))
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -93,13 +101,14 @@ mod tests {
 
     #[test]
     fn a_name_with_a_slash_is_kept_unresolved() {
-        assert_eq!(find(OsStr::new("./hello"), Path::new("/srv/current")), Path::new("/srv/current/./hello"));
-        assert_eq!(find(OsStr::new("/opt/hello"), Path::new("/srv")), Path::new("/opt/hello"));
+        let found = |name: &str, directory: &str| find(OsStr::new(name), Path::new(directory)).unwrap();
+        assert_eq!(found("./hello", "/srv/current"), Path::new("/srv/current/./hello"));
+        assert_eq!(found("/opt/hello", "/srv"), Path::new("/opt/hello"));
     }
 
     #[test]
     fn a_bare_name_is_looked_up_in_the_path() {
-        let found = find(OsStr::new("sh"), Path::new("/"));
+        let found = find(OsStr::new("sh"), Path::new("/")).unwrap();
         assert!(found.is_absolute() && found.ends_with("sh"), "{found:?}");
     }
 

@@ -35,6 +35,11 @@ impl Signal {
         self.0
     }
 
+    /// SIGRTMIN to SIGRTMAX: without those that the C library keeps for itself.
+    pub fn real_time() -> impl Iterator<Item = Signal> {
+        (libc::SIGRTMIN()..=libc::SIGRTMAX()).map(Signal)
+    }
+
     pub(crate) fn from_number(number: i32) -> Signal {
         Signal(number)
     }
@@ -44,6 +49,8 @@ impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match nix::sys::signal::Signal::try_from(self.0) {
             Ok(signal) => f.write_str(signal.as_str()),
+            Err(_) if self.0 == libc::SIGRTMIN() => f.write_str("SIGRTMIN"),
+            Err(_) if self.0 > libc::SIGRTMIN() => write!(f, "SIGRTMIN+{}", self.0 - libc::SIGRTMIN()),
             Err(_) => write!(f, "signal {}", self.0),
         }
     }
@@ -63,8 +70,8 @@ impl std::str::FromStr for Signal {
     fn from_str(text: &str) -> Result<Signal, SignalParseError> {
         let upper = text.to_ascii_uppercase();
         let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-        let number = match name.strip_prefix("RTMIN+") {
-            Some(above) => above.parse::<i32>().ok().map(|above| libc::SIGRTMIN().saturating_add(above)),
+        let number = match real_time(name) {
+            Some(number) => Some(number),
             None => name.parse().ok().or_else(|| {
                 format!("SIG{name}").parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
             }),
@@ -76,6 +83,19 @@ impl std::str::FromStr for Signal {
         let known = number.filter(can_be_handled);
         known.map(Signal).ok_or_else(|| SignalParseError { text: text.to_owned() })
     }
+}
+
+/// RTMIN, RTMIN+n, RTMAX-n or RTMAX.
+fn real_time(name: &str) -> Option<i32> {
+    let distance = |text: &str, sign: char| match text.strip_prefix(sign) {
+        Some(number) => number.parse::<u8>().ok().map(i32::from),
+        None => text.is_empty().then_some(0),
+    };
+    let (first, last) = (libc::SIGRTMIN(), libc::SIGRTMAX());
+    let from_first = name.strip_prefix("RTMIN").and_then(|rest| Some(first + distance(rest, '+')?));
+    let number = from_first
+        .or_else(|| name.strip_prefix("RTMAX").and_then(|rest| Some(last - distance(rest, '-')?)))?;
+    (first..=last).contains(&number).then_some(number)
 }
 
 impl fmt::Debug for Signal {
@@ -239,10 +259,17 @@ mod tests {
 
     #[test]
     fn signals_are_read_by_name_or_number() {
-        for (text, number) in [("TERM", 15), ("SIGUSR2", 12), ("quit", 3), ("15", 15), ("RTMIN+1", 35)] {
+        let named = [("TERM", 15), ("SIGUSR2", 12), ("quit", 3), ("15", 15)];
+        let real_time = [("RTMIN", 34), ("RTMIN+1", 35), ("SIGRTMAX-2", 62), ("RTMAX", 64)];
+        for (text, number) in named.into_iter().chain(real_time) {
             assert_eq!(text.parse::<Signal>().unwrap().number(), number, "{text}");
         }
-        for text in ["", "SIG", "KILL", "STOP", "0", "-1", "65", "RTMIN+99", "TERMINATE"] {
+        for signal in Signal::real_time() {
+            assert_eq!(signal.to_string().parse(), Ok(signal));
+        }
+        for text in
+            ["", "SIG", "KILL", "STOP", "0", "-1", "65", "RTMIN+99", "RTMAX-31", "RTMIN1", "TERMINATE"]
+        {
             text.parse::<Signal>().expect_err(text);
         }
     }

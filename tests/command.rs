@@ -194,15 +194,8 @@ fn a_killed_predecessor_is_no_failed_restart() {
 #[test]
 fn why_the_old_process_is_still_there() {
     let _alone = alone();
-    let server = Setup::hello().args(&["--probation", "50ms"]).start();
-    let old = server.first_pid;
-    let mark = server.mark();
-    let slow = open(&server, "/sleep?duration=60s");
-    // Accepted after it.
-    assert_eq!(server.pid(), old);
-    restart(old).is(code::DONE, &[]);
-    server.wait_for_line(mark, "draining connections=1");
-    let new = server.pid();
+    let (server, slow) = draining();
+    let (old, new) = (server.first_pid, server.pid());
     for pid in [old, new] {
         let table = heirloom(&["status", "--pid", &pid.to_string()])
             .is(code::DONE, &[&format!("process {new} serves")]);
@@ -277,13 +270,8 @@ fn on_a_terminal_a_drain_has_a_bar() {
         return;
     }
     let _alone = alone();
-    let server = Setup::hello().args(&["--probation", "50ms"]).start();
+    let (server, slow) = draining();
     let old = server.first_pid;
-    let mark = server.mark();
-    let slow = open(&server, "/sleep?duration=60s");
-    assert_eq!(server.pid(), old);
-    restart(old).is(code::DONE, &[]);
-    server.wait_for_line(mark, "draining connections=1");
     let command = format!("'{}' status --watch --pid {old}", operator::program().display());
     let mut terminal = Command::new("script")
         .args(["-qec", &command, "/dev/null"])
@@ -327,6 +315,18 @@ fn open(server: &Server, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("accepting");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").expect("open");
     stream
+}
+
+/// A server whose old process drains, for the sake of the one connection that comes along.
+fn draining() -> (Server, TcpStream) {
+    let server = Setup::hello().args(&["--probation", "50ms"]).start();
+    let mark = server.mark();
+    let slow = open(&server, "/sleep?duration=60s");
+    // Accepted after it.
+    assert_eq!(server.pid(), server.first_pid);
+    restart(server.first_pid).is(code::DONE, &[]);
+    server.wait_for_line(mark, "draining connections=1");
+    (server, slow)
 }
 
 fn restart(pid: i32) -> Said {

@@ -8,6 +8,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use command_support::{Running, Setup, foreign, python};
@@ -67,6 +69,12 @@ fn other_signals_go_to_the_worker_that_serves() {
         running.signal(signal);
         running.wait_for_line(0, &format!("worker 2 has {name}"));
     }
+    // Real-time ones, the first and the last included; nix has no names for them.
+    for (number, name) in [(34, "RTMIN"), (37, "RTMIN+3"), (64, "RTMAX")] {
+        let sent = Command::new("sh").args(["-c", &format!("kill -{number} {}", running.pid)]).status();
+        assert!(sent.unwrap().success());
+        running.wait_for_line(0, &format!("worker 2 has {name}"));
+    }
     assert!(running.lines(0, "worker 1 has").is_empty());
     assert_eq!(running.get("/generation"), "2");
 }
@@ -112,22 +120,28 @@ fn a_second_stop_is_at_once() {
 fn what_cannot_be_started_is_said_and_ends_the_supervisor() {
     let _alone = alone();
     let directory = support::TestDir::new();
-    let (script, text) = (directory.path().join("script"), directory.path().join("text"));
+    let (script, text) = (directory.path().join("heirloom-script"), directory.path().join("heirloom-text"));
     fs::write(&script, "#!/nowhere/interpreter\n").unwrap();
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     fs::write(&text, "").unwrap();
-    for (program, words) in [
-        (OsStr::new("/nowhere/server"), "no such file"),
-        (OsStr::new("no-such-program-at-all"), "no such file"),
-        (script.as_os_str(), "interpreter"),
-        (text.as_os_str(), "permission"),
+    let path = std::env::join_paths([directory.path(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    for (program, code, words) in [
+        (OsStr::new("/nowhere/server"), 127, "no such file"),
+        (OsStr::new("no-such-program-at-all"), 127, "no such file"),
+        (script.as_os_str(), 126, "interpreter"),
+        (OsStr::new("heirloom-script"), 126, "interpreter"),
+        (text.as_os_str(), 126, "permission"),
+        (OsStr::new("heirloom-text"), 126, "permission"),
     ] {
-        let (status, lines) = quick().spawn(&[program]).end();
-        let said = lines.join("\n");
-        assert_eq!(status.code(), Some(1), "{said}");
-        let last =
-            lines.iter().find(|line| line.starts_with("heirloom: ")).unwrap_or_else(|| panic!("{said}"));
-        assert!(last.contains(&*program.to_string_lossy()) && last.contains(words), "{last}");
+        for ready in ["after=1s", "heirloom"] {
+            let setup = quick().options(&["--ready", ready]).env("PATH", &path);
+            let (status, lines) = setup.spawn(&[program]).end();
+            let said = lines.join("\n");
+            assert_eq!(status.code(), Some(code), "{said}");
+            let last =
+                lines.iter().find(|line| line.starts_with("heirloom: ")).unwrap_or_else(|| panic!("{said}"));
+            assert!(last.contains(&*program.to_string_lossy()) && last.contains(words), "{last}");
+        }
     }
     let (status, lines) = quick().options(&["--env-dir", "/nowhere/env"]).spawn(&[OsStr::new("true")]).end();
     assert_eq!(status.code(), Some(1));

@@ -140,44 +140,42 @@ fn idle(target: &Target, count: usize) -> Vec<Client> {
     clients
 }
 
-/// How many answers come from each process, with and without being told to close. Each connection has one reader: it
-/// gets one answer, and is closed after it if that was said.
-fn ask_all(clients: &mut [Client]) -> BTreeMap<(i32, bool), usize> {
-    clients.iter_mut().for_each(|client| client.send(request("/pid")));
-    let mut answers = BTreeMap::new();
-    for client in clients {
-        let answer = client.answer();
-        *answers.entry((number(&answer), answer.closes)).or_default() += 1;
-        if answer.closes {
-            client.wait_for_close();
-        } else {
-            assert!(client.is_untouched(), "more than one answer");
-        }
-    }
+/// How many answers came from each process, with and without being told to close.
+type Answers = BTreeMap<(i32, bool), usize>;
+
+/// Asks each of them once. Each connection has one reader: it gets one answer, and is closed after it if that was said.
+fn ask_all(clients: &mut [Client]) -> Answers {
+    let (answers, stay) = ask(clients);
+    assert!(stay.iter().all(|client| client.is_untouched()), "more than one answer");
     answers
 }
 
 /// As [`ask_all`], of connections that have all been on their way: one whose request met the beginning of the drain is
 /// answered before it goes.
-fn ask_settled(clients: &mut [Client]) -> BTreeMap<(i32, bool), usize> {
-    let mut again = Vec::new();
-    clients.iter_mut().for_each(|client| client.send(request("/pid")));
-    let mut answers = BTreeMap::new();
-    for client in clients {
-        let answer = client.answer();
-        if answer.closes {
-            client.wait_for_close();
-            *answers.entry((number(&answer), true)).or_default() += 1;
-        } else {
-            again.push(client);
-        }
-    }
-    again.iter_mut().for_each(|client| client.send(request("/pid")));
-    for client in again {
-        let answer = client.answer();
-        *answers.entry((number(&answer), answer.closes)).or_default() += 1;
+fn ask_settled(clients: &mut [Client]) -> Answers {
+    let (mut answers, again) = ask(clients);
+    answers.retain(|(_, closes), _| *closes);
+    for (who, count) in ask(again).0 {
+        *answers.entry(who).or_default() += count;
     }
     answers
+}
+
+/// The answers to one request on each, and the clients that were not told to close.
+fn ask<'c>(clients: impl IntoIterator<Item = &'c mut Client>) -> (Answers, Vec<&'c mut Client>) {
+    let mut clients: Vec<_> = clients.into_iter().collect();
+    clients.iter_mut().for_each(|client| client.send(request("/pid")));
+    let (mut answers, mut stay) = (Answers::new(), Vec::new());
+    for client in clients {
+        let answer = client.answer();
+        *answers.entry((number(&answer), answer.closes)).or_default() += 1;
+        if answer.closes {
+            client.wait_for_close();
+        } else {
+            stay.push(client);
+        }
+    }
+    (answers, stay)
 }
 
 /// Too many for one message, or for the channel's buffer.

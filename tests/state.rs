@@ -20,7 +20,9 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::mkfifo;
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
-use support::{PATIENCE, Server, Setup, Signal, TestDir, alone, binary::example_path, proc, says};
+use support::{
+    PATIENCE, Server, Setup, Signal, TestDir, alone, binary::example_path, forged::cookie, proc, says,
+};
 
 #[test]
 fn state_and_descriptors_through_several_restarts() {
@@ -258,22 +260,11 @@ impl Predecessor {
     }
 
     fn announcement(&self) -> Announcement {
-        Announcement {
-            generation: 2,
-            predecessor: std::process::id(),
-            pidfd: self.pidfd.as_raw_fd(),
-            channel: (self.far.as_raw_fd(), socket2::SockRef::from(&self.far).cookie().unwrap()),
-            program: example_path("stateful").into(),
-            directory: "/".into(),
-            pid_file: None,
-            sockets: vec![],
-            gives_state: true,
-            descriptors: vec![],
-            supervised: None,
-            peer: None,
-            control: None,
-            history: None,
-        }
+        let channel = (self.far.as_raw_fd(), cookie(&self.far));
+        let program = example_path("stateful").into();
+        let own = std::process::id();
+        let forged = Announcement::new(2, own, self.pidfd.as_raw_fd(), channel, program, "/".into());
+        Announcement { gives_state: true, ..forged }
     }
 
     fn start(&self, announcement: Announcement) -> Successor {

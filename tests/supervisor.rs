@@ -2,8 +2,8 @@
 
 mod support;
 
-use support::load::{Look, Mode, Report, Think};
-use support::{Setup, Signal, alone, proc};
+use support::load::{Look, Mode, Report, Think, fetch};
+use support::{PATIENCE, Setup, Signal, alone, proc};
 
 #[test]
 fn twenty_restarts_new_connections() {
@@ -71,6 +71,38 @@ fn state_and_descriptors_go_from_worker_to_worker() {
     server.wait_for_other_than(old);
     server.wait_for_line(mark, "first fd true");
     assert_eq!(server.get("/history"), "5,");
+}
+
+#[test]
+fn g1_a_listener_that_is_made_during_a_restart_is_the_new_workers_to_have() {
+    let _alone = alone();
+    let server = Setup::example("workers").args(&["--probation", "50ms"]).start();
+    server.wait_for_line(0, "worker settled worker=1");
+    let fifo = server.dir().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let program = support::binary::example_path("workers");
+    server.binary.become_script(&format!(
+        "read line < {}; exec {} \"$@\"",
+        fifo.display(),
+        program.display()
+    ));
+    let (old, mark) = (server.pid(), server.mark());
+    proc::signal(server.first_pid, Signal::SIGUSR2);
+    server.wait_for_line(mark, "worker started");
+    let address = server.get("/listen?127.0.0.1:0");
+    server.wait_for_line(mark, &format!("keeping a worker's socket for those after it address={address}"));
+    assert_eq!(fetch(&address.parse().unwrap(), "/generation", PATIENCE).unwrap().body, "1");
+    std::fs::write(&fifo, "\n").unwrap();
+    server.wait_for_line(mark, "worker settled worker=2");
+    server.wait_for_exit(old);
+    // Nobody accepts there; the queue stands.
+    let waiting = std::thread::spawn({
+        let target = address.parse().unwrap();
+        move || fetch(&target, "/generation", PATIENCE)
+    });
+    assert_eq!(server.get(&format!("/listen?{address}")), address, "not in use by another");
+    assert_eq!(waiting.join().unwrap().unwrap().body, "2");
+    server.binary.become_example("workers");
 }
 
 #[test]

@@ -4,8 +4,14 @@ mod operator;
 mod support;
 
 use std::fs;
+use std::time::Duration;
 
-use operator::{beside, code, heirloom};
+use heirloom::Orphans;
+use heirloom::handover::Failure;
+use heirloom::handover::announcement::{Announcement, VARIABLE};
+use heirloom::handover::message::{Message, Told};
+use operator::{Said, beside, code, heirloom};
+use support::forged::Predecessor;
 use support::load::{Mode, Think};
 use support::{Server, Setup, Signal, alone, proc};
 
@@ -19,11 +25,9 @@ fn a_restart_tells_each_step_again_and_again() {
     for wait in ["ready", "settled", "drained", "drained"] {
         let old = server.pid();
         let said = heirloom(&["restart", "--pid", &pid, "--wait", wait]).is(code::DONE, &["spawned"]);
-        let steps: Vec<&str> =
-            said.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
         let all = ["spawned", "initialised", "ready", "settled", "drained"];
         let reached = all.iter().position(|step| *step == wait).unwrap();
-        assert_eq!(steps, all[..=reached], "{said:#?}");
+        assert_eq!(steps(&said), all[..=reached], "{said:#?}");
         let over = said.took.saturating_sub(said.step(wait));
         println!("--wait {wait}: {wait} after {:?}, the command took {over:?} more", said.step(wait));
         assert_ne!(server.pid(), old);
@@ -31,6 +35,40 @@ fn a_restart_tells_each_step_again_and_again() {
         server.wait_for_lines(0, &["worker settled"], 1 + usize::try_from(server.generation()).unwrap() - 1);
     }
     load.stop().assert_none_failed();
+}
+
+#[test]
+fn asked_of_a_worker_it_is_the_supervisor_that_tells_each_step() {
+    let _alone = alone();
+    let server = workers(&["--probation", "200ms"]);
+    let ask = || heirloom(&["restart", "--pid", &server.pid().to_string(), "--wait", "drained"]);
+    let load = server.load(Mode::keep_alive(8, Think::millis(0, 5)));
+    load.wait_for_requests(50);
+    for _ in 0..3 {
+        let old = server.pid();
+        let said = ask().is(code::DONE, &[]);
+        assert_eq!(steps(&said), ["spawned", "initialised", "ready", "settled", "drained"], "{said:#?}");
+        assert_ne!(server.pid(), old);
+        server.wait_for_exit(old);
+    }
+    // One that is asked for during another is told of its own outcome, and not of that one's.
+    let fifo = server.dir().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    server.binary.become_script(&format!("read line < {}; exit 5", fifo.display()));
+    let (worker, mark) = (server.pid().to_string(), server.mark());
+    let first = beside(&["restart", "--pid", &worker]);
+    server.wait_for_line(mark, "worker started");
+    let second = beside(&["restart", "--pid", &worker]);
+    server.wait_for_line(mark, "another one follows it");
+    server.binary.become_example("workers");
+    fs::write(&fifo, "\n").unwrap();
+    first.join().unwrap().is(code::FAILED, &["status 5"]);
+    let said = second.join().unwrap().is(code::DONE, &["this one follows it"]);
+    assert_eq!(steps(&said)[1..], ["spawned", "initialised", "ready", "settled"], "{said:#?}");
+    load.stop().assert_none_failed();
+
+    let server = workers(&["--veto", "the moon is full"]);
+    heirloom(&["restart", "--pid", &server.pid().to_string()]).is(code::REFUSED, &["the moon is full"]);
 }
 
 #[test]
@@ -162,6 +200,27 @@ fn heirloom_run_is_operated_by_its_own_command() {
     proc::signal(server.pid(), Signal::SIGKILL);
     server.wait_for_line(0, "the worker that served has died");
     heirloom(&["stop", "--pid", &pid]).is(code::DONE, &["drained"]);
+}
+
+#[test]
+fn g7_an_older_supervisor_is_asked_without_the_operator() {
+    let _alone = alone();
+    let supervisor = Predecessor::new();
+    let announcement = Announcement { supervised: Some(Orphans::Stop), ..supervisor.announcement() };
+    let worker = Setup::example("workers").env(VARIABLE, announcement.encode().unwrap()).start();
+    let says = |expected: fn(&Message) -> bool| while !expected(&supervisor.hear().expect("more")) {};
+    says(|message| matches!(message, Message::Ready { .. }));
+    supervisor.say(&Message::Commit { probation: Duration::ZERO });
+    supervisor.say(&Message::Settled { restart_again: false });
+    let asked = beside(&["restart", "--pid", &worker.first_pid.to_string()]);
+    says(|message| *message == Message::Restart);
+    let failure = Failure::Died { how: "fell into the cellar".to_owned() };
+    supervisor.say(&Message::Restarted(Told::Failed(failure)));
+    asked.join().unwrap().is(code::FAILED, &["fell into the cellar"]);
+}
+
+fn steps(said: &Said) -> Vec<&str> {
+    said.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect()
 }
 
 fn workers(args: &[&str]) -> Server {

@@ -57,6 +57,9 @@ pub struct Announcement {
     pub supervised: Option<Orphans>,
     /// Under a supervisor: the worker to replace, which connections and state come from.
     pub peer: Option<AnnouncedPeer>,
+    /// Under a supervisor: whether a [`Restart`](super::message::Message::Restart) may come with the connection of the
+    /// operator who wants it.
+    pub takes_operators: bool,
     /// The lock that owns the control socket's stable path.
     pub control: Option<i32>,
     /// What became of earlier restarts.
@@ -149,6 +152,34 @@ pub enum AnnouncementError {
 }
 
 impl Announcement {
+    /// Of a predecessor that hands down nothing but the channel.
+    pub fn new(
+        generation: u64,
+        predecessor: u32,
+        pidfd: i32,
+        channel: (i32, u64),
+        program: OsString,
+        directory: OsString,
+    ) -> Announcement {
+        Announcement {
+            generation,
+            predecessor,
+            pidfd,
+            channel,
+            program,
+            directory,
+            pid_file: None,
+            sockets: Vec::new(),
+            gives_state: false,
+            descriptors: Vec::new(),
+            supervised: None,
+            peer: None,
+            takes_operators: false,
+            control: None,
+            history: None,
+        }
+    }
+
     /// The variable's value.
     pub fn encode(&self) -> Result<OsString, AnnouncementError> {
         if self.sockets.len() > MAX_SOCKETS {
@@ -186,6 +217,9 @@ impl Announcement {
         };
         if let Some(AnnouncedPeer { channel: (channel, cookie), pidfd, pid }) = self.peer {
             text += &format!(" peer={channel}/{cookie}/{pidfd}/{pid}");
+        }
+        if self.takes_operators {
+            text += " operators=1";
         }
         if let Some(fd) = self.control {
             text += &format!(" control={fd}");
@@ -285,6 +319,7 @@ struct Draft {
     descriptors: Vec<AnnouncedDescriptor>,
     supervised: Option<Orphans>,
     peer: Option<AnnouncedPeer>,
+    takes_operators: bool,
     control: Option<i32>,
     history: Option<History>,
 }
@@ -315,6 +350,10 @@ impl Draft {
                 Some(if value == "serve-on" { Orphans::ServeOn } else { Orphans::Stop }),
             ),
             "peer" => set(&mut self.peer, AnnouncedPeer::decode(value)),
+            "operators" => {
+                self.takes_operators = value == "1";
+                true
+            }
             "fd" => AnnouncedDescriptor::decode(value).map(|fd| self.descriptors.push(fd)).is_some(),
             "control" => set(&mut self.control, descriptor(value)),
             // Only figures: in a form that this release does not know, it goes without.
@@ -342,6 +381,7 @@ impl Draft {
             descriptors: self.descriptors,
             supervised: self.supervised,
             peer: self.peer,
+            takes_operators: self.takes_operators,
             control: self.control,
             history: self.history,
         };

@@ -128,12 +128,13 @@ pub enum Message {
         /// Whether the successor goes on with connections that this worker has.
         takes_moves: bool,
     },
-    /// Worker: asks for a restart.
+    /// Worker: asks for a restart. With the connection of an operator who wants it, where the announcement says that the
+    /// supervisor takes those: that one hears of it from the supervisor then.
     Restart,
     /// Supervisor: what became of a restart.
     Restarted(Told),
     /// Worker: it has bound this socket, and the workers after it are to have it too. With the socket, and the lock of
-    /// a Unix socket's path.
+    /// a Unix socket's path. Supervisor: the worker before has bound it since this one was started. With the socket.
     Keep(KeptSocket),
     /// Worker: the workers after it are to have this descriptor, which comes along, under this name.
     HandDown {

@@ -41,7 +41,19 @@ pub enum Refusal {
 #[derive(Clone, Debug, Error, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The program could not be started.
+    /// There is no such program.
+    #[error("{reason}")]
+    NotFound {
+        /// What the system said, and of which program.
+        reason: String,
+    },
+    /// The program is there, and cannot be executed.
+    #[error("{reason}")]
+    NotExecutable {
+        /// As above.
+        reason: String,
+    },
+    /// The program could not be started for another reason.
     #[error("{reason}")]
     Spawn {
         /// What the system said, and of which program.

@@ -42,6 +42,8 @@ pub struct Supervised {
     /// By whom a stop was asked for: one Ctrl-C reaches the supervisor and its workers, and is one request.
     told_to_stop: bool,
     asked_to_stop: bool,
+    /// The successor's word that the sockets are its own, which may come before the supervisor's death is seen here.
+    has_word: bool,
     actions: VecDeque<Action>,
 }
 
@@ -97,6 +99,7 @@ impl Supervised {
             state: State::Serving,
             told_to_stop: false,
             asked_to_stop: false,
+            has_word: false,
             actions: VecDeque::new(),
         }
     }
@@ -109,7 +112,10 @@ impl Supervised {
     /// The supervisor said something that is not for [`Succeed`](super::Succeed).
     pub fn message(&mut self, message: Message) {
         match (&self.state, message) {
-            (State::Serving, Message::Successor { pid }) => self.actions.push_back(Action::Meet { pid }),
+            (State::Serving, Message::Successor { pid }) => {
+                self.has_word = false;
+                self.actions.push_back(Action::Meet { pid });
+            }
             (State::Serving, Message::Pause { unclaimed }) => {
                 self.actions.push_back(Action::PauseAccepting { unclaimed: unclaimed.clone() });
                 self.state = State::Paused { unclaimed };
@@ -139,6 +145,9 @@ impl Supervised {
         match (self.orphans, std::mem::replace(&mut self.state, State::Free)) {
             (_, State::HandedOver) => self.state = State::HandedOver,
             (Orphans::Stop, _) => self.told_to_stop(),
+            (Orphans::ServeOn, State::Paused { unclaimed }) if successor && self.has_word => {
+                self.hand_over(unclaimed, true);
+            }
             (Orphans::ServeOn, State::Paused { unclaimed }) if successor => {
                 self.state = State::Forsaken { unclaimed, deadline: now + WORD };
             }
@@ -160,8 +169,10 @@ impl Supervised {
         }
     }
 
-    /// The successor says that the sockets are its own.
+    /// The successor says that the sockets are its own. It has seen the supervisor's death, and so it counts once this
+    /// process sees that, too.
     pub fn successor_settled(&mut self) {
+        self.has_word = true;
         if let State::Forsaken { unclaimed, .. } = &mut self.state {
             let unclaimed = std::mem::take(unclaimed);
             self.hand_over(unclaimed, true);
@@ -282,9 +293,22 @@ mod tests {
             assert_eq!(actions(&mut supervised), []);
             supervised
         };
+        let handed_over = Action::HandOver { unclaimed: vec![3], takes_moves: true };
         let mut settled = forsaken();
         settled.successor_settled();
-        assert_eq!(actions(&mut settled), [Action::HandOver { unclaimed: vec![3], takes_moves: true }]);
+        assert_eq!(actions(&mut settled), std::slice::from_ref(&handed_over));
+        for word_before_pause in [false, true] {
+            let mut early = Supervised::new(Orphans::ServeOn);
+            early.message(Message::Successor { pid: 7 });
+            if word_before_pause {
+                early.successor_settled();
+            }
+            early.message(Message::Pause { unclaimed: vec![3] });
+            early.successor_settled();
+            assert!(!actions(&mut early).contains(&handed_over), "the supervisor decides while it lives");
+            early.supervisor_died(now, true);
+            assert_eq!(actions(&mut early), std::slice::from_ref(&handed_over));
+        }
         let back = [Action::ResumeAccepting, Action::GoFree];
         let mut alone = forsaken();
         alone.successor_died();

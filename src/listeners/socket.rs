@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Gate;
 use crate::address::Address;
+use crate::handover::message::KeptSocket;
 use crate::inherited::InheritedSocket;
 use crate::listen::{Listen, ListenParseError};
 use crate::moving::Arrival;
@@ -207,6 +208,13 @@ impl Socket {
     /// The lock that goes with it to a successor.
     pub(crate) fn lock_fd(&self) -> Option<BorrowedFd<'_>> {
         self.place.as_ref().map(|place| place.lock.as_fd())
+    }
+
+    /// What another process is told that is to have it, too.
+    pub(crate) fn described(&self) -> KeptSocket {
+        let (kind, name, requested) =
+            (self.kind.name().to_owned(), self.name.clone(), self.requested.clone());
+        KeptSocket { kind, name, requested }
     }
 
     pub(super) fn set(&self, gate: Gate) {

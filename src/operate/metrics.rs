@@ -22,6 +22,22 @@
 //! told by each new process: across any number of generations it only grows. What a predecessor knows of its own end (the
 //! histograms of ready, settled and drain, moved and aborted) reaches no scraper, unless the predecessor listens for it on
 //! a port of its own until it ends; [`Restarter::events`](crate::Restarter::events) has the same for a log.
+//!
+//! **A supervisor** lives as long as the service, so it is the one to scrape for what became of its workers. It records what
+//! follows once a recorder is installed in it: in `main` before `Supervisor::run`, or in a
+//! `Supervisor::started` hook, which runs on its tokio runtime and so can serve an exporter.
+//! `heirloom run` has no recorder; `heirloom status --json` has these figures there as everywhere.
+//!
+//! | name | kind | what |
+//! |---|---|---|
+//! | `heirloom_supervisor_generation` | gauge | of the worker that serves, from 1 |
+//! | `heirloom_supervisor_restarts_total{outcome="settled"}`, `"failed"`, `"taken_back"`, `"refused"` | counter | restarts; failed ones among them are attempts to replace a dead worker, too |
+//! | `heirloom_supervisor_respawns_total` | counter | workers that had died, or left by themselves, and were replaced |
+//! | `heirloom_supervisor_restart_ready_seconds` | histogram | from the request until the new worker was ready |
+//! | `heirloom_supervisor_restart_settled_seconds` | histogram | from the request until it was settled |
+//! | `heirloom_supervisor_drain_seconds` | histogram | how long a worker that was told to go drained, in its own words; of one that does not tell, until it was gone |
+//! | `heirloom_supervisor_connections_moved_total` | counter | connections that went on in another worker, as its predecessor tells |
+//! | `heirloom_supervisor_connections_aborted_total` | counter | connections on which a worker's hammer fell, as it tells |
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};

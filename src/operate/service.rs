@@ -47,6 +47,13 @@ impl Service {
         self.tell(|systemd| systemd.announce_own(sockets, is_known));
     }
 
+    /// In a supervisor: something that happened to its workers, of which it counts what it sees by itself.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn worker_observed(&self, event: &Event) {
+        #[cfg(feature = "systemd")]
+        self.tell(|systemd| systemd.observe(event));
+    }
+
     /// In a supervisor, which stays the main process: this worker is the service now.
     #[cfg(feature = "supervisor")]
     pub(crate) fn worker_settled(&self, number: u64, sockets: &[Arc<Socket>]) {

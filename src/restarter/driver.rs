@@ -146,6 +146,8 @@ struct Driver {
     watches: Watches,
     /// The service manager is being told of the successor.
     announcing: Option<oneshot::Receiver<()>>,
+    /// The world was told last that this process is the service.
+    is_announced: bool,
     /// Connections on their way to the successor.
     moves: Moves,
     /// Connections from the predecessor, until they are answered for.
@@ -247,7 +249,7 @@ impl Driver {
             .map_err(StartError::Thread)?;
         let superior = supervisor.map(|supervisor| {
             let peer = Peer::new(supervisor.channel, supervisor.pidfd)?;
-            Ok(Superior::new(peer, Supervised::new(supervisor.orphans)))
+            Ok(Superior::new(peer, Supervised::new(supervisor.orphans), supervisor.takes_operators))
         });
         let superior = superior.transpose().map_err(StartError::Thread)?;
         Ok(Driver {
@@ -270,6 +272,7 @@ impl Driver {
             later: Vec::new(),
             watches: Watches::default(),
             announcing: None,
+            is_announced: false,
             moves: Moves::default(),
             arrivals: Arrivals::default(),
             giving: Giving::new(state),

@@ -106,6 +106,10 @@ impl Restarter {
     ///
     /// Listeners that a predecessor had and that nobody asks for before [`ready`](Self::ready) are dropped: the
     /// predecessor serves their queues, and then closes them.
+    ///
+    /// One that is made while a restart is on its way is too late for the successor. Without a supervisor its queue is served
+    /// and it is closed when the restart settles, so that the successor can make it anew after that. With one its queue
+    /// stands, and the successor inherits it when it asks for it; until then, connections wait there.
     pub fn listen(&self, listen: impl IntoListen) -> Result<Listener, ListenError> {
         let listen = listen.into_listen()?;
         let kind = match listen.address() {

@@ -50,6 +50,8 @@ pub(crate) struct Supervision {
     pub(crate) orphans: Orphans,
     /// The worker that it is to replace: its process id, the channel to it, and its pidfd.
     pub(crate) peer: Option<(u32, OwnedFd, OwnedFd)>,
+    /// Whether the supervisor goes on with operators who ask the worker for a restart.
+    pub(crate) takes_operators: bool,
 }
 
 /// The first descriptor that a successor is handed, as with LISTEN_FDS.
@@ -106,6 +108,7 @@ impl Recipe {
             sockets: sockets.iter().zip(listening).zip(locks).map(announced).collect(),
             gives_state: supervised.is_none_or(|supervised| supervised.peer.is_some()),
             supervised: supervised.map(|supervised| supervised.orphans),
+            takes_operators: supervised.is_some_and(|supervised| supervised.takes_operators),
             peer: match supervised.and_then(|supervised| supervised.peer.as_ref()) {
                 Some((pid, channel, pidfd)) => Some(AnnouncedPeer {
                     pid: *pid,
@@ -130,9 +133,7 @@ impl Recipe {
             history: self.history.clone(),
         };
         let value = announcement.encode().map_err(|error| Failure::Spawn { reason: error.to_string() })?;
-        let spawned = self
-            .spawn(instead, fds, value)
-            .map_err(|error| Failure::Spawn { reason: with_source(&error) })?;
+        let spawned = self.spawn(instead, fds, value).map_err(|error| not_started(&error))?;
         Ok(Made { spawned, channel })
     }
 
@@ -189,9 +190,18 @@ fn no_channel(error: &io::Error) -> Failure {
 }
 
 /// The error with what the system said: a [`Failure`] is plain text, so its chain ends here.
-fn with_source(error: &SpawnError) -> String {
-    match std::error::Error::source(error) {
+pub(crate) fn not_started(error: &SpawnError) -> Failure {
+    let reason = match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
+    };
+    match error {
+        SpawnError::NotFound { .. } => Failure::NotFound { reason },
+        SpawnError::NoInterpreter { .. }
+        | SpawnError::NotExecutable { .. }
+        | SpawnError::NotAProgram { .. }
+        | SpawnError::Busy { .. }
+        | SpawnError::TooLarge { .. } => Failure::NotExecutable { reason },
+        _ => Failure::Spawn { reason },
     }
 }

@@ -13,7 +13,7 @@ use super::SupervisorHandle;
 use super::driver::{self, Start};
 use super::making::{Itself, Make};
 use super::orphans::Children;
-use super::signals::FORWARDED;
+use super::signals::forwarded;
 use super::store::Store;
 use crate::control::ControlError;
 use crate::handover::Failure;
@@ -106,7 +106,7 @@ impl Supervisor {
             restarter: usual_worker(),
             listens: Vec::new(),
             signals: SignalMap::default(),
-            forwarded: FORWARDED.to_vec(),
+            forwarded: forwarded(),
             orphans: Orphans::default(),
             backoff: (Duration::from_millis(100), Duration::from_secs(30)),
             stable: Duration::from_secs(10),
@@ -141,8 +141,9 @@ impl Supervisor {
         self
     }
 
-    /// Which signals go on to the worker that serves. Default: USR1, QUIT, WINCH, TTIN, TTOU and ALRM. One that
-    /// [`signals`](Self::signals) names is not passed on.
+    /// Which signals go on to the worker that serves. Default: USR1, QUIT, WINCH, TTIN, TTOU, ALRM and the
+    /// real-time signals. One that [`signals`](Self::signals) names is not passed on. Of several of one kind that come at once
+    /// one may be passed on, of real-time ones as well.
     pub fn forward(mut self, signals: impl IntoIterator<Item = Signal>) -> Supervisor {
         self.forwarded = signals.into_iter().collect();
         self

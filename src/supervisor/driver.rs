@@ -20,6 +20,7 @@ use self::operating::Operating;
 use super::binaries::Binaries;
 use super::builder::{Hooks, SupervisorError};
 use super::making::{Born, Make, Readiness};
+use super::metrics;
 use super::orphans::Children;
 use super::signals::{Heard, Meaning};
 use super::store::Store;
@@ -194,6 +195,8 @@ impl Driver {
         for hook in std::mem::take(&mut self.hooks.started) {
             hook(self.handle.clone());
         }
+        // One of them may have installed the recorder.
+        metrics::describe();
         loop {
             self.act();
             if let Some(end) = self.ended.take() {
@@ -260,17 +263,19 @@ impl Driver {
         }
     }
 
-    fn status(&self) -> SupervisorStatus {
-        let (serving, candidate) = (self.machine.serving(), self.machine.candidate());
-        let role = |worker: Worker| match Some(worker) {
-            worker if worker == serving => WorkerRole::Serving,
-            worker if worker == candidate => WorkerRole::Candidate,
+    fn role(&self, worker: Worker) -> WorkerRole {
+        match Some(worker) {
+            worker if worker == self.machine.serving() => WorkerRole::Serving,
+            worker if worker == self.machine.candidate() => WorkerRole::Candidate,
             _ => WorkerRole::Leaving,
-        };
+        }
+    }
+
+    fn status(&self) -> SupervisorStatus {
         let workers = self.workers.iter().map(|(worker, process)| WorkerStatus {
             generation: *worker,
             pid: process.pid,
-            role: role(*worker),
+            role: self.role(*worker),
             started: process.started,
         });
         SupervisorStatus {

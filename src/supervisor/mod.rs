@@ -43,6 +43,7 @@ mod builder;
 mod command;
 mod driver;
 mod making;
+mod metrics;
 mod orphans;
 mod signals;
 mod store;

@@ -25,8 +25,10 @@ pub(super) enum Meaning {
 
 /// What is passed on unless the map names it: signals that programs give a meaning of their own (reopen logs, dump
 /// threads, more or fewer children). Not those of a terminal's job control, which reach the workers anyway.
-pub(super) const FORWARDED: [Signal; 6] =
-    [Signal::USR1, Signal::QUIT, Signal::WINCH, Signal::TTIN, Signal::TTOU, Signal::ALRM];
+pub(super) fn forwarded() -> Vec<Signal> {
+    let named = [Signal::USR1, Signal::QUIT, Signal::WINCH, Signal::TTIN, Signal::TTOU, Signal::ALRM];
+    named.into_iter().chain(Signal::real_time()).collect()
+}
 
 impl Heard {
     /// Must be called on the runtime. The map goes before.

@@ -63,8 +63,12 @@ impl Store {
         self.descriptors.iter().map(|(name, fd)| (name.clone(), Arc::clone(fd))).collect()
     }
 
-    /// Keeps what a worker has bound. Its fds: the socket, and the lock of its path.
-    pub(super) fn keep(&mut self, announced: KeptSocket, fds: Vec<OwnedFd>) -> Result<(), KeepError> {
+    /// Keeps what a worker has bound; `None` if it is there already. Its fds: the socket, and the lock of its path.
+    pub(super) fn keep(
+        &mut self,
+        announced: KeptSocket,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Option<Arc<Socket>>, KeepError> {
         let mut fds = fds.into_iter();
         let fd = fds.next().ok_or(KeepError::NoDescriptor)?;
         let open = self.listeners.open();
@@ -73,14 +77,14 @@ impl Store {
         }
         let cookie = socket::cookie(fd.as_fd()).map_err(KeepError::Unfit)?;
         if open.iter().any(|socket| socket.cookie == cookie) {
-            return Ok(());
+            return Ok(None);
         }
         let facts = socket::facts(fd.as_fd()).map_err(|error| KeepError::Unfit(io::Error::other(error)))?;
         let KeptSocket { name, requested, .. } = announced;
         let (kind, address, lock) = (facts.kind, facts.local, fds.next());
+        tracing::info!(%address, name, "keeping a worker's socket for those after it");
         let kept = Socket::keep(InheritedSocket { fd, kind, name, requested, address, lock, stored: None });
-        self.listeners.add(kept.map_err(KeepError::Unfit)?);
-        Ok(())
+        Ok(Some(self.listeners.add(kept.map_err(KeepError::Unfit)?)))
     }
 
     /// The worker that serves does not want these, and nobody else has them any more.

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 
 use super::making::{Addressee, Manner};
 use crate::handover::message::Message;
+use crate::listeners::Socket;
 use crate::restarter::peer::{Did, Peer};
 use crate::sys::pidfd::{Exit, Pidfd};
 
@@ -34,6 +35,16 @@ impl Process {
 
     pub(super) fn tell_with(&self, message: &Message, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.peer.send_with(message, fds)
+    }
+
+    /// Gives it a socket that it was not handed at its start. A foreign program could not take it.
+    pub(super) fn offer(&self, socket: &Socket) {
+        if self.manner != Manner::Told {
+            return;
+        }
+        if let Err(error) = self.tell_with(&Message::Keep(socket.described()), &[socket.as_fd()]) {
+            say!(warn: pid = self.pid, address = %socket.address, %error, "a worker does not get a socket before the next restart");
+        }
     }
 
     pub(super) fn pidfd(&self) -> &Pidfd {

@@ -48,22 +48,9 @@ impl Predecessor {
 
     /// Announces no socket; everything in it is true.
     pub fn announcement(&self) -> Announcement {
-        Announcement {
-            generation: 2,
-            predecessor: std::process::id(),
-            pidfd: self.pidfd.as_raw_fd(),
-            channel: (self.far.as_raw_fd(), cookie(&self.far)),
-            program: super::binary::example_path("hello").into(),
-            directory: "/".into(),
-            pid_file: None,
-            sockets: vec![],
-            gives_state: false,
-            descriptors: vec![],
-            supervised: None,
-            peer: None,
-            control: None,
-            history: None,
-        }
+        let channel = (self.far.as_raw_fd(), cookie(&self.far));
+        let program = super::binary::example_path("hello").into();
+        Announcement::new(2, std::process::id(), self.pidfd.as_raw_fd(), channel, program, "/".into())
     }
 
     /// The variable's value, with these sockets.

@@ -1,12 +1,15 @@
 //! A server that shows what a recorder of metrics got: over HTTP at `/metrics`, and at its end on standard output, each line
 //! with its generation. `metered --listen ADDRESS --probation 1s`
 
+mod recorded;
+
 use std::error::Error;
 
 use axum::Router;
 use axum::routing::get;
 use heirloom::{Ending, Restarter, SignalMap};
-use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use metrics_util::debugging::DebuggingRecorder;
+use recorded::lines;
 
 #[tokio::main]
 async fn main() -> Result<Ending, Box<dyn Error>> {
@@ -35,19 +38,4 @@ async fn main() -> Result<Ending, Box<dyn Error>> {
     lines(&snapshotter).iter().for_each(|line| println!("metric {generation} {line}"));
     println!("{generation} ended");
     Ok(ending)
-}
-
-/// `NAME{LABEL} VALUE`, and of a histogram how many values there are. Reading them sets them to zero.
-fn lines(snapshotter: &Snapshotter) -> Vec<String> {
-    let shown = snapshotter.snapshot().into_vec().into_iter().map(|(key, _, _, value)| {
-        let labels: Vec<_> =
-            key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
-        let value = match value {
-            DebugValue::Counter(count) => count.to_string(),
-            DebugValue::Gauge(value) => value.to_string(),
-            DebugValue::Histogram(values) => format!("count {}", values.len()),
-        };
-        format!("{}{{{}}} {value}", key.key().name(), labels.join(","))
-    });
-    shown.collect()
 }

@@ -42,6 +42,14 @@ pub fn signal(pid: i32, signal: Signal) {
         .unwrap_or_else(|error| panic!("cannot send {signal} to pid {pid}: {error}"));
 }
 
+/// Kills it, if it has not ended by itself meanwhile.
+pub fn kill(pid: i32) {
+    match nix::sys::signal::kill(NixPid::from_raw(pid), Signal::SIGKILL) {
+        Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+        Err(error) => panic!("cannot kill pid {pid}: {error}"),
+    }
+}
+
 /// Waits for the end of any process; `false` when the time is over.
 pub fn wait_for_exit(pid: i32, patience: Duration) -> bool {
     match open(pid) {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use heirloom::http::{Config, Server};
-use heirloom::{Ending, Orphans, Restarter, Signal, SignalMap, Supervisor};
+use heirloom::{Ending, Listener, Orphans, Restarter, Signal, SignalMap, Supervisor};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -55,17 +55,17 @@ async fn serve(restarter: Restarter, addresses: Vec<String>) -> Result<Ending, B
     restarter.hand_down("first", fd)?;
 
     let history = String::from_utf8(history)?;
-    let handler = restarter.clone();
-    let server = Server::new(
-        Config::new(),
-        service_fn(move |request| answer(handler.clone(), history.clone(), request)),
-    );
     for address in &addresses {
         let listener = restarter.check(restarter.listen(address)).await?;
         println!("listening on {}", listener.local_addr());
-        server.accept_from(listener);
+        accept(listener, restarter.clone(), history.clone());
     }
     Ok(restarter.run().await?)
+}
+
+fn accept(listener: Listener, restarter: Restarter, history: String) {
+    let service = service_fn(move |request| answer(restarter.clone(), history.clone(), request));
+    Server::new(Config::new(), service).accept_from(listener);
 }
 
 async fn answer(
@@ -80,6 +80,14 @@ async fn answer(
         "/restart" => match restarter.restart().await {
             Ok(outcome) => format!("{outcome:?}"),
             Err(error) => format!("{error}: {}", error.source().map(ToString::to_string).unwrap_or_default()),
+        },
+        "/listen" => match restarter.listen(request.uri().query().unwrap_or_default()) {
+            Ok(listener) => {
+                let address = listener.local_addr().to_string();
+                accept(listener, restarter, history);
+                address
+            }
+            Err(error) => format!("{error}"),
         },
         "/shutdown" => {
             tokio::spawn(async move { restarter.shutdown(None).await });

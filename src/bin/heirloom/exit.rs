@@ -1,5 +1,6 @@
 //! What the exit status says: one code for each kind of failure, for scripts to tell apart.
 
+use heirloom::SupervisorError;
 use heirloom::control::{ClientError, ErrorCode, FindError};
 
 /// Why the command did not do what it was asked to.
@@ -43,7 +44,26 @@ Exit status:
   10  the service was stopped meanwhile
   11  the other side says what this release does not understand
   12  the process has too many control clients
-  13  the process ended before the outcome was known";
+  13  the process ended before the outcome was known
+That of `heirloom run` is its server's; its own help says more.";
+
+/// Likewise, of `heirloom run`: as shells and Docker have it.
+pub(crate) const RUN_CODES: &str = "\
+Exit status:
+  the server's own, or 128 and the number of the signal that ended it; if none ever ran:
+   1  something went wrong here: an address is taken, say, or a file cannot be written
+   2  wrong command line
+ 126  the command is there, and cannot be executed
+ 127  there is no such command";
+
+/// Why there never was a server.
+pub(crate) fn never_ran(error: &SupervisorError) -> u8 {
+    match error {
+        SupervisorError::CannotStart(heirloom::Failure::NotExecutable { .. }) => 126,
+        SupervisorError::CannotStart(heirloom::Failure::NotFound { .. }) => 127,
+        _ => Code::Other as u8,
+    }
+}
 
 impl Failure {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Failure {

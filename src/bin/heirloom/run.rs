@@ -10,16 +10,17 @@ use clap::Args;
 use heirloom::supervisor::{EnvironmentSource, Listening, Orphans, Readiness, Supervisor, WorkerCommand};
 use heirloom::{Restarter, Signal};
 
+use crate::exit::{RUN_CODES, never_ran};
+
 /// Run a server in any language under a parent that keeps its PID and its sockets.
 ///
 /// The server finds its sockets from fd 3 on: LISTEN_FDS, LISTEN_FDNAMES and LISTEN_PID say so as under systemd,
 /// SERVER_STARTER_PORT as under Server::Starter. HUP and USR2 start a new one; the old one serves until that is ready and
 /// has shown itself for the probation, and is then sent the stop signal. TERM and INT stop, a second one at once. USR1, QUIT,
-/// WINCH, TTIN, TTOU and ALRM go on to the server. The exit status is the server's, or 128 and the number of the signal that
-/// ended it.
+/// WINCH, TTIN, TTOU, ALRM and the real-time signals go on to the server.
 #[derive(Args, Debug)]
 // A wrapper's option, and after it the operator's: the last word counts.
-#[command(args_override_self = true)]
+#[command(args_override_self = true, after_help = RUN_CODES)]
 pub(crate) struct Run {
     /// Listen here, as often as wanted: 127.0.0.1:80, '[::]:80' (IPv6 alone), unix:/path, unix:@name, udp:127.0.0.1:53.
     /// NAME is for LISTEN_FDNAMES, FD the number under which the server finds it.
@@ -151,7 +152,7 @@ pub(crate) fn run(options: Run) -> ExitCode {
             }
             // Where nobody reads it, the status says it.
             let _ = writeln!(std::io::stderr(), "{text}");
-            ExitCode::FAILURE
+            ExitCode::from(never_ran(&error))
         }
     }
 }

@@ -6,12 +6,6 @@ use proptest::prelude::*;
 
 fn example() -> Announcement {
     Announcement {
-        generation: 2,
-        predecessor: 4711,
-        pidfd: 7,
-        channel: (6, 3001),
-        program: "/srv/my app/hello".into(),
-        directory: "/srv".into(),
         pid_file: Some(8),
         sockets: vec![
             AnnouncedSocket {
@@ -33,12 +27,7 @@ fn example() -> Announcement {
                 lock: Some(5),
             },
         ],
-        gives_state: false,
-        descriptors: vec![],
-        supervised: None,
-        peer: None,
-        control: None,
-        history: None,
+        ..Announcement::new(2, 4711, 7, (6, 3001), "/srv/my app/hello".into(), "/srv".into())
     }
 }
 
@@ -79,6 +68,10 @@ const RECORDED_STATE: &str = " state=1 fd=9/259/70000/access%20log fd=10/259/700
 
 /// What 0.1 adds to it under a supervisor. Never edit it either.
 const RECORDED_SUPERVISOR: &str = " orphans=serve-on peer=9/3002/10/4712";
+
+/// And where that goes on with operators. Never edit it either.
+const RECORDED_OPERATORS: &str = " operators=1";
+
 /// And where there is a control socket. Never edit it either.
 const RECORDED_HISTORY: &str =
     " control=11 history=1600000000000/1/2/3/4/5/6/1700000000001/2/1700000000000/it%20fell";
@@ -88,6 +81,10 @@ fn g7_recorded_bytes_are_written_and_read() {
     let supervised = format!("{RECORDED}{RECORDED_SUPERVISOR}");
     assert_eq!(example_of_a_supervisor().encode().unwrap(), *supervised);
     assert_eq!(Announcement::decode(OsStr::new(&supervised)).unwrap(), example_of_a_supervisor());
+    let takes_operators = format!("{supervised}{RECORDED_OPERATORS}");
+    let example_of_both = Announcement { takes_operators: true, ..example_of_a_supervisor() };
+    assert_eq!(example_of_both.encode().unwrap(), *takes_operators);
+    assert_eq!(Announcement::decode(OsStr::new(&takes_operators)).unwrap(), example_of_both);
     assert_eq!(example().encode().unwrap(), RECORDED);
     assert_eq!(Announcement::decode(OsStr::new(RECORDED)).unwrap(), example());
     let with_state = format!("{RECORDED}{RECORDED_STATE}");
@@ -115,7 +112,7 @@ fn g7_a_history_that_cannot_be_read_is_none() {
 fn g7_an_unknown_key_is_skipped() {
     let newer = format!("{RECORDED} supervisor=12 socket-options=3/4");
     assert_eq!(Announcement::decode(OsStr::new(&newer)).unwrap(), example());
-    let newer = format!("{RECORDED} state=2");
+    let newer = format!("{RECORDED} state=2 operators=2");
     assert_eq!(Announcement::decode(OsStr::new(&newer)).unwrap(), example());
 }
 

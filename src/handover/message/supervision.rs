@@ -99,6 +99,8 @@ fn encode_failure(failure: &Failure) -> (u8, String) {
         Failure::Died { how } => (3, how.clone()),
         Failure::TimedOut { after } => (4, after.as_millis().to_string()),
         Failure::Protocol { said } => (5, said.clone()),
+        Failure::NotFound { reason } => (6, reason.clone()),
+        Failure::NotExecutable { reason } => (7, reason.clone()),
     }
 }
 
@@ -108,6 +110,8 @@ fn decode_failure(reason: u8, text: String) -> Failure {
         (3, _) => Failure::Died { how: text },
         (4, Ok(millis)) => Failure::TimedOut { after: Duration::from_millis(millis) },
         (5, _) => Failure::Protocol { said: text },
+        (6, _) => Failure::NotFound { reason: text },
+        (7, _) => Failure::NotExecutable { reason: text },
         // A newer release's: its words still tell.
         _ => Failure::Spawn { reason: text },
     }

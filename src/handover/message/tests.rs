@@ -73,6 +73,14 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
             Message::Restarted(Told::TakenBack(Failure::TimedOut { after: Duration::from_secs(1) })),
             b"\x01\x83\x0e\x06\0\0\0\x03\x041000",
         ),
+        (
+            Message::Restarted(Told::Failed(Failure::NotFound { reason: "no a.out".into() })),
+            b"\x01\x83\x0e\x0a\0\0\0\x02\x06no a.out",
+        ),
+        (
+            Message::Restarted(Told::Failed(Failure::NotExecutable { reason: "no ELF".into() })),
+            b"\x01\x83\x0e\x08\0\0\0\x02\x07no ELF",
+        ),
         (Message::Restarted(Told::Refused(Refusal::Disabled)), b"\x01\x83\x0e\x02\0\0\0\x01\x06"),
         (
             Message::Keep(KeptSocket {

@@ -23,7 +23,8 @@ pub const MAX_REPLY: usize = 128 * 1024;
 pub enum Request {
     /// What is going on: answered with [`Reply::Status`].
     Status,
-    /// Restart, and tell each step until this process's end.
+    /// Restart, and tell each step until this process's end. A worker leaves both to its supervisor, which goes on with
+    /// the connection.
     Restart,
     /// Tell each step of the restart that a predecessor has passed on to this process.
     Follow,

@@ -29,6 +29,9 @@ pub(crate) struct Server {
 /// costs a descriptor of the service.
 const CLIENTS: usize = 16;
 
+/// How many there may be with those that another process has had: as many again as one process has.
+const ADOPTED: usize = 2 * CLIENTS;
+
 /// How long a client may take to say what it wants. The command says it at once; a person who types JSON into a socket
 /// has time for a short line.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -95,13 +98,21 @@ impl Server {
         stream.as_fd().try_clone_to_owned().ok()
     }
 
-    /// Goes on with a client that a predecessor has had. Its request was read there.
+    /// Goes on with a client that another process has had. Its request was read there.
+    ///
+    /// # Errors
+    ///
+    /// It is no client, or one too many; that one has been told so, and to come again.
     pub(crate) fn adopt(&mut self, fd: OwnedFd) -> io::Result<Follower> {
         let stream = StdStream::from(fd);
-        // A predecessor's word is enough for much, but not for a client who may not be one.
+        // The other's word is enough for much, but not for a client who may not be one.
         stream.peer_addr()?;
-        let client =
-            Client { stream: Arc::new(UnixStream::from_std(stream)?), since: Instant::now(), received: None };
+        let stream = UnixStream::from_std(stream)?;
+        if self.clients.len() >= ADOPTED {
+            turn_away(&stream, ErrorCode::Busy, "too many operators wait already; come again".to_owned());
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        let client = Client { stream: Arc::new(stream), since: Instant::now(), received: None };
         let follower = client.follower();
         self.clients.push(client);
         Ok(follower)
@@ -230,6 +241,11 @@ impl Follower {
     /// Whether somebody is still there.
     pub(crate) fn is_there(&self) -> bool {
         self.stream.strong_count() > 0
+    }
+
+    /// For another process to go on with, if somebody is still there.
+    pub(crate) fn connection(&self) -> Option<Arc<UnixStream>> {
+        self.stream.upgrade()
     }
 
     /// Says it at once. Whoever has not read what was said before has stopped reading, and is let go.

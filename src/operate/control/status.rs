@@ -107,9 +107,10 @@ impl PastFailure {
 pub struct PastRestart {
     /// From the request until the successor accepted.
     pub time_to_ready_ms: Option<u64>,
-    /// How long the predecessor drained; not known while it does, or if it was killed.
+    /// How long the predecessor drained; not known while it does, or if it was killed. Of a supervisor's worker that does
+    /// not tell, how long it was there after it was told to go.
     pub drain_ms: Option<u64>,
-    /// How many connections moved; as above.
+    /// How many connections moved; not known while it drains, or if it did not tell.
     pub moved: Option<u64>,
     /// How many the hammer aborted; as above.
     pub aborted: Option<u64>,

@@ -2,7 +2,7 @@
 //! watches over it, and keeps its listening sockets for a start after a crash. Unit files are in [`deploy`](crate::deploy).
 //!
 //! On when [`Builder::systemd`](crate::Builder::systemd) asks for it ([`Restarter::new`](crate::Restarter::new) and
-//! [`http::run`](crate::http::run) do) *and* NOTIFY_SOCKET is set, as it is in a unit with `Type=notify`. Then a restart is not
+//! `http::run` do) *and* NOTIFY_SOCKET is set, as it is in a unit with `Type=notify`. Then a restart is not
 //! refused any more to a unit's main process. Everything is sent by a thread of its own; nothing waits for systemd but the
 //! settling of a restart, and that for 3 s at most.
 //!

@@ -135,8 +135,10 @@ impl Driver {
     }
 
     fn serve(&mut self, now: Instant, restart: bool) {
-        // It wrote our id to its own pid file; ours may be another.
-        self.announce_own(true);
+        if !self.is_announced {
+            // The predecessor wrote our id to its own pid file; ours may be another.
+            self.announce_own(true);
+        }
         self.operating.serves();
         self.shared.is_watched.store(false, Ordering::Relaxed);
         say!(debug: "settled, this process is the service");
@@ -220,6 +222,7 @@ impl Driver {
     }
 
     fn announce_successor(&mut self) {
+        self.is_announced = false;
         if let (Some(pid_file), Some(pid)) = (&self.pid_file, self.successor_pid()) {
             pid_file.write(pid);
         }
@@ -233,7 +236,7 @@ impl Driver {
 
     fn announce_own(&mut self, is_known: bool) {
         // What was said of the successor does not count any more.
-        self.announcing = None;
+        (self.announcing, self.is_announced) = (None, true);
         self.shared.service.announce_own(&self.shared.listeners.open(), is_known);
         if let Some(pid_file) = &self.pid_file {
             pid_file.write(std::process::id());

@@ -15,6 +15,7 @@ use crate::handover::history::FailureKind;
 use crate::handover::message::{KeptSocket, Message, Told};
 use crate::handover::supervised::Action;
 use crate::handover::{Refusal, Supervised};
+use crate::inherited;
 use crate::listeners::Socket;
 use crate::sys::channel::Channel;
 use crate::sys::pidfd::Pidfd;
@@ -25,6 +26,9 @@ pub(super) struct Superior {
     /// `None` once it is gone.
     pub(super) peer: Option<Peer>,
     pub(super) machine: Supervised,
+    /// Whether it goes on with operators who want a restart.
+    #[cfg_attr(not(feature = "control"), expect(dead_code, reason = "there are none without the feature"))]
+    pub(super) takes_operators: bool,
     keeping: Keeping,
 }
 
@@ -45,8 +49,8 @@ struct Unsent {
 }
 
 impl Superior {
-    pub(super) fn new(peer: Peer, machine: Supervised) -> Superior {
-        Superior { peer: Some(peer), machine, keeping: Keeping::default() }
+    pub(super) fn new(peer: Peer, machine: Supervised, takes_operators: bool) -> Superior {
+        Superior { peer: Some(peer), machine, takes_operators, keeping: Keeping::default() }
     }
 
     /// Whether it is the supervisor that decides.
@@ -79,12 +83,7 @@ impl Superior {
             if self.keeping.sockets.insert(socket.cookie) && !socket.was_inherited() {
                 // From here on its path is the supervisor's to remove.
                 socket.surrender_place();
-                let kept = KeptSocket {
-                    kind: socket.kind.name().to_owned(),
-                    name: socket.name.clone(),
-                    requested: socket.requested.clone(),
-                };
-                let message = Message::Keep(kept);
+                let message = Message::Keep(socket.described());
                 self.keeping.unsent.push_back(Unsent { message, descriptor: None, socket: Some(socket) });
             }
         }
@@ -140,12 +139,19 @@ impl Driver {
             return self.refuse(refusal, answer);
         }
         say!(info: "restart: asking the supervisor");
+        #[cfg(feature = "control")]
+        if let Some(Answer::Control(follower)) = &answer
+            && self.leave_to_supervisor(follower)
+        {
+            return;
+        }
         self.answers.extend(answer);
         self.tell_supervisor(&Message::Restart);
     }
 
     pub(super) fn supervisor_did(&mut self, now: Instant, did: Did) {
         match did {
+            Did::Say(Message::Keep(described), fds) => self.is_offered(described, fds),
             Did::Say(message, fds) => {
                 say!(debug: ?message, "the supervisor says");
                 if self.succeed.is_serving() || message == Message::Hammer {
@@ -156,6 +162,15 @@ impl Driver {
             }
             Did::Babble(error) => say!(warn: %error, "the supervisor cannot be understood"),
             Did::Die => self.supervisor_died(now),
+        }
+    }
+
+    /// The worker that serves has bound it since this one was started.
+    fn is_offered(&self, described: KeptSocket, fds: Vec<OwnedFd>) {
+        match fds.into_iter().next().map(|fd| inherited::offered(fd, described)) {
+            Some(Ok(socket)) => self.shared.listeners.offer(socket),
+            Some(Err(error)) => say!(warn: %error, "a socket from the supervisor cannot be used"),
+            None => say!(warn: "a socket from the supervisor has not arrived"),
         }
     }
 
@@ -237,6 +252,8 @@ impl Driver {
     }
 
     fn obey_hand_over(&mut self, now: Instant, unclaimed: &[u64], takes_moves: bool) {
+        // What was bound a moment ago must be the supervisor's before it is closed here: its queue would go with it.
+        self.keep();
         let sockets = self.shared.listeners.open();
         self.shared.listeners.hand_over(&sockets, &indexes(&sockets, unclaimed));
         if let Some(attempt) = &mut self.attempt {

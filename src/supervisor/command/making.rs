@@ -11,10 +11,11 @@ use super::environment::EnvironmentSource;
 use super::foreign::{Foreign, ForeignError, Handed};
 use super::listening::Listening;
 use super::readiness::{Prepared, Said, Watch};
+use super::spawner::LaunchError;
 use super::status_file::StatusFile;
 use crate::handover::Failure;
 use crate::listeners::Socket;
-use crate::restarter::successor::{Made, Recipe};
+use crate::restarter::successor::{Made, Recipe, not_started};
 use crate::supervisor::making::{Addressee, Born, Make, Manner, Order};
 use crate::sys::channel::Channel;
 use crate::sys::pidfd::Pidfd;
@@ -54,7 +55,7 @@ impl Make for Commanded {
         }
         match &self.workers {
             Workers::Foreign { foreign, .. } => {
-                foreign.check(&self.handed(sockets)).map_err(|error| failure(&error))?;
+                foreign.check(&self.handed(sockets))?;
                 if !self.nonblocking {
                     for socket in sockets {
                         // Before there is a worker: afterwards the flag would change under it.
@@ -92,8 +93,7 @@ impl Commanded {
                 // Nobody has the other end: nothing is ever said here.
                 let (channel, _) = Channel::pair().map_err(|error| failure(&error))?;
                 let sockets = self.handed(&sockets);
-                let (spawned, prepared) =
-                    foreign.start(generation, instead, &sockets).map_err(|error| failure(&error))?;
+                let (spawned, prepared) = foreign.start(generation, instead, &sockets)?;
                 let addressee = Addressee::default();
                 let watched = Watched { prepared, pid: spawned.pid, addressee: addressee.clone() };
                 Ok(Born {
@@ -229,6 +229,9 @@ impl fmt::Debug for Watched {
 
 impl From<ForeignError> for Failure {
     fn from(error: ForeignError) -> Failure {
-        failure(&error)
+        match error {
+            ForeignError::Launch(LaunchError::Spawn(error)) => not_started(&error),
+            error => failure(&error),
+        }
     }
 }

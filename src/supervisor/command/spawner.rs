@@ -2,6 +2,7 @@
 //!
 //! Why a thread of its own: the signal at a parent's death comes when the *thread* that started the child ends.
 
+use std::env;
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
@@ -119,10 +120,16 @@ fn start(shim: &Path, launch: &Launch) -> Result<Spawned, LaunchError> {
 }
 
 fn why(program: &Path, launch: &Launch, error: io::Error) -> SpawnError {
-    let found = launch.directory.as_deref().unwrap_or(Path::new("")).join(program).is_file();
+    let directory = launch.directory.as_deref().unwrap_or(Path::new(""));
+    let path = launch.environment.iter().find(|(name, _)| name == "PATH");
+    let folders: Vec<PathBuf> = match path {
+        Some((_, path)) if program.components().count() == 1 => env::split_paths(path).collect(),
+        _ => vec![PathBuf::new()],
+    };
+    let is_there = |folder: &PathBuf| directory.join(folder).join(program).is_file();
     match error.raw_os_error() {
         // A file that is there, and is not found: what its first line names is not.
-        Some(libc::ENOENT) if found && program.components().count() > 1 => {
+        Some(libc::ENOENT) if folders.iter().any(is_there) => {
             SpawnError::NoInterpreter { program: program.into() }
         }
         _ => classify(program, error),

@@ -49,6 +49,7 @@ impl Driver {
     }
 
     fn spawn(&mut self, worker: Worker, program: Program, replaces: Option<Worker>) {
+        self.operating.spawning(replaces);
         let (binary, instead) = match program {
             Program::Good(number) => (Some(number), self.binaries.path(number)),
             Program::Current => (self.binaries.number(self.maker.program()), None),
@@ -66,7 +67,11 @@ impl Driver {
             instead,
             sockets,
             descriptors: self.store.descriptors(),
-            supervision: Supervision { orphans: self.orphans, peer },
+            supervision: Supervision {
+                orphans: self.orphans,
+                peer,
+                takes_operators: self.operating.takes_operators(),
+            },
         };
         let sockets = order.sockets.iter().map(|socket| socket.cookie).collect();
         let (maker, children) = (Arc::clone(&self.maker), Arc::clone(&self.children));
@@ -112,6 +117,10 @@ impl Driver {
         if let Some((replaced, near)) = to_replaced {
             self.introduce(replaced, &process, &near);
         }
+        // Bound since it was begun with.
+        for socket in self.store.sockets().iter().filter(|socket| !process.sockets.contains(&socket.cookie)) {
+            process.offer(socket);
+        }
         self.workers.insert(worker, process);
         if let Some(ready) = born.ready {
             self.readiness = Some((worker, ready));
@@ -151,6 +160,7 @@ impl Driver {
     }
 
     fn stop(&mut self, now: Instant, worker: Worker) {
+        self.operating.says_goodbye(worker);
         match self.workers.get(&worker).map(|process| process.manner) {
             Some(Manner::Told) => self.tell(worker, &Message::Stop),
             Some(Manner::Signalled { .. }) => {
@@ -251,15 +261,15 @@ impl Driver {
         let pid = |worker| self.workers.get(worker).map(|process| process.pid).unwrap_or_default();
         match report {
             Report::Starting { .. } if self.machine.serving().is_some() => {
-                self.service.observe(&Event::Starting)
+                self.service.worker_observed(&Event::Starting)
             }
-            Report::Ready { worker } if self.machine.serving().is_some() => {
-                self.service.observe(&Event::Ready { pid: pid(worker), after: Duration::ZERO });
+            Report::Ready { worker } if self.operating.is_restart() => {
+                self.service.worker_observed(&Event::Ready { pid: pid(worker), after: Duration::ZERO });
             }
             Report::Settled { worker } => self.service.worker_settled(*worker, &self.store.sockets()),
-            Report::Failed { why, .. } => self.service.observe(&Event::Failed(why.clone())),
-            Report::TakenBack { why, .. } => self.service.observe(&Event::TakenBack(why.clone())),
-            Report::Stopping { within } => self.service.observe(&Event::Stopping { notice: *within }),
+            Report::Failed { why, .. } => self.service.worker_observed(&Event::Failed(why.clone())),
+            Report::TakenBack { why, .. } => self.service.worker_observed(&Event::TakenBack(why.clone())),
+            Report::Stopping { within } => self.service.worker_observed(&Event::Stopping { notice: *within }),
             _ => {}
         }
     }

@@ -3,10 +3,12 @@
 use std::time::Instant;
 
 use super::Driver;
+use crate::handover::history::FailureKind;
 use crate::handover::launch::Requested;
 use crate::handover::message::{Message, Told};
 use crate::handover::supervise::Worker;
 use crate::handover::{Failure, Refusal};
+use crate::listeners::Socket;
 use crate::operate::control::message::Reply;
 use crate::restarter::RestartError;
 use crate::restarter::peer::Did;
@@ -67,7 +69,7 @@ impl Driver {
             }
             Err(refusal) => {
                 say!(warn: %refusal, "restart refused");
-                self.operating.refused(&refusal.to_string());
+                self.operating.came_to_nothing(FailureKind::Refused, &refusal.to_string());
                 if let Some(process) = asker.and_then(|worker| self.workers.get(&worker)) {
                     process.tell(&Message::Restarted(Told::Refused(refusal.clone())));
                 }
@@ -80,12 +82,15 @@ impl Driver {
 
     pub(super) fn worker_did(&mut self, now: Instant, worker: Worker, did: Did) {
         match did {
-            Did::Say(Message::Restart, _) => self.request(now, None, Some(worker)),
-            Did::Say(Message::Keep(socket), fds) => {
-                if let Err(error) = self.store.keep(socket, fds) {
-                    say!(warn: worker, %error, "a worker's socket is not kept for the next one");
-                }
-            }
+            Did::Say(Message::Restart, fds) => match fds.into_iter().next() {
+                Some(operator) => self.asked_by_way_of_a_worker(operator),
+                None => self.request(now, None, Some(worker)),
+            },
+            Did::Say(Message::Keep(socket), fds) => match self.store.keep(socket, fds) {
+                Ok(Some(socket)) => self.offer(worker, &socket),
+                Ok(None) => {}
+                Err(error) => say!(warn: worker, %error, "a worker's socket is not kept for the next one"),
+            },
             Did::Say(Message::HandDown { name }, fds) => {
                 let kept = fds.into_iter().next().is_some_and(|fd| self.store.hand_down(name.clone(), fd));
                 if !kept {
@@ -117,6 +122,14 @@ impl Driver {
                 self.operating.gone(worker, process.pid);
                 self.machine.died(now, worker, how);
             }
+        }
+    }
+
+    /// The worker that is to replace this one, or has, was started without it.
+    fn offer(&self, binder: Worker, socket: &Socket) {
+        let heir = self.machine.candidate().or(self.machine.serving()).filter(|heir| *heir != binder);
+        if let Some(process) = heir.and_then(|heir| self.workers.get(&heir)) {
+            process.offer(socket);
         }
     }
 

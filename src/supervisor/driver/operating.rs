@@ -1,6 +1,7 @@
 //! What operators are told of a supervisor, and what they have done.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::{Driver, Input};
@@ -16,7 +17,8 @@ use crate::operate::control::status::{
 };
 use crate::operate::control::{Asked, Follower, Operated, Server};
 use crate::operate::stderr::{Mark, destination};
-use crate::supervisor::Answer;
+use crate::supervisor::metrics::{Figure, record};
+use crate::supervisor::{Answer, WorkerRole};
 
 /// Operators and figures.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(super) struct Operating {
     /// The worker that was replaced last, and whether that was at the last settling: a dead one is replaced without.
     replaced: Option<Worker>,
     has_replaced: bool,
+    /// Since when workers have been told to go.
+    goodbyes: BTreeMap<Worker, Instant>,
     respawned: u64,
     has_served: bool,
     last_restart: Option<PastRestart>,
@@ -46,9 +50,17 @@ pub(super) struct Operating {
 struct Attempt {
     requested: Instant,
     pid: Option<u32>,
-    is_ready: bool,
+    /// Whether there was a worker to replace when it began. (The machine is ahead of what it reports.)
+    is_restart: bool,
+    ready_after: Option<Duration>,
     /// Where standard error ended when it was started.
     stderr: Option<Mark>,
+}
+
+impl Attempt {
+    fn new(stderr: Option<Mark>) -> Attempt {
+        Attempt { requested: Instant::now(), pid: None, is_restart: false, ready_after: None, stderr }
+    }
 }
 
 impl Operating {
@@ -65,9 +77,10 @@ impl Operating {
             server,
             place,
             history: History::born_now(),
-            attempt: Attempt { requested: Instant::now(), pid: None, is_ready: false, stderr: None },
+            attempt: Attempt::new(None),
             replaced: None,
             has_replaced: false,
+            goodbyes: BTreeMap::new(),
             respawned: 0,
             has_served: false,
             last_restart: None,
@@ -87,10 +100,22 @@ impl Operating {
         }
     }
 
+    /// Whether it goes on with the operators of a worker.
+    pub(super) fn takes_operators(&self) -> bool {
+        self.server.is_some()
+    }
+
     pub(super) fn starting(&mut self) {
         self.has_replaced = false;
-        let stderr = Mark::at_the_end();
-        self.attempt = Attempt { requested: Instant::now(), pid: None, is_ready: false, stderr };
+        self.attempt = Attempt::new(Mark::at_the_end());
+    }
+
+    pub(super) fn spawning(&mut self, replaces: Option<Worker>) {
+        self.attempt.is_restart = replaces.is_some();
+    }
+
+    pub(super) fn is_restart(&self) -> bool {
+        self.attempt.is_restart
     }
 
     pub(super) fn spawned(&mut self, pid: u32) -> Reply {
@@ -100,6 +125,11 @@ impl Operating {
 
     pub(super) fn replaces(&mut self, worker: Worker) {
         (self.replaced, self.has_replaced) = (Some(worker), true);
+        self.says_goodbye(worker);
+    }
+
+    pub(super) fn says_goodbye(&mut self, worker: Worker) {
+        self.goodbyes.entry(worker).or_insert_with(Instant::now);
     }
 
     /// What a worker says that is for people alone; anything else comes back.
@@ -107,9 +137,12 @@ impl Operating {
         match message {
             Message::Words { text } => drop(self.last_words.insert(worker, text)),
             Message::Drained { took, moved, aborted } => {
-                self.history.moved = self.history.moved.saturating_add(moved);
-                self.history.aborted = self.history.aborted.saturating_add(aborted);
-                self.drained.insert(worker, (took, moved, aborted));
+                // Once, whatever it says.
+                if self.drained.insert(worker, (took, moved, aborted)).is_none() {
+                    self.history.moved = self.history.moved.saturating_add(moved);
+                    self.history.aborted = self.history.aborted.saturating_add(aborted);
+                    record(Figure::Connections { moved, aborted });
+                }
             }
             other => return Some(other),
         }
@@ -129,11 +162,18 @@ impl Operating {
         if let Some(place) = &self.place {
             place.clear(pid);
         }
-        let (took, moved, aborted) = self.drained.remove(&worker).unwrap_or_default();
-        if let Some(last) = self.last_restart.as_mut().filter(|_| self.replaced == Some(worker)) {
-            (last.drain_ms, last.moved, last.aborted) =
-                (Some(whole_millis(took)), Some(moved), Some(aborted));
+        let told = self.drained.remove(&worker);
+        let goodbye = self.goodbyes.remove(&worker);
+        // Any other program's tells nothing.
+        let took = told.map(|(took, ..)| took).or(goodbye.map(|since| since.elapsed()));
+        if let Some(took) = took {
+            record(Figure::Drained(took));
         }
+        if let Some(last) = self.last_restart.as_mut().filter(|_| self.replaced == Some(worker)) {
+            last.drain_ms = took.map(whole_millis);
+            (last.moved, last.aborted) = told.map(|(_, moved, aborted)| (moved, aborted)).unzip();
+        }
+        let (_, moved, aborted) = told.unwrap_or_default();
         for (_, since, follower) in self.until_drained.extract_if(.., |(whose, ..)| *whose == worker) {
             follower.end_with(&Reply::Drained { after_ms: millis(since.elapsed()), moved, aborted });
         }
@@ -151,8 +191,28 @@ impl Operating {
         }
     }
 
-    pub(super) fn refused(&mut self, reason: &str) {
-        self.history.add_failure(FailureKind::Refused, reason);
+    pub(super) fn came_to_nothing(&mut self, kind: FailureKind, reason: &str) {
+        self.history.add_failure(kind, reason);
+        record(Figure::Lost(kind));
+    }
+
+    /// This worker is the service.
+    fn serves(&mut self, worker: Worker) {
+        let after = self.attempt.requested.elapsed();
+        if self.has_replaced {
+            self.history.settled += 1;
+            self.last_restart = Some(PastRestart {
+                time_to_ready_ms: self.attempt.ready_after.map(whole_millis),
+                ..PastRestart::default()
+            });
+            record(Figure::Settled { worker, after });
+        } else {
+            let replaces_a_dead_one = std::mem::replace(&mut self.has_served, true);
+            self.respawned += u64::from(replaces_a_dead_one);
+            // No restart is what it comes from.
+            self.last_restart = None;
+            record(Figure::Serves { worker, replaces_a_dead_one });
+        }
     }
 
     fn lost(&self, why: &Failure) -> Lost {
@@ -174,6 +234,15 @@ impl Driver {
     pub(super) fn asked(&mut self, asked: Asked) {
         say!(debug: request = ?asked.request, "asked on the control socket");
         asked.put_to(self);
+    }
+
+    /// An operator wants a restart, and has asked a worker for it.
+    pub(super) fn asked_by_way_of_a_worker(&mut self, operator: OwnedFd) {
+        match self.operating.server.as_mut().map(|server| server.adopt(operator)) {
+            Some(Ok(follower)) => self.restart(follower),
+            Some(Err(error)) => say!(warn: %error, "an operator of a worker is turned away"),
+            None => say!(warn: "an operator of a worker is turned away: there is no control socket"),
+        }
     }
 
     /// Tells those who wait for the restart that is on its way.
@@ -199,24 +268,21 @@ impl Driver {
                 self.tell_step(&Reply::Starting);
             }
             Report::Ready { .. } => {
-                self.operating.attempt.is_ready = true;
+                let after = self.operating.attempt.requested.elapsed();
+                self.operating.attempt.ready_after = Some(after);
+                if self.operating.attempt.is_restart {
+                    record(Figure::Ready(after));
+                }
                 let pid = self.operating.attempt.pid.unwrap_or_default();
-                let after_ms = self.operating.after_ms();
-                self.operating.last_restart = Some(PastRestart {
-                    time_to_ready_ms: Some(whole_millis(self.operating.attempt.requested.elapsed())),
-                    ..PastRestart::default()
-                });
-                self.tell_step(&Reply::Ready { pid, after_ms });
+                self.tell_step(&Reply::Ready { pid, after_ms: millis(after) });
             }
-            Report::Settled { .. } if self.operating.has_replaced => self.operating.history.settled += 1,
-            Report::Settled { .. } if self.operating.has_served => self.operating.respawned += 1,
-            Report::Settled { .. } => self.operating.has_served = true,
+            Report::Settled { worker } => self.operating.serves(*worker),
             Report::Failed { why, .. } => {
-                self.operating.history.add_failure(FailureKind::Failed, &why.to_string());
+                self.operating.came_to_nothing(FailureKind::Failed, &why.to_string());
                 self.end_with(&Reply::Failed(self.operating.lost(why)));
             }
             Report::TakenBack { why, .. } => {
-                self.operating.history.add_failure(FailureKind::TakenBack, &why.to_string());
+                self.operating.came_to_nothing(FailureKind::TakenBack, &why.to_string());
                 self.end_with(&Reply::TakenBack(self.operating.lost(why)));
             }
             _ => {}
@@ -250,15 +316,13 @@ impl Driver {
         }
     }
 
-    fn role(&self, worker: Worker) -> Role {
-        if self.machine.serving() == Some(worker) {
-            Role::Serving
-        } else if self.machine.candidate() == Some(worker) {
-            if self.operating.attempt.is_ready { Role::Probation } else { Role::Starting }
-        } else if self.machine.is_stopping() {
-            Role::Stopping
-        } else {
-            Role::Draining
+    fn told_role(&self, worker: Worker) -> Role {
+        match self.role(worker) {
+            WorkerRole::Serving => Role::Serving,
+            WorkerRole::Candidate if self.operating.attempt.ready_after.is_some() => Role::Probation,
+            WorkerRole::Candidate => Role::Starting,
+            WorkerRole::Leaving if self.machine.is_stopping() => Role::Stopping,
+            WorkerRole::Leaving => Role::Draining,
         }
     }
 }
@@ -273,7 +337,7 @@ impl Operated for Driver {
             GenerationStatus {
                 pid: process.pid,
                 generation: *worker,
-                role: self.role(*worker),
+                role: self.told_role(*worker),
                 control: control.map(|path| path.display().to_string()),
                 detail: None,
             }
@@ -286,10 +350,11 @@ impl Operated for Driver {
             service_uptime_ms: whole_millis(since_unix_millis(history.born)),
             restarts: Restarts { respawned: operating.respawned, ..Restarts::of(history) },
             last_failure: history.last_failure.as_ref().map(PastFailure::of),
-            last_restart: operating.last_restart.clone().filter(|_| history.settled > 0),
+            last_restart: operating.last_restart.clone(),
             connections: Moved { moved: history.moved, aborted: history.aborted },
             restart: self.machine.in_progress().then(|| RestartStatus {
-                phase: if operating.attempt.is_ready { "probation" } else { "starting" }.to_owned(),
+                phase: if operating.attempt.ready_after.is_some() { "probation" } else { "starting" }
+                    .to_owned(),
                 pid: operating.attempt.pid,
                 since_ms: operating.after_ms(),
                 remembered: !self.later.is_empty() || self.machine.has_remembered(),

@@ -129,6 +129,11 @@ def main():
             getattr(signal, f"SIG{name}"),
             lambda number, frame, name=name: print(f"worker {GENERATION} has {name}", flush=True),
         )
+    for number, name in (signal.SIGRTMIN, "RTMIN"), (signal.SIGRTMIN + 3, "RTMIN+3"), (signal.SIGRTMAX, "RTMAX"):
+        signal.signal(
+            number,
+            lambda number, frame, name=name: print(f"worker {GENERATION} has {name}", flush=True),
+        )
     for word in filter(None, os.environ["SERVER_STARTER_PORT"].split(";")):
         one = socket.socket(fileno=int(word.rsplit("=", 1)[1]))
         target = serve if one.type == socket.SOCK_STREAM else echo

@@ -27,6 +27,13 @@ use super::beside::{is_ci, is_installed};
 use super::log::Log;
 use super::{PATIENCE, proc};
 
+/// Where `scripts/newer-systemd.sh` puts its own.
+fn cached() -> PathBuf {
+    let user = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = user("XDG_CACHE_HOME").or_else(|| user("HOME").map(|home| home.join(".cache")));
+    cache.unwrap_or_default().join("heirloom/newer-systemd")
+}
+
 /// The running manager.
 #[derive(Debug)]
 pub struct Systemd {
@@ -55,7 +62,7 @@ impl Systemd {
         if own.version >= wanted {
             return Some(own);
         }
-        let unpacked = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("newer-systemd");
+        let unpacked = cached();
         if !unpacked.is_dir() {
             let version = own.version;
             assert!(!is_ci(), "systemd is {version}, not {wanted}, and scripts/newer-systemd.sh was not run");

@@ -35,9 +35,23 @@ impl Driver {
         }
     }
 
+    /// Has the supervisor restart for an operator, and tell that one each step, which nobody else knows; false where it
+    /// is told of the request alone, and this process tells what comes of it.
+    pub(in super::super) fn leave_to_supervisor(&mut self, follower: &Follower) -> bool {
+        let superior = self.superior.as_ref().filter(|superior| superior.takes_operators);
+        let peer = superior.and_then(|superior| superior.peer.as_ref());
+        let Some((peer, connection)) = peer.zip(follower.connection()) else { return false };
+        if let Err(error) = peer.send_with(&Message::Restart, &[connection.as_fd()]) {
+            say!(debug: %error, "an operator cannot be sent on");
+            return false;
+        }
+        self.operating.let_go(follower);
+        true
+    }
+
     /// Operators that the predecessor has sent on.
     pub(in super::super) fn adopt(&mut self, fds: Vec<OwnedFd>) {
-        for fd in fds.into_iter().take(PASSED_ON) {
+        for fd in fds {
             if let Some(follower) = self.operating.adopt(fd) {
                 self.follow(follower);
             }
@@ -249,9 +263,6 @@ impl Driver {
         detail
     }
 }
-
-/// How many operators are taken from a predecessor: no more than any process serves at a time.
-const PASSED_ON: usize = 16;
 
 /// For how long a look at the connections is good: ten a second cost a server with ten thousand of them little, and
 /// somebody who asks in a loop must not keep the driver from its work.

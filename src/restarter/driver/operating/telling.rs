@@ -83,6 +83,11 @@ impl Operating {
         std::mem::take(&mut self.control.passed_on)
     }
 
+    /// Another process goes on with this one.
+    pub(super) fn let_go(&mut self, follower: &Follower) {
+        drop(self.control.server.as_mut().and_then(|server| server.release(follower)));
+    }
+
     /// Goes on with the predecessor's clients.
     pub(super) fn adopt(&mut self, fd: OwnedFd) -> Option<Follower> {
         let server = self.control.server.as_mut()?;
