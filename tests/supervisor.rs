@@ -3,7 +3,7 @@
 mod support;
 
 use support::load::{Look, Mode, Report, Think};
-use support::{Setup, Signal, alone, proc};
+use support::{PATIENCE, Setup, Signal, alone, proc};
 
 #[test]
 fn twenty_restarts_new_connections() {
@@ -47,7 +47,7 @@ fn twenty_restarts(mode: Mode) -> Report {
     report.assert_none_failed();
     assert_eq!(server.generation(), 21);
     assert!(!proc::wait_for_exit(server.first_pid, std::time::Duration::ZERO));
-    assert_eq!(proc::zombies(server.first_pid), 0);
+    proc::assert_reaped(server.first_pid, PATIENCE);
     report
 }
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use support::load::{Failure, Load, Mode, Report, Think};
-use support::{Server, Setup, Signal, alone, proc, says};
+use support::{PATIENCE, Server, Setup, Signal, alone, proc, says};
 
 /// What a killed process held: one request of each client.
 const CLIENTS: usize = 16;
@@ -54,7 +54,7 @@ fn g3_workers_that_fail_one_after_the_other() {
         println!("{fault}: {}", server.restart_in_vain(Signal::SIGUSR2));
     }
     recovers(&server, &load);
-    assert_eq!(proc::zombies(server.first_pid), 0);
+    proc::assert_reaped(server.first_pid, PATIENCE);
     // None of them held anything.
     finish(load, 0);
 }
