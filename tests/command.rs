@@ -9,11 +9,9 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::stat::Mode as FileMode;
-use nix::unistd::mkfifo;
 use operator::{Asking, Said, beside, code, heirloom};
 use support::beside::is_installed;
-use support::binary::example_path;
+use support::gate::{Gate, WAITS};
 use support::load::{Load, Mode, Report, Target, Think};
 use support::{PATIENCE, Server, Setup, Signal, alone, proc};
 
@@ -115,9 +113,9 @@ fn a_restart_during_a_restart_is_told_of_its_own() {
     let load = server.load(Mode::keep_alive(8, Think::millis(0, 5)));
     let pid = server.first_pid.to_string();
     // The first successor waits until all three have asked.
-    let mut gate = Gate::before_hello(&server);
+    let mut gate = Gate::before_example(&server, "hello");
     let first = beside(&["restart", "--pid", &pid]);
-    server.wait_for_line(0, "waits at the gate");
+    server.wait_for_line(0, WAITS);
     let (second, third) = (
         Asking::begin(&["restart", "--pid", &pid]),
         Asking::begin(&["restart", "--pid", &pid, "--wait", "drained"]),
@@ -160,10 +158,10 @@ fn a_restart_that_follows_a_failed_one_is_told_of_its_own() {
     let _alone = alone();
     let server = Setup::hello().args(&["--probation", "100ms"]).start();
     let pid = server.first_pid.to_string();
-    let mut gate = Gate::before(&server, "exit 3");
+    let mut gate = Gate::before(&server, "exit 3", "hello");
     let first = beside(&["restart", "--pid", &pid]);
     // It is executed by now, and not what is put in its place below.
-    server.wait_for_line(0, "waits at the gate");
+    server.wait_for_line(0, WAITS);
     let second = beside(&["restart", "--pid", &pid]);
     server.wait_for_line(0, "another one follows");
     gate.open(&server);
@@ -254,7 +252,7 @@ fn a_restart_that_takes_too_long_goes_on() {
     let server = Setup::hello().args(&["--probation", "50ms"]).start();
     let pid = server.first_pid.to_string();
     let mark = server.mark();
-    let mut gate = Gate::before_hello(&server);
+    let mut gate = Gate::before_example(&server, "hello");
     heirloom(&["restart", "--pid", &pid, "--timeout", "300ms"])
         .is(code::TIMED_OUT, &["not settled within 300ms"]);
     gate.open(&server);
@@ -348,31 +346,6 @@ fn wait_until_busy(pid: i32) {
     let status = || heirloom(&["status", "--pid", &pid.to_string()]).is(code::DONE, &[]);
     while !status().stdout.contains("busy for") {
         assert!(Instant::now() < deadline, "{:#?}", status());
-    }
-}
-
-/// What is started in the place of the server waits until the test lets it go on.
-struct Gate(fs::File);
-
-impl Gate {
-    /// Behind it comes `then`.
-    fn before(server: &Server, then: &str) -> Gate {
-        let path = server.dir().join("gate");
-        mkfifo(&path, FileMode::S_IRWXU).unwrap();
-        server.binary.become_script(&format!("echo waits at the gate; read line <'{}'; {then}", path.display()));
-        // For both, so that no open waits for the other side.
-        Gate(fs::File::options().read(true).write(true).open(path).unwrap())
-    }
-
-    fn before_hello(server: &Server) -> Gate {
-        let hello = example_path("hello");
-        Gate::before(server, &format!("exec '{}' \"$@\"", hello.display()))
-    }
-
-    /// For the one that waits; what is started from now on finds none.
-    fn open(&mut self, server: &Server) {
-        server.binary.become_example("hello");
-        self.0.write_all(b"go\n").unwrap();
     }
 }
 

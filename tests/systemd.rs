@@ -72,7 +72,7 @@ fn a_supervisor_is_the_main_process_for_ever() {
 fn g3_a_failed_reload_is_reported_and_changes_nothing() {
     let Some(systemd) = Systemd::get() else { return };
     let _alone = alone();
-    let unit = systemd.service("fails", "--listen 127.0.0.1:0 --probation 1s", "");
+    let unit = systemd.service("fails", "--listen 127.0.0.1:0 --probation 3s", "");
     unit.start();
     let (first, pid) = (unit.main_pid(), unit.pid());
     assert_eq!(first, pid);
@@ -106,7 +106,7 @@ fn a_signal_moves_the_main_process_and_a_drain_is_told() {
     let unit = systemd.service("signals", "--listen 127.0.0.1:0 --probation 50ms", "");
     unit.start();
     let first = unit.main_pid();
-    let slow = ask(&unit.target(), "/sleep/1500");
+    let slow = ask(&unit.target(), "/sleep/6000");
     unit.kill("USR2", first);
     let status = unit.wait_for("StatusText", |status| status.contains("drains"));
     assert!(
@@ -144,16 +144,16 @@ fn g5_a_stop_takes_as_long_as_the_drain_and_no_longer() {
     let Some(systemd) = Systemd::get() else { return };
     let _alone = alone();
     // Less than the request needs: what the drain takes is asked for.
-    let unit = systemd.service("stops", "--listen 127.0.0.1:0 --shutdown 4s", "TimeoutStopSec=1\n");
+    let unit = systemd.service("stops", "--listen 127.0.0.1:0 --shutdown 40s", "TimeoutStopSec=1\n");
     unit.start();
-    let slow = ask(&unit.target(), "/sleep/2500");
+    let slow = ask(&unit.target(), "/sleep/5000");
     let began = Instant::now();
     std::thread::scope(|scope| {
         scope.spawn(|| unit.stop());
         unit.wait_for("StatusText", |status| status.starts_with("stopping: 1 connection left, "));
         assert!(slow.answer().ends_with("slept"));
     });
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
     assert_eq!((unit.show("Result"), unit.show("ActiveState")), ("success".into(), "inactive".into()));
 
     // The hammer, and its exit status. The old generation, which drains, goes with the new one.
@@ -165,7 +165,7 @@ fn g5_a_stop_takes_as_long_as_the_drain_and_no_longer() {
     let new = ask(&unit.target(), "/sleep/60000");
     let began = Instant::now();
     unit.stop();
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert_eq!((old.answer(), new.answer()), (String::new(), String::new()));
     assert_eq!((unit.show("Result"), unit.show("ActiveState")), ("success".into(), "inactive".into()));
 }
@@ -174,7 +174,7 @@ fn g5_a_stop_takes_as_long_as_the_drain_and_no_longer() {
 fn a_start_takes_as_long_as_it_may() {
     let Some(systemd) = Systemd::get() else { return };
     let _alone = alone();
-    let unit = systemd.service("slow", "--listen 127.0.0.1:0 --init-delay 1500ms", "TimeoutStartSec=500ms\n");
+    let unit = systemd.service("slow", "--listen 127.0.0.1:0 --init-delay 4s", "TimeoutStartSec=2s\n");
     unit.start();
     assert_eq!((unit.show("ActiveState"), unit.show("NRestarts")), ("active".into(), "0".into()));
 }

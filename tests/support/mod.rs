@@ -8,6 +8,7 @@ pub mod beside;
 pub mod binary;
 mod ended;
 pub mod forged;
+pub mod gate;
 pub mod h2_relay;
 pub mod keep;
 pub mod load;
