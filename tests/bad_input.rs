@@ -21,7 +21,11 @@ fn an_announced_fd_that_is_closed() {
     // Where the runtime of the started program opens something of its own; whoever started the tests may have left
     // something there.
     let started = || Setup::hello().by_shell("", "3<&-");
-    announced_to(started, |listener| AnnouncedSocket { fd: 3, ..truth(listener) }, &["fd 3", "not passed on"]);
+    announced_to(
+        started,
+        |listener| AnnouncedSocket { fd: 3, ..truth(listener) },
+        &["fd 3", "not passed on"],
+    );
 }
 
 #[test]

@@ -200,7 +200,8 @@ fn held_until_the_deadline_while(server: &Server, count: usize, at_drain: impl F
 
 /// A restart under load that no client stands in the way of; returns the new process.
 fn held_by_nobody(server: &Server) -> i32 {
-    let (_, exit) = restart_under_load(server, |mark| drop(server.wait_for_line(mark, "draining connections")));
+    let (_, exit) =
+        restart_under_load(server, |mark| drop(server.wait_for_line(mark, "draining connections")));
     // One that is held until the deadline says so in its status.
     assert!(matches!(exit.status, WaitStatus::Exited(_, 0)), "{exit:?}");
     server.pid()

@@ -69,7 +69,8 @@ impl Asking {
     pub fn begin(arguments: &[&str]) -> Asking {
         let began = Instant::now();
         let mut command = Command::new(program());
-        let command = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let command =
+            command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the command runs");
         let lines = BufReader::new(child.stdout.take().expect("a pipe"));
         Asking { child, lines, heard: String::new(), began }

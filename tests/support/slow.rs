@@ -43,7 +43,8 @@ impl Client {
     pub fn ask_until_nothing_goes_out(&self) {
         let requests = "GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(1000);
         self.0.set_write_timeout(Some(STUCK)).expect("a timeout");
-        let [server, client] = [self.0.peer_addr(), self.0.local_addr()].map(|end| end.expect("two ends").port());
+        let [server, client] =
+            [self.0.peer_addr(), self.0.local_addr()].map(|end| end.expect("two ends").port());
         let deadline = Instant::now() + PATIENCE;
         loop {
             while (&self.0).write(requests.as_bytes()).is_ok() {}
