@@ -343,9 +343,9 @@ fn open(server: &Server, path: &str) -> TcpStream {
 /// Waits until the process is at work on a request. Asks and asks: it tells nobody.
 fn wait_until_busy(pid: i32) {
     let deadline = Instant::now() + PATIENCE;
-    let status = || heirloom(&["status", "--pid", &pid.to_string()]).is(code::DONE, &[]);
-    while !status().stdout.contains("busy for") {
-        assert!(Instant::now() < deadline, "{:#?}", status());
+    let status = || heirloom(&["status", "--json", "--pid", &pid.to_string()]).is(code::DONE, &[]).json();
+    while status()["generations"][0]["detail"]["oldest"][0]["state"] != "busy" {
+        assert!(Instant::now() < deadline, "{:#}", status());
     }
 }
 

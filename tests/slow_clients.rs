@@ -112,7 +112,10 @@ fn a_head_too_long_to_move_is_answered_here_or_cut() {
     let never_ends = Client::connect(&server);
     never_ends.send(&long);
     let mut answered = None;
+    let mark = server.mark();
     held_until_the_deadline_while(&server, 1, || {
+        // Each of them knows by then that it is to say goodbye.
+        server.wait_for_lines(mark, &["connection stays, since too much would have to move"], 2);
         ends.send("y\r\n\r\n");
         let (head, length) = ends.head();
         answered = Some((head, ends.body(length)));

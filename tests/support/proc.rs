@@ -184,17 +184,19 @@ pub fn clients_of(server: u16) -> BTreeSet<u16> {
     clients.collect()
 }
 
-/// How many bytes the end at port `local` of a connection on 127.0.0.1 has sent that the one at `remote` has no room for.
-pub fn unsent(local: u16, remote: u16) -> u64 {
+/// Of the end at port `local` of a connection on 127.0.0.1: how many bytes it has sent that the one at `remote` has no room
+/// for, and how many have come that it has not read.
+pub fn queues(local: u16, remote: u16) -> (u64, u64) {
     let table = fs::read_to_string("/proc/net/tcp").expect("a table of TCP sockets");
     let port = |address: &str| u16::from_str_radix(address.rsplit(':').next()?, 16).ok();
     let found = table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_whitespace().skip(1);
         let ends = (port(fields.next()?)?, port(fields.next()?)?);
-        let queues = fields.nth(1)?;
-        (ends == (local, remote)).then(|| u64::from_str_radix(queues.split(':').next()?, 16).ok())?
+        let (sent, read) = fields.nth(1)?.split_once(':')?;
+        let bytes = |digits| u64::from_str_radix(digits, 16).ok();
+        (ends == (local, remote)).then_some((bytes(sent)?, bytes(read)?))
     });
-    found.unwrap_or(0)
+    found.unwrap_or_default()
 }
 
 fn open(pid: i32) -> Option<OwnedFd> {

@@ -51,6 +51,15 @@ fn what_is_taken_out_at_once_does_not_wait_for_what_is_taken_out_later() {
 }
 
 #[test]
+fn what_is_flushed_has_been_sent() {
+    let (socket, notifier) = manager("flush");
+    notifier.status("the last word");
+    notifier.flush();
+    socket.set_nonblocking(true).unwrap();
+    assert_eq!(heard(&socket), "STATUS=the last word");
+}
+
+#[test]
 fn time_is_asked_for_piece_by_piece() {
     let (socket, notifier) = manager("extend");
     notifier.extend(Some(Instant::now() + Duration::from_secs(60)));
