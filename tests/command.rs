@@ -53,7 +53,7 @@ fn a_restart_tells_each_step_and_ends_with_its_outcome() {
 #[test]
 fn every_way_to_fail_has_its_exit_status() {
     let _alone = alone();
-    let server = Setup::hello().args(&["--start-timeout", "4s", "--probation", "4s"]).start();
+    let server = Setup::hello().args(&["--start-timeout", "3s", "--probation", "3s"]).start();
     let load = server.load(Mode::new_connections(8, Think::millis(0, 2)));
     let pid = server.first_pid;
     let faulty = |fault: &str| {
@@ -73,7 +73,7 @@ fn every_way_to_fail_has_its_exit_status() {
     fails(&|| script("kill -SEGV $$"), code::FAILED, &["SIGSEGV"]);
     fails(&|| script("exit 3"), code::FAILED, &["status 3"]);
     fails(&|| script("exit 0"), code::FAILED, &["status 0"]);
-    fails(&|| script("exec sleep 1000"), code::FAILED, &["not ready after 4s"]);
+    fails(&|| script("exec sleep 1000"), code::FAILED, &["not ready after 3s"]);
     fails(&|| script("sleep 1000 & exit 1"), code::FAILED, &["status 1"]);
     fails(&|| faulty("fail-init the cellar is flooded"), code::FAILED, &["the cellar is flooded"]);
     fails(&|| faulty("panic"), code::FAILED, &["status 101: panicked at", "as told"]);

@@ -172,7 +172,7 @@ fn beside_others() -> socket2::Socket {
 fn one_that_is_never_ready_is_killed_and_the_old_one_serves_on() {
     let _alone = alone();
     // Ready only when this file is there.
-    let setup = quick().options(&["--ready", "fd", "--start-timeout", "4s"]).listen();
+    let setup = quick().options(&["--ready", "fd", "--start-timeout", "3s"]).listen();
     let go = setup.dir().join("go");
     fs::write(&go, "").unwrap();
     let script = format!(
@@ -187,7 +187,7 @@ fn one_that_is_never_ready_is_killed_and_the_old_one_serves_on() {
     let mark = running.mark();
     running.signal(Signal::SIGUSR2);
     let line = running.wait_for_line(mark, "restart failed");
-    assert!(line.contains("not ready after 4s"), "{line}");
+    assert!(line.contains("not ready after 3s"), "{line}");
     assert_eq!(running.get("/generation"), "1");
     let others = || running.others().len();
     let deadline = Instant::now() + PATIENCE;

@@ -187,7 +187,7 @@ fn no_descriptor_left_at_the_moment_of_the_restart() {
 }
 
 /// Of what hangs; what is good starts within it on any machine.
-const START_TIMEOUT: &str = "4s";
+const START_TIMEOUT: &str = "3s";
 
 /// A restart into what `break_it` leaves of the binary fails, twice; the next good one works. Returns the
 /// line that says why it failed.

@@ -38,7 +38,7 @@ fn a_restart_tells_each_step_again_and_again() {
 #[test]
 fn every_outcome_has_its_exit_status() {
     let _alone = alone();
-    let server = workers(&["--start-timeout", "4s", "--probation", "3s"]);
+    let server = workers(&["--start-timeout", "3s", "--probation", "2s"]);
     let pid = server.first_pid.to_string();
     let load = server.load(Mode::new_connections(8, Think::millis(0, 2)));
     let restart = || heirloom(&["restart", "--pid", &pid]);
@@ -51,7 +51,7 @@ fn every_outcome_has_its_exit_status() {
     server.binary.become_script("exit 5");
     restart().is(code::FAILED, &["status 5"]);
     server.binary.become_script("exec sleep 1000");
-    restart().is(code::FAILED, &["not ready after 4s"]);
+    restart().is(code::FAILED, &["not ready after 3s"]);
     faulty("fail-init the cellar is flooded");
     restart().is(code::FAILED, &["the cellar is flooded"]);
     faulty("exit-at-commit");

@@ -15,7 +15,7 @@ const CLIENTS: usize = 16;
 #[test]
 fn g3_workers_that_fail_one_after_the_other() {
     let _alone = alone();
-    let server = supervised(&["--start-timeout", "4s", "--probation", "4s"]);
+    let server = supervised(&["--start-timeout", "3s", "--probation", "3s"]);
     let load = load(&server);
     let old = server.pid();
     let faults: [(&str, &dyn Fn()); 12] = [

@@ -106,7 +106,7 @@ fn a_signal_moves_the_main_process_and_a_drain_is_told() {
     let unit = systemd.service("signals", "--listen 127.0.0.1:0 --probation 50ms", "");
     unit.start();
     let first = unit.main_pid();
-    let slow = ask(&unit.target(), "/sleep/6000");
+    let slow = ask(&unit.target(), "/sleep/4000");
     unit.kill("USR2", first);
     let status = unit.wait_for("StatusText", |status| status.contains("drains"));
     assert!(
@@ -146,7 +146,7 @@ fn g5_a_stop_takes_as_long_as_the_drain_and_no_longer() {
     // Less than the request needs: what the drain takes is asked for.
     let unit = systemd.service("stops", "--listen 127.0.0.1:0 --shutdown 40s", "TimeoutStopSec=1\n");
     unit.start();
-    let slow = ask(&unit.target(), "/sleep/5000");
+    let slow = ask(&unit.target(), "/sleep/4000");
     let began = Instant::now();
     std::thread::scope(|scope| {
         scope.spawn(|| unit.stop());
@@ -160,9 +160,9 @@ fn g5_a_stop_takes_as_long_as_the_drain_and_no_longer() {
     let arguments = "--listen 127.0.0.1:0 --probation 50ms --shutdown 500ms";
     let unit = systemd.service("hammered", arguments, "TimeoutStopSec=20\nSuccessExitStatus=124\n");
     unit.start();
-    let old = ask(&unit.target(), "/sleep/60000");
+    let old = ask(&unit.target(), "/sleep/40000");
     assert!(unit.reload());
-    let new = ask(&unit.target(), "/sleep/60000");
+    let new = ask(&unit.target(), "/sleep/40000");
     let began = Instant::now();
     unit.stop();
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
@@ -174,7 +174,7 @@ fn g5_a_stop_takes_as_long_as_the_drain_and_no_longer() {
 fn a_start_takes_as_long_as_it_may() {
     let Some(systemd) = Systemd::get() else { return };
     let _alone = alone();
-    let unit = systemd.service("slow", "--listen 127.0.0.1:0 --init-delay 4s", "TimeoutStartSec=2s\n");
+    let unit = systemd.service("slow", "--listen 127.0.0.1:0 --init-delay 3s", "TimeoutStartSec=2s\n");
     unit.start();
     assert_eq!((unit.show("ActiveState"), unit.show("NRestarts")), ("active".into(), "0".into()));
 }
