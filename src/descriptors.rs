@@ -102,6 +102,7 @@ pub(crate) fn checked(name: String) -> Result<String, NameTooLong> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::alone::drops_at_once;
     use std::io::{PipeReader, Read, pipe};
 
     /// A descriptor, and what finds its end once every copy of it is closed.
@@ -121,6 +122,7 @@ mod tests {
 
     #[test]
     fn an_inherited_one_is_there_once() {
+        let _guard = drops_at_once();
         let (fd, reader) = watched();
         let descriptors = Descriptors::new(BTreeMap::from([("log".to_owned(), fd)]));
         assert!(descriptors.inherited("lock").is_none());
@@ -134,6 +136,7 @@ mod tests {
 
     #[test]
     fn what_nobody_asks_for_is_closed() {
+        let _guard = drops_at_once();
         let (fd, reader) = watched();
         let descriptors = Descriptors::new(BTreeMap::from([("log".to_owned(), fd)]));
         descriptors.close_unclaimed();
@@ -143,6 +146,7 @@ mod tests {
 
     #[test]
     fn a_name_means_what_was_handed_down_last() {
+        let _guard = drops_at_once();
         let descriptors = empty();
         let ((first, first_reader), (second, second_reader)) = (watched(), watched());
         descriptors.hand_down("log".to_owned(), first).unwrap();

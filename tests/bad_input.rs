@@ -16,13 +16,21 @@ use support::{Ended, Setup, Signal, alone, proc};
 
 #[test]
 fn an_announced_fd_that_is_closed() {
+    let _alone = alone();
     announced(|listener| AnnouncedSocket { fd: 900, ..truth(listener) }, &["fd 900", "not open"]);
-    // Where the runtime of the started program opens something of its own.
-    announced(|listener| AnnouncedSocket { fd: 3, ..truth(listener) }, &["fd 3", "not passed on"]);
+    // Where the runtime of the started program opens something of its own; whoever started the tests may have left
+    // something there.
+    let started = || Setup::hello().by_shell("", "3<&-");
+    announced_to(
+        started,
+        |listener| AnnouncedSocket { fd: 3, ..truth(listener) },
+        &["fd 3", "not passed on"],
+    );
 }
 
 #[test]
 fn an_announced_fd_that_is_a_file() {
+    let _alone = alone();
     let file = File::open("/dev/null").unwrap();
     hand_down(&file);
     let fd = format!("fd {}", file.as_raw_fd());
@@ -32,6 +40,7 @@ fn an_announced_fd_that_is_a_file() {
 
 #[test]
 fn an_announced_fd_that_is_a_pipe() {
+    let _alone = alone();
     let (reader, _writer) = std::io::pipe().unwrap();
     hand_down(&reader);
     let fd = format!("fd {}", reader.as_raw_fd());
@@ -41,6 +50,7 @@ fn an_announced_fd_that_is_a_pipe() {
 
 #[test]
 fn an_announced_fd_of_another_kind() {
+    let _alone = alone();
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     hand_down(&udp);
     let fd = format!("fd {}", udp.as_raw_fd());
@@ -50,12 +60,14 @@ fn an_announced_fd_of_another_kind() {
 
 #[test]
 fn an_announced_fd_at_another_address() {
+    let _alone = alone();
     let announce = |listener: &TcpListener| forged::tcp(listener, "127.0.0.1:1");
     announced(announce, &["fd ", "bound to 127.0.0.1:", "127.0.0.1:1 was announced"]);
 }
 
 #[test]
 fn an_announced_fd_that_does_not_listen() {
+    let _alone = alone();
     let bound: OwnedFd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
     bind(bound.as_raw_fd(), &nix::sys::socket::SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
     hand_down(&bound);
@@ -66,6 +78,7 @@ fn an_announced_fd_that_does_not_listen() {
 
 #[test]
 fn an_announced_fd_with_another_sockets_cookie() {
+    let _alone = alone();
     let announce =
         |listener: &TcpListener| AnnouncedSocket { cookie: forged::cookie(listener) + 1, ..truth(listener) };
     announced(announce, &["fd ", "another socket lies there"]);
@@ -246,15 +259,24 @@ fn arguments_that_hello_does_not_take() {
 }
 
 /// A listener of the test is announced, with one lie. What waits in its queue must still wait there afterwards.
+///
+/// Only under [`alone`], and so is what is made for it: every process that is started meanwhile inherits that.
 fn announced(announce: impl Fn(&TcpListener) -> AnnouncedSocket, words: &[&str]) {
-    let _alone = alone();
+    announced_to(Setup::hello, announce, words);
+}
+
+fn announced_to(
+    start: impl Fn() -> Setup,
+    announce: impl Fn(&TcpListener) -> AnnouncedSocket,
+    words: &[&str],
+) {
     let predecessor = Predecessor::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     hand_down(&listener);
     let waiting = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let requested = free_address();
     let value = predecessor.announces(vec![announce(&listener)]);
-    Setup::hello().listen(&requested).env("HEIRLOOM", value).run().refused(words);
+    start().listen(&requested).env("HEIRLOOM", value).run().refused(words);
     assert!(TcpStream::connect(&requested).is_err(), "{requested} listens");
     listener.set_nonblocking(true).unwrap();
     let (_, from) = listener.accept().expect("the queue is untouched");

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use command_support::{Running, Setup, foreign, python};
 use support::load::{Load, Mode, Think};
@@ -186,7 +186,7 @@ fn beside_others() -> socket2::Socket {
 fn one_that_is_never_ready_is_killed_and_the_old_one_serves_on() {
     let _alone = alone();
     // Ready only when this file is there.
-    let setup = quick().options(&["--ready", "fd", "--start-timeout", "500ms"]).listen();
+    let setup = quick().options(&["--ready", "fd", "--start-timeout", "3s"]).listen();
     let go = setup.dir().join("go");
     fs::write(&go, "").unwrap();
     let script = format!(
@@ -201,9 +201,14 @@ fn one_that_is_never_ready_is_killed_and_the_old_one_serves_on() {
     let mark = running.mark();
     running.signal(Signal::SIGUSR2);
     let line = running.wait_for_line(mark, "restart failed");
-    assert!(line.contains("not ready after 500ms"), "{line}");
+    assert!(line.contains("not ready after 3s"), "{line}");
     assert_eq!(running.get("/generation"), "1");
-    assert_eq!(running.others().len(), 1, "the hanging one is gone");
+    let others = || running.others().len();
+    let deadline = Instant::now() + PATIENCE;
+    while others() > 1 {
+        assert!(Instant::now() < deadline, "the hanging one is still there");
+    }
+    assert_eq!(others(), 1);
     fs::write(&go, "").unwrap();
     running.restart();
     assert_eq!(running.get("/generation"), "3");
@@ -236,7 +241,7 @@ fn a_killed_worker_is_replaced_and_nobody_is_refused() {
     println!("{report}   (3 kills)");
     assert_eq!(report.count(support::load::Failure::Refused), 0);
     report.assert_lost_at_most(3 * 4);
-    assert_eq!(proc::zombies(running.pid), 0);
+    proc::assert_reaped(running.pid, PATIENCE);
 }
 
 #[test]
@@ -257,8 +262,7 @@ fn a_program_that_keeps_dying_gives_way_to_the_last_good_one() {
     for worker in running.others() {
         proc::signal(worker, Signal::SIGKILL);
     }
-    running.wait_for_line(0, "going back to the last good one");
-    let mark = running.mark();
+    let mark = running.mark_after(0, "going back to the last good one");
     running.wait_for_line(mark, "worker settled");
     let worker = running.others()[0];
     assert!(proc::executable(worker).unwrap().to_string_lossy().ends_with("(deleted)"));
@@ -333,8 +337,10 @@ fn restarts_come_by_the_clock() {
     let _alone = alone();
     let running = serving(quick().options(&["--restart-every", "1s"]).listen());
     running.wait_for_line(0, "a worker is gone worker=1");
-    assert_eq!(running.get("/generation"), "2");
-    assert_eq!(running.lines(0, "restarting by the clock").len(), 1);
+    // It goes on: on a slow machine the next one may be there already.
+    let generation: usize = running.get("/generation").parse().unwrap();
+    assert!(generation >= 2, "{generation}");
+    running.wait_for_lines(0, "restarting by the clock", generation - 1);
 }
 
 #[test]
@@ -347,17 +353,20 @@ fn many_restarts_leave_nothing_behind() {
         running.restart();
     }
     // What was done about the last worker may be in its last steps, at either of the two looks.
-    let started = Instant::now();
-    let now = || proc::Footprint::of(running.pid);
-    while now() != before && started.elapsed() < Duration::from_secs(2) {
+    let held = |footprint: &proc::Footprint| footprint.fds.values().sum::<usize>();
+    let has_more = |now: &proc::Footprint| {
+        held(now) > held(&before) + 2 || now.threads > before.threads + 1 || now.zombies > 0
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let now = loop {
+        let now = proc::Footprint::of(running.pid);
+        if !has_more(&now) {
+            break now;
+        }
+        assert!(Instant::now() < deadline, "{before:?} became {now:?}");
         std::thread::yield_now();
-    }
-    let (now, held) = (now(), |footprint: &proc::Footprint| footprint.fds.values().sum::<usize>());
-    assert!(
-        held(&now) <= held(&before) + 2 && now.threads <= before.threads + 1,
-        "{before:?} became {now:?}"
-    );
-    assert_eq!((&now.environment, now.zombies), (&before.environment, 0));
+    };
+    assert_eq!(now.environment, before.environment);
     assert_eq!(running.get("/generation"), "22");
 }
 

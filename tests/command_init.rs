@@ -131,7 +131,7 @@ fn wait_until_reaped(pid: i32, children: usize) {
         assert!(started.elapsed() < PATIENCE / 6, "{} zombies stay with pid {pid}", proc::zombies(pid));
         std::thread::yield_now();
     }
-    assert_eq!(proc::zombies(pid), 0);
+    proc::assert_reaped(pid, PATIENCE);
 }
 
 /// Says so loudly when it is not.

@@ -115,7 +115,9 @@ fn rolls_bad_versions_back(supervised: bool) {
     assert_eq!(fs::read(server.binary.path()).unwrap(), fetching.program);
     // The next polls find the same, and start nothing.
     let (mark, polls) = (server.mark(), fetching.origin.asked("/server").len());
+    let deadline = Instant::now() + PATIENCE;
     while fetching.origin.asked("/server").len() < polls + 2 {
+        assert!(Instant::now() < deadline, "it polls no more");
         // allow: sleep (the server polls when it polls)
         std::thread::sleep(Duration::from_millis(50));
     }

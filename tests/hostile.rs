@@ -33,11 +33,11 @@ fn a_successor_that_babbles_before_it_is_ready_is_killed() {
 #[test]
 fn a_successor_that_says_nothing_of_use_before_it_is_ready_runs_out_of_time() {
     let _alone = alone();
-    let server = Setup::hello().args(&["--probation", "100ms", "--start-timeout", "1s"]).start();
+    let server = Setup::hello().args(&["--probation", "100ms", "--start-timeout", "3s"]).start();
     let load = server.load(Mode::new_connections(8, Think::millis(0, 2)));
     hostile(&server, "before skipped");
     let line = server.restart_in_vain(Signal::SIGHUP);
-    assert!(line.contains("was not ready after 1s"), "{line}");
+    assert!(line.contains("was not ready after 3s"), "{line}");
     recovers(&server);
     load.wait_for_requests(50);
     finish(load);

@@ -5,28 +5,29 @@ mod http_support;
 use std::time::{Duration, Instant};
 
 use heirloom::http::Config;
-use http_support::{Fixture, GET, SECOND, soon};
+use http_support::{Fixture, GET, soon};
 
-const LIMIT: Duration = Duration::from_millis(400);
-/// Twice the sweeper's period for that limit, and room for a busy machine.
-const LATEST: Duration = Duration::from_millis(1500);
+const LIMIT: Duration = Duration::from_secs(1);
+/// Well above the limit and twice the sweeper's period for it.
+const LONGER: Duration = Duration::from_millis(2500);
 
-fn assert_in_time(since: Instant) {
+/// `since`: no later than the limit's own beginning. That it ends at all is bounded by the wait.
+fn assert_not_early(since: Instant) {
     let took = since.elapsed();
-    assert!(took >= LIMIT && took < LATEST, "after {took:?}");
+    assert!(took >= LIMIT, "after {took:?}");
 }
 
 #[tokio::test]
 async fn an_idle_or_fresh_connection_ends_when_its_time_is_up() {
     let fixture = Fixture::start(Config::new().keep_alive_timeout(LIMIT)).await;
     for request in [None, Some(GET), Some("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx")] {
+        let begun = Instant::now();
         let mut client = fixture.client().await;
         if let Some(request) = request {
             assert_eq!(client.ask(request).await.body, "hello");
         }
-        let idle = Instant::now();
         client.ends().await;
-        assert_in_time(idle + Duration::from_millis(20)); // The client knows of its answer a bit later.
+        assert_not_early(begun);
         drop(client);
         fixture.until("its end", |tracker| tracker.count() == 0).await;
     }
@@ -37,14 +38,14 @@ async fn a_head_that_drips_ends_the_connection() {
     let config = Config::new().header_read_timeout(LIMIT).keep_alive_timeout(None);
     let fixture = Fixture::start(config).await;
     for before in [false, true] {
+        let begun = Instant::now();
         let mut client = fixture.client().await;
         if before {
             client.ask(GET).await;
         }
-        let begun = Instant::now();
         client.send("GET / HT").await;
         client.ends().await;
-        assert_in_time(begun);
+        assert_not_early(begun);
     }
 }
 
@@ -55,7 +56,7 @@ async fn a_request_in_flight_has_no_limit() {
     let mut client = fixture.client().await;
     client.send("GET /wait HTTP/1.1\r\nhost: x\r\n\r\n").await;
     fixture.entered().await;
-    tokio::time::sleep(LATEST).await; // allow: sleep (a slow handler)
+    tokio::time::sleep(LONGER).await; // allow: sleep (a slow handler)
     fixture.stage.release.notify_one();
     assert_eq!(client.answer().await.body, "hello");
 }
@@ -97,9 +98,7 @@ async fn an_http2_connection_without_streams_is_told_to_go() {
     >(executor, hyper_util::rt::TokioIo::new(stream))
     .await
     .unwrap();
-    let begun = Instant::now();
     soon("its end", connection).await.unwrap();
-    assert!(begun.elapsed() < LATEST + SECOND);
     soon("its end", fixture.tracker.emptied()).await;
 }
 

@@ -18,7 +18,8 @@ fn the_pid_file_names_who_serves() {
     let _alone = alone();
     let directory = TestDir::new();
     let path = directory.path().join("hello.pid");
-    let server = with_pid_file(&path, "300ms");
+    // In probation for as long as it takes to look.
+    let server = with_pid_file(&path, "60s");
     let first = server.first_pid;
     names(&path, first);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
@@ -36,7 +37,12 @@ fn the_pid_file_names_who_serves() {
     proc::signal(second, Signal::SIGKILL);
     server.wait_for_line(mark, says::TOOK_BACK);
     assert_eq!(content(&path), first.to_string());
+    proc::signal(first, Signal::SIGTERM);
+    server.wait_for_exit(first);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "something stayed behind");
 
+    let server = with_pid_file(&path, "300ms");
+    names(&path, server.first_pid);
     for _ in 0..2 {
         let (old, mark) = (server.pid(), server.mark());
         let new = server.restart(Signal::SIGUSR2);

@@ -22,7 +22,7 @@ fn port_0_keeps_its_port_and_two_of_them_their_order() {
     for _ in 0..3 {
         restart(&server);
     }
-    let lines = server.lines(0, says::LISTENING);
+    let lines = server.wait_for_lines(0, &[says::LISTENING], 8);
     assert_ne!(lines[0], lines[1]);
     assert_eq!(lines, [&lines[..2]; 4].concat());
 }
@@ -51,7 +51,7 @@ fn one_that_is_added() {
     let mark = server.mark();
     write(&server, &["admin 127.0.0.1:0", "web 127.0.0.1:0"]);
     restart(&server);
-    let lines = server.lines(mark, says::LISTENING);
+    let lines = server.wait_for_lines(mark, &[says::LISTENING], 2);
     let added = target(&lines[0]);
     assert_ne!(&added, server.target());
     assert_eq!(&target(&lines[1]), server.target());
@@ -66,7 +66,7 @@ fn one_that_is_dropped_serves_its_queue_and_frees_its_place() {
     let directory = TestDir::new();
     let path = directory.path().join("old.sock");
     let unix = format!("{}", path.display());
-    let server = named(&["web 127.0.0.1:0", "old 127.0.0.1:0", &format!("older unix:{unix}")], "500ms");
+    let server = named(&["web 127.0.0.1:0", "old 127.0.0.1:0", &format!("older unix:{unix}")], "3s");
     let (first, mark) = (server.pid(), server.mark());
     write(&server, &["web 127.0.0.1:0"]);
     let load = Load::start(server.target(), Mode::new_connections(4, Think::millis(0, 5)), "/pid");

@@ -4,7 +4,7 @@
 mod load;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
@@ -33,9 +33,10 @@ fn keep_alive_keeps_one_connection() {
 
 #[test]
 fn refused() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = Target::Tcp(listener.local_addr().unwrap());
-    drop(listener);
+    // Bound, and not listening: so nobody else gets the port.
+    let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let target = Target::Tcp(bound.local_addr().unwrap().as_socket().unwrap());
     only(Failure::Refused, &run(&target, Mode::new_connections(2, Think::NONE)));
     let target = Target::Unix("/nonexistent/socket".into());
     only(Failure::Refused, &run(&target, Mode::keep_alive(2, Think::NONE)));
@@ -107,8 +108,14 @@ fn told_to_close_is_obeyed() {
 
 #[test]
 fn a_fin_that_was_seen_is_a_reconnect() {
-    // The pause lets the FIN arrive before the look.
-    let report = run(&answer_all(GOOD, 1), Mode::keep_alive(2, Think::millis(50, 60)));
+    // The answer and the FIN come together, and so before the next look.
+    let target = server(|mut stream| {
+        socket2::SockRef::from(&stream).set_tcp_cork(true).unwrap();
+        if read_request(&stream) && stream.write_all(GOOD).is_ok() {
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        }
+    });
+    let report = run(&target, Mode::keep_alive(2, Think::millis(50, 60)));
     report.assert_none_failed();
     assert!(report.reconnects >= report.requests - 4, "{report}");
 }

@@ -22,7 +22,14 @@ fn every_restart_is_counted_by_whoever_lives_to_tell() {
 
     server.binary.become_script("exit 7");
     server.restart_in_vain(Signal::SIGUSR2);
-    assert_eq!(shown(&server)["heirloom_restarts_total{outcome=failed}"], 1.0);
+    // It is in the log, and is counted next.
+    let (name, deadline) = ("heirloom_restarts_total{outcome=failed}", Instant::now() + PATIENCE);
+    let mut failed = 0.0;
+    while failed == 0.0 {
+        assert!(Instant::now() < deadline, "it is never counted");
+        failed += shown(&server).get(name).copied().unwrap_or_default();
+    }
+    assert_eq!(failed, 1.0);
     server.binary.become_example("metered");
 
     let idle: Vec<_> = (0..3).map(|_| idle_connection(&server)).collect();
@@ -37,7 +44,8 @@ fn every_restart_is_counted_by_whoever_lives_to_tell() {
             .and_then(|value| value.parse::<f64>().ok())
             .unwrap_or_else(|| panic!("{line}"))
     };
-    assert_eq!(metric("heirloom_connections_moved_total{}"), 3.0);
+    // And perhaps one whose client has just gone.
+    assert!(metric("heirloom_connections_moved_total{}") >= 3.0);
     for name in ["restart_ready", "restart_settled", "drain"] {
         assert_eq!(metric(&format!("heirloom_{name}_seconds{{}} count")), 1.0, "{name}");
     }
@@ -48,8 +56,12 @@ fn every_restart_is_counted_by_whoever_lives_to_tell() {
     assert!(next["heirloom_start_seconds{}"] > 0.0);
     // Once a second: the three, and perhaps the one that asks.
     let deadline = Instant::now() + PATIENCE;
-    while !(3.0..=4.0).contains(&shown(&server)["heirloom_connections{}"]) {
-        assert!(Instant::now() < deadline, "{:?}", shown(&server));
+    loop {
+        let now = shown(&server);
+        if now.get("heirloom_connections{}").is_some_and(|count| (3.0..=4.0).contains(count)) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{now:?}");
         // allow: sleep (until it is counted again)
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -3,23 +3,25 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use support::keep::{Client, number, request};
 use support::load::Target;
 use support::proc;
-use support::{Server, Setup, Signal, alone};
+use support::{PATIENCE, Server, Setup, Signal, alone};
 
 #[test]
 fn a_successor_at_its_fd_limit_takes_what_it_can() {
     let _alone = alone();
-    let server = start();
+    // Long enough for the limit to be set before anything moves.
+    let server = Setup::example("mover").args(&["--probation", "3s", "--idle-linger", "100s"]).start();
     let mut clients = idle(server.target(), 500);
     let mark = server.mark();
     let new = server.restart(Signal::SIGUSR2);
     let room = proc::fd_count(new) + 101;
     let old_limit = proc::limit_fds(new, Some(room as u64));
     server.wait_for_line(mark, "draining");
-    let answers = ask_settled(&mut clients);
+    let answers = ask_settled(&mut clients, server.first_pid);
     proc::limit_fds(new, old_limit);
     println!("{answers:?}");
     let taken = answers.get(&(new, false)).copied().unwrap_or(0);
@@ -39,7 +41,7 @@ fn a_listener_that_the_successor_dropped() {
     let new = server.wait_for_settled(mark);
     server.wait_for_line(mark, "draining");
     let expected = BTreeMap::from([((new, false), 50), ((server.first_pid, true), 50)]);
-    assert_eq!(ask_settled(&mut clients), expected);
+    assert_eq!(ask_settled(&mut clients, server.first_pid), expected);
     server.wait_for_exit(server.first_pid);
 }
 
@@ -54,7 +56,7 @@ fn a_successor_killed_in_the_middle() {
         match client.try_get("/pid") {
             Some(answer) => {
                 // One that had just come back, or had not gone yet.
-                let answer = if answer.closes { answer } else { client.get("/pid") };
+                let answer = if answer.closes { answer } else { client.told_to_close("/pid") };
                 assert_eq!((number(&answer), answer.closes), (server.first_pid, true));
                 client.wait_for_close();
                 told += 1;
@@ -85,6 +87,7 @@ fn a_successor_stopped_in_the_middle_goes_on() {
         let pid = client.answered_pid();
         assert!(pid == new || pid == server.first_pid, "{pid}");
     }
+    clients.iter_mut().for_each(|client| client.moves_to(new));
     assert_eq!(ask_all(&mut clients), BTreeMap::from([((new, false), count)]));
     server.wait_for_exit(server.first_pid);
 }
@@ -145,25 +148,6 @@ type Answers = BTreeMap<(i32, bool), usize>;
 
 /// Asks each of them once. Each connection has one reader: it gets one answer, and is closed after it if that was said.
 fn ask_all(clients: &mut [Client]) -> Answers {
-    let (answers, stay) = ask(clients);
-    assert!(stay.iter().all(|client| client.is_untouched()), "more than one answer");
-    answers
-}
-
-/// As [`ask_all`], of connections that have all been on their way: one whose request met the beginning of the drain is
-/// answered before it goes.
-fn ask_settled(clients: &mut [Client]) -> Answers {
-    let (mut answers, again) = ask(clients);
-    answers.retain(|(_, closes), _| *closes);
-    for (who, count) in ask(again).0 {
-        *answers.entry(who).or_default() += count;
-    }
-    answers
-}
-
-/// The answers to one request on each, and the clients that were not told to close.
-fn ask<'c>(clients: impl IntoIterator<Item = &'c mut Client>) -> (Answers, Vec<&'c mut Client>) {
-    let mut clients: Vec<_> = clients.into_iter().collect();
     clients.iter_mut().for_each(|client| client.send(request("/pid")));
     let (mut answers, mut stay) = (Answers::new(), Vec::new());
     for client in clients {
@@ -175,7 +159,33 @@ fn ask<'c>(clients: impl IntoIterator<Item = &'c mut Client>) -> (Answers, Vec<&
             stay.push(client);
         }
     }
-    (answers, stay)
+    assert!(stay.iter().all(|client| client.is_untouched()), "more than one answer");
+    answers
+}
+
+/// As [`ask_all`], of connections that are all on their way from `old`: one whose request meets the beginning of the drain
+/// is answered before it goes.
+fn ask_settled(clients: &mut [Client], old: i32) -> Answers {
+    let mut left: Vec<_> = clients.iter_mut().collect();
+    let mut answers = Answers::new();
+    let deadline = Instant::now() + PATIENCE;
+    while !left.is_empty() {
+        assert!(Instant::now() < deadline, "{} neither go nor are told to close: {answers:?}", left.len());
+        left.iter_mut().for_each(|client| client.send(request("/pid")));
+        left.retain_mut(|client| {
+            let answer = client.answer();
+            let pid = number(&answer);
+            if answer.closes {
+                client.wait_for_close();
+            }
+            let has_gone = answer.closes || pid != old;
+            if has_gone {
+                *answers.entry((pid, answer.closes)).or_default() += 1;
+            }
+            !has_gone
+        });
+    }
+    answers
 }
 
 /// Too many for one message, or for the channel's buffer.

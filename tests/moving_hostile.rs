@@ -84,9 +84,8 @@ fn all_are_told_to_close(part: &str) {
     server.restart(Signal::SIGUSR2);
     server.wait_for_line(mark, "draining");
     for client in &mut clients {
-        let answer = client.get("/pid");
-        // A request that met the beginning of the drain is answered before its connection is offered.
-        let answer = if answer.closes { answer } else { client.get("/pid") };
+        // A request that meets the beginning of the drain is answered before its connection is offered.
+        let answer = client.told_to_close("/pid");
         assert_eq!((number(&answer), answer.closes), (server.first_pid, true));
         assert!(proc::fd_count(server.first_pid) <= fds + 253, "descriptors that nobody closes");
         client.wait_for_close();

@@ -64,7 +64,9 @@ fn g2_haproxy_in_front() {
     let ended_early: Vec<_> =
         logged.iter().filter(|line| !line.contains(" 200 ") || !line.contains(" ---- ")).collect();
     assert!(ended_early.is_empty(), "{ended_early:?}");
-    assert_eq!(logged.len() as u64, report.requests);
+    // HAProxy drops lines that a pipe has no room for, where nobody is there to read it in time; it counts without loss.
+    assert!(!logged.is_empty() && logged.len() as u64 <= report.requests, "{} lines", logged.len());
+    assert_eq!(column(&stats, "hrsp_2xx"), report.requests, "{stats}");
 }
 
 /// The socket that the proxy accepts from. It is the test's: then there is no port that another could take meanwhile,

@@ -7,11 +7,11 @@ use std::fs;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use command_support::Setup;
 use support::load::{Target, fetch};
-use support::{Signal, alone};
+use support::{PATIENCE, Signal, alone};
 
 /// Settled soon after it has said that it is ready.
 fn quick() -> Setup {
@@ -27,6 +27,7 @@ fn the_first_fails_and_the_second_serves() {
     fs::write(&fails, "1").unwrap();
     let running = setup.env("WORKER_FAILS", &fails).worker();
     assert_eq!(running.get("/generation"), "2");
+    running.wait_for_line(0, "worker settled worker=2");
     assert_eq!(running.lines(0, "restart failed").len(), 1, "of the first");
 }
 
@@ -56,21 +57,28 @@ fn the_status_file_follows_the_workers() {
     let (status_file, pid_file) = (directory.path().join("status"), directory.path().join("pid"));
     let files =
         ["--status-file".as_ref(), status_file.as_os_str(), "--pid-file".as_ref(), pid_file.as_os_str()];
-    let running = quick().options(&["--probation", "1s"]).options(&files).listen().worker();
+    let running = quick().options(&["--probation", "2s"]).options(&files).listen().worker();
     let generations = || {
         let text = fs::read_to_string(&status_file).unwrap();
         text.lines().map(|line| line.split(':').next().unwrap().to_owned()).collect::<Vec<_>>()
     };
+    // It is written right after the line.
+    let lists = |expected: &[&str]| {
+        let deadline = Instant::now() + PATIENCE;
+        while generations() != expected {
+            assert!(Instant::now() < deadline, "{:?}, not {expected:?}", generations());
+        }
+    };
     running.wait_for_line(0, "worker settled worker=1");
-    assert_eq!(generations(), ["1"]);
+    lists(&["1"]);
     running.signal(Signal::SIGHUP);
     running.wait_for_line(0, "worker ready worker=2");
-    assert_eq!(generations(), ["1", "2"]);
+    lists(&["1", "2"]);
     running.wait_for_line(0, "a worker is gone worker=1");
     let mark = running.mark();
     running.restart();
     running.wait_for_line(mark, "a worker is gone worker=2");
-    assert_eq!(generations(), ["3"]);
+    lists(&["3"]);
     let line = fs::read_to_string(&status_file).unwrap();
     assert_eq!(line.trim(), format!("3:{}", running.get("/pid")));
     assert_eq!(fs::read_to_string(&pid_file).unwrap().trim(), running.pid.to_string());
@@ -259,7 +267,7 @@ fn datagrams_go_from_worker_to_worker() {
     let running = quick().listen_on("dns=udp:127.0.0.1:0").worker();
     let Target::Tcp(address) = *running.target() else { unreachable!("an address and a port") };
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.connect(address).unwrap();
     let ask = || {
         client.send(b"hello").unwrap();

@@ -11,12 +11,12 @@ use support::{PATIENCE, Server, Setup, Signal, alone, proc};
 #[test]
 fn g5_readiness_turns_first_and_everything_is_still_served() {
     let _alone = alone();
-    let server = Setup::example("stopping").listen("127.0.0.1:0").args(&["--notice", "1s"]).start();
+    let server = Setup::example("stopping").listen("127.0.0.1:0").args(&["--notice", "3s"]).start();
     let mut slow = open(&server, "/sleep");
     assert_eq!(server.get("/ready"), "true");
     let mark = server.mark();
     proc::signal(server.first_pid, Signal::SIGTERM);
-    server.wait_for_line(mark, "stopping notice=1s");
+    server.wait_for_line(mark, "stopping notice=3s");
     // Still accepting, and still answering the prober, who is told no.
     assert_eq!(server.get("/ready"), "false");
     assert_eq!(server.get("/"), "Hello World");

@@ -149,7 +149,7 @@ fn g6_nothing_leaks_in_fifty_restarts() {
     wait_for_fds(last, &before);
     let maps = fs::read_to_string(format!("/proc/{last}/maps")).unwrap();
     assert!(!maps.contains("memfd:"), "state is still mapped:\n{maps}");
-    assert_eq!(proc::zombies(last), 0);
+    proc::assert_reaped(last, PATIENCE);
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn twenty_restarts(mode: Mode) -> Report {
     report.assert_none_failed();
     assert_eq!(server.generation(), 21);
     assert!(!proc::wait_for_exit(server.first_pid, std::time::Duration::ZERO));
-    assert_eq!(proc::zombies(server.first_pid), 0);
+    proc::assert_reaped(server.first_pid, PATIENCE);
     report
 }
 
@@ -135,17 +135,17 @@ fn term_lets_requests_finish_and_removes_what_was_made() {
     let (socket, pid_file) = (setup.dir().join("a.sock"), setup.dir().join("pid"));
     let server = setup.listen(&format!("unix:{}", socket.display())).arg("--pid-file").arg(&pid_file).start();
     let recorded = || std::fs::read_to_string(&pid_file).unwrap().trim().parse::<i32>().unwrap();
+    // The file is written before that is said.
     server.wait_for_line(0, "worker ready");
     assert_eq!(recorded(), server.first_pid);
     server.restart(Signal::SIGUSR2);
     assert_eq!(recorded(), server.first_pid);
-    std::thread::scope(|scope| {
-        let slow = scope.spawn(|| server.try_get("/sleep?duration=1s"));
-        // Served in order: the slow one is in by now.
-        server.pid();
-        proc::signal(server.first_pid, Signal::SIGTERM);
-        assert!(slow.join().unwrap().expect("an answer").body.starts_with("Hello"));
-    });
+    let mut slow = server.begin("/sleep?duration=1s");
+    // Served in order: the slow one is in by now.
+    server.pid();
+    proc::signal(server.first_pid, Signal::SIGTERM);
+    assert!(slow.answer().body.starts_with("Hello"));
+    drop(slow);
     assert_eq!(exit_code(&server), 0);
     assert!(!socket.exists() && !pid_file.exists());
 }
@@ -154,15 +154,13 @@ fn term_lets_requests_finish_and_removes_what_was_made() {
 fn a_second_term_is_the_hammer_and_the_exit_code_says_so() {
     let _alone = alone();
     let server = Setup::example("workers").start();
-    std::thread::scope(|scope| {
-        let slow = scope.spawn(|| server.try_get("/sleep?duration=60s"));
-        server.pid();
-        let mark = server.mark();
-        proc::signal(server.first_pid, Signal::SIGTERM);
-        server.wait_for_line(mark, "draining");
-        proc::signal(server.first_pid, Signal::SIGTERM);
-        assert!(slow.join().unwrap().is_err());
-    });
+    let mut slow = server.begin("/sleep?duration=10min");
+    server.pid();
+    let mark = server.mark();
+    proc::signal(server.first_pid, Signal::SIGTERM);
+    server.wait_for_line(mark, "draining");
+    proc::signal(server.first_pid, Signal::SIGTERM);
+    assert_eq!(slow.answer_if_any(), None);
     assert_eq!(exit_code(&server), 124);
 }
 
@@ -170,14 +168,13 @@ fn a_second_term_is_the_hammer_and_the_exit_code_says_so() {
 fn ctrl_c_reaches_everybody_and_is_one_request() {
     let _alone = alone();
     let server = Setup::example("workers").start();
-    std::thread::scope(|scope| {
-        let slow = scope.spawn(|| server.try_get("/sleep?duration=1s"));
-        let worker = server.pid();
-        for pid in [worker, server.first_pid] {
-            proc::signal(pid, Signal::SIGINT);
-        }
-        assert!(slow.join().unwrap().expect("an answer").body.starts_with("Hello"));
-    });
+    let mut slow = server.begin("/sleep?duration=1s");
+    let worker = server.pid();
+    for pid in [worker, server.first_pid] {
+        proc::signal(pid, Signal::SIGINT);
+    }
+    assert!(slow.answer().body.starts_with("Hello"));
+    drop(slow);
     assert_eq!(exit_code(&server), 0);
 }
 
@@ -285,21 +282,21 @@ fn listeners_come_and_go_with_the_program() {
         .start();
     let program = support::binary::example_path("workers");
     let [kept, dropped] = [0, 1].map(|index| server.targets[index].to_string());
-    let run = |listens: &str| {
+    let run = |listens: &str, count: usize| {
         server.binary.become_script(&format!("exec '{}' --probation 50ms {listens}", program.display()));
         let (old, mark) = (server.pid(), server.mark());
         server.restart(Signal::SIGHUP);
         server.wait_for_exit(old);
-        let lines = server.lines(mark, support::says::LISTENING);
+        let lines = server.wait_for_lines(mark, &[support::says::LISTENING], count);
         lines
             .iter()
             .map(|line| line.split(support::says::LISTENING).nth(1).unwrap().trim().to_owned())
             .collect()
     };
-    let now: Vec<String> = run("--listen 127.0.0.1:0 --listen [::1]:0");
+    let now: Vec<String> = run("--listen 127.0.0.1:0 --listen [::1]:0", 2);
     assert_eq!(now[0], kept);
     assert!(std::net::TcpStream::connect(&dropped).is_err(), "nobody serves it any more");
-    let later: Vec<String> = run("--listen 127.0.0.1:0 --listen [::1]:0");
+    let later: Vec<String> = run("--listen 127.0.0.1:0 --listen [::1]:0", 2);
     assert_eq!(later, now, "what a worker has bound stays");
 }
 

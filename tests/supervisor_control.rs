@@ -10,8 +10,9 @@ use heirloom::Orphans;
 use heirloom::handover::Failure;
 use heirloom::handover::announcement::{Announcement, VARIABLE};
 use heirloom::handover::message::{Message, Told};
-use operator::{Said, beside, code, heirloom};
+use operator::{Asking, Said, beside, code, heirloom};
 use support::forged::Predecessor;
+use support::gate::Gate;
 use support::load::{Mode, Think};
 use support::{Server, Setup, Signal, alone, proc};
 
@@ -30,7 +31,8 @@ fn a_restart_tells_each_step_again_and_again() {
         assert_eq!(steps(&said), all[..=reached], "{said:#?}");
         let over = said.took.saturating_sub(said.step(wait));
         println!("--wait {wait}: {wait} after {:?}, the command took {over:?} more", said.step(wait));
-        assert_ne!(server.pid(), old);
+        // What its accept loop had in hand when it was told to stop, it still answers.
+        server.wait_for_other_than(old);
         server.wait_for_exit(old);
         server.wait_for_lines(0, &["worker settled"], 1 + usize::try_from(server.generation()).unwrap() - 1);
     }
@@ -74,7 +76,7 @@ fn asked_of_a_worker_it_is_the_supervisor_that_tells_each_step() {
 #[test]
 fn every_outcome_has_its_exit_status() {
     let _alone = alone();
-    let server = workers(&["--start-timeout", "1s", "--probation", "300ms"]);
+    let server = workers(&["--start-timeout", "3s", "--probation", "2s"]);
     let pid = server.first_pid.to_string();
     let load = server.load(Mode::new_connections(8, Think::millis(0, 2)));
     let restart = || heirloom(&["restart", "--pid", &pid]);
@@ -87,7 +89,7 @@ fn every_outcome_has_its_exit_status() {
     server.binary.become_script("exit 5");
     restart().is(code::FAILED, &["status 5"]);
     server.binary.become_script("exec sleep 1000");
-    restart().is(code::FAILED, &["not ready after 1s"]);
+    restart().is(code::FAILED, &["not ready after 3s"]);
     faulty("fail-init the cellar is flooded");
     restart().is(code::FAILED, &["the cellar is flooded"]);
     faulty("exit-at-commit");
@@ -112,22 +114,20 @@ fn the_status_names_every_worker_and_what_it_still_does() {
     let server = workers(&["--probation", "50ms"]);
     let pid = server.first_pid.to_string();
     let old = server.pid();
-    std::thread::scope(|scope| {
-        let slow = scope.spawn(|| server.try_get("/sleep?duration=2s"));
-        assert_eq!(server.pid(), old);
-        heirloom(&["restart", "--pid", &pid]).is(code::DONE, &[]);
-        let status = status(&pid);
-        let workers = status["generations"].as_array().unwrap();
-        assert_eq!(status["kind"], "supervisor");
-        assert_eq!(status["pid"], server.first_pid);
-        assert_eq!(status["serving"], server.pid());
-        assert_eq!((&workers[0]["pid"], &workers[0]["role"]), (&old.into(), &"draining".into()), "{status}");
-        assert_eq!(workers[0]["detail"]["oldest"][0]["state"], "busy", "its own socket tells: {status}");
-        assert_eq!(workers[1]["role"], "serving");
-        let table = heirloom(&["status", "--pid", &pid]).is(code::DONE, &["draining", "serving"]);
-        println!("{}", table.stdout);
-        assert!(slow.join().unwrap().unwrap().body.starts_with("Hello"));
-    });
+    let slow = server.begin("/sleep?duration=10min");
+    assert_eq!(server.pid(), old);
+    heirloom(&["restart", "--pid", &pid]).is(code::DONE, &[]);
+    let status = status(&pid);
+    let workers = status["generations"].as_array().unwrap();
+    assert_eq!(status["kind"], "supervisor");
+    assert_eq!(status["pid"], server.first_pid);
+    assert_eq!(status["serving"], server.pid());
+    assert_eq!((&workers[0]["pid"], &workers[0]["role"]), (&old.into(), &"draining".into()), "{status}");
+    assert_eq!(workers[0]["detail"]["oldest"][0]["state"], "busy", "its own socket tells: {status}");
+    assert_eq!(workers[1]["role"], "serving");
+    let table = heirloom(&["status", "--pid", &pid]).is(code::DONE, &["draining", "serving"]);
+    println!("{}", table.stdout);
+    drop(slow);
 }
 
 #[test]
@@ -135,11 +135,15 @@ fn two_operators_at_once_and_a_stop_during_a_restart() {
     let _alone = alone();
     let server = workers(&["--probation", "300ms"]);
     let pid = server.first_pid.to_string();
-    let asked = [(); 3].map(|()| beside(&["restart", "--pid", &pid]));
-    for said in asked {
-        said.join().unwrap().is(code::DONE, &["serves"]);
+    let mut gate = Gate::before_example(&server, "workers");
+    let first = Asking::begin(&["restart", "--pid", &pid]).wait_for("spawned");
+    let others = [(); 2].map(|()| Asking::begin(&["restart", "--pid", &pid]).wait_for("follows it"));
+    gate.open(&server);
+    first.end().is(code::DONE, &["serves"]);
+    for said in others {
+        said.end().is(code::DONE, &["serves"]);
     }
-    assert!((2..=3).contains(&server.generation()), "one restart, and one that follows it");
+    assert_eq!(server.generation(), 3, "one restart, and one that follows it");
     server.binary.become_script("exec sleep 1000");
     let mark = server.mark();
     let restart = beside(&["restart", "--pid", &pid]);
@@ -155,21 +159,19 @@ fn stop_waits_for_requests_and_hammer_does_not() {
     let directory = support::TestDir::new();
     let control = directory.path().join("control").display().to_string();
     let server = workers(&["--control", &control]);
-    std::thread::scope(|scope| {
-        let slow = scope.spawn(|| server.try_get("/sleep?duration=1s"));
-        server.pid();
-        heirloom(&["stop", "--control", &control]).is(code::DONE, &["drained"]);
-        assert!(slow.join().unwrap().expect("an answer").body.starts_with("Hello"));
-    });
+    let mut slow = server.begin("/sleep?duration=1s");
+    server.pid();
+    let stop = beside(&["stop", "--control", &control]);
+    assert!(slow.answer().body.starts_with("Hello"));
+    drop(slow);
+    stop.join().unwrap().is(code::DONE, &["drained"]);
     assert!(fs::symlink_metadata(&control).is_err(), "the path is gone with the last one");
     heirloom(&["status", "--control", &control]).is(code::NOT_RUNNING, &[]);
     let server = workers(&["--control", &control]);
-    std::thread::scope(|scope| {
-        let slow = scope.spawn(|| server.try_get("/sleep?duration=60s"));
-        server.pid();
-        heirloom(&["hammer", "--control", &control]).is(code::DONE, &["drained"]);
-        assert!(slow.join().unwrap().is_err());
-    });
+    let mut slow = server.begin("/sleep?duration=10min");
+    server.pid();
+    heirloom(&["hammer", "--control", &control]).is(code::DONE, &["drained"]);
+    assert_eq!(slow.answer_if_any(), None);
 }
 
 #[test]

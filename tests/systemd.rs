@@ -52,13 +52,15 @@ fn a_supervisor_is_the_main_process_for_ever() {
     for generation in 2..=6 {
         assert!(unit.reload(), "reload to generation {generation}");
         assert_eq!((unit.main_pid(), unit.generation()), (main, generation));
-        assert_eq!(unit.show("StatusText"), format!("serving, generation {generation}"));
+        unit.wait_for("StatusText", |status| status == format!("serving, generation {generation}"));
     }
     let old = unit.pid();
     unit.binary.become_script("exit 7");
     assert!(!unit.reload(), "a reload that must fail");
-    let status = unit.show("StatusText");
-    assert!(status.contains("the last restart failed") && status.contains("status 7"), "{status}");
+    // The command's answer and the manager's go by different ways.
+    unit.wait_for("StatusText", |status| {
+        status.contains("the last restart failed") && status.contains("status 7")
+    });
     assert_eq!((unit.main_pid(), unit.pid()), (main, old));
     let report = load.stop();
     println!("{report}");
@@ -72,7 +74,7 @@ fn a_supervisor_is_the_main_process_for_ever() {
 fn g3_a_failed_reload_is_reported_and_changes_nothing() {
     let Some(systemd) = Systemd::get() else { return };
     let _alone = alone();
-    let unit = systemd.service("fails", "--listen 127.0.0.1:0 --probation 1s", "");
+    let unit = systemd.service("fails", "--listen 127.0.0.1:0 --probation 3s", "");
     unit.start();
     let (first, pid) = (unit.main_pid(), unit.pid());
     assert_eq!(first, pid);
@@ -80,11 +82,9 @@ fn g3_a_failed_reload_is_reported_and_changes_nothing() {
         assert!(!unit.reload(), "a reload that must fail");
         assert_eq!((unit.main_pid(), unit.pid()), (pid, pid));
         assert_eq!((unit.show("ActiveState"), unit.show("SubState")), ("active".into(), "running".into()));
-        let status = unit.show("StatusText");
-        assert!(
-            status.starts_with("serving, generation 1; the last restart ") && status.contains(why),
-            "{status}"
-        );
+        unit.wait_for("StatusText", |status| {
+            status.starts_with("serving, generation 1; the last restart ") && status.contains(why)
+        });
     };
     unit.binary.become_script("exit 7");
     carries_on(&unit, "failed: the successor exited with status 7");
@@ -106,7 +106,7 @@ fn a_signal_moves_the_main_process_and_a_drain_is_told() {
     let unit = systemd.service("signals", "--listen 127.0.0.1:0 --probation 50ms", "");
     unit.start();
     let first = unit.main_pid();
-    let slow = ask(&unit.target(), "/sleep/1500");
+    let slow = ask(&unit.target(), "/sleep/4000");
     unit.kill("USR2", first);
     let status = unit.wait_for("StatusText", |status| status.contains("drains"));
     assert!(
@@ -144,28 +144,28 @@ fn g5_a_stop_takes_as_long_as_the_drain_and_no_longer() {
     let Some(systemd) = Systemd::get() else { return };
     let _alone = alone();
     // Less than the request needs: what the drain takes is asked for.
-    let unit = systemd.service("stops", "--listen 127.0.0.1:0 --shutdown 4s", "TimeoutStopSec=1\n");
+    let unit = systemd.service("stops", "--listen 127.0.0.1:0 --shutdown 40s", "TimeoutStopSec=1\n");
     unit.start();
-    let slow = ask(&unit.target(), "/sleep/2500");
+    let slow = ask(&unit.target(), "/sleep/4000");
     let began = Instant::now();
     std::thread::scope(|scope| {
         scope.spawn(|| unit.stop());
         unit.wait_for("StatusText", |status| status.starts_with("stopping: 1 connection left, "));
         assert!(slow.answer().ends_with("slept"));
     });
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
     assert_eq!((unit.show("Result"), unit.show("ActiveState")), ("success".into(), "inactive".into()));
 
     // The hammer, and its exit status. The old generation, which drains, goes with the new one.
     let arguments = "--listen 127.0.0.1:0 --probation 50ms --shutdown 500ms";
     let unit = systemd.service("hammered", arguments, "TimeoutStopSec=20\nSuccessExitStatus=124\n");
     unit.start();
-    let old = ask(&unit.target(), "/sleep/60000");
+    let old = ask(&unit.target(), "/sleep/40000");
     assert!(unit.reload());
-    let new = ask(&unit.target(), "/sleep/60000");
+    let new = ask(&unit.target(), "/sleep/40000");
     let began = Instant::now();
     unit.stop();
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert_eq!((old.answer(), new.answer()), (String::new(), String::new()));
     assert_eq!((unit.show("Result"), unit.show("ActiveState")), ("success".into(), "inactive".into()));
 }
@@ -190,7 +190,7 @@ fn g2_a_stop_after_a_reload_drains() {
 fn a_start_takes_as_long_as_it_may() {
     let Some(systemd) = Systemd::get() else { return };
     let _alone = alone();
-    let unit = systemd.service("slow", "--listen 127.0.0.1:0 --init-delay 1500ms", "TimeoutStartSec=500ms\n");
+    let unit = systemd.service("slow", "--listen 127.0.0.1:0 --init-delay 3s", "TimeoutStartSec=2s\n");
     unit.start();
     assert_eq!((unit.show("ActiveState"), unit.show("NRestarts")), ("active".into(), "0".into()));
 }

@@ -14,12 +14,12 @@ use support::{PATIENCE, alone};
 fn a_process_that_hangs_is_replaced_and_its_queue_is_served() {
     let Some(systemd) = Systemd::get() else { return };
     let _alone = alone();
-    let section = format!("{KEPT}WatchdogSec=2\n");
+    let section = format!("{KEPT}WatchdogSec=4\n");
     let unit = systemd.service("watchdog", "--listen 127.0.0.1:0 --probation 50ms", &section);
     unit.start();
     // The pings come from the new one from here on; without them it would be killed in this time.
     assert!(unit.reload());
-    std::thread::sleep(Duration::from_millis(2500)); // allow: sleep
+    std::thread::sleep(Duration::from_millis(4500)); // allow: sleep
     let (pid, target) = (unit.pid(), unit.target());
     assert_eq!((unit.main_pid(), unit.show("NRestarts")), (pid, "0".to_owned()));
     unit.kill("STOP", pid);
@@ -105,7 +105,12 @@ fn a_listener_that_is_dropped_leaves_the_store() {
     let dropped = unit.target();
     std::fs::remove_file(&beside).unwrap();
     // ExecReload takes the address that was told last.
-    unit.kill("USR2", unit.main_pid());
+    let restart = || {
+        let old = unit.show("MainPID");
+        unit.kill("USR2", old.parse().expect("a process id"));
+        unit.wait_for("MainPID", |pid| pid != old);
+    };
+    restart();
     unit.wait_for("NFileDescriptorStore", |count| count == "1");
     let Target::Tcp(address) = dropped else { panic!("a TCP listener") };
     let deadline = Instant::now() + PATIENCE;
@@ -114,7 +119,7 @@ fn a_listener_that_is_dropped_leaves_the_store() {
     }
     // And one that a later start does not want.
     std::fs::write(&beside, "c=127.0.0.1:0").unwrap();
-    unit.kill("USR2", unit.main_pid());
+    restart();
     unit.wait_for("NFileDescriptorStore", |count| count == "2");
     std::fs::remove_file(&beside).unwrap();
     unit.kill("KILL", unit.main_pid());
@@ -126,7 +131,7 @@ fn a_listener_that_is_dropped_leaves_the_store() {
 fn a_listener_that_ends_leaves_the_store_unless_its_program_ends() {
     let Some(systemd) = Systemd::get() else { return };
     let _alone = alone();
-    let section = KEPT.replace("RestartSec=0", "RestartSec=1");
+    let section = KEPT.replace("RestartSec=0", "RestartSec=3");
     let unit = systemd.service("ends", "--listen 127.0.0.1:0 --listen b=127.0.0.1:0", &section);
     unit.start();
     let targets = unit.targets();
@@ -212,7 +217,9 @@ fn what_connects_before_the_first_start_is_served() {
     for connection in waiting {
         assert_eq!(connection.answer().lines().last(), Some("1"));
     }
+    let first = unit.show("MainPID");
     unit.kill("USR2", unit.main_pid());
+    unit.wait_for("MainPID", |pid| pid != first);
     unit.wait_for("StatusText", |status| status.starts_with("serving, generation 2"));
     // From its socket unit and from the store: one and the same.
     let pid = unit.main_pid();

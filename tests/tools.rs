@@ -17,7 +17,11 @@ fn wrk() {
     let Some((_alone, server, url)) = server_for("wrk") else { return };
     // Connections that are never idle, for longer than the restarts take: interrupted, it still reports.
     let mut command = Command::new("wrk");
-    let wrk = command.args(["-t1", "-c32", "-d1h", &url]).stdout(Stdio::piped()).spawn().unwrap();
+    let wrk = command
+        .args(["-t1", "-c32", "-d1h", "--timeout", "60s", &url])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     restart_twenty_times(&server);
     proc::signal(i32::try_from(wrk.id()).unwrap(), Signal::SIGINT);
     let output = wrk.wait_with_output().unwrap();

@@ -214,8 +214,10 @@ impl Supervise {
         } else if self.candidate() == Some(worker) {
             self.launch.died(now, Failure::Died { how });
         } else if let Some(serving) = self.serving.take_if(|serving| serving.worker == worker) {
+            // Its time may have come in the moment of its death, before anybody has looked at the clock.
             if serving.stable.is_none_or(|due| now >= due) {
                 self.crashes = 0;
+                self.good = serving.binary.or(self.good);
             }
             self.crashes += 1;
             self.report(Report::Died { worker, how });

@@ -39,11 +39,11 @@ const WORD: Duration = Duration::from_secs(2);
 pub struct Supervised {
     orphans: Orphans,
     state: State,
+    /// The successor has said that the sockets are its own: it may have seen the supervisor's end before we have.
+    has_successor_settled: bool,
     /// By whom a stop was asked for: one Ctrl-C reaches the supervisor and its workers, and is one request.
     told_to_stop: bool,
     asked_to_stop: bool,
-    /// The successor's word that the sockets are its own, which may come before the supervisor's death is seen here.
-    has_word: bool,
     actions: VecDeque<Action>,
 }
 
@@ -97,9 +97,9 @@ impl Supervised {
         Supervised {
             orphans,
             state: State::Serving,
+            has_successor_settled: false,
             told_to_stop: false,
             asked_to_stop: false,
-            has_word: false,
             actions: VecDeque::new(),
         }
     }
@@ -113,7 +113,7 @@ impl Supervised {
     pub fn message(&mut self, message: Message) {
         match (&self.state, message) {
             (State::Serving, Message::Successor { pid }) => {
-                self.has_word = false;
+                self.has_successor_settled = false;
                 self.actions.push_back(Action::Meet { pid });
             }
             (State::Serving, Message::Pause { unclaimed }) => {
@@ -145,7 +145,7 @@ impl Supervised {
         match (self.orphans, std::mem::replace(&mut self.state, State::Free)) {
             (_, State::HandedOver) => self.state = State::HandedOver,
             (Orphans::Stop, _) => self.told_to_stop(),
-            (Orphans::ServeOn, State::Paused { unclaimed }) if successor && self.has_word => {
+            (Orphans::ServeOn, State::Paused { unclaimed }) if successor && self.has_successor_settled => {
                 self.hand_over(unclaimed, true);
             }
             (Orphans::ServeOn, State::Paused { unclaimed }) if successor => {
@@ -172,7 +172,7 @@ impl Supervised {
     /// The successor says that the sockets are its own. It has seen the supervisor's death, and so it counts once this
     /// process sees that, too.
     pub fn successor_settled(&mut self) {
-        self.has_word = true;
+        self.has_successor_settled = true;
         if let State::Forsaken { unclaimed, .. } = &mut self.state {
             let unclaimed = std::mem::take(unclaimed);
             self.hand_over(unclaimed, true);
@@ -240,6 +240,32 @@ mod tests {
         let expected = [Action::Meet { pid: 7 }, Action::PauseAccepting { unclaimed: vec![3] }];
         assert_eq!(actions(&mut supervised), expected);
         supervised
+    }
+
+    #[test]
+    fn a_successor_that_was_faster_to_see_the_supervisors_end_is_believed() {
+        let now = Instant::now();
+        let mut supervised = paused(Orphans::ServeOn);
+        supervised.successor_settled();
+        assert_eq!(actions(&mut supervised), [], "the supervisor lives, as far as this process knows");
+        supervised.supervisor_died(now, true);
+        assert_eq!(actions(&mut supervised), [Action::HandOver { unclaimed: vec![3], takes_moves: true }]);
+        assert_eq!(supervised.deadline(), None);
+        // Unless it is gone by now.
+        let mut supervised = paused(Orphans::ServeOn);
+        supervised.successor_settled();
+        supervised.supervisor_died(now, false);
+        assert_eq!(actions(&mut supervised), [Action::ResumeAccepting, Action::GoFree]);
+        // Or another one is meant.
+        let mut supervised = paused(Orphans::ServeOn);
+        supervised.successor_settled();
+        supervised.message(Message::Resume);
+        supervised.message(Message::Successor { pid: 8 });
+        supervised.message(Message::Pause { unclaimed: vec![] });
+        actions(&mut supervised);
+        supervised.supervisor_died(now, true);
+        assert_eq!(actions(&mut supervised), [], "its word is waited for");
+        assert!(supervised.deadline().is_some());
     }
 
     #[test]

@@ -131,6 +131,7 @@ fn create(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::alone::drops_at_once;
     use std::os::unix::fs::PermissionsExt;
 
     fn directory(name: &str) -> PathBuf {
@@ -141,6 +142,7 @@ mod tests {
 
     #[test]
     fn it_names_one_process_and_goes_with_it() {
+        let _guard = drops_at_once();
         let directory = directory("pid-file");
         let path = directory.join("server.pid");
         let file = PidFile::claim(&path, None).unwrap();
@@ -158,6 +160,7 @@ mod tests {
 
     #[test]
     fn a_live_owner_is_named_and_a_dead_one_is_no_hindrance() {
+        let _guard = drops_at_once();
         let directory = directory("pid-file-owner");
         let path = directory.join("server.pid");
         let owner = PidFile::claim(&path, None).unwrap();
@@ -174,6 +177,7 @@ mod tests {
 
     #[test]
     fn a_file_of_another_make_is_respected_while_its_process_lives() {
+        let _guard = drops_at_once();
         let directory = directory("pid-file-stranger");
         let path = directory.join("server.pid");
         // Alive for longer than this test.

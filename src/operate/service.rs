@@ -127,6 +127,14 @@ impl Service {
         }
     }
 
+    /// Waits until the service manager has been sent what was told: before the process ends.
+    pub(crate) fn flush(&self) {
+        #[cfg(feature = "systemd")]
+        if let Some(notifier) = self.systemd().map(|systemd| systemd.notifier()) {
+            notifier.flush();
+        }
+    }
+
     #[cfg(feature = "systemd")]
     fn tell(&self, what: impl FnOnce(&mut super::systemd::Generation)) {
         if let Some(mut systemd) = self.systemd() {

@@ -75,6 +75,8 @@ mod tests {
 
     #[test]
     fn a_program_has_one_number_and_can_be_run_when_its_file_is_gone() {
+        // A program that somebody has open for writing cannot be run.
+        let _guard = crate::sys::alone::drops_at_once();
         let directory = std::env::temp_dir().join(format!("heirloom-binaries-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("true");

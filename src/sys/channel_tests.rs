@@ -1,7 +1,7 @@
 //! Both ends in one process: the kernel does not mind.
 
 use super::*;
-use crate::sys::alone::{alone, fill_fds, limit_fds, open_fds};
+use crate::sys::alone::{alone, drops_at_once, fill_fds, limit_fds, open_fds};
 use std::fs::File;
 use std::io::{Read, Write};
 
@@ -87,6 +87,7 @@ fn a_full_queue_blocks_and_recovers() {
 
 #[test]
 fn what_a_peer_said_before_it_died_is_read_before_the_end() {
+    let _guard = drops_at_once();
     let (near, far) = pair();
     far.send(b"last words", &[]).unwrap();
     drop(far);
@@ -98,6 +99,7 @@ fn what_a_peer_said_before_it_died_is_read_before_the_end() {
 
 #[test]
 fn a_reset_does_not_hide_the_last_words() {
+    let _guard = drops_at_once();
     let (near, far) = pair();
     far.send(b"last words", &[]).unwrap();
     near.send(b"never read", &[]).unwrap();
@@ -108,6 +110,7 @@ fn a_reset_does_not_hide_the_last_words() {
 
 #[test]
 fn a_reset_with_nothing_said_is_the_end() {
+    let _guard = drops_at_once();
     let (near, far) = pair();
     near.send(b"never read", &[]).unwrap();
     drop(far);

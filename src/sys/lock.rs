@@ -202,11 +202,12 @@ const ATTEMPTS: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::alone::scratch;
+    use crate::sys::alone::{drops_at_once, scratch};
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
     #[test]
     fn one_owner_at_a_time() {
+        let _guard = drops_at_once();
         let directory = scratch("one-owner");
         let path = directory.join("socket");
         let owner = PathLock::acquire(&path).unwrap();
@@ -222,6 +223,7 @@ mod tests {
 
     #[test]
     fn an_heir_keeps_the_lock_when_the_first_owner_goes() {
+        let _guard = drops_at_once();
         let directory = scratch("heir");
         let path = directory.join("socket");
         let owner = PathLock::acquire(&path).unwrap();
@@ -236,6 +238,7 @@ mod tests {
 
     #[test]
     fn a_lock_whose_file_is_gone_or_another_is_lost() {
+        let _guard = drops_at_once();
         let directory = scratch("lost");
         let path = directory.join("socket");
         let owner = PathLock::acquire(&path).unwrap();
@@ -251,6 +254,7 @@ mod tests {
 
     #[test]
     fn many_starters_and_leavers_never_own_a_path_together() {
+        let _guard = drops_at_once();
         let directory = scratch("contended");
         let path = directory.join("socket");
         let owners = std::sync::atomic::AtomicUsize::new(0);
@@ -288,6 +292,7 @@ mod tests {
 
     #[test]
     fn a_path_is_judged_without_disturbing_its_server() {
+        let _guard = drops_at_once();
         let directory = scratch("judged");
         let path = directory.join("socket");
         assert_eq!(is_stale_socket(&path).unwrap(), PathState::Missing);

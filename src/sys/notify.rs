@@ -153,6 +153,7 @@ mod tests {
 
     #[test]
     fn descriptors_arrive_and_are_closed_with_the_message() {
+        let _guard = crate::sys::alone::drops_at_once();
         let socket = NotifySocket::bind().unwrap();
         let (mut barrier, end) = io::pipe().unwrap();
         let fds = [end.as_raw_fd()];

@@ -152,7 +152,7 @@ impl fmt::Display for Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::alone::{alone, await_exit};
+    use crate::sys::alone::{alone, await_exit, starts_processes};
     use std::process::{ChildStdin, Command, Stdio};
 
     #[expect(clippy::zombie_processes, reason = "reaped through the pidfd, which is what is tested")]
@@ -164,6 +164,7 @@ mod tests {
 
     #[test]
     fn an_exit_status_is_reaped_once() {
+        let _guard = starts_processes();
         let (pidfd, _) = shell("exit 3");
         await_exit(&pidfd);
         assert!(pidfd.has_exited().unwrap());
@@ -174,6 +175,7 @@ mod tests {
 
     #[test]
     fn a_killed_child_names_its_signal() {
+        let _guard = starts_processes();
         let (pidfd, input) = shell("exec cat");
         assert!(!pidfd.has_exited().unwrap());
         assert_eq!(pidfd.reap().unwrap(), None);
@@ -206,6 +208,7 @@ mod tests {
 
     #[test]
     fn only_a_pidfd_is_taken_for_one() {
+        let _guard = starts_processes();
         let file = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let number = file.as_raw_fd();
         let error = Pidfd::from_fd(file).unwrap_err();

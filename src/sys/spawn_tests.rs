@@ -1,7 +1,7 @@
 //! Each test with a real child.
 
 use super::*;
-use crate::sys::alone::{alone, await_exit, fill_fds, limit_fds, open_fds, scratch};
+use crate::sys::alone::{alone, await_exit, fill_fds, limit_fds, open_fds, scratch, starts_processes};
 use crate::sys::pidfd::Exit;
 use std::fs::File;
 use std::io::{Read, Seek, Write, pipe};
@@ -47,6 +47,7 @@ fn said(request: &Spawn<'_>) -> String {
 
 #[test]
 fn arguments_environment_and_directory_arrive() {
+    let _guard = starts_processes();
     let mut request = shell(r#"printf '%s|' "$0" "$1" "$GREETING" "$(env | grep -c =)"; pwd -P"#);
     request.argv.extend(["zero".into(), "one two".into()]);
     request.env = vec![("GREETING".into(), "hello".into())];
@@ -93,6 +94,7 @@ fn descriptors_that_swap_places_arrive_whole() {
 
 #[test]
 fn a_descriptor_that_stays_where_it_is_survives_the_exec() {
+    let _guard = starts_processes();
     let file = File::open("/dev/null").unwrap();
     let number = file.as_raw_fd();
     let mut request = shell(&format!("readlink /proc/self/fd/{number}"));
@@ -116,6 +118,7 @@ fn the_directory_is_entered_whatever_number_it_has() {
 
 #[test]
 fn a_target_is_asked_for_once() {
+    let _guard = starts_processes();
     let file = File::open("/dev/null").unwrap();
     for targets in [[3, 3], [3, -1], [3, RawFd::MAX]] {
         let mut request = request("/bin/true", &[]);
@@ -155,6 +158,7 @@ fn mask_and_dispositions_are_as_asked() {
 
 #[test]
 fn a_signal_before_the_handlers_waits_for_them() {
+    let _guard = starts_processes();
     let (gate, mut opener) = pipe().unwrap();
     let (mut reader, writer) = pipe().unwrap();
     let mut request = shell("read line; exec cat /proc/self/status");
@@ -174,6 +178,7 @@ fn a_signal_before_the_handlers_waits_for_them() {
 
 #[test]
 fn a_signal_that_cannot_be_blocked_by_number_is_an_error() {
+    let _guard = starts_processes();
     let mut request = request("/bin/true", &[]);
     request.blocked = vec![99];
     assert!(matches!(spawn(&request), Err(SpawnError::Other { .. })));

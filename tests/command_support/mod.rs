@@ -172,8 +172,14 @@ impl Running {
         if count == 0 {
             return vec![];
         }
-        let lines = self.log.wait_for(mark, &[pattern], count, PATIENCE / 6);
+        let lines = self.log.wait_for(mark, &[pattern], count, PATIENCE);
         lines.unwrap_or_else(|| panic!("no {count} lines with {pattern:?}"))
+    }
+
+    /// Where the lines after the first one with `pattern` begin: what follows it is found there, however late this looks.
+    pub fn mark_after(&self, mark: usize, pattern: &str) -> usize {
+        self.wait_for_line(mark, pattern);
+        mark + 1 + self.log.position(mark, pattern).expect("it was there")
     }
 
     pub fn lines(&self, mark: usize, pattern: &str) -> Vec<String> {

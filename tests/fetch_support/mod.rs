@@ -120,11 +120,12 @@ pub fn told(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Runs a test's future, for at most a minute.
+/// Runs a test's future, for at most five minutes.
 pub fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime
-        .block_on(async { tokio::time::timeout(Duration::from_secs(60), test).await.expect("in a minute") })
+    runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(300), test).await.expect("in five minutes")
+    })
 }
 
 fn unique() -> String {

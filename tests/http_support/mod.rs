@@ -26,7 +26,7 @@ pub const SECOND: Duration = Duration::from_secs(1);
 pub const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
 /// Longer than anything here takes, on a machine with much else to do.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(PATIENCE, future).await {

@@ -1,8 +1,9 @@
 //! The command, as an operator or a script runs it.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,47 @@ pub fn finish(command: &mut Command) -> Said {
 pub fn beside(arguments: &[&str]) -> JoinHandle<Said> {
     let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
     std::thread::spawn(move || heirloom(&arguments))
+}
+
+/// A command that is heard line by line.
+pub struct Asking {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+    heard: String,
+    began: Instant,
+}
+
+impl Asking {
+    pub fn begin(arguments: &[&str]) -> Asking {
+        let began = Instant::now();
+        let mut command = Command::new(program());
+        let command =
+            command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the command runs");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe"));
+        Asking { child, lines, heard: String::new(), began }
+    }
+
+    /// Waits until it says so, or ends.
+    #[track_caller]
+    pub fn wait_for(mut self, word: &str) -> Asking {
+        while !self.heard.contains(word) {
+            let count = self.lines.read_line(&mut self.heard).expect("text");
+            assert!(count > 0, "{word:?} is not in {:?}", self.heard);
+        }
+        self
+    }
+
+    pub fn end(mut self) -> Said {
+        self.lines.read_to_string(&mut self.heard).expect("text");
+        let output = self.child.wait_with_output().expect("a child to wait for");
+        Said {
+            code: output.status.code().expect("it is not killed"),
+            stdout: self.heard,
+            stderr: String::from_utf8(output.stderr).expect("text"),
+            took: self.began.elapsed(),
+        }
+    }
 }
 
 impl Said {

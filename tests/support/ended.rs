@@ -67,5 +67,5 @@ fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
     })
 }
 
-/// Far above the start deadline of a second that these tests set, on any machine.
-const BOUND: Duration = Duration::from_secs(20);
+/// Far above the start deadline of a few seconds that these tests set, on any machine.
+const BOUND: Duration = Duration::from_secs(60);

@@ -44,7 +44,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         }
     }
     let restarter =
-        Restarter::builder().probation(Duration::from_millis(300)).signals(heirloom::SignalMap::default());
+        Restarter::builder().probation(Duration::from_secs(1)).signals(heirloom::SignalMap::default());
     if !options.supervised {
         return tokio::runtime::Runtime::new()?.block_on(serve(restarter.start()?, version, options));
     }

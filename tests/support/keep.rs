@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use super::PATIENCE;
 use super::load::{Answer, Target};
@@ -51,9 +52,8 @@ impl Client {
             Socket::Tcp(socket) => socket.write_all(&request(path)),
             Socket::Unix(socket) => socket.write_all(&request(path)),
         };
-        match sent.and_then(|()| self.read_more()) {
-            Ok(0) => None,
-            Ok(_) => Some(self.answer()),
+        match sent {
+            Ok(()) => self.answer_if_any(),
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => None,
             Err(error) => panic!("{self}: {error}"),
         }
@@ -83,6 +83,38 @@ impl Client {
     /// The next answer, without a byte of what comes behind it.
     pub fn answer(&mut self) -> Answer {
         self.answer_to(true)
+    }
+
+    /// As [`answer`](Self::answer); `None` if the connection is closed or reset instead.
+    pub fn answer_if_any(&mut self) -> Option<Answer> {
+        match self.read_more() {
+            Ok(0) => None,
+            Ok(_) => Some(self.answer()),
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => None,
+            Err(error) => panic!("{self}: {error}"),
+        }
+    }
+
+    /// Asks until `pid` answers, as the process that the connection moves to. The one that it leaves may read another
+    /// request in the very moment in which it gives the connection up, and answers that first.
+    pub fn moves_to(&mut self, pid: i32) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.pid() != pid {
+            assert!(Instant::now() < deadline, "{self}: it has not moved to pid {pid}");
+        }
+    }
+
+    /// Asks until an answer says that it is the last, and returns that one: as with [`moves_to`](Self::moves_to), a
+    /// request that comes just before the goodbye is answered without it.
+    pub fn told_to_close(&mut self, path: &str) -> Answer {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.get(path);
+            if answer.closes {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "{self}: it is never told to close");
+        }
     }
 
     /// To a HEAD request: without the body that its length speaks of.

@@ -68,6 +68,12 @@ impl Log {
             .collect()
     }
 
+    /// How many lines there are between `from` and the first that contains `pattern`.
+    pub fn position(&self, from: usize, pattern: &str) -> Option<usize> {
+        let state = self.state.lock().unwrap();
+        state.lines[from..].iter().position(|line| line.text.contains(pattern))
+    }
+
     /// Waits for `count` lines from `from` on that contain one of `patterns`; `None` when the time is over.
     pub fn wait_for(
         &self,

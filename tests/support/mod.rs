@@ -9,6 +9,7 @@ pub mod binary;
 mod ended;
 pub mod engine;
 pub mod forged;
+pub mod gate;
 pub mod h2_relay;
 pub mod keep;
 pub mod load;

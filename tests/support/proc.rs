@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid as NixPid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -42,12 +43,10 @@ pub fn signal(pid: i32, signal: Signal) {
         .unwrap_or_else(|error| panic!("cannot send {signal} to pid {pid}: {error}"));
 }
 
-/// Kills it, if it has not ended by itself meanwhile.
-pub fn kill(pid: i32) {
-    match nix::sys::signal::kill(NixPid::from_raw(pid), Signal::SIGKILL) {
-        Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
-        Err(error) => panic!("cannot kill pid {pid}: {error}"),
-    }
+/// As [`signal`], to a process that may have ended by itself.
+pub fn signal_if_there(pid: i32, signal: Signal) {
+    let sent = nix::sys::signal::kill(NixPid::from_raw(pid), signal);
+    assert!(matches!(sent, Ok(()) | Err(Errno::ESRCH)), "cannot send {signal} to pid {pid}: {sent:?}");
 }
 
 /// Waits for the end of any process; `false` when the time is over.
@@ -79,10 +78,21 @@ pub fn kill_all(is_ours: impl Fn(i32) -> bool, patience: Duration) {
 
 /// Sets the soft limit of open files of another process; returns the one before.
 pub fn limit_fds(pid: i32, soft: Option<u64>) -> Option<u64> {
+    let old = try_limit_fds(pid, soft);
+    old.unwrap_or_else(|error| panic!("cannot set the limit of pid {pid} to {soft:?}: {error}"))
+}
+
+/// As [`limit_fds`], of a process that may have ended.
+pub fn limit_fds_if_there(pid: i32, soft: Option<u64>) {
+    let set = try_limit_fds(pid, soft);
+    assert!(matches!(set, Ok(_) | Err(rustix::io::Errno::SRCH)), "pid {pid}: {set:?}");
+}
+
+fn try_limit_fds(pid: i32, soft: Option<u64>) -> rustix::io::Result<Option<u64>> {
     // The hard limit is the one that it inherited from here.
     let maximum = getrlimit(Resource::Nofile).maximum;
-    let old = prlimit(Pid::from_raw(pid), Resource::Nofile, Rlimit { current: soft, maximum });
-    old.unwrap_or_else(|error| panic!("cannot set the limit of pid {pid} to {soft:?}: {error}")).current
+    let old = prlimit(Pid::from_raw(pid), Resource::Nofile, Rlimit { current: soft, maximum })?;
+    Ok(old.current)
 }
 
 /// As many connections as this process may have open, after raising its own limit, which servers inherit.
@@ -137,6 +147,18 @@ pub fn zombies(pid: i32) -> usize {
     children(pid).into_iter().filter(|child| state(*child) == Some('Z')).count()
 }
 
+/// Waits until every child that has ended is waited for. Asks and asks: an end is seen before its parent has acted on it,
+/// and nothing tells another process of that.
+#[track_caller]
+pub fn assert_reaped(pid: i32, patience: Duration) {
+    let deadline = Instant::now() + patience;
+    while zombies(pid) > 0 {
+        assert!(Instant::now() < deadline, "{} zombies stay with pid {pid}", zombies(pid));
+        // allow: sleep (between two looks into /proc)
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 pub fn children(pid: i32) -> Vec<i32> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
@@ -160,6 +182,21 @@ pub fn clients_of(server: u16) -> BTreeSet<u16> {
         (remote == server && state == ESTABLISHED).then_some(local)
     });
     clients.collect()
+}
+
+/// Of the end at port `local` of a connection on 127.0.0.1: how many bytes it has sent that the one at `remote` has no room
+/// for, and how many have come that it has not read.
+pub fn queues(local: u16, remote: u16) -> (u64, u64) {
+    let table = fs::read_to_string("/proc/net/tcp").expect("a table of TCP sockets");
+    let port = |address: &str| u16::from_str_radix(address.rsplit(':').next()?, 16).ok();
+    let found = table.lines().skip(1).find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let ends = (port(fields.next()?)?, port(fields.next()?)?);
+        let (sent, read) = fields.nth(1)?.split_once(':')?;
+        let bytes = |digits| u64::from_str_radix(digits, 16).ok();
+        (ends == (local, remote)).then_some((bytes(sent)?, bytes(read)?))
+    });
+    found.unwrap_or_default()
 }
 
 fn open(pid: i32) -> Option<OwnedFd> {

@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 
 use super::binary::{Binary, TestDir};
 use super::ended::Ended;
+use super::keep::{Client, request};
 use super::load::{Answer, Load, Mode, Target, fetch};
 use super::log::Log;
 use super::{PATIENCE, proc, says};
@@ -277,9 +278,18 @@ impl Server {
         self.outcome(old, mark)
     }
 
-    /// Waits until another process than `old` answers.
+    /// Waits until another process than `old` answers, whatever the log says meanwhile: of a successor that was killed,
+    /// the predecessor's word may come before its next answer.
     pub fn wait_for_other_than(&self, old: i32) -> i32 {
-        self.outcome(old, self.log.len()).unwrap_or_else(|line| panic!("instead of a new process: {line}"))
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            match self.try_get("/pid").map(|answer| number(&answer.body)) {
+                Ok(pid) if pid != old => return pid,
+                // allow: sleep (as in `outcome`)
+                _ => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        panic!("nobody but pid {old} answers after {PATIENCE:?}");
     }
 
     /// How many lines were said so far.
@@ -299,8 +309,17 @@ impl Server {
         })
     }
 
+    /// Those that have been read by now: what a process has just said may not be among them.
     pub fn lines(&self, mark: usize, pattern: &str) -> Vec<String> {
         self.log.find(mark, pattern)
+    }
+
+    /// Asks for `path` on a connection of its own, and goes on while the answer is due. Whoever connects after it is
+    /// accepted after it.
+    pub fn begin(&self, path: &str) -> Client {
+        let mut client = Client::connect(self.target());
+        client.send(request(path));
+        client
     }
 
     /// Waits for the end of a process of this server, whoever is its parent.

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::Request;
 use hyper::body::{Body, Bytes, Frame};
@@ -15,7 +15,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::load::Target;
-use super::{PATIENCE, Server};
+use super::{PATIENCE, Server, proc};
 
 /// A connection that does one thing at a time.
 pub struct Client(TcpStream);
@@ -43,11 +43,19 @@ impl Client {
     pub fn ask_until_nothing_goes_out(&self) {
         let requests = "GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(1000);
         self.0.set_write_timeout(Some(STUCK)).expect("a timeout");
-        let mut sent = 0;
-        while let Ok(count) = (&self.0).write(requests.as_bytes()) {
-            sent += count;
+        let [server, client] =
+            [self.0.peer_addr(), self.0.local_addr()].map(|end| end.expect("two ends").port());
+        let deadline = Instant::now() + PATIENCE;
+        // What the server has answered and not got rid of, and what it has not read, at the last looks. A server that
+        // only waits for the processor goes on between two of them.
+        let (mut last, mut looks) = ((0, 0), 0);
+        while looks < LOOKS {
+            while (&self.0).write(requests.as_bytes()).is_ok() {}
+            let now = proc::queues(server, client);
+            looks = if now == last && now.0 > 0 && now.1 > 0 { looks + 1 } else { 0 };
+            last = now;
+            assert!(Instant::now() < deadline, "still neither stuck nor done: {now:?}");
         }
-        assert!(sent > 0, "nothing was taken");
     }
 
     pub fn read_large(&mut self) -> usize {
@@ -94,26 +102,32 @@ impl Client {
     }
 }
 
-/// Sends a text a byte at a time.
-pub struct Trickle(JoinHandle<usize>);
+/// Sends a byte at a time, until it is told that it was enough.
+pub struct Trickle {
+    thread: JoinHandle<bool>,
+    enough: mpsc::Sender<()>,
+}
 
 impl Trickle {
-    pub fn of(client: &Client, text: String, pause: Duration) -> Trickle {
+    pub fn of(client: &Client, byte: u8, pause: Duration) -> Trickle {
         let mut stream = client.0.try_clone().expect("a descriptor");
-        Trickle(std::thread::spawn(move || {
-            for (sent, byte) in text.bytes().enumerate() {
-                std::thread::sleep(pause); // allow: sleep (how slow this client is)
+        let (enough, is_enough) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            // How slow this client is.
+            while is_enough.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Timeout) {
                 if stream.write_all(&[byte]).is_err() {
-                    return sent;
+                    return false;
                 }
             }
-            text.len()
-        }))
+            true
+        });
+        Trickle { thread, enough }
     }
 
-    /// How much it has sent when it is done, or finds the connection closed.
-    pub fn ended(self) -> usize {
-        self.0.join().expect("a client that does not panic")
+    /// Stops it; whether it could send all the while, and has not found the connection closed.
+    pub fn end(self) -> bool {
+        drop(self.enough);
+        self.thread.join().expect("a client that does not panic")
     }
 }
 
@@ -200,5 +214,8 @@ fn address(server: &Server) -> SocketAddr {
 /// Of `/large`.
 pub const LARGE: usize = 64 << 20;
 
-/// Without a byte taken for as long, none will be: the server needs microseconds for a request.
+/// How many looks in a row find nothing new before the server is stuck.
+const LOOKS: usize = 3;
+
+/// Without a byte taken for as long, none will be, unless the machine is very busy: the server needs microseconds.
 const STUCK: Duration = Duration::from_millis(500);

@@ -1,6 +1,7 @@
 //! Who owns which path, and what is left behind.
 
 use super::*;
+use crate::sys::alone::drops_at_once;
 use std::os::unix::net::UnixStream;
 
 fn scratch(name: &str) -> PathBuf {
@@ -12,6 +13,7 @@ fn scratch(name: &str) -> PathBuf {
 
 #[test]
 fn the_stable_path_leads_to_whoever_it_was_pointed_at() {
+    let _guard = drops_at_once();
     let directory = scratch("place");
     let path = directory.join("control");
     let wanted = Wanted::At(path.clone());
@@ -42,6 +44,7 @@ fn the_stable_path_leads_to_whoever_it_was_pointed_at() {
 
 #[test]
 fn what_a_killed_server_left_is_cleared_away() {
+    let _guard = drops_at_once();
     let directory = scratch("place-killed");
     let path = directory.join("control");
     let stale = directory.join("control.77.heirloom");

@@ -31,6 +31,7 @@ enum Order {
     Store { name: String, fd: Arc<OwnedFd> },
     Discard { name: String, at: Instant },
     Barrier { done: mpsc::Sender<()> },
+    Flush { done: mpsc::Sender<()> },
     Watch(bool),
     Healthy,
     Extend(Option<Instant>),
@@ -127,6 +128,14 @@ impl Notifier {
         let _ = heard.recv();
     }
 
+    /// Waits until all of that is sent, which the end of the process would prevent; not for long, since the manager may
+    /// hang. Blocks the thread.
+    pub(crate) fn flush(&self) {
+        let (done, heard) = mpsc::channel();
+        self.order(Order::Flush { done });
+        let _ = heard.recv_timeout(FLUSH);
+    }
+
     /// Whether this process is the one that the watchdog hears: pings begin at once.
     pub(crate) fn watch(&self, on: bool) {
         self.order(Order::Watch(on));
@@ -147,6 +156,10 @@ impl Notifier {
         let _ = self.orders.send(order);
     }
 }
+
+/// How long an end waits for its last words to be sent: that takes microseconds, and a busy machine milliseconds; nobody
+/// is to be held up by them.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// The thread's state.
 struct Talk {
@@ -197,6 +210,7 @@ impl Talk {
                 let place = self.discards.partition_point(|(other, _)| *other <= at);
                 self.discards.insert(place, (at, name));
             }
+            Order::Flush { done } => drop(done.send(())),
             Order::Barrier { done } => {
                 self.wait();
                 let _ = done.send(());

@@ -407,6 +407,7 @@ impl Driver {
             say!(info: reason = ?ending.reason, "ended");
             self.operating.ended();
             self.shared.report(Event::Ended);
+            self.shared.service.flush();
             self.shared.ending.send_replace(Some(ending));
         }
     }

@@ -167,7 +167,11 @@ impl Operating {
     pub(super) fn draining(&mut self, now: Instant, connections: usize, within: Duration) {
         self.drain = Some((now, connections));
         #[cfg(feature = "control")]
-        self.tell_draining(connections, within);
+        {
+            // What was seen a moment ago knows of no drain.
+            self.control.snapshot = None;
+            self.tell_draining(connections, within);
+        }
         #[cfg(not(feature = "control"))]
         let _ = within;
     }

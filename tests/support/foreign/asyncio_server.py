@@ -61,9 +61,9 @@ async def main():
     await asyncio.sleep(0)
     for one in listening:
         one.close()
-    # An idle connection may have a request on its way: each gets one more answer, or 2 s. Every task counts: one that was
+    # An idle connection may have a request on its way: each gets one more answer, or 20 s. Every task counts: one that was
     # accepted a moment ago has not come to serve() yet.
-    deadline = asyncio.get_running_loop().time() + 2
+    deadline = asyncio.get_running_loop().time() + 20
     while asyncio.get_running_loop().time() < deadline:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if not others:

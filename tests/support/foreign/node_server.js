@@ -1,4 +1,4 @@
-// An HTTP server of Node's own that drains: requests are answered, idle connections get one more answer or 2 s.
+// An HTTP server of Node's own that drains: requests are answered, idle connections get one more answer or 20 s.
 'use strict';
 const http = require('node:http');
 
@@ -20,5 +20,5 @@ process.on('SIGTERM', () => {
   draining = true;
   // server.close() would end idle connections at once (since Node 19), and with them the requests on their way.
   require('node:net').Server.prototype.close.call(server);
-  setTimeout(() => server.closeAllConnections(), 2_000).unref();
+  setTimeout(() => server.closeAllConnections(), 20_000).unref();
 });

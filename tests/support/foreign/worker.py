@@ -115,6 +115,10 @@ INHERITED = [fd for fd in INHERITED if os.path.exists(f"/proc/self/fd/{fd}")]
 def main():
     if fails():
         sys.exit(f"worker {GENERATION} fails, as it was told to")
+    # A signal that comes just before a pause() would only be acted on at the next one; what it writes here is kept.
+    wakeups, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write)
     if "LISTEN_FDS" in os.environ and os.environ.get("WORKER_READY") != "main":
         assert os.environ["LISTEN_PID"] == str(os.getpid()), "LISTEN_PID"
     if os.environ.get("WORKER_STUBBORN"):
@@ -149,7 +153,7 @@ def main():
         TOLD.set()
     print(f"worker {GENERATION} serves", flush=True)
     while True:
-        signal.pause()
+        os.read(wakeups, 64)
 
 
 main()

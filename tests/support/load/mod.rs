@@ -105,9 +105,9 @@ impl Load {
     /// Waits until `count` more requests have ended, well or badly.
     ///
     /// # Panics
-    /// When that takes longer than a minute: then nothing is being answered.
+    /// When that takes longer than four minutes: then nothing is being answered.
     pub fn wait_for_requests(&self, count: u64) {
-        let deadline = Instant::now() + PATIENCE * 2;
+        let deadline = Instant::now() + PATIENCE * 8;
         let mut report = self.shared.report.lock().unwrap();
         let wanted = report.requests + count;
         self.shared.wanted.fetch_min(wanted, Ordering::Relaxed);

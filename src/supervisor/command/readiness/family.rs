@@ -36,6 +36,7 @@ mod tests {
 
     #[test]
     fn a_child_belongs_and_a_parent_does_not() {
+        let _guard = crate::sys::alone::starts_processes();
         let own = std::process::id() as i32;
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let pid = child.id() as i32;
