@@ -176,7 +176,7 @@ impl<S> Connection<S> {
     }
 
     #[inline]
-    fn check(&self) -> io::Result<()> {
+    pub(crate) fn check(&self) -> io::Result<()> {
         if self.entry().is_hammered() { Err(aborted()) } else { Ok(()) }
     }
 

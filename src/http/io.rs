@@ -55,7 +55,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
         if !turn::is_of(connection.entry()) {
             return Pin::new(connection).poll_write(cx, buf);
         }
-        turn::write_asked();
+        if turn::write_asked() {
+            connection.check()?;
+        }
         let polled = Pin::new(connection.stream_mut()).poll_write(cx, buf);
         connection.written(cx, polled)
     }
@@ -70,7 +72,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
         if !turn::is_of(connection.entry()) {
             return write_tracked(connection, cx, bufs);
         }
-        turn::write_asked();
+        if turn::write_asked() {
+            connection.check()?;
+        }
         let polled = Pin::new(connection.stream_mut()).poll_write_vectored(cx, bufs);
         connection.written(cx, polled)
     }

@@ -71,9 +71,13 @@ pub(super) fn bytes_read() {
 }
 
 /// hyper has something to write. It may still add the end of a chunked body after a flush that looked like the last.
+///
+/// Whether something was flushed before in this turn, which may then be one that never ends.
 #[inline]
-pub(super) fn write_asked() {
-    add(UNFLUSHED);
+pub(super) fn write_asked() -> bool {
+    let told = TURN.get();
+    TURN.set(Told { bits: told.bits | UNFLUSHED, ..told });
+    told.has(FLUSHED)
 }
 
 /// All that was written is flushed.
@@ -82,8 +86,9 @@ pub(super) fn flushed(entry: &Entry) {
     let told = TURN.get();
     TURN.set(Told { bits: told.bits & !UNFLUSHED | FLUSHED, ..told });
     if told.has(MAY_UPGRADE) {
-        // Before hyper hands out the upgraded connection, whose new tasks must be known to the hammer.
-        entry.drive_no_longer();
+        // Before hyper hands out the upgraded connection, whose new tasks must be known to the hammer, and may have
+        // brought it further before this turn is over.
+        interrupted(entry, || entry.drive_no_longer());
     }
 }
 
@@ -245,9 +250,9 @@ mod tests {
         });
         assert_eq!(answered, asked(Base::Flushing, false));
         assert_eq!(after(answered, flushed), asked(Base::Idle, false));
-        assert_eq!(after(answered, |_| write_asked()), answered);
+        assert_eq!(after(answered, |_| _ = write_asked()), answered);
         // The end of a chunked body comes behind what looked like the last flush.
-        assert_eq!(after(asked(Base::Idle, false), |_| write_asked()), asked(Base::Flushing, false));
+        assert_eq!(after(asked(Base::Idle, false), |_| _ = write_asked()), asked(Base::Flushing, false));
     }
 
     #[test]
