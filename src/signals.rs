@@ -88,7 +88,11 @@ impl std::str::FromStr for Signal {
 /// RTMIN, RTMIN+n, RTMAX-n or RTMAX.
 fn real_time(name: &str) -> Option<i32> {
     let distance = |text: &str, sign: char| match text.strip_prefix(sign) {
-        Some(number) => number.parse::<u8>().ok().map(i32::from),
+        // Digits alone: a number's parser takes a sign as well.
+        Some(number) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            number.parse::<u8>().ok().map(i32::from)
+        }
+        Some(_) => None,
         None => text.is_empty().then_some(0),
     };
     let (first, last) = (libc::SIGRTMIN(), libc::SIGRTMAX());
@@ -267,9 +271,20 @@ mod tests {
         for signal in Signal::real_time() {
             assert_eq!(signal.to_string().parse(), Ok(signal));
         }
-        for text in
-            ["", "SIG", "KILL", "STOP", "0", "-1", "65", "RTMIN+99", "RTMAX-31", "RTMIN1", "TERMINATE"]
-        {
+        for text in [
+            "",
+            "SIG",
+            "KILL",
+            "STOP",
+            "0",
+            "-1",
+            "65",
+            "RTMIN+99",
+            "RTMAX-31",
+            "RTMIN1",
+            "RTMIN++1",
+            "TERMINATE",
+        ] {
             text.parse::<Signal>().expect_err(text);
         }
     }

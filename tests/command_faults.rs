@@ -47,12 +47,14 @@ fn the_exit_status_is_the_workers() {
     let (status, _) = running.end();
     assert_eq!(status.code(), Some(7));
     // Killed by the stop signal.
-    let running =
-        shell(quick().options(&["--ready", "after=10ms", "--stop-signal", "QUIT"]), "exec sleep 1000");
-    running.wait_for_line(0, "worker settled");
-    running.signal(Signal::SIGINT);
-    let (status, _) = running.end();
-    assert_eq!(status.code(), Some(128 + Signal::SIGQUIT as i32));
+    for (name, number) in [("QUIT", 3), ("RTMIN+3", 37)] {
+        let running =
+            shell(quick().options(&["--ready", "after=10ms", "--stop-signal", name]), "exec sleep 1000");
+        running.wait_for_line(0, "worker settled");
+        running.signal(Signal::SIGINT);
+        let (status, _) = running.end();
+        assert_eq!(status.code(), Some(128 + number), "{name}");
+    }
 }
 
 #[test]

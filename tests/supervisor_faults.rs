@@ -95,6 +95,21 @@ fn g1_the_old_worker_is_killed_at_every_step_of_a_restart() {
 }
 
 #[test]
+fn g3_what_a_failed_worker_has_bound_goes_with_it() {
+    let _alone = alone();
+    let server = supervised(&["--probation", "50ms"]);
+    let path = server.binary.path().with_file_name("late.sock");
+    faulty(&server, &format!("bind unix:{}", path.display()));
+    for _ in 0..2 {
+        let mark = server.mark();
+        let failed = in_vain(&server, server.pid());
+        assert!(failed.contains("as told"), "{failed}");
+        server.wait_for_line(mark, "dropping a socket that no worker uses");
+        assert!(!path.exists(), "nobody accepts there");
+    }
+}
+
+#[test]
 fn g3_the_new_worker_is_killed_at_every_step_of_a_restart() {
     let _alone = alone();
     let server = supervised(&["--probation", "50ms", "--backoff", "1ms"]);

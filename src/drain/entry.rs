@@ -186,7 +186,8 @@ impl Entry {
         let stage = self.stage();
         // After a request with a body, what is read may be the rest of that.
         if stage.base == Base::Fresh || stage.base == Base::Idle && !stage.body {
-            self.enter(if self.kind() == Kind::Http1 { Base::Head } else { Base::Busy });
+            let base = if self.kind() == Kind::Http1 { Base::Head } else { Base::Busy };
+            self.enter(Stage { base, ..stage });
         }
     }
 

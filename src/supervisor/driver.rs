@@ -236,6 +236,7 @@ impl Driver {
                 if let Some(process) = self.abandoned.remove(&worker) {
                     process.reap();
                     self.gone(worker, process.pid);
+                    self.operating.gone(worker, process.pid);
                 }
             }
             Input::Readiness(ready) => self.became_ready(now, ready),

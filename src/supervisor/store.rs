@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::handover::announcement::MAX_DESCRIPTORS;
 use crate::handover::message::{KeptSocket, MAX_SOCKETS};
+use crate::handover::supervise::Worker;
 use crate::inherited::InheritedSocket;
 use crate::listen::Listen;
 use crate::listeners::{ListenError, Listeners, Socket};
@@ -20,6 +21,8 @@ pub(super) struct Store {
     listeners: Listeners,
     /// By cookie: those that are the supervisor's by its own configuration, and stay whoever wants them.
     own: BTreeSet<u64>,
+    /// By cookie: who has bound the others.
+    binders: BTreeMap<u64, Worker>,
     descriptors: BTreeMap<String, Arc<OwnedFd>>,
 }
 
@@ -42,7 +45,7 @@ impl Store {
             listeners.add(Socket::keep(socket)?);
         }
         let own = listeners.open().iter().map(|socket| socket.cookie).collect();
-        Ok(Store { listeners, own, descriptors: BTreeMap::new() })
+        Ok(Store { listeners, own, binders: BTreeMap::new(), descriptors: BTreeMap::new() })
     }
 
     /// Binds a socket, unless it came by activation.
@@ -66,6 +69,7 @@ impl Store {
     /// Keeps what a worker has bound; `None` if it is there already. Its fds: the socket, and the lock of its path.
     pub(super) fn keep(
         &mut self,
+        binder: Worker,
         announced: KeptSocket,
         fds: Vec<OwnedFd>,
     ) -> Result<Option<Arc<Socket>>, KeepError> {
@@ -82,17 +86,28 @@ impl Store {
         let facts = socket::facts(fd.as_fd()).map_err(|error| KeepError::Unfit(io::Error::other(error)))?;
         let KeptSocket { name, requested, .. } = announced;
         let (kind, address, lock) = (facts.kind, facts.local, fds.next());
-        tracing::info!(%address, name, "keeping a worker's socket for those after it");
+        say!(info: %address, name, "keeping a worker's socket for those after it");
         let kept = Socket::keep(InheritedSocket { fd, kind, name, requested, address, lock, stored: None });
-        Ok(Some(self.listeners.add(kept.map_err(KeepError::Unfit)?)))
+        let kept = self.listeners.add(kept.map_err(KeepError::Unfit)?);
+        self.binders.insert(kept.cookie, binder);
+        Ok(Some(kept))
+    }
+
+    /// A worker that was to replace another one has failed, and what it alone has listened on goes with it: nobody accepts
+    /// there, and the next one is free to bind the address in another way.
+    pub(super) fn take_back(&mut self, failed: Worker) {
+        let of_it = self.binders.iter().filter(|(_, binder)| **binder == failed);
+        let bound: Vec<u64> = of_it.map(|(cookie, _)| *cookie).collect();
+        self.drop_sockets(&bound);
     }
 
     /// The worker that serves does not want these, and nobody else has them any more.
     pub(super) fn drop_sockets(&mut self, unwanted: &[u64]) {
         let is_dropped = |cookie: u64| unwanted.contains(&cookie) && !self.own.contains(&cookie);
         for socket in self.listeners.open().iter().filter(|socket| is_dropped(socket.cookie)) {
-            tracing::info!(address = %socket.address, "dropping a socket that the new worker does not use");
+            say!(info: address = %socket.address, "dropping a socket that no worker uses");
             self.listeners.forget(socket);
+            self.binders.remove(&socket.cookie);
             // Whoever connects by the path from now on is told at once that nobody is there.
             socket.give_up_place();
         }

@@ -15,6 +15,15 @@ pub(crate) fn unblock_here(signals: &[c_int]) -> io::Result<()> {
     change_mask(libc::SIG_UNBLOCK, &signal_set(signals)?)
 }
 
+/// Has the kernel send this process the signal when the thread that started it ends. nix knows no real-time signals.
+#[cfg(feature = "supervisor")]
+pub(crate) fn ask_at_parents_death(signal: c_int) -> io::Result<()> {
+    let number = libc::c_ulong::try_from(signal).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: it takes a number, which the kernel checks, and touches no memory of ours.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, number) })?;
+    Ok(())
+}
+
 /// The set of these signals. Those that the C library keeps for itself (32, 33) and numbers that are no signals
 /// are errors.
 pub(super) fn signal_set(signals: &[c_int]) -> io::Result<sigset_t> {

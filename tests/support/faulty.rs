@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! fail-init REASON     says that its initialisation failed
+//! bind ADDRESS         listens there as well, and says that its initialisation failed
 //! panic                before it is ready
 //! die-at-ready MICROS  is killed that long after it began to say that it is ready
 //! die-at-commit        is killed when it may accept, before it does
@@ -33,6 +34,10 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     match kind {
         "fail-init" => restarter.failed(detail).await,
+        "bind" => {
+            let _bound = restarter.listen(detail)?;
+            restarter.failed("as told").await;
+        }
         "panic" => panic!("as told"),
         "die-at-ready" => {
             let after = Duration::from_micros(detail.parse()?);

@@ -107,6 +107,8 @@ impl Server {
         let stream = StdStream::from(fd);
         // The other's word is enough for much, but not for a client who may not be one.
         stream.peer_addr()?;
+        // Nor for what it does to whoever reads from it.
+        stream.set_nonblocking(true)?;
         let stream = UnixStream::from_std(stream)?;
         if self.clients.len() >= ADOPTED {
             turn_away(&stream, ErrorCode::Busy, "too many operators wait already; come again".to_owned());

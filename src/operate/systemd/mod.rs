@@ -3,8 +3,8 @@
 //!
 //! On when [`Builder::systemd`](crate::Builder::systemd) asks for it ([`Restarter::new`](crate::Restarter::new) and
 //! `http::run` do) *and* NOTIFY_SOCKET is set, as it is in a unit with `Type=notify`. Then a restart is not
-//! refused any more to a unit's main process. Everything is sent by a thread of its own; nothing waits for systemd but the
-//! settling of a restart, and that for 3 s at most.
+//! refused any more to a unit's main process. Everything is sent by a thread of its own; only the settling of a restart waits
+//! for systemd, 3 s at most, and the end of a generation, a second at most, so that its last word is heard.
 //!
 //! # What is told
 //!

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::socket::Manager;
 use super::watchdog::{self, Health};
 
-/// Tells the service manager, in the order of the calls. No call waits. Clones share the thread, which ends with the
+/// Tells the service manager, in the order of the calls. Only `flush` waits. Clones share the thread, which ends with the
 /// last of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Notifier {

@@ -252,9 +252,10 @@ impl Driver {
     }
 
     fn obey_hand_over(&mut self, now: Instant, unclaimed: &[u64], takes_moves: bool) {
+        // Before the next step: what is bound in between is in neither, and is refused to whoever binds it.
+        let sockets = self.shared.listeners.open();
         // What was bound a moment ago must be the supervisor's before it is closed here: its queue would go with it.
         self.keep();
-        let sockets = self.shared.listeners.open();
         self.shared.listeners.hand_over(&sockets, &indexes(&sockets, unclaimed));
         if let Some(attempt) = &mut self.attempt {
             attempt.takes_moves = takes_moves;

@@ -15,10 +15,9 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, parent_id};
 use std::process::Command;
 
-use nix::sys::signal::Signal;
-
 use super::numbers::LISTEN_FDS;
 use crate::sys::inherit::adopt;
+use crate::sys::signals::ask_at_parents_death;
 
 /// What the shim is told, as its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,9 +92,8 @@ impl Order {
             return errno.into();
         }
         if let Some(signal) = self.at_death {
-            let asked = Signal::try_from(signal).and_then(nix::sys::prctl::set_pdeathsig);
-            if let Err(errno) = asked {
-                return errno.into();
+            if let Err(error) = ask_at_parents_death(signal) {
+                return error;
             }
             // It may have died before it was asked for: then no signal comes any more.
             if parent_id() != self.parent {

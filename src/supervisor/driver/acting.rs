@@ -231,6 +231,7 @@ impl Driver {
                     Some(_) => say!(error: worker, %why, "restart failed, the old worker serves on"),
                     None => say!(error: worker, %why, "restart failed, and nobody serves"),
                 }
+                self.drop_what_it_bound(*worker);
                 self.failed(&Err(RestartError::Failed(why.clone())));
             }
             Report::TakenBack { worker, why } => {
@@ -238,6 +239,7 @@ impl Driver {
                     Some(_) => say!(error: worker, %why, "restart taken back, the old worker accepts again"),
                     None => say!(error: worker, %why, "restart taken back, and nobody serves"),
                 }
+                self.drop_what_it_bound(*worker);
                 self.failed(&Err(RestartError::TakenBack(why.clone())));
             }
             Report::Died { worker, how } => say!(error: worker, how, "the worker that served has died"),
@@ -271,6 +273,13 @@ impl Driver {
             Report::TakenBack { why, .. } => self.service.worker_observed(&Event::TakenBack(why.clone())),
             Report::Stopping { within } => self.service.worker_observed(&Event::Stopping { notice: *within }),
             _ => {}
+        }
+    }
+
+    /// If nobody serves, it stays for whoever comes next, with the clients that wait there.
+    fn drop_what_it_bound(&mut self, failed: Worker) {
+        if self.machine.serving().is_some() {
+            self.store.take_back(failed);
         }
     }
 

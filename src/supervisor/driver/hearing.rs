@@ -86,7 +86,7 @@ impl Driver {
                 Some(operator) => self.asked_by_way_of_a_worker(operator),
                 None => self.request(now, None, Some(worker)),
             },
-            Did::Say(Message::Keep(socket), fds) => match self.store.keep(socket, fds) {
+            Did::Say(Message::Keep(socket), fds) => match self.store.keep(worker, socket, fds) {
                 Ok(Some(socket)) => self.offer(worker, &socket),
                 Ok(None) => {}
                 Err(error) => say!(warn: worker, %error, "a worker's socket is not kept for the next one"),
@@ -127,8 +127,8 @@ impl Driver {
 
     /// The worker that is to replace this one, or has, was started without it.
     fn offer(&self, binder: Worker, socket: &Socket) {
-        let heir = self.machine.candidate().or(self.machine.serving()).filter(|heir| *heir != binder);
-        if let Some(process) = heir.and_then(|heir| self.workers.get(&heir)) {
+        let other = self.machine.candidate().or(self.machine.serving()).filter(|other| *other != binder);
+        if let Some(process) = other.and_then(|other| self.workers.get(&other)) {
             process.offer(socket);
         }
     }
