@@ -1,5 +1,7 @@
 //! One connection from its first byte to its goodbye.
 
+mod letting_go;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -22,7 +24,7 @@ use super::service::{Extras, HttpService, TrackedService};
 use super::sniff::{Sniff, Version};
 use super::streams::StreamService;
 use super::turn::{self, Turn};
-use crate::drain::{Base, Connection, Entry, Kind, Stage};
+use crate::drain::{Base, Connection, Entry, Kind};
 
 /// A connection being served. See [`Server::serve`](super::Server::serve).
 ///
@@ -69,17 +71,6 @@ enum Talk<S, H: HttpService> {
     /// On its way to the successor; should it come back, it is served on.
     Moving(Moving<S>, H),
     Over,
-}
-
-/// An HTTP/1 connection that hyper was to let go of.
-enum TakenOut<S, H: HttpService> {
-    /// With what was read of the next request.
-    Whole(Connection<S>, Bytes, TrackedService<H>),
-    /// Not all of its last request will ever be read: it can only be closed.
-    BodyUnread(Connection<S>),
-    Busy(Box<Http1<S, H>>),
-    /// Its last response was that it is somebody else's.
-    Upgraded,
 }
 
 type Http1<S, H> = http1::UpgradeableConnection<Io<S>, TrackedService<H>>;
@@ -207,31 +198,6 @@ where
         }
     }
 
-    /// Lets go of the connection if no request is in flight on it, and has it moved.
-    #[cold]
-    fn depart(&mut self, cx: &mut Context<'_>) -> Result<(), ServeError> {
-        let stage = self.entry.stage();
-        self.talk = match (mem::replace(&mut self.talk, Talk::Over), stage.base) {
-            (Talk::Sniffing(sniff, service), _) => {
-                let (connection, ahead) = sniff.into_parts();
-                Talk::Moving(moving::depart(connection, ahead, None), service)
-            }
-            (Talk::Http1(http1), Base::Fresh | Base::Idle | Base::Head) => {
-                match self.take_out(http1, stage, cx)? {
-                    TakenOut::Whole(connection, ahead, service) => {
-                        let state = service.state();
-                        Talk::Moving(moving::depart(connection, ahead, state), service.into_inner())
-                    }
-                    TakenOut::BodyUnread(connection) => self.goodbye(connection),
-                    TakenOut::Busy(http1) => Talk::Http1(*http1),
-                    TakenOut::Upgraded => Talk::Over,
-                }
-            }
-            (talk, _) => talk,
-        };
-        Ok(())
-    }
-
     /// The sweeper found it overdue, and polling it once more has not changed that. Ready if it ends here; else
     /// it is to be polled again.
     #[cold]
@@ -346,62 +312,6 @@ where
         // Now, not when the shutdown is done: what is closing is not overdue for being idle.
         self.entry.enter(Base::Closing);
         Talk::Closing(connection)
-    }
-
-    /// Ends an HTTP/1 connection without a request in flight, or goes on with it if there turns out to be one.
-    fn take_apart(
-        &self,
-        http1: Http1<S, H>,
-        stage: Stage,
-        cx: &mut Context<'_>,
-    ) -> Result<Talk<S, H>, ServeError> {
-        Ok(match self.take_out(http1, stage, cx)? {
-            TakenOut::Whole(connection, ahead, _) if ahead.is_empty() => self.goodbye(connection),
-            TakenOut::Whole(connection, ahead, service) => {
-                // A request came close behind the last one, in part. It gets its answer, and its own time.
-                self.entry.enter(Base::Head);
-                Talk::Http1(self.http1_with(connection, ahead, service))
-            }
-            TakenOut::BodyUnread(connection) => self.goodbye(connection),
-            TakenOut::Busy(http1) => Talk::Http1(*http1),
-            TakenOut::Upgraded => Talk::Over,
-        })
-    }
-
-    /// Takes an HTTP/1 connection without a request in flight out of hyper.
-    ///
-    /// Only while its stage is fresh or idle, or that of a head: then the last response is written and flushed, so
-    /// that hyper holds nothing but bytes that it has read.
-    fn take_out(
-        &self,
-        mut http1: Http1<S, H>,
-        stage: Stage,
-        cx: &mut Context<'_>,
-    ) -> Result<TakenOut<S, H>, ServeError> {
-        let mut is_unread = false;
-        if stage.asked {
-            // Its last request may have had a body. If hyper has read all of it, this ends the connection at once,
-            // without another read; else hyper ends it when it has. An end after a read is one for which the service has
-            // just dropped the body: what comes next on the connection is the rest of that, and no request.
-            self.entry.keep_open();
-            Pin::new(&mut http1).graceful_shutdown();
-            let ended = Pin::new(&mut http1).poll(cx);
-            is_unread = self.entry.keep_open_no_longer();
-            if ended.map_err(ServeError::Http)?.is_pending() {
-                self.entry.enter(Stage { base: Base::Finishing, ..stage });
-                return Ok(TakenOut::Busy(Box::new(http1)));
-            }
-        }
-        let Some(parts) = http1.into_parts() else {
-            self.entry.upgrade();
-            return Ok(TakenOut::Upgraded);
-        };
-        let (ahead, connection) = parts.io.into_parts();
-        if is_unread {
-            return Ok(TakenOut::BodyUnread(connection));
-        }
-        let read = if ahead.is_empty() { parts.read_buf } else { [parts.read_buf, ahead].concat().into() };
-        Ok(TakenOut::Whole(connection, read, parts.service))
     }
 }
 

@@ -14,6 +14,7 @@ pub mod h2_relay;
 pub mod keep;
 pub mod load;
 pub mod log;
+pub mod namespaces;
 pub mod proc;
 mod server;
 pub mod slow;

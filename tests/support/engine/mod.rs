@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{OnceLock, mpsc};
+use std::sync::OnceLock;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -20,7 +20,7 @@ pub use container::{Container, target};
 pub use image::Dockerfile;
 
 use super::beside::{is_ci, is_installed};
-use super::{PATIENCE, proc};
+use super::{PATIENCE, namespaces, proc};
 
 /// The engine, with the image built.
 #[derive(Debug)]
@@ -93,34 +93,15 @@ fn boot() -> Option<Engine> {
     Some(engine)
 }
 
-/// Starts it from a thread that lives as long as this process: with that thread it is killed, and everything in its
-/// namespaces.
 fn spawn() -> i32 {
-    let mut command = Command::new("setpriv");
-    command.args([
-        "--pdeathsig",
-        "KILL",
-        "unshare",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount",
-        "--mount-proc",
-    ]);
-    command.args(["--uts", "--ipc", "--cgroup", "--net", "sh", "-c", BOOT, "boot", STATE]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
-    let (started, nanny) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut child = command.spawn().expect("setpriv and unshare, of every Debian");
-        let pid = i32::try_from(child.id()).expect("a pid");
+    let program = |command: &mut Command| {
+        command.args(["sh", "-c", BOOT, "boot", STATE]).stdout(Stdio::piped());
+    };
+    let nanny = namespaces::boot(&["--net"], program, |child| {
         let mut said = String::new();
         BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut said).expect("a pipe");
         assert_eq!(said.trim(), "booted", "what the engine needs could not be mounted");
-        started.send(pid).expect("somebody who waits");
-        // For as long as there is something to be killed.
-        let _ = child.wait();
     });
-    let nanny = nanny.recv_timeout(PATIENCE).expect("an engine that boots");
     *proc::children(nanny).first().expect("a shell below unshare")
 }
 

@@ -15,7 +15,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, OnceLock};
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -25,7 +25,7 @@ pub use unit::Unit;
 
 use super::beside::{is_ci, is_installed};
 use super::log::Log;
-use super::{PATIENCE, proc};
+use super::{PATIENCE, namespaces, proc};
 
 /// Where `scripts/newer-systemd.sh` puts its own.
 fn cached() -> PathBuf {
@@ -158,7 +158,11 @@ fn boot(unpacked: Option<&Path>) -> Option<Systemd> {
     let address = SocketAddr::from_abstract_name(&name).expect("a name");
     let booted = UnixDatagram::bind_addr(&address).expect("a socket to hear of the boot");
     booted.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    let nanny = spawn(&dir, unpacked, &name);
+    let program = |command: &mut Command| {
+        command.arg("sh").arg(dir.join("boot")).arg(&dir).args(unpacked);
+        command.env("NOTIFY_SOCKET", format!("@{name}"));
+    };
+    let nanny = namespaces::boot(&[], program, |_| ());
     // It tells the manager of its container, as a service would tell it.
     let mut buffer = [0; 4096];
     loop {
@@ -189,34 +193,6 @@ fn remove_old(directory: &Path) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
-}
-
-/// Starts it from a thread that lives as long as this process: with that thread it is killed, and with its PID 1 everything
-/// in its namespace.
-fn spawn(dir: &Path, unpacked: Option<&Path>, notify: &str) -> i32 {
-    let mut command = Command::new("setpriv");
-    command.args([
-        "--pdeathsig",
-        "KILL",
-        "unshare",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount",
-        "--mount-proc",
-    ]);
-    command.args(["--uts", "--ipc", "--cgroup", "sh"]).arg(dir.join("boot")).arg(dir);
-    command.args(unpacked);
-    command.env("NOTIFY_SOCKET", format!("@{notify}"));
-    command.stdin(Stdio::null()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
-    let (started, pid) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut child = command.spawn().expect("setpriv and unshare, of every Debian");
-        started.send(i32::try_from(child.id()).expect("a pid")).expect("somebody who waits");
-        // For as long as there is something to be killed.
-        let _ = child.wait();
-    });
-    pid.recv().expect("a process")
 }
 
 /// What runs as PID 1 before it becomes systemd. Not the machine's own units: only what the tests install.

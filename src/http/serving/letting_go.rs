@@ -1,0 +1,112 @@
+//! HTTP/1 connections that hyper lets go of between two requests: to move, to be closed, or to be put together again.
+
+use std::mem;
+use std::pin::Pin;
+use std::task::Context;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::super::moving;
+use super::{Http1, ServeError, Serving, Talk};
+use crate::drain::{Base, Connection, Stage};
+use crate::http::HttpService;
+use crate::http::service::TrackedService;
+
+/// An HTTP/1 connection that hyper was to let go of.
+enum TakenOut<S, H: HttpService> {
+    /// With what was read of the next request.
+    Whole(Connection<S>, Bytes, TrackedService<H>),
+    /// Not all of its last request will ever be read: it can only be closed.
+    BodyUnread(Connection<S>),
+    Busy(Box<Http1<S, H>>),
+    /// Its last response was that it is somebody else's.
+    Upgraded,
+}
+
+impl<S, H> Serving<S, H>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: HttpService,
+{
+    /// Lets go of the connection if no request is in flight on it, and has it moved.
+    #[cold]
+    pub(super) fn depart(&mut self, cx: &mut Context<'_>) -> Result<(), ServeError> {
+        let stage = self.entry.stage();
+        self.talk = match (mem::replace(&mut self.talk, Talk::Over), stage.base) {
+            (Talk::Sniffing(sniff, service), _) => {
+                let (connection, ahead) = sniff.into_parts();
+                Talk::Moving(moving::depart(connection, ahead, None), service)
+            }
+            (Talk::Http1(http1), Base::Fresh | Base::Idle | Base::Head) => {
+                match self.take_out(http1, stage, cx)? {
+                    TakenOut::Whole(connection, ahead, service) => {
+                        let state = service.state();
+                        Talk::Moving(moving::depart(connection, ahead, state), service.into_inner())
+                    }
+                    TakenOut::BodyUnread(connection) => self.goodbye(connection),
+                    TakenOut::Busy(http1) => Talk::Http1(*http1),
+                    TakenOut::Upgraded => Talk::Over,
+                }
+            }
+            (talk, _) => talk,
+        };
+        Ok(())
+    }
+
+    /// Ends an HTTP/1 connection without a request in flight, or goes on with it if there turns out to be one.
+    pub(super) fn take_apart(
+        &self,
+        http1: Http1<S, H>,
+        stage: Stage,
+        cx: &mut Context<'_>,
+    ) -> Result<Talk<S, H>, ServeError> {
+        Ok(match self.take_out(http1, stage, cx)? {
+            TakenOut::Whole(connection, ahead, _) if ahead.is_empty() => self.goodbye(connection),
+            TakenOut::Whole(connection, ahead, service) => {
+                // A request came close behind the last one, in part. It gets its answer, and its own time.
+                self.entry.enter(Base::Head);
+                Talk::Http1(self.http1_with(connection, ahead, service))
+            }
+            TakenOut::BodyUnread(connection) => self.goodbye(connection),
+            TakenOut::Busy(http1) => Talk::Http1(*http1),
+            TakenOut::Upgraded => Talk::Over,
+        })
+    }
+
+    /// Takes an HTTP/1 connection without a request in flight out of hyper.
+    ///
+    /// Only while its stage is fresh or idle, or that of a head: then the last response is written and flushed, so
+    /// that hyper holds nothing but bytes that it has read.
+    fn take_out(
+        &self,
+        mut http1: Http1<S, H>,
+        stage: Stage,
+        cx: &mut Context<'_>,
+    ) -> Result<TakenOut<S, H>, ServeError> {
+        let mut is_unread = false;
+        if stage.asked {
+            // Its last request may have had a body. If hyper has read all of it, this ends the connection at once,
+            // without another read; else hyper ends it when it has. An end after a read is one for which the service has
+            // just dropped the body: what comes next on the connection is the rest of that, and no request.
+            self.entry.keep_open();
+            Pin::new(&mut http1).graceful_shutdown();
+            let ended = Pin::new(&mut http1).poll(cx);
+            is_unread = self.entry.keep_open_no_longer();
+            if ended.map_err(ServeError::Http)?.is_pending() {
+                self.entry.enter(Stage { base: Base::Finishing, ..stage });
+                return Ok(TakenOut::Busy(Box::new(http1)));
+            }
+        }
+        let Some(parts) = http1.into_parts() else {
+            self.entry.upgrade();
+            return Ok(TakenOut::Upgraded);
+        };
+        let (ahead, connection) = parts.io.into_parts();
+        if is_unread {
+            return Ok(TakenOut::BodyUnread(connection));
+        }
+        let read = if ahead.is_empty() { parts.read_buf } else { [parts.read_buf, ahead].concat().into() };
+        Ok(TakenOut::Whole(connection, read, parts.service))
+    }
+}
