@@ -140,19 +140,7 @@ where
         Ok(())
     }
 
-    #[inline(always)]
     fn poll_talk(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
-        match &mut self.talk {
-            Talk::Http1(http1) => match Pin::new(http1).poll(cx) {
-                Poll::Ready(ended) => Poll::Ready(self.http1_ended(ended)),
-                Poll::Pending => Poll::Pending,
-            },
-            _ => self.poll_other_talk(cx),
-        }
-    }
-
-    #[inline(never)]
-    fn poll_other_talk(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
         loop {
             match &mut self.talk {
                 Talk::Sniffing(sniff, _) => {
@@ -167,7 +155,10 @@ where
                         Version::None => return Poll::Ready(Ok(())),
                     };
                 }
-                Talk::Http1(_) => return self.poll_talk(cx),
+                Talk::Http1(http1) => {
+                    let ended = ready!(Pin::new(http1).poll(cx));
+                    return Poll::Ready(self.http1_ended(ended));
+                }
                 Talk::Http2 { connection, told } => {
                     if !*told && self.entry.is_draining() {
                         *told = true;
