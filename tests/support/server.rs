@@ -292,6 +292,12 @@ impl Server {
         panic!("nobody but pid {old} answers after {PATIENCE:?}");
     }
 
+    /// All its processes that are alive, whoever is their parent.
+    pub fn processes(&self) -> Vec<i32> {
+        let is_ours = |pid: &i32| proc::environment(*pid).get(MARKER) == Some(&self.id);
+        proc::pids().filter(is_ours).filter(|pid| proc::is_alive(*pid)).collect()
+    }
+
     /// How many lines were said so far.
     pub fn mark(&self) -> usize {
         self.log.len()
@@ -402,8 +408,10 @@ impl Exits {
     }
 }
 
+/// In an example's line, or in one of `heirloom run`, which goes on with the name.
 fn target_in(line: &str) -> Target {
-    let address = line.split(says::LISTENING).nth(1).unwrap_or_default().trim();
+    let address = line.split(says::LISTENING).nth(1).unwrap_or_default();
+    let address = address.split(" name=").next().unwrap_or_default().trim();
     address.parse().unwrap_or_else(|_| panic!("no address in {line:?}"))
 }
 

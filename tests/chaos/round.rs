@@ -1,0 +1,242 @@
+//! One round: a server, its loads, some faults, and its end.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::dice::Dice;
+use super::faults::{Ending, Fault};
+use super::support::load::{Load, Mode, Report, Think};
+use super::support::{Server, Setup, Signal, proc};
+
+/// Who restarts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Itself.
+    Library,
+    /// The library's supervisor.
+    Supervisor,
+    /// `heirloom run`.
+    Run,
+}
+
+impl Kind {
+    pub fn of(round: u64) -> Kind {
+        [Kind::Library, Kind::Supervisor, Kind::Run][(round % 3) as usize]
+    }
+
+    pub fn is_supervised(self) -> bool {
+        self != Kind::Library
+    }
+
+    /// The program that its generations run.
+    pub fn example(self) -> &'static str {
+        if self == Kind::Supervisor { "workers" } else { "hello" }
+    }
+
+    fn setup(self, probation: &str) -> Setup {
+        let deadlines = ["--probation", probation, "--start-timeout", START_TIMEOUT, "--drain-timeout", "5s"];
+        let setup = Setup::example(self.example());
+        match self {
+            Kind::Run => {
+                let run =
+                    [env!("CARGO_BIN_EXE_heirloom"), "run", "--listen", "127.0.0.1:0", "--ready", "heirloom"];
+                setup.under(run.iter().chain(&deadlines).chain(&["--"]))
+            }
+            _ => setup.args(&deadlines),
+        }
+    }
+}
+
+/// What happened so far, for whoever has to understand a violation.
+#[derive(Default)]
+pub struct Story(RefCell<Vec<String>>);
+
+impl Story {
+    pub fn add(&self, line: String) {
+        self.0.borrow_mut().push(line);
+    }
+}
+
+impl fmt::Display for Story {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.borrow().iter().try_for_each(|line| writeln!(f, "  {line}"))
+    }
+}
+
+/// What a round came to.
+pub struct Summary {
+    pub faults: Vec<&'static str>,
+    pub requests: u64,
+    pub lost: u64,
+}
+
+pub struct Round<'a> {
+    pub kind: Kind,
+    pub dice: Dice,
+    pub server: Server,
+    /// A fault may kill what serves in probation only if that is long enough to be met.
+    pub has_probation: bool,
+    story: &'a Story,
+    began: Instant,
+    loads: Vec<Load>,
+    /// How many requests killed processes may have held.
+    held: u64,
+    faults: Vec<&'static str>,
+}
+
+impl<'a> Round<'a> {
+    pub fn start(kind: Kind, seed: u64, number: u64, story: &'a Story) -> Round<'a> {
+        let mut dice = Dice::new(seed, number);
+        let has_probation = dice.below(4) > 0;
+        let probation = if has_probation { "1s" } else { dice.pick(&["0ms", "50ms"]) };
+        let server = kind.setup(probation).start();
+        let modes = [
+            Mode::new_connections(CLIENTS, Think::millis(0, 3)),
+            Mode::keep_alive(CLIENTS, Think::millis(0, 5)),
+            Mode::keep_alive(CLIENTS, Think::NONE),
+            Mode::keep_alive_late(CLIENTS, Think::millis(0, 10)),
+        ];
+        let loads = [0, 1 + dice.below(3)].map(|mode| server.load(modes[mode as usize].clone()));
+        story.add(format!("{kind:?}, probation {probation}, as pid {}", server.first_pid));
+        Round {
+            kind,
+            dice,
+            server,
+            has_probation,
+            story,
+            began: Instant::now(),
+            loads: loads.into(),
+            held: 0,
+            faults: vec![],
+        }
+    }
+
+    pub fn run_to_its_end(mut self) -> Summary {
+        self.wait_for_answers();
+        for _ in 0..1 + self.dice.below(FAULTS) {
+            let fault = Fault::draw(&mut self);
+            self.faults.push(fault.name());
+            self.tell(fault.name());
+            fault.happen(&mut self);
+            self.server.binary.become_example(self.kind.example());
+            self.wait_for_calm();
+            self.wait_for_answers();
+        }
+        self.tell("a good restart");
+        self.must_restart();
+        let (requests, lost) = self.settle_accounts();
+        let ending = Ending::draw(&mut self.dice);
+        self.tell(ending.name());
+        ending.happen(&mut self);
+        self.faults.push(ending.name());
+        self.must_end();
+        Summary { faults: self.faults, requests, lost }
+    }
+
+    pub fn tell(&self, what: &str) {
+        self.story.add(format!("{:8.3} s {what}", self.began.elapsed().as_secs_f64()));
+    }
+
+    /// Who is asked to restart.
+    pub fn master(&self) -> i32 {
+        if self.kind.is_supervised() { self.server.first_pid } else { self.server.pid() }
+    }
+
+    /// Something is about to be killed, and with it at most one request of each client.
+    pub fn may_lose(&mut self) {
+        self.held += 2 * CLIENTS as u64;
+    }
+
+    /// Asks for a restart, and returns the process that is started for it, if one is.
+    pub fn begin_restart(&mut self) -> Option<i32> {
+        let known = self.server.processes();
+        let (master, signal) = (self.master(), self.dice.pick(&[Signal::SIGHUP, Signal::SIGUSR2]));
+        proc::signal(master, signal);
+        let deadline = Instant::now() + BIRTH;
+        while Instant::now() < deadline {
+            // Asked without a pause: the first microseconds count.
+            if let Some(born) = proc::children(master).into_iter().find(|pid| !known.contains(pid)) {
+                return Some(born);
+            }
+        }
+        None
+    }
+
+    /// Waits until nothing is under way: one process serves, and nobody else is left beside its supervisor.
+    fn wait_for_calm(&self) {
+        let (deadline, expected) = (Instant::now() + CALM, 1 + usize::from(self.kind.is_supervised()));
+        loop {
+            let processes = self.server.processes();
+            if processes.len() == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{processes:?} are left after {CALM:?}, not {expected}");
+            // allow: sleep (between two looks into /proc; nothing tells another process of an end)
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn wait_for_answers(&self) {
+        self.loads.iter().for_each(|load| load.wait_for_requests(20));
+    }
+
+    /// After whatever went before, the next restart works.
+    fn must_restart(&self) {
+        let (old, mark) = (self.server.pid(), self.server.mark());
+        proc::signal(self.master(), Signal::SIGUSR2);
+        if let Err(line) = self.server.outcome(old, mark) {
+            panic!("a restart that should work: {line}");
+        }
+        self.wait_for_calm();
+    }
+
+    /// Ends the loads; returns how much they asked and lost.
+    fn settle_accounts(&mut self) -> (u64, u64) {
+        let reports: Vec<Report> = self.loads.drain(..).map(Load::stop).collect();
+        for report in &reports {
+            report.assert_lost_at_most(self.held);
+        }
+        let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
+        (sum(|report| report.requests), sum(Report::failed))
+    }
+
+    /// Whatever came before: a process that still serves obeys TERM, and nothing is left.
+    fn must_end(&self) {
+        let (began, mut asked) = (Instant::now(), Instant::now());
+        loop {
+            let processes = self.server.processes();
+            if processes.is_empty() {
+                return;
+            }
+            assert!(began.elapsed() < END, "{processes:?} are left {END:?} after the first TERM");
+            if asked.elapsed() > ASK_AGAIN {
+                asked = Instant::now();
+                // To a worker alone it may have meant only that worker.
+                processes.iter().for_each(|pid| proc::signal_if_there(*pid, Signal::SIGTERM));
+            }
+            // allow: sleep (between two looks into /proc; nothing tells another process of an end)
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Of each of the two loads.
+const CLIENTS: usize = 4;
+
+/// At most so many in a round, and then a good restart: more would only hide which of them it was.
+const FAULTS: u64 = 5;
+
+/// Of what hangs; what is good starts within it on any machine.
+const START_TIMEOUT: &str = "3s";
+
+/// A restart that is refused has no child; one that is accepted has one within milliseconds.
+const BIRTH: Duration = Duration::from_secs(5);
+
+/// Above the sum of a start, a probation and a drain, several times over.
+const CALM: Duration = Duration::from_secs(60);
+
+/// Above the shutdown timeout of 9 s that every server here has, with time to be told a second time.
+const END: Duration = Duration::from_secs(40);
+
+const ASK_AGAIN: Duration = Duration::from_secs(3);
