@@ -17,6 +17,8 @@ use crate::aside::{FILE, FILES};
 #[derive(Debug)]
 pub(crate) struct KeptFile {
     path: PathBuf,
+    /// As the log calls it.
+    name: &'static str,
     /// Readable for everybody, whatever the umask says.
     is_public: bool,
     /// Counts what was to be written, so that nothing older overtakes it.
@@ -27,6 +29,7 @@ pub(crate) struct KeptFile {
 #[derive(Clone, Debug)]
 struct Writing {
     path: PathBuf,
+    name: &'static str,
     text: String,
     is_public: bool,
     number: u64,
@@ -42,12 +45,12 @@ impl KeptFile {
     /// # Errors
     ///
     /// What is there is no regular file. It would be replaced, and a FIFO or a device is there for something else.
-    pub(crate) fn new(path: PathBuf, is_public: bool) -> io::Result<KeptFile> {
+    pub(crate) fn new(name: &'static str, path: PathBuf, is_public: bool) -> io::Result<KeptFile> {
         match fs::metadata(&path) {
             Ok(found) if !found.is_file() => return Err(not_regular()),
             _ => {}
         }
-        Ok(KeptFile { path, is_public, latest: Arc::default() })
+        Ok(KeptFile { path, name, is_public, latest: Arc::default() })
     }
 
     /// Writes this now; a failure is told.
@@ -78,7 +81,7 @@ impl KeptFile {
 
     fn next(&self, text: String, lasts: bool) -> Writing {
         let (path, is_public, latest) = (self.path.clone(), self.is_public, Arc::clone(&self.latest));
-        Writing { path, text, is_public, number: self.overtake(), latest, lasts }
+        Writing { path, name: self.name, text, is_public, number: self.overtake(), latest, lasts }
     }
 
     /// Nothing else is published through the number.
@@ -95,7 +98,7 @@ impl KeptFile {
     }
 
     fn complain(&self) {
-        say!(warn: path = %self.path.display(), "the file system hangs: going on before this file is what it should be");
+        say!(warn: path = %self.path.display(), "the file system hangs: going on before the {} is what it should be", self.name);
     }
 }
 
@@ -108,12 +111,12 @@ impl Drop for KeptFile {
 impl Writing {
     fn first(self) {
         if let Err(error) = self.place() {
-            let path = self.path.display();
+            let (name, path) = (self.name, self.path.display());
             match self.lasts {
                 true => {
-                    say!(warn: %error, %path, "cannot write this file, trying again until there is a way")
+                    say!(warn: %error, %path, "cannot write the {name}, trying again until there is a way")
                 }
-                false => say!(warn: %error, %path, "cannot write this file"),
+                false => say!(warn: %error, %path, "cannot write the {name}"),
             }
             self.again();
         }
@@ -123,7 +126,7 @@ impl Writing {
         if self.lasts && self.is_wanted() {
             FILES.give_later(Instant::now() + AGAIN, move || match self.place() {
                 Ok(()) if self.is_wanted() => {
-                    say!(info: path = %self.path.display(), "this file is written after all")
+                    say!(info: path = %self.path.display(), "the {} is written after all", self.name)
                 }
                 _ => self.again(),
             });
@@ -206,7 +209,7 @@ mod tests {
         let directory = scratch("kept-file");
         let (path, away) = (directory.join("here/file"), directory.join("away"));
         fs::create_dir(directory.join("here")).unwrap();
-        let file = KeptFile::new(path.clone(), true).unwrap();
+        let file = KeptFile::new("file", path.clone(), true).unwrap();
         file.write("one".to_owned());
         assert_eq!(text(&path), "one");
         // As unwritable as a full disk, for root as well.
@@ -225,7 +228,7 @@ mod tests {
     fn a_disk_that_hangs_is_not_waited_for_and_nothing_old_is_written_when_it_comes_back() {
         let directory = scratch("kept-file-hangs");
         let path = directory.join("file");
-        let file = KeptFile::new(path.clone(), false).unwrap();
+        let file = KeptFile::new("file", path.clone(), false).unwrap();
         let (release, hangs) = mpsc::channel::<()>();
         assert!(FILES.give(move || drop(hangs.recv())));
         let before = Instant::now();
@@ -246,7 +249,7 @@ mod tests {
         let fifo = directory.join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         for path in [&fifo, Path::new("/dev/zero"), &directory] {
-            let refused = KeptFile::new(path.to_owned(), true).unwrap_err().to_string();
+            let refused = KeptFile::new("file", path.to_owned(), true).unwrap_err().to_string();
             assert!(refused.contains("not a regular file"), "{refused}");
             assert_eq!(read_start(path, 64).unwrap_err().to_string(), refused);
         }

@@ -58,7 +58,7 @@ impl PidFile {
         // Absolute, since the program may change its directory.
         let path = std::path::absolute(path).map_err(other)?;
         let not_a_file = |_| PidFileError::NotAFile { path: path.clone() };
-        let file = KeptFile::new(path.clone(), true).map_err(not_a_file)?;
+        let file = KeptFile::new("pid file", path.clone(), true).map_err(not_a_file)?;
         let had_lock = inherited.is_some() || PathLock::is_there(&path);
         let lock = match inherited.map(|fd| PathLock::from_inherited(fd, &path)) {
             Some(Ok(lock)) => lock,

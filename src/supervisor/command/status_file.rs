@@ -18,7 +18,7 @@ impl StatusFile {
     /// Writes an empty one, so that a path which cannot be written is found out before there is a worker.
     pub(crate) fn create(path: &Path) -> io::Result<StatusFile> {
         // Absolute, since the process may change its directory.
-        let file = KeptFile::new(std::path::absolute(path)?, false)?;
+        let file = KeptFile::new("status file", std::path::absolute(path)?, false)?;
         file.create(String::new())?;
         Ok(StatusFile { file, workers: BTreeMap::new() })
     }
