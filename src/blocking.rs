@@ -80,7 +80,7 @@ impl BlockingListener {
             let (registration, stream) = connection.into_registered();
             match stream.into_fd().and_then(blocking) {
                 Ok(stream) => return Some(BlockingConnection { registration, stream, received }),
-                Err(error) => tracing::warn!(%error, "a connection cannot be made blocking"),
+                Err(error) => say_seldom!(warn: %error, "a connection cannot be made blocking"),
             }
         }
     }

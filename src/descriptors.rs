@@ -79,7 +79,7 @@ impl Descriptors {
     pub(crate) fn close_unclaimed(&self) {
         let unclaimed = std::mem::take(&mut self.lock().inherited);
         for name in unclaimed.keys() {
-            tracing::info!(name, "closing an inherited descriptor that nobody asked for");
+            say!(info: name, "closing an inherited descriptor that nobody asked for");
         }
     }
 

@@ -158,7 +158,7 @@ impl Inherited {
             if is_for_us(&announcement) {
                 return from_predecessor(announcement);
             }
-            tracing::debug!("{VARIABLE} speaks of another process's sockets; this is a first start");
+            say!(debug: "{VARIABLE} speaks of another process's sockets; this is a first start");
         }
         let (sockets, unwanted) = from_activation()?;
         let sockets = sockets.into_iter().map(Some).collect();
@@ -314,7 +314,7 @@ fn from_activation() -> Result<(Vec<InheritedSocket>, Vec<Stored>), InheritError
             (Ok(socket), _) => sockets.push(socket),
             // It would be there again at each start.
             (Err(error), Some(stored)) => {
-                tracing::warn!(fd, %error, "leaving out a descriptor that the service manager kept");
+                say!(warn: fd, %error, "leaving out a descriptor that the service manager kept");
                 unwanted.push(stored);
             }
             (Err(source), None) => {

@@ -79,6 +79,7 @@ compile_error!("heirloom needs Linux 5.4 or newer: it rests on pidfd, SO_COOKIE 
 mod say;
 
 mod address;
+mod aside;
 mod blocking;
 #[cfg(feature = "control")]
 pub mod control;

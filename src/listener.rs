@@ -98,7 +98,7 @@ impl Listener {
                 }
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, address = %self.address, "cannot accept, trying again");
+                    say_seldom!(warn: %error, address = %self.address, "cannot accept, trying again");
                     tokio::time::sleep(BACK_OFF).await;
                 }
             }
@@ -222,7 +222,7 @@ fn arrived(arrival: Arrival, address: &Address) -> Option<(Stream, Option<(Hande
     match stream {
         Ok(stream) => Some((stream, Some((arrival.handed, arrival.hold)))),
         Err(error) => {
-            tracing::warn!(%error, %address, "what the predecessor moved here cannot be served");
+            say_seldom!(warn: %error, %address, "what the predecessor moved here cannot be served");
             None
         }
     }

@@ -99,7 +99,7 @@ impl Listeners {
     pub(crate) fn offer(&self, socket: InheritedSocket) {
         let mut state = self.lock();
         if matches!(state.gate, Gate::Paused | Gate::Open) {
-            tracing::debug!(address = %socket.address, name = socket.name, "offered a socket");
+            say!(debug: address = %socket.address, name = socket.name, "offered a socket");
             state.offered.push(socket);
         }
     }
@@ -117,7 +117,7 @@ impl Listeners {
             if let Some(stored) = stored_place(&socket) {
                 self.service.unwanted(stored);
             }
-            tracing::info!(address = %socket.address, name = socket.name, "closing an inherited socket that nobody asked for");
+            say!(info: address = %socket.address, name = socket.name, "closing an inherited socket that nobody asked for");
             u16::try_from(index).ok()
         });
         unclaimed.collect()

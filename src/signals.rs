@@ -1,6 +1,13 @@
 //! Which signal does what, and hooks around each.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::aside::{Aside, STAY, WAITING};
 
 /// A signal, by its name. `SIGKILL` and `SIGSTOP` cannot be caught and are not here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,9 +134,12 @@ pub enum Reaction {
 /// The default map: HUP and USR2 restart, TERM and INT stop. `SignalMap::none()` is the empty one; a signal that no
 /// map names keeps what it had before.
 ///
-/// Hooks run on heirloom's own thread, one signal at a time: a slow one delays the next signal, so start work that
-/// takes long elsewhere. *Before* hooks run before heirloom reacts, *after* hooks once it has begun to (a restart
-/// takes its time; its outcome is an [`Event`](crate::Event)).
+/// Hooks run on a thread for hooks, one signal at a time. *Before* hooks run before heirloom reacts, *after* hooks once it
+/// has begun to (a restart takes its time; its outcome is an [`Event`](crate::Event)).
+///
+/// A hook that hangs must not make the process unstoppable: heirloom waits 5 s for the hooks before a reaction, then says so
+/// and reacts, and the hooks go on beside it. A signal that comes while they run ends that wait at once (the second TERM
+/// of an operator), and is reacted to without one of its own; its hooks run when their turn comes.
 ///
 /// ```
 /// use heirloom::{Reaction, Signal, SignalMap};
@@ -146,11 +156,11 @@ pub struct SignalMap {
 struct Entry {
     signal: Signal,
     reaction: Reaction,
-    before: Vec<Hook>,
-    after: Vec<Hook>,
+    before: Hooks,
+    after: Hooks,
 }
 
-type Hook = Box<dyn FnMut() + Send>;
+type Hooks = Arc<Mutex<Vec<Box<dyn FnMut() + Send>>>>;
 
 impl Default for SignalMap {
     fn default() -> SignalMap {
@@ -191,14 +201,14 @@ impl SignalMap {
     /// Runs `hook` before the reaction to `signal`, after the hooks added before. A signal without a reaction gets
     /// [`Reaction::Hooks`].
     pub fn before(mut self, signal: Signal, hook: impl FnMut() + Send + 'static) -> SignalMap {
-        self.entry(signal).before.push(Box::new(hook));
+        self.entry(signal).before.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(hook));
         self
     }
 
     /// Runs `hook` after the reaction to `signal`, after the hooks added before. A signal without a reaction gets
     /// [`Reaction::Hooks`].
     pub fn after(mut self, signal: Signal, hook: impl FnMut() + Send + 'static) -> SignalMap {
-        self.entry(signal).after.push(Box::new(hook));
+        self.entry(signal).after.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(hook));
         self
     }
 
@@ -217,22 +227,88 @@ impl SignalMap {
         self.entries.iter().filter(waits).map(|entry| entry.signal.0).collect()
     }
 
-    pub(crate) fn run_before(&mut self, signal: Signal) {
-        self.entry(signal).before.iter_mut().for_each(|hook| hook());
+    /// Has the hooks run that come before the reaction; `None` if there is nothing to wait for. Within a runtime only, which
+    /// the hooks run in as well.
+    pub(crate) fn begin(&self, signal: Signal) -> Option<Hooking> {
+        let hung = HOOKS.hangs_for(HOOK);
+        let over = run(&self.hooks(signal)?.before)?;
+        (!hung).then(|| Hooking { signal, over, until: Instant::now() + HOOK })
     }
 
-    pub(crate) fn run_after(&mut self, signal: Signal) {
-        self.entry(signal).after.iter_mut().for_each(|hook| hook());
+    /// Has the hooks run that come after it.
+    pub(crate) fn go_on(&self, signal: Signal) {
+        if let Some(entry) = self.hooks(signal) {
+            run(&entry.after);
+        }
+    }
+
+    fn hooks(&self, signal: Signal) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.signal == signal)
     }
 
     fn entry(&mut self, signal: Signal) -> &mut Entry {
         let at = self.entries.iter().position(|entry| entry.signal == signal).unwrap_or_else(|| {
-            let (before, after) = (Vec::new(), Vec::new());
+            let (before, after) = (Hooks::default(), Hooks::default());
             self.entries.push(Entry { signal, reaction: Reaction::Hooks, before, after });
             self.entries.len() - 1
         });
         &mut self.entries[at]
     }
+}
+
+/// A signal whose hooks run before anything is done about it.
+#[derive(Debug)]
+pub(crate) struct Hooking {
+    pub(crate) signal: Signal,
+    over: oneshot::Receiver<()>,
+    until: Instant,
+}
+
+impl Hooking {
+    /// Until they have run, or are not waited for any longer; never, if there are none. Cancel safe.
+    pub(crate) async fn over(hooking: &mut Option<Hooking>) {
+        let Some(Hooking { signal, over, until }) = hooking else { return std::future::pending().await };
+        // An error means that they are over as well: one of them has panicked, say.
+        if tokio::time::timeout_at((*until).into(), over).await.is_err() {
+            say!(warn: %signal, within = ?HOOK, "a hook hangs: going on without it");
+        }
+    }
+}
+
+/// Has them run after those of the signals before; `None` if there are none.
+fn run(hooks: &Hooks) -> Option<oneshot::Receiver<()>> {
+    // Hooks may hold this lock for ever.
+    let is_empty = hooks.try_lock().is_ok_and(|hooks| hooks.is_empty());
+    if is_empty {
+        return None;
+    }
+    let (hooks, runtime) = (Arc::clone(hooks), Handle::current());
+    let (done, over) = oneshot::channel();
+    let given = HOOKS.give(move || {
+        let _within = runtime.enter();
+        let mut hooks = hooks.lock().unwrap_or_else(PoisonError::into_inner);
+        hooks.iter_mut().for_each(|hook| hook());
+        let _ = done.send(());
+    });
+    if !given {
+        say_seldom!(error: "the hooks of a signal are left out: an earlier one hangs");
+    }
+    Some(over)
+}
+
+/// The program's own code, which may do as it pleases.
+pub(crate) static HOOKS: Aside = Aside::new("heirloom-hooks", WAITING, Some(STAY));
+
+/// How long a reaction waits for hooks. Taking a host out of a load balancer is a request or two; an operator who stops a
+/// server does not want to wait for more, and the default shutdown timeout, which runs meanwhile, is 9 s.
+pub(crate) const HOOK: Duration = Duration::from_secs(5);
+
+/// How long an end waits for the hooks that run. Seldom at all: a drain is longer than most of them.
+const AT_THE_END: Duration = Duration::from_secs(1);
+
+/// Before a process ends: lets the hooks that run come to their end, but not for long.
+pub(crate) fn finish_hooks() {
+    HOOKS.finish(AT_THE_END);
 }
 
 impl fmt::Debug for SignalMap {
@@ -296,13 +372,16 @@ mod tests {
             let sender = sender.clone();
             move || sender.send(what).unwrap()
         };
-        let mut map = SignalMap::none()
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _within = runtime.enter();
+        let map = SignalMap::none()
             .before(Signal::USR1, say("first"))
             .before(Signal::USR1, say("second"))
             .after(Signal::USR1, say("after"));
         assert_eq!(map.reaction(Signal::USR1), Some(Reaction::Hooks));
-        map.run_before(Signal::USR1);
-        map.run_after(Signal::USR1);
+        runtime.block_on(Hooking::over(&mut map.begin(Signal::USR1)));
+        map.go_on(Signal::USR1);
+        HOOKS.finish(HOOK);
         drop((map, sender));
         assert_eq!(receiver.iter().collect::<Vec<_>>(), ["first", "second", "after"]);
     }

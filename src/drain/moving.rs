@@ -38,7 +38,7 @@ impl Connection<Stream> {
         let baggage = received.len() + state.as_ref().map_or(0, Vec::len);
         let listener = entry.shared.listener_of(&entry);
         if baggage > MAX_BAGGAGE {
-            tracing::warn!(
+            say_seldom!(warn:
                 connection = entry.id,
                 bytes = baggage,
                 limit = MAX_BAGGAGE,
@@ -63,7 +63,7 @@ impl Connection<Stream> {
                 match Stream::from_fd(fd, kind) {
                     Ok(stream) => Err(Connection::from_registered(registration, stream, received)),
                     Err(error) => {
-                        tracing::warn!(%error, "a connection that came back cannot be registered");
+                        say_seldom!(warn: %error, "a connection that came back cannot be registered");
                         Ok(())
                     }
                 }

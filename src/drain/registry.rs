@@ -293,8 +293,7 @@ impl Shared {
                 // The next connection tries again.
                 Err(error) => {
                     drop(registry);
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(error, "no thread to enforce limits of connections");
+                    say_seldom!(error: %error, "no thread to enforce limits of connections");
                 }
             }
         }

@@ -108,10 +108,12 @@ where
 #[cold]
 fn tell(id: u64, ended: Result<(), ServeError>) {
     match ended {
-        Ok(()) => tracing::trace!(connection = id, "connection ended"),
-        Err(ServeError::Hammered) => tracing::warn!(connection = id, "connection aborted by the hammer"),
+        Ok(()) => say!(trace: connection = id, "connection ended"),
+        Err(ServeError::Hammered) => say!(warn: connection = id, "connection aborted by the hammer"),
         Err(error) => {
-            tracing::debug!(connection = id, error = &error as &dyn std::error::Error, "connection ended")
+            // What the system said is in the source, and nowhere else.
+            let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+            say!(debug: connection = id, error = %format_args!("{error}{}", source.unwrap_or_default()), "connection ended")
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Gate;
 use crate::address::Address;
+use crate::aside::{FILE, FILES};
 use crate::handover::message::KeptSocket;
 use crate::inherited::InheritedSocket;
 use crate::listen::{Listen, ListenParseError};
@@ -30,7 +31,7 @@ pub(crate) struct Socket {
     pub(crate) name: String,
     pub(crate) requested: OsString,
     pub(crate) address: Address,
-    place: Option<Place>,
+    place: Option<Arc<Place>>,
     /// Whether it was handed to this process.
     inherited: bool,
     /// Whether the path is for another process to give up. Nothing else is published through it.
@@ -120,7 +121,7 @@ impl Socket {
         // The listener's own: a socket unit's name for it, which nobody has to know here, would hide it from a successor.
         let name = listen.name.clone();
         let requested = if requested.is_empty() { listen.address.to_os_string() } else { requested };
-        tracing::debug!(%address, name, "inherited a socket");
+        say!(debug: %address, name, "inherited a socket");
         let socket = Socket::new(fd, kind, name, requested, address.clone(), place).map_err(failed)?;
         Ok(Socket { inherited: true, ..socket })
     }
@@ -171,12 +172,12 @@ impl Socket {
             if let Some((device, inode)) = place.made
                 && let Err(error) = place.lock.write(&format!("{device} {inode}\n"))
             {
-                tracing::warn!(%error, path = %place.path.display(), "the socket's path will stay behind");
+                say!(warn: %error, path = %place.path.display(), "the socket's path will stay behind");
             }
         }
         let failed = |source| ListenError::Bind { address: asked.clone(), source };
         let address = socket::facts(fd.as_fd()).map_err(|error| failed(io::Error::other(error)))?.local;
-        tracing::debug!(%address, name = listen.name, "bound a socket");
+        say!(debug: %address, name = listen.name, "bound a socket");
         Socket::new(fd, kind, listen.name.clone(), asked.to_os_string(), address, place).map_err(failed)
     }
 
@@ -197,7 +198,7 @@ impl Socket {
             name,
             requested,
             address,
-            place,
+            place: place.map(Arc::new),
             inherited: false,
             surrendered: AtomicBool::new(false),
             gate,
@@ -235,17 +236,27 @@ impl Socket {
         self.surrendered.store(true, Ordering::Relaxed);
     }
 
+    /// Waits for the file system, but not for long.
     pub(crate) fn give_up_place(&self) {
         let Some(place) = &self.place else { return };
         if self.surrendered.load(Ordering::Relaxed) {
             return;
         }
-        let still_ours = place.made.is_some() && identity(&place.path) == place.made;
-        if still_ours && let Err(error) = fs::remove_file(&place.path) {
-            tracing::warn!(%error, address = %self.address, "cannot remove the socket's path");
+        let place = Arc::clone(place);
+        if FILES.ask(FILE, move || place.give_up()).is_none() {
+            say!(warn: address = %self.address, "the file system hangs: going on before the socket's path is removed");
         }
-        if let Err(error) = place.lock.remove() {
-            tracing::warn!(%error, address = %self.address, "cannot remove the socket's lock file");
+    }
+}
+
+impl Place {
+    fn give_up(&self) {
+        let still_ours = self.made.is_some() && identity(&self.path) == self.made;
+        if still_ours && let Err(error) = fs::remove_file(&self.path) {
+            say!(warn: %error, path = %self.path.display(), "cannot remove the socket's path");
+        }
+        if let Err(error) = self.lock.remove() {
+            say!(warn: %error, path = %self.path.display(), "cannot remove the socket's lock file");
         }
     }
 }
@@ -268,7 +279,7 @@ fn inherit_place(lock: OwnedFd, path: &Path) -> Option<Place> {
             Some(Place { lock, path: path.to_owned(), made, inherited: true })
         }
         Err(error) => {
-            tracing::warn!(%error, "the socket's path is not ours any more");
+            say!(warn: %error, "the socket's path is not ours any more");
             None
         }
     }
@@ -296,7 +307,7 @@ fn own_path(path: &Path, address: &Address) -> Result<PathLock, ListenError> {
     let refusal = match is_stale_socket(path).map_err(failed)? {
         PathState::Missing => return Ok(lock),
         PathState::Stale => {
-            tracing::info!(path = %path.display(), "removing the socket of a server that is gone");
+            say!(info: path = %path.display(), "removing the socket of a server that is gone");
             fs::remove_file(path).map_err(failed)?;
             return Ok(lock);
         }

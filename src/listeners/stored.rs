@@ -32,7 +32,7 @@ impl Listeners {
         let slots = state.inherited.iter_mut();
         let removed: Vec<_> = slots.filter_map(|slot| slot.take_if(is_in_the_way)).collect();
         for socket in &removed {
-            tracing::info!(address = %socket.address, instead = %listen.address, "closing a socket that was kept, its address has changed");
+            say!(info: address = %socket.address, instead = %listen.address, "closing a socket that was kept, its address has changed");
         }
         let any = !removed.is_empty();
         removed

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "control")]
 pub(crate) mod control;
+pub(crate) mod kept_file;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub(crate) mod pid_file;

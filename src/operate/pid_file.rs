@@ -3,21 +3,22 @@
 //! Its owner is whoever holds the lock on the file beside it (`PATH.lock`), which a successor inherits. So a live
 //! owner is told from what a killed one left behind without a guess at process ids, which are reused.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::kept_file::{KeptFile, read_start};
 use crate::sys::lock::{LockError, PathLock};
 
 /// A pid file that this process owns, or shares with its predecessor.
 #[derive(Debug)]
 pub(crate) struct PidFile {
-    path: PathBuf,
-    lock: PathLock,
+    file: KeptFile,
+    lock: Arc<PathLock>,
 }
 
 /// Why a pid file cannot be had.
@@ -33,6 +34,12 @@ pub enum PidFileError {
         path: PathBuf,
         /// What stands in it.
         owner: String,
+    },
+    /// Something else than a regular file is there, which would be replaced.
+    #[error("the pid file {path:?} is there and is not a regular file; it was left alone, name another one")]
+    NotAFile {
+        /// The file.
+        path: PathBuf,
     },
     /// The system refused.
     #[error("cannot own the pid file {path:?}; its directory must exist and be writable")]
@@ -50,13 +57,15 @@ impl PidFile {
         let other = |source| PidFileError::Other { path: path.to_owned(), source };
         // Absolute, since the program may change its directory.
         let path = std::path::absolute(path).map_err(other)?;
+        let not_a_file = |_| PidFileError::NotAFile { path: path.clone() };
+        let file = KeptFile::new("pid file", path.clone(), true).map_err(not_a_file)?;
         let had_lock = inherited.is_some() || PathLock::is_there(&path);
         let lock = match inherited.map(|fd| PathLock::from_inherited(fd, &path)) {
             Some(Ok(lock)) => lock,
             // The predecessor's is another file, or somebody has removed its lock.
             Some(Err(_)) | None => PathLock::acquire(&path).map_err(|error| match error {
                 LockError::Held { .. } => {
-                    let owner = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+                    let owner = text_of(&path).unwrap_or_default();
                     PidFileError::Held { path: path.clone(), owner }
                 }
                 error => other(io::Error::other(error)),
@@ -68,38 +77,30 @@ impl PidFile {
             let _ = lock.remove();
             return Err(PidFileError::Held { path, owner });
         }
-        Ok(PidFile { path, lock })
+        Ok(PidFile { file, lock: Arc::new(lock) })
     }
 
-    /// Makes `pid` the main process. A failure is logged and changes nothing else: the service matters more.
-    pub(crate) fn write(&self, pid: u32) {
-        if let Err(error) = self.replace(pid) {
-            tracing::warn!(%error, path = %self.path.display(), "cannot write the pid file");
-        }
+    /// Makes this process the main one, at once or as soon as the file system lets it.
+    pub(crate) fn write_own(&self) {
+        self.file.write(format!("{}\n", std::process::id()));
+    }
+
+    /// Makes a successor the main process. If that cannot be written, it does so itself.
+    pub(crate) fn write_successors(&self, pid: u32) {
+        self.file.write_once(format!("{pid}\n"));
     }
 
     /// Removes the file, if it still names this process, as the last owner.
     pub(crate) fn remove(&self) {
-        let own = std::process::id().to_string();
-        if fs::read_to_string(&self.path).is_ok_and(|text| text.trim() == own) {
-            if let Err(error) = fs::remove_file(&self.path) {
-                tracing::warn!(%error, path = %self.path.display(), "cannot remove the pid file");
+        let lock = Arc::clone(&self.lock);
+        self.file.remove(move |path| {
+            if text_of(path).is_ok_and(|text| text == std::process::id().to_string()) {
+                if let Err(error) = fs::remove_file(path) {
+                    say!(warn: %error, path = %path.display(), "cannot remove the pid file");
+                }
+                let _ = lock.remove();
             }
-            let _ = self.lock.remove();
-        }
-    }
-
-    /// By rename: a reader finds the old number or the new one, never half of one.
-    fn replace(&self, pid: u32) -> io::Result<()> {
-        let mut name = self.path.clone().into_os_string();
-        name.push(format!(".{}", std::process::id()));
-        let draft = PathBuf::from(name);
-        let written = create(&draft).and_then(|mut file| writeln!(file, "{pid}"));
-        let placed = written.and_then(|()| fs::rename(&draft, &self.path));
-        if placed.is_err() {
-            let _ = fs::remove_file(&draft);
-        }
-        placed
+        });
     }
 }
 
@@ -111,22 +112,20 @@ impl AsFd for PidFile {
 
 /// The process that the file names, if that is alive and another one.
 fn live_stranger(path: &Path) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
-    let pid =
-        text.trim().parse().ok().filter(|pid: &i32| *pid > 0 && pid.unsigned_abs() != std::process::id())?;
+    let text = text_of(path).ok()?;
+    let pid = text.parse().ok().filter(|pid: &i32| *pid > 0 && pid.unsigned_abs() != std::process::id())?;
     let asked = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None);
     // Any other answer than that there is none, such as a lack of permission, comes from a process.
     (asked != Err(nix::errno::Errno::ESRCH)).then(|| pid.to_string())
 }
 
-/// Readable for everybody: whoever may signal the process is checked elsewhere.
-fn create(path: &Path) -> io::Result<File> {
-    let _ = fs::remove_file(path);
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
-    // The mode is subject to the umask of a daemon, often 077.
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-    Ok(file)
+fn text_of(path: &Path) -> io::Result<String> {
+    let bytes = read_start(path, LONGEST)?;
+    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
+
+/// More than a number, and a newline.
+const LONGEST: u64 = 64;
 
 #[cfg(test)]
 mod tests {
@@ -147,12 +146,12 @@ mod tests {
         let path = directory.join("server.pid");
         let file = PidFile::claim(&path, None).unwrap();
         assert!(!path.exists(), "a claim writes nothing");
-        file.write(4711);
+        file.write_successors(4711);
         assert_eq!(fs::read_to_string(&path).unwrap(), "4711\n");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o644);
         file.remove();
         assert!(path.exists(), "another process's is left alone");
-        file.write(std::process::id());
+        file.write_own();
         file.remove();
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 0, "nothing stays behind");
         fs::remove_dir(directory).unwrap();
@@ -164,7 +163,7 @@ mod tests {
         let directory = directory("pid-file-owner");
         let path = directory.join("server.pid");
         let owner = PidFile::claim(&path, None).unwrap();
-        owner.write(4711);
+        owner.write_successors(4711);
         let refused = PidFile::claim(&path, None).unwrap_err().to_string();
         assert!(refused.contains("4711") && refused.contains("server.pid"), "{refused}");
         // As a SIGKILL leaves it: the file is there, and nobody holds the lock.
@@ -189,7 +188,7 @@ mod tests {
         for dead in ["5000000", "no number", "", &std::process::id().to_string()] {
             fs::write(&path, dead).unwrap();
             let file = PidFile::claim(&path, None).unwrap();
-            file.write(std::process::id());
+            file.write_own();
             file.remove();
         }
         // With the lock of a killed heirloom beside it, the number says nothing.

@@ -19,6 +19,9 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use crate::aside::{FILE, FILES};
 
 /// Where standard error ended at some time.
 #[derive(Debug)]
@@ -46,7 +49,13 @@ pub(crate) fn destination(pid: u32) -> Option<String> {
 
 impl Mark {
     /// The end as it is now; `None` where it cannot be read back.
-    pub(crate) fn at_the_end() -> Option<Mark> {
+    pub(crate) fn at_the_end() -> Option<Arc<Mark>> {
+        // Lines of our own from before are not to stand behind it.
+        crate::say::finish();
+        FILES.ask(FILE, Mark::try_at_the_end)?.map(Arc::new)
+    }
+
+    fn try_at_the_end() -> Option<Mark> {
         let own = File::from(io::stderr().as_fd().try_clone_to_owned().ok()?);
         let found = own.metadata().ok().filter(|found| found.is_file())?;
         // Anew: this process's own is open for writing alone, and its offset is every writer's.
@@ -55,8 +64,9 @@ impl Mark {
     }
 
     /// What has been written since, or the end of that, from the start of a line.
-    pub(crate) fn read(&self) -> String {
-        self.try_read().unwrap_or_default()
+    pub(crate) fn read(self: &Arc<Self>) -> String {
+        let mark = Arc::clone(self);
+        FILES.ask(FILE, move || mark.try_read().unwrap_or_default()).unwrap_or_default()
     }
 
     fn try_read(&self) -> io::Result<String> {
@@ -86,7 +96,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("heirloom-stderr-{}", std::process::id()));
         let mut file = File::create(&path).unwrap();
         writeln!(file, "before").unwrap();
-        let mark = Mark { file: File::open(&path).unwrap(), at: 7 };
+        let mark = Arc::new(Mark { file: File::open(&path).unwrap(), at: 7 });
         assert_eq!(mark.read(), "");
         writeln!(file, "boom\nbang").unwrap();
         assert_eq!(mark.read(), "boom\nbang");

@@ -316,10 +316,11 @@ impl Builder {
     }
 
     fn start_with(self, inherited: Inherited, refusal: Option<Refusal>) -> Result<Restarter, StartError> {
+        crate::say::begin();
         let pid_file = match &self.pid_file {
             // The process to know is the supervisor.
             Some(path) if inherited.supervisor.is_some() => {
-                tracing::debug!(path = %path.display(), "no pid file of a worker's own");
+                say!(debug: path = %path.display(), "no pid file of a worker's own");
                 None
             }
             Some(path) => Some(Arc::new(PidFile::claim(path, inherited.pid_file)?)),

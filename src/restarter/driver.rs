@@ -20,7 +20,6 @@ use futures_core::Stream;
 use signal_hook_tokio::Signals;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tracing::Instrument;
 
 use self::moving::{Arrivals, Moves};
 #[cfg(feature = "control")]
@@ -42,7 +41,8 @@ use crate::inherited::{self, Predecessor};
 use crate::listeners::Socket;
 use crate::moving::Departure;
 use crate::operate::pid_file::PidFile;
-use crate::signals::{Signal, SignalMap};
+use crate::say::Voice;
+use crate::signals::{Hooking, Signal, SignalMap};
 use crate::sys;
 
 /// What the driver is made from.
@@ -76,11 +76,11 @@ pub(super) fn start(start: Start) -> Result<(), StartError> {
 /// The thread's name.
 pub(super) const THREAD: &str = "heirloom";
 
-/// Signal hooks and the program's `tracing` subscriber run on it, so it is not as small as the driver itself needs;
-/// pages that nobody touches cost nothing.
+/// More than the driver needs; pages that nobody touches cost nothing.
 const STACK: usize = 1024 * 1024;
 
 fn run(start: Start, started: &std_mpsc::SyncSender<Result<(), StartError>>) {
+    Voice::Generation(start.shared.generation).speaks_here();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -102,16 +102,11 @@ fn run(start: Start, started: &std_mpsc::SyncSender<Result<(), StartError>>) {
     }
 }
 
-/// Drives for as long as the process lives, through panics of what is called from here and is not ours: signal hooks,
-/// and the program's `tracing` subscriber, which panics when it cannot write to a standard error that somebody has
-/// closed. What was to be done next is still in the machines.
+/// Drives for as long as the process lives, through panics of what is called from here and is not ours (a recorder of
+/// metrics, say). What was to be done next is still in the machines.
 fn go_on(runtime: &tokio::runtime::Runtime, mut driver: Driver) {
-    let generation = driver.shared.generation;
     for _ in 0..PANICS {
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            let span = tracing::info_span!(target: "heirloom", "heirloom", generation);
-            runtime.block_on(driver.drive().instrument(span));
-        }));
+        let _ = catch_unwind(AssertUnwindSafe(|| runtime.block_on(driver.drive())));
     }
     // A bug of ours, then. Nobody watches over the service any more, so it must not look as if.
     let aborted = driver.shared.tracker.hammer();
@@ -119,8 +114,8 @@ fn go_on(runtime: &tokio::runtime::Runtime, mut driver: Driver) {
     driver.shared.ending.send_replace(Some(Ending { reason: Reason::Shutdown, aborted }));
 }
 
-/// What the driver itself says goes through `say!`, so a panic that gets this far is rare (a hook's, a line of the
-/// listeners'), and takes its input with it. So many can only be one that comes again without any.
+/// Lines and hooks have threads of their own, so a panic that gets this far is rare, and takes its input with it. So many
+/// can only be one that comes again without any.
 const PANICS: usize = 100_000;
 
 struct Driver {
@@ -129,6 +124,8 @@ struct Driver {
     refusal: Option<Refusal>,
     deadlines: Deadlines,
     map: SignalMap,
+    /// A signal that waits for its hooks.
+    hooking: Option<Hooking>,
     signals: Signals,
     commands: mpsc::UnboundedReceiver<Command>,
     pid_file: Option<Arc<PidFile>>,
@@ -194,6 +191,7 @@ enum Step {
 enum Input {
     Command(Command),
     Signal(Signal),
+    Hooked,
     Asked(Asked),
     Made(Result<Made, Failure>),
     Successor(Did),
@@ -260,6 +258,7 @@ impl Driver {
             refusal,
             deadlines,
             map,
+            hooking: None,
             signals,
             commands,
             pid_file,
@@ -375,6 +374,7 @@ impl Driver {
             Some(signal) = std::future::poll_fn(|cx| Pin::new(&mut *signals).poll_next(cx)) => {
                 Input::Signal(Signal::from_number(signal))
             }
+            () = Hooking::over(&mut self.hooking) => Input::Hooked,
             Some(command) = self.commands.recv() => Input::Command(command),
             asked = operating.next() => Input::Asked(asked),
             () = shared.listeners.emptied(), if self.watches.backlog => Input::BacklogServed,
@@ -389,6 +389,7 @@ impl Driver {
         match input {
             Input::Command(command) => self.command(now, command),
             Input::Signal(signal) => self.signal(now, signal),
+            Input::Hooked => self.hooked(now),
             #[cfg(feature = "control")]
             Input::Asked(asked) => self.asked(asked),
             #[cfg(not(feature = "control"))]

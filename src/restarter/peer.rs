@@ -131,7 +131,7 @@ impl Peer {
             }
             Ok(Received::Message { bytes, fds, fds_lost, .. }) => {
                 if fds_lost {
-                    say!(warn:
+                    say_seldom!(warn:
                         received = fds.len(),
                         "out of descriptors: some of those sent along are lost"
                     );

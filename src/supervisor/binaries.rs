@@ -7,6 +7,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::aside::{FILE, FILES};
+
 /// Programs by number.
 #[derive(Debug, Default)]
 pub(super) struct Binaries {
@@ -32,7 +34,9 @@ impl Binaries {
     /// The number of what lies at `path` now. A script has none: it cannot be run by descriptor, since its interpreter
     /// opens it anew.
     pub(super) fn number(&mut self, path: &Path) -> Option<u64> {
-        let (file, identity) = open(path).ok().flatten()?;
+        let wanted = path.to_owned();
+        // A file system that hangs has no number for it, and the thread that starts workers waits for it.
+        let (file, identity) = FILES.ask(FILE, move || open(&wanted).ok().flatten())??;
         let known = self.known.iter().find(|(_, kept)| kept.identity == identity);
         Some(known.map(|(number, _)| *number).unwrap_or_else(|| {
             self.last += 1;

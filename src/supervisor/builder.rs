@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -53,10 +53,13 @@ pub struct Supervisor {
 /// What the program has a say in.
 #[derive(Default)]
 pub(super) struct Hooks {
-    /// Called before a restart that was asked for; an error is the reason why not.
-    pub(super) before_restart: Option<Box<dyn FnMut() -> Result<(), String> + Send>>,
+    /// Called before a restart that was asked for.
+    pub(super) before_restart: Option<BeforeRestart>,
     pub(super) started: Vec<Box<dyn FnOnce(SupervisorHandle) + Send>>,
 }
+
+/// An error is the reason why not.
+pub(super) type BeforeRestart = Arc<Mutex<dyn FnMut() -> Result<(), String> + Send>>;
 
 /// Why there is no supervisor, or why it could not do its work.
 #[derive(Debug, Error)]
@@ -186,14 +189,15 @@ impl Supervisor {
     }
 
     /// Called in the supervisor before each restart that is asked for (not before a dead worker is replaced); an error
-    /// says why it must not be, and the restart is refused with it. It holds up the supervisor, so it must be quick.
+    /// says why it must not be, and the restart is refused with it. It holds up the supervisor, so it must be quick: after 5 s
+    /// it is not waited for, and the restart refused.
     pub fn before_restart(mut self, hook: impl FnMut() -> Result<(), String> + Send + 'static) -> Supervisor {
-        self.hooks.before_restart = Some(Box::new(hook));
+        self.hooks.before_restart = Some(Arc::new(Mutex::new(hook)));
         self
     }
 
     /// Called once in the supervisor when it runs, with a handle on it. Within its tokio runtime (one thread), so it may
-    /// spawn tasks; it must not block.
+    /// spawn tasks; it must not block: after 5 s the supervisor goes on without it.
     pub fn started(mut self, hook: impl FnOnce(SupervisorHandle) + Send + 'static) -> Supervisor {
         self.hooks.started.push(Box::new(hook));
         self
@@ -264,7 +268,7 @@ impl Supervisor {
         let parentage = if self.supervised { parentage() } else { Parentage::Worker };
         if parentage != Parentage::First {
             if parentage == Parentage::Successor {
-                tracing::warn!(
+                say!(warn:
                     "restarted from a server without a supervisor, so this one has none: stop and start it"
                 );
             }
@@ -282,6 +286,7 @@ impl Supervisor {
 
     /// Supervises workers that `maker` makes.
     pub(super) fn supervise(mut self, maker: Arc<dyn Make>) -> Result<ExitCode, SupervisorError> {
+        crate::say::begin();
         let inherited = Inherited::take()?;
         let sockets = inherited.sockets.into_iter().flatten().collect();
         let service = Arc::new(self.restarter.service(1)?);

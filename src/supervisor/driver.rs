@@ -12,9 +12,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
-use tracing::Instrument;
 
 use self::operating::Operating;
 use super::binaries::Binaries;
@@ -35,7 +35,8 @@ use crate::operate::pid_file::PidFile;
 use crate::operate::service::Service;
 use crate::restarter::driver::sleep_until;
 use crate::restarter::peer::{Did, MESSAGES_AT_ONCE};
-use crate::signals::{Signal, SignalMap};
+use crate::say::Voice;
+use crate::signals::{HOOK, HOOKS, Hooking, Signal, SignalMap, finish_hooks};
 use crate::sys::pidfd::Exit;
 
 /// What the driver is made from.
@@ -64,10 +65,10 @@ pub(super) fn run(start: Start) -> Result<ExitCode, SupervisorError> {
         .build()
         .map_err(SupervisorError::System)?;
     let mut driver = runtime.block_on(async { Driver::new(start) })?;
+    Voice::Supervisor.speaks_here();
     let ended = loop {
-        // Hooks may panic, and so may the program's `tracing` subscriber. What was to be done next is in the machine.
-        let span = tracing::info_span!(target: "heirloom", "supervisor");
-        let driving = AssertUnwindSafe(|| runtime.block_on(driver.drive().instrument(span)));
+        // A recorder of metrics may panic. What was to be done next is in the machine.
+        let driving = AssertUnwindSafe(|| runtime.block_on(driver.drive()));
         if let Ok(ended) = catch_unwind(driving) {
             break ended;
         }
@@ -77,6 +78,9 @@ pub(super) fn run(start: Start) -> Result<ExitCode, SupervisorError> {
     if let Some(pid_file) = &driver.pid_file {
         pid_file.remove();
     }
+    finish_hooks();
+    crate::say::finish();
+    crate::say::falls_silent();
     // An exec from a file system that hangs is not waited for.
     runtime.shutdown_background();
     match ended {
@@ -107,6 +111,8 @@ struct Driver {
     pid_file: Option<PidFile>,
     service: Arc<Service>,
     signals: Heard,
+    /// A signal that waits for its hooks.
+    hooking: Option<Hooking>,
     commands: mpsc::UnboundedReceiver<Command>,
     handle: SupervisorHandle,
     workers: BTreeMap<Worker, Process>,
@@ -142,6 +148,7 @@ struct Spawning {
 enum Input {
     Command(Command),
     Signal(Signal, Meaning),
+    Hooked,
     Made(Result<Born, Failure>),
     Worker(Worker, Did),
     Abandoned(Worker),
@@ -172,6 +179,7 @@ impl Driver {
             pid_file,
             service,
             signals,
+            hooking: None,
             commands: received,
             handle,
             workers: BTreeMap::new(),
@@ -192,9 +200,7 @@ impl Driver {
     }
 
     async fn drive(&mut self) -> End {
-        for hook in std::mem::take(&mut self.hooks.started) {
-            hook(self.handle.clone());
-        }
+        self.call_started();
         // One of them may have installed the recorder.
         metrics::describe();
         loop {
@@ -204,6 +210,20 @@ impl Driver {
             }
             let input = self.next().await;
             self.take(input);
+        }
+    }
+
+    /// Within the runtime, and before there is anything to do.
+    fn call_started(&mut self) {
+        for hook in std::mem::take(&mut self.hooks.started) {
+            let (handle, runtime) = (self.handle.clone(), Handle::current());
+            let called = HOOKS.ask(HOOK, move || {
+                let _within = runtime.enter();
+                hook(handle);
+            });
+            if called.is_none() {
+                say!(warn: within = ?HOOK, "what was to be called at the start hangs, or has panicked: going on without");
+            }
         }
     }
 
@@ -219,6 +239,7 @@ impl Driver {
             made = made(&mut self.spawning) => Input::Made(made),
             ready = ready(&mut self.readiness) => Input::Readiness(ready),
             (signal, meaning) = self.signals.next() => Input::Signal(signal, meaning),
+            () = Hooking::over(&mut self.hooking) => Input::Hooked,
             asked = self.operating.next() => asked,
             Some(command) = self.commands.recv() => Input::Command(command),
             () = sleep_until(deadline) => Input::Timeout,
@@ -230,6 +251,7 @@ impl Driver {
         match input {
             Input::Command(command) => self.command(now, command),
             Input::Signal(signal, meaning) => self.signal(now, signal, meaning),
+            Input::Hooked => self.hooked(now),
             Input::Made(made) => self.made(now, made),
             Input::Worker(worker, did) => self.worker_did(now, worker, did),
             Input::Abandoned(worker) => {

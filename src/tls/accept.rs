@@ -27,7 +27,7 @@ impl<H: HttpService> Server<H> {
                     let id = connection.id();
                     match tls.shake_hands(connection).await {
                         Ok(connection) => server.spawn(connection),
-                        Err(error) => tracing::debug!(connection = id, %error, "no TLS handshake"),
+                        Err(error) => say!(debug: connection = id, %error, "no TLS handshake"),
                     }
                 });
             }

@@ -123,17 +123,17 @@ impl Tls {
         match restarter.state(TICKETS).await {
             Ok(Some(state)) if state.tag() == TICKETS_TAG => {
                 if let Err(error) = self.tickets.import(&state) {
-                    tracing::warn!(%error, "starting with new session ticket keys");
+                    say!(warn: %error, "starting with new session ticket keys");
                 }
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "starting with new session ticket keys"),
+            Err(error) => say!(warn: %error, "starting with new session ticket keys"),
         }
         let tickets = self.tickets.clone();
         let provided =
             restarter.provide_state(TICKETS, TICKETS_TAG, move |state| state.write_all(&tickets.export()));
         if let Err(error) = provided {
-            tracing::warn!(%error, "the successor will start with new session ticket keys");
+            say!(warn: %error, "the successor will start with new session ticket keys");
         }
     }
 

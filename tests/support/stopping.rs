@@ -12,7 +12,15 @@ use tokio::sync::Semaphore;
 async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
     let value = |name: &str| std::env::args().skip_while(|argument| argument != name).nth(1);
-    let mut builder = Restarter::builder().signals(SignalMap::default());
+    let mut map = SignalMap::default();
+    if let Some(signal) = value("--hangs") {
+        map = map.before(signal.parse()?, || {
+            loop {
+                std::thread::park();
+            }
+        });
+    }
+    let mut builder = Restarter::builder().signals(map);
     if let Some(notice) = value("--notice") {
         builder = builder.shutdown_notice(humantime::parse_duration(&notice)?);
     }

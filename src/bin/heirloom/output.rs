@@ -1,6 +1,8 @@
 //! Lines for people: to a terminal, a file or a pipe that its reader may have closed.
 
 use std::io::{self, Write};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 /// To standard output. Whoever has closed it has read enough (`heirloom status | head -1`).
@@ -12,6 +14,22 @@ pub(crate) fn say(line: &str) {
 pub(crate) fn complain(line: &str) {
     let _ = writeln!(io::stderr().lock(), "heirloom: {line}");
 }
+
+/// To standard error as well, but not for long: a service that has ended is not kept by a log that nobody reads.
+pub(crate) fn last_words(line: String) {
+    let (said, heard) = mpsc::sync_channel(1);
+    // Where nobody reads it, or no thread can be had, the exit status says it.
+    let speaker = thread::Builder::new().spawn(move || {
+        complain(&line);
+        let _ = said.send(());
+    });
+    if speaker.is_ok() {
+        let _ = heard.recv_timeout(LAST_WORDS);
+    }
+}
+
+/// A write takes microseconds, on a busy machine milliseconds.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// `9.1 ms`, `1.01 s`, `5m 3s`, `2d 4h`: three digits are enough.
 pub(crate) fn time(millis: f64) -> String {

@@ -1,7 +1,6 @@
 //! `heirloom run`: a parent with a stable PID in front of any server.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -144,14 +143,13 @@ pub(crate) fn run(options: Run) -> ExitCode {
     match supervisor.run_command(command) {
         Ok(code) => code,
         Err(error) => {
-            let mut text = format!("heirloom: {error}");
+            let mut text = error.to_string();
             let mut cause = std::error::Error::source(&error);
             while let Some(deeper) = cause {
                 text += &format!(": {deeper}");
                 cause = deeper.source();
             }
-            // Where nobody reads it, the status says it.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            crate::output::last_words(text);
             ExitCode::from(never_ran(&error))
         }
     }

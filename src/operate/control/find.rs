@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::place::SUFFIX;
+use crate::operate::kept_file::read_start;
 
 /// Why there is nobody to ask.
 #[derive(Debug, Error)]
@@ -119,8 +120,8 @@ const LOOKS: usize = 10;
 
 fn look_into(pid_file: &Path) -> Result<u32, FindError> {
     let path = pid_file.to_owned();
-    let text = match fs::read(&path) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST)]).trim().to_owned(),
+    let text = match read_start(&path, LONGEST) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
         Err(source) => return Err(FindError::PidFile { path, source }),
     };
     let Some(pid) = text.parse().ok().filter(|pid| *pid > 0) else {
@@ -142,7 +143,7 @@ fn look_into(pid_file: &Path) -> Result<u32, FindError> {
 }
 
 /// More than any process id has digits, and an excerpt of what else may be in the file.
-const LONGEST: usize = 40;
+const LONGEST: u64 = 40;
 
 /// Gone, or a zombie, or on its way there: then it holds nothing any more, or soon.
 fn has_ended(process: &Path) -> bool {

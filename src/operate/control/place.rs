@@ -26,6 +26,7 @@ use std::sync::Arc;
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
+use crate::aside::{FILE, FILES};
 use crate::sys::lock::{LockError, PathLock, PathState, is_stale_socket};
 
 /// Where the socket is to be.
@@ -105,10 +106,17 @@ pub(crate) fn bound(wanted: &Wanted, inherited: Option<OwnedFd>) -> Result<Optio
         (Ok((listener, place)), _) => Ok(Some((listener, Arc::new(place)))),
         (Err(error), Wanted::At(_)) => Err(error),
         (Err(error), Wanted::Somewhere) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "there is no place for a control socket; starting without");
+            say!(warn: error = %chain(&error), "there is no place for a control socket; starting without");
             Ok(None)
         }
+    }
+}
+
+/// With what the system said.
+fn chain(error: &ControlError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 
@@ -154,24 +162,38 @@ impl Place {
     }
 
     /// Makes the stable path lead to `pid`, unless that has no socket. A failure is logged and changes nothing else:
-    /// the service matters more.
-    pub(crate) fn point_to(&self, pid: u32) {
+    /// the service matters more. Waits for the file system, but not for long.
+    pub(crate) fn point_to(self: &Arc<Self>, pid: u32) {
+        self.aside(move |place| place.try_to_point_to(pid));
+    }
+
+    /// Removes what a dead generation left behind. Waits for the file system, but not for long.
+    pub(crate) fn clear(self: &Arc<Self>, pid: u32) {
+        self.aside(move |place| place.of(pid).iter().for_each(|path| remove_if_stale(path)));
+    }
+
+    /// Removes what is this process's own, and the stable path if it leads here: then there is nobody else. Waits for the
+    /// file system, but not for long.
+    pub(crate) fn give_up(self: &Arc<Self>) {
+        self.aside(Place::remove);
+    }
+
+    fn aside(self: &Arc<Self>, job: impl FnOnce(&Place) + Send + 'static) {
+        let place = Arc::clone(self);
+        if FILES.ask(FILE, move || job(&place)).is_none() {
+            say!(warn: path = %self.own.display(), "the file system hangs: going on before the control socket's path is right");
+        }
+    }
+
+    fn try_to_point_to(&self, pid: u32) {
         let Some(stable) = &self.stable else { return };
         let Some(target) = self.of(pid) else { return };
         if let Err(error) = stable.point_to(&target) {
-            tracing::warn!(%error, path = %stable.path.display(), "cannot swap the control socket's path");
+            say!(warn: %error, path = %stable.path.display(), "cannot swap the control socket's path");
         }
     }
 
-    /// Removes what a dead generation left behind.
-    pub(crate) fn clear(&self, pid: u32) {
-        if let Some(path) = self.of(pid) {
-            remove_if_stale(&path);
-        }
-    }
-
-    /// Removes what is this process's own, and the stable path if it leads here: then there is nobody else.
-    pub(crate) fn give_up(&self) {
+    fn remove(&self) {
         let _ = fs::remove_file(&self.own);
         if let Some(stable) = &self.stable
             && fs::read_link(&stable.path)

@@ -18,6 +18,7 @@ fn the_stable_path_leads_to_whoever_it_was_pointed_at() {
     let path = directory.join("control");
     let wanted = Wanted::At(path.clone());
     let (listener, place) = Place::take(&wanted, None).unwrap();
+    let place = Arc::new(place);
     assert_eq!(fs::metadata(place.own()).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(!path.exists(), "nobody serves yet");
     place.point_to(std::process::id());
@@ -56,6 +57,7 @@ fn what_a_killed_server_left_is_cleared_away() {
     let own = directory.join(format!("control.{}.heirloom", std::process::id()));
     drop(UnixListener::bind(&own).unwrap());
     let (_listener, place) = Place::take(&Wanted::At(path.clone()), None).unwrap();
+    let place = Arc::new(place);
     assert!(!stale.exists() && stranger.exists() && directory.join("control.78.heirloom").exists());
     place.point_to(std::process::id());
     UnixStream::connect(&path).unwrap();

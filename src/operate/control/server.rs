@@ -154,7 +154,7 @@ impl Server {
                 Poll::Ready(Ok((stream, _))) => self.admit(stream, now),
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Poll::Ready(Err(error)) => {
-                    tracing::debug!(%error, "cannot accept on the control socket");
+                    say_seldom!(warn: %error, "cannot accept on the control socket");
                     self.resting = Some(now + REST);
                     return;
                 }

@@ -20,6 +20,7 @@ use crate::handover::succeed::{self, Departure};
 use crate::listeners::Socket;
 #[cfg(feature = "control")]
 use crate::operate::control::message::Reply;
+use crate::signals::finish_hooks;
 
 impl Driver {
     /// Does what the machines ask, until they ask for nothing more.
@@ -167,6 +168,7 @@ impl Driver {
         }
         self.answer_stopped();
         self.operating.ended();
+        crate::say::finish();
         self.shared.life.send_replace(Life::Left(departure));
         self.shared.tracker.begin(Duration::ZERO);
     }
@@ -224,7 +226,7 @@ impl Driver {
     fn announce_successor(&mut self) {
         self.is_announced = false;
         if let (Some(pid_file), Some(pid)) = (&self.pid_file, self.successor_pid()) {
-            pid_file.write(pid);
+            pid_file.write_successors(pid);
         }
         let pid = self.successor_pid().unwrap_or_default();
         self.operating.points_to(pid);
@@ -239,7 +241,7 @@ impl Driver {
         (self.announcing, self.is_announced) = (None, true);
         self.shared.service.announce_own(&self.shared.listeners.open(), is_known);
         if let Some(pid_file) = &self.pid_file {
-            pid_file.write(std::process::id());
+            pid_file.write_own();
         }
         self.operating.points_to(std::process::id());
     }
@@ -289,7 +291,7 @@ impl Driver {
                 self.answer_failed(&Err(RestartError::TakenBack(failure)));
             }
             Report::OutOfTurn(message) => {
-                say!(warn: ?message, "the successor speaks out of turn");
+                say_seldom!(warn: ?message, "the successor speaks out of turn");
                 if let Some(successor) = self.successor() {
                     successor.spoke_in_vain();
                 }
@@ -324,6 +326,8 @@ impl Driver {
         result: &Result<Outcome, RestartError>,
     ) {
         for answer in waiting {
+            // Whoever hears of it finds it in the log.
+            crate::say::finish();
             match answer {
                 // Whoever has dropped the future does not want to know.
                 Answer::Handle(answer) => drop(answer.send(result.clone())),
@@ -408,6 +412,8 @@ impl Driver {
             self.operating.ended();
             self.shared.report(Event::Ended);
             self.shared.service.flush();
+            finish_hooks();
+            crate::say::finish();
             self.shared.ending.send_replace(Some(ending));
         }
     }

@@ -58,15 +58,31 @@ impl Driver {
     pub(super) fn signal(&mut self, now: Instant, signal: Signal) {
         let reaction = self.map.reaction(signal);
         say!(info: %signal, ?reaction, "signal");
-        self.map.run_before(signal);
-        match reaction {
+        // Two are one wait too many: an operator who stops once more means now.
+        let is_late = self.hooking.is_some();
+        self.hooked(now);
+        match self.map.begin(signal).filter(|_| !is_late) {
+            Some(hooking) => self.hooking = Some(hooking),
+            None => self.react(now, signal),
+        }
+    }
+
+    /// The hooks before a reaction have run, or are not waited for.
+    pub(super) fn hooked(&mut self, now: Instant) {
+        if let Some(hooking) = self.hooking.take() {
+            self.react(now, hooking.signal);
+        }
+    }
+
+    fn react(&mut self, now: Instant, signal: Signal) {
+        match self.map.reaction(signal) {
             Some(Reaction::Restart) => self.request(now, None),
             Some(Reaction::Stop) => self.stop_by_signal(now, signal),
             Some(Reaction::Hammer) => self.command(now, Command::Hammer),
             Some(Reaction::Hooks) | None => {}
         }
         self.act();
-        self.map.run_after(signal);
+        self.map.go_on(signal);
     }
 
     pub(super) fn request(&mut self, now: Instant, answer: Option<Answer>) {
@@ -103,6 +119,7 @@ impl Driver {
         if left {
             // A second one, and the program is still initialising: there is nothing to drain, and only the signal's
             // own meaning is left to end it.
+            crate::say::finish();
             let _ = signal_hook::low_level::emulate_default_handler(signal.number());
         }
     }
@@ -198,7 +215,7 @@ impl Driver {
                 self.launch.message(now, message);
             }
             Did::Babble(error) => {
-                say!(warn: %error, "the successor cannot be understood");
+                say_seldom!(warn: %error, "the successor cannot be understood");
                 self.launch.garbage(now, error.to_string());
             }
             Did::Die => {
@@ -243,7 +260,7 @@ impl Driver {
                     self.succeed.message(now, message);
                 }
             }
-            Did::Babble(error) => say!(warn: %error, "the predecessor cannot be understood"),
+            Did::Babble(error) => say_seldom!(warn: %error, "the predecessor cannot be understood"),
             Did::Die => {
                 say!(debug: "the predecessor is gone");
                 self.predecessor = None;

@@ -63,7 +63,7 @@ struct Try {
     last_words: Option<String>,
     /// Where standard error ended when it was started, and what has come since when it was lost.
     #[cfg(feature = "control")]
-    stderr: (Option<Mark>, String),
+    stderr: (Option<std::sync::Arc<Mark>>, String),
 }
 
 impl Operating {

@@ -71,7 +71,7 @@ impl Giving {
     /// The successor wants state.
     pub(super) fn asked(&mut self, providers: &Providers, id: u64, name: String, at_end: bool) {
         if self.making + self.answers.len() + self.at_end.len() >= MAX_REQUESTS {
-            say!(warn: name, "the successor asks for too much state at once, not answering");
+            say_seldom!(warn: name, "the successor asks for too much state at once, not answering");
         } else if at_end {
             self.at_end.push((id, name));
         } else {

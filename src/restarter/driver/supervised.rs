@@ -70,7 +70,7 @@ impl Superior {
             fds.extend(socket.iter().flat_map(|socket| [Some(socket.as_fd()), socket.lock_fd()]).flatten());
             match peer.send_with(message, &fds) {
                 Err(error) if is_for_later(&error) => return,
-                Err(error) => say!(warn: %error, ?message, "the supervisor cannot be told"),
+                Err(error) => say_seldom!(warn: %error, ?message, "the supervisor cannot be told"),
                 Ok(()) => {}
             }
             self.keeping.unsent.pop_front();
@@ -160,7 +160,7 @@ impl Driver {
                     self.succeed.message(now, message);
                 }
             }
-            Did::Babble(error) => say!(warn: %error, "the supervisor cannot be understood"),
+            Did::Babble(error) => say_seldom!(warn: %error, "the supervisor cannot be understood"),
             Did::Die => self.supervisor_died(now),
         }
     }

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::operate::kept_file::KeptFile;
 
 /// A file that lists the workers; removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct StatusFile {
-    path: PathBuf,
+    file: KeptFile,
     workers: BTreeMap<u64, i32>,
 }
 
@@ -17,9 +18,9 @@ impl StatusFile {
     /// Writes an empty one, so that a path which cannot be written is found out before there is a worker.
     pub(crate) fn create(path: &Path) -> io::Result<StatusFile> {
         // Absolute, since the process may change its directory.
-        let file = StatusFile { path: std::path::absolute(path)?, workers: BTreeMap::new() };
-        file.write()?;
-        Ok(file)
+        let file = KeptFile::new("status file", std::path::absolute(path)?, false)?;
+        file.create(String::new())?;
+        Ok(StatusFile { file, workers: BTreeMap::new() })
     }
 
     /// A worker has been started.
@@ -35,32 +36,18 @@ impl StatusFile {
         }
     }
 
-    /// A failure is logged and changes nothing else: the service matters more.
     fn rewrite(&self) {
-        if let Err(error) = self.write() {
-            say!(warn: %error, path = %self.path.display(), "cannot write the status file");
-        }
-    }
-
-    /// By rename: a reader finds the old lines or the new ones.
-    fn write(&self) -> io::Result<()> {
         let mut text = String::new();
         for (generation, pid) in &self.workers {
             writeln!(text, "{generation}:{pid}").expect("a string takes everything");
         }
-        let mut draft = self.path.clone().into_os_string();
-        draft.push(format!(".{}", std::process::id()));
-        let placed = fs::write(&draft, text).and_then(|()| fs::rename(&draft, &self.path));
-        if placed.is_err() {
-            let _ = fs::remove_file(&draft);
-        }
-        placed
+        self.file.write(text);
     }
 }
 
 impl Drop for StatusFile {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        self.file.remove(|path| drop(std::fs::remove_file(path)));
     }
 }
 
@@ -68,6 +55,7 @@ impl Drop for StatusFile {
 mod tests {
     use super::*;
     use crate::sys::alone::scratch;
+    use std::fs;
 
     #[test]
     fn it_lists_the_generations_in_order_and_goes_at_the_end() {

@@ -215,7 +215,7 @@ impl Driver {
             Report::Remembered => say!(info: "restart: one is on its way, another one follows it"),
             Report::Ready { worker } => {
                 if let Some(pid_file) = &self.pid_file {
-                    pid_file.write(std::process::id());
+                    pid_file.write_own();
                 }
                 say!(info: worker, "worker ready");
             }
@@ -298,5 +298,9 @@ impl Driver {
 }
 
 fn answer(waiting: &mut Vec<Answer>, result: &Result<Outcome, RestartError>) {
-    waiting.drain(..).for_each(|answer| answer.give(result));
+    for answer in waiting.drain(..) {
+        // Whoever hears of it finds it in the log.
+        crate::say::finish();
+        answer.give(result);
+    }
 }

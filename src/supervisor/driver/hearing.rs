@@ -1,8 +1,12 @@
 //! What the driver hears: commands, signals, and the workers.
 
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use tokio::runtime::Handle;
+
 use super::Driver;
+use crate::aside::{Aside, STAY, WAITING};
 use crate::handover::history::FailureKind;
 use crate::handover::launch::Requested;
 use crate::handover::message::{Message, Told};
@@ -12,7 +16,9 @@ use crate::listeners::Socket;
 use crate::operate::control::message::Reply;
 use crate::restarter::RestartError;
 use crate::restarter::peer::Did;
-use crate::signals::{Reaction, Signal};
+use crate::signals::{HOOK, Reaction, Signal};
+use crate::supervisor::builder::BeforeRestart;
+use crate::supervisor::orphans::Children;
 use crate::supervisor::signals::Meaning;
 use crate::supervisor::{Answer, Command};
 use crate::sys::pidfd::Exit;
@@ -41,22 +47,38 @@ impl Driver {
             return;
         };
         say!(info: %signal, ?reaction, "signal");
-        self.signals.map.run_before(signal);
-        match reaction {
+        // Two are one wait too many: an operator who stops once more means now.
+        let is_late = self.hooking.is_some();
+        self.hooked(now);
+        match self.signals.map.begin(signal).filter(|_| !is_late) {
+            Some(hooking) => self.hooking = Some(hooking),
+            None => self.react(now, signal),
+        }
+    }
+
+    /// The hooks before a reaction have run, or are not waited for.
+    pub(super) fn hooked(&mut self, now: Instant) {
+        if let Some(hooking) = self.hooking.take() {
+            self.react(now, hooking.signal);
+        }
+    }
+
+    fn react(&mut self, now: Instant, signal: Signal) {
+        match self.signals.map.reaction(signal).unwrap_or(Reaction::Hooks) {
             Reaction::Restart => self.request(now, None, None),
             Reaction::Stop => self.machine.stop(now),
             Reaction::Hammer => self.machine.hammer(now),
             Reaction::Hooks => {}
         }
         self.act();
-        self.signals.map.run_after(signal);
+        self.signals.map.go_on(signal);
     }
 
     /// `asker`: the worker that asks, if it is one.
     pub(super) fn request(&mut self, now: Instant, answer: Option<Answer>, asker: Option<Worker>) {
         let allowed = match &mut self.hooks.before_restart {
             _ if !self.restarts => Err(Refusal::Disabled),
-            Some(hook) => self.children.hold(hook).map_err(|reason| Refusal::Vetoed { reason }),
+            Some(hook) => permit(hook, &self.children),
             None => Ok(()),
         };
         match allowed.and_then(|()| self.machine.request(now)) {
@@ -89,12 +111,14 @@ impl Driver {
             Did::Say(Message::Keep(socket), fds) => match self.store.keep(worker, socket, fds) {
                 Ok(Some(socket)) => self.offer(worker, &socket),
                 Ok(None) => {}
-                Err(error) => say!(warn: worker, %error, "a worker's socket is not kept for the next one"),
+                Err(error) => {
+                    say_seldom!(warn: worker, %error, "a worker's socket is not kept for the next one")
+                }
             },
             Did::Say(Message::HandDown { name }, fds) => {
                 let kept = fds.into_iter().next().is_some_and(|fd| self.store.hand_down(name.clone(), fd));
                 if !kept {
-                    say!(warn: worker, name, "a worker's descriptor is not kept for the next one");
+                    say_seldom!(warn: worker, name, "a worker's descriptor is not kept for the next one");
                 }
             }
             Did::Say(Message::Withhold { name }, _) => self.store.withhold(&name),
@@ -107,7 +131,7 @@ impl Driver {
                 self.machine.message(now, worker, message);
             }
             Did::Babble(error) => {
-                say!(warn: worker, %error, "a worker cannot be understood");
+                say_seldom!(warn: worker, %error, "a worker cannot be understood");
                 self.machine.garbage(now, worker, error.to_string());
             }
             Did::Die => {
@@ -149,3 +173,20 @@ impl Driver {
         self.machine.message(now, worker, message);
     }
 }
+
+/// What the program's own hook says of a restart.
+fn permit(hook: &BeforeRestart, children: &Arc<Children>) -> Result<(), Refusal> {
+    let (hook, children, runtime) = (Arc::clone(hook), Arc::clone(children), Handle::current());
+    let said = VETO.ask(HOOK, move || {
+        let _within = runtime.enter();
+        let mut hook = hook.lock().unwrap_or_else(PoisonError::into_inner);
+        children.hold(&mut *hook)
+    });
+    let said = said.unwrap_or_else(|| {
+        Err(format!("the hook before a restart has panicked, or not answered within {HOOK:?}"))
+    });
+    said.map_err(|reason| Refusal::Vetoed { reason })
+}
+
+/// Not that of other hooks: one of them that hangs is no reason to refuse restarts.
+static VETO: Aside = Aside::new("heirloom-veto", WAITING, Some(STAY));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Driver, Input};
@@ -24,7 +25,7 @@ use crate::supervisor::{Answer, WorkerRole};
 #[derive(Debug)]
 pub(super) struct Operating {
     server: Option<Server>,
-    place: Option<std::sync::Arc<crate::operate::control::place::Place>>,
+    place: Option<Arc<crate::operate::control::place::Place>>,
     history: History,
     attempt: Attempt,
     /// The worker that was replaced last, and whether that was at the last settling: a dead one is replaced without.
@@ -54,11 +55,11 @@ struct Attempt {
     is_restart: bool,
     ready_after: Option<Duration>,
     /// Where standard error ended when it was started.
-    stderr: Option<Mark>,
+    stderr: Option<Arc<Mark>>,
 }
 
 impl Attempt {
-    fn new(stderr: Option<Mark>) -> Attempt {
+    fn new(stderr: Option<Arc<Mark>>) -> Attempt {
         Attempt { requested: Instant::now(), pid: None, is_restart: false, ready_after: None, stderr }
     }
 }
@@ -240,8 +241,8 @@ impl Driver {
     pub(super) fn asked_by_way_of_a_worker(&mut self, operator: OwnedFd) {
         match self.operating.server.as_mut().map(|server| server.adopt(operator)) {
             Some(Ok(follower)) => self.restart(follower),
-            Some(Err(error)) => say!(warn: %error, "an operator of a worker is turned away"),
-            None => say!(warn: "an operator of a worker is turned away: there is no control socket"),
+            Some(Err(error)) => say_seldom!(warn: %error, "an operator of a worker is turned away"),
+            None => say_seldom!(warn: "an operator of a worker is turned away: there is no control socket"),
         }
     }
 

@@ -47,7 +47,9 @@ impl Notify {
                     };
                     self.heard.extend(parse(&told.bytes).into_iter().filter(is_credible));
                 }
-                sender => say!(warn: ?sender, worker = self.worker, "a stranger's notification was ignored"),
+                sender => {
+                    say_seldom!(warn: ?sender, worker = self.worker, "a stranger's notification was ignored")
+                }
             }
             // What it asked to be kept is not, and what it asked to be waited for has been heard.
             drop(told.fds);
