@@ -71,8 +71,8 @@ pub enum Message {
         /// A trigger arrived meanwhile: the successor is to restart at once.
         restart_again: bool,
     },
-    /// Predecessor, in probation: the service is to stop, both of us. From a supervisor likewise. From a worker: the
-    /// program wants the service to stop.
+    /// Predecessor, in probation: the service is to stop, both of us. From a supervisor likewise. From the worker that
+    /// serves: the program wants the service to stop.
     Stop,
     /// Supervisor: abort what is left, and exit.
     Hammer,

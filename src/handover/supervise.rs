@@ -176,8 +176,9 @@ impl Supervise {
     pub fn message(&mut self, now: Instant, worker: Worker, message: Message) {
         let is_candidate = self.candidate() == Some(worker);
         match message {
-            // The program's own wish.
-            Message::Stop => self.stop(now),
+            // The program's own wish, and only while it is the service: of any other worker a stop means that one alone.
+            Message::Stop if self.serving() == Some(worker) => self.stop(now),
+            Message::Stop => {}
             Message::Leaving if self.serving() == Some(worker) => {
                 self.serving = None;
                 self.let_go(now, worker);
