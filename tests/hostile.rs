@@ -81,7 +81,7 @@ fn a_predecessor_that_babbles_is_left() {
         predecessor.say_bytes(&[VERSION + 1, 4]);
         predecessor.say_bytes(&[VERSION, OPTIONAL - 1]);
         // Its own words, back to it.
-        predecessor.say(&Message::Ready { unclaimed: vec![], takes_moves: false });
+        predecessor.say(&Message::Ready { unclaimed: vec![], takes_moves: false, answers: false });
         predecessor.say(&Message::Leaving);
     });
 }
@@ -101,7 +101,10 @@ fn a_predecessor_that_dies_is_taken_over_from() {
     // What waited for the predecessor is served by its successor.
     let waiting = server.target().clone();
     let client = std::thread::spawn(move || support::load::fetch(&waiting, "/generation", support::PATIENCE));
-    assert_eq!(predecessor.hear(), Some(Message::Ready { unclaimed: vec![], takes_moves: true }));
+    assert_eq!(
+        predecessor.hear(),
+        Some(Message::Ready { unclaimed: vec![], takes_moves: true, answers: true })
+    );
     predecessor.die();
     assert_eq!(client.join().unwrap().expect("an answer").body, "2");
     assert_eq!(server.pid(), server.first_pid);
@@ -113,7 +116,10 @@ fn a_predecessor_that_babbles_in_probation_is_not_heard() {
     let _alone = alone();
     let predecessor = Predecessor::new();
     let (listener, server) = successor_of(&predecessor);
-    assert_eq!(predecessor.hear(), Some(Message::Ready { unclaimed: vec![], takes_moves: true }));
+    assert_eq!(
+        predecessor.hear(),
+        Some(Message::Ready { unclaimed: vec![], takes_moves: true, answers: true })
+    );
     predecessor.say_bytes(&[0xA5; 300]);
     predecessor.say(&Message::Commit { probation: std::time::Duration::from_secs(60) });
     assert_eq!(server.generation(), 2);
@@ -144,7 +150,10 @@ fn unanswered(disturb: impl FnOnce(&mut Predecessor) + Send) {
     let setup = Setup::hello().listen(&address.to_string()).args(&["--start-timeout", "1s"]);
     let ended = std::thread::scope(|scope| {
         let ended = scope.spawn(|| setup.env("HEIRLOOM", value).run());
-        assert_eq!(predecessor.hear(), Some(Message::Ready { unclaimed: vec![], takes_moves: true }));
+        assert_eq!(
+            predecessor.hear(),
+            Some(Message::Ready { unclaimed: vec![], takes_moves: true, answers: true })
+        );
         disturb(&mut predecessor);
         ended.join().unwrap()
     });

@@ -1,4 +1,4 @@
-//! The proof of the machines: every order of events, with either side killed, stopped or hung at every step.
+//! The proof of the machines: every order of events, with either side killed, stopped, hung or frozen at every step.
 //!
 //! [`world`] is a model of the kernel and of the processes: messages come in order and outlive their sender, a death
 //! is seen only behind everything that the dead one said, and between anything and its delivery any amount of
@@ -26,6 +26,11 @@
 //!   main process for the service manager, owes nothing, has nothing on its way, and starts a successor when asked.
 //! * **G5** It comes to that: no state comes again by itself. After a request to stop nobody is left, and with the
 //!   clock, nobody is left after the deadline.
+//!
+//! One process of each world may freeze, for ever (SIGSTOP): one that thaws is only slow. Then, at rest:
+//!
+//! * A successor that froze while its predecessor still wanted a word from it is dead, and the predecessor serves.
+//! * A predecessor that froze when its successor accepted leaves that one to go on alone.
 //!
 //! A successor that is told to stop before it was told to accept is a failure like any other: the service goes on.
 

@@ -10,6 +10,10 @@
 //!    └─────────────────────────────────────────────┴── take back ◀────────────────────────┘
 //! ```
 //!
+//! Probation is three states for a successor that answers: it has yet to say that it accepts; it is watched; and it has
+//! yet to say, at the end, that it is still there. One that does not say so is frozen. It is killed first, and what it
+//! was given is taken back when it is dead: one that thaws must not find that there are two.
+//!
 //! A request that arrives on the way is remembered once (G4): a successor that settles acts on it, else this side
 //! does after the failure.
 
@@ -26,6 +30,10 @@ const LEAVE: Duration = Duration::from_secs(1);
 /// How long a killed successor may take to be gone before it is given up. SIGKILL takes microseconds, except
 /// for a process that hangs in the kernel; that one must not hold up later restarts (G5).
 const DIE: Duration = Duration::from_secs(5);
+/// How long a successor may take to say that it accepts, each time. A thread that does nothing else says it at once, so one
+/// that is silent for so long is stopped, or on a machine that is all but stopped. Shorter, a busy machine would cost a
+/// successor that is none the worse and what it has accepted; longer, clients wait for a frozen one.
+const ANSWER: Duration = Duration::from_secs(5);
 /// How long it may take to tell the service manager and the pid file of the new main process. Both are local
 /// and take milliseconds; a manager that hangs must not keep two generations alive.
 const ANNOUNCE: Duration = Duration::from_secs(5);
@@ -46,14 +54,26 @@ enum State {
     Starting {
         deadline: Instant,
     },
-    /// `taken_back`: it was ready before it failed, and this side accepts again already.
     Failing {
         why: Failure,
         deadline: Instant,
         killed: bool,
-        taken_back: bool,
+        given: Given,
     },
+    /// It was told to accept, and is to say that it does. `until`: the end of probation.
+    Committed {
+        unclaimed: Vec<u16>,
+        deadline: Instant,
+        until: Instant,
+    },
+    /// `answers`: it is to answer at the end.
     Probation {
+        unclaimed: Vec<u16>,
+        deadline: Instant,
+        answers: bool,
+    },
+    /// At the end of probation: it is to say that it still does.
+    Probing {
         unclaimed: Vec<u16>,
         deadline: Instant,
     },
@@ -66,6 +86,22 @@ enum State {
     Stopped {
         asked: bool,
     },
+}
+
+/// The states in which the successor has been told to accept and may still be lost.
+macro_rules! in_probation {
+    () => {
+        State::Committed { .. } | State::Probation { .. } | State::Probing { .. } | State::Settling { .. }
+    };
+}
+
+/// What a successor that fails had been given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Given {
+    Nothing,
+    /// It may be accepting until it is dead.
+    Held,
+    TakenBack,
 }
 
 /// What the driver is to do, in this order.
@@ -146,7 +182,7 @@ impl Launch {
 
     /// Whether the successor has been told to accept and may still be lost.
     pub fn in_probation(&self) -> bool {
-        matches!(self.state, State::Probation { .. } | State::Settling { .. })
+        matches!(self.state, in_probation!())
     }
 
     /// Whether this process still owns the service: it may have to accept again.
@@ -188,7 +224,7 @@ impl Launch {
     pub fn spawn_failed(&mut self, now: Instant, why: Failure) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Starting { .. } => self.end_try(now, Report::Failed(why)),
-            State::Failing { why, taken_back, .. } => self.end_failing(now, why, taken_back),
+            State::Failing { why, given, .. } => self.end_failing(now, why, given),
             other => self.state = other,
         }
     }
@@ -196,39 +232,45 @@ impl Launch {
     /// The successor said something.
     pub fn message(&mut self, now: Instant, message: Message) {
         match (&self.state, message) {
-            (State::Starting { .. }, Message::Ready { unclaimed, .. }) => self.commit(now, unclaimed),
+            (State::Starting { .. }, Message::Ready { unclaimed, answers, .. }) => {
+                self.commit(now, unclaimed, answers);
+            }
             (State::Starting { .. }, Message::Failed { reason }) => {
                 self.state = State::Failing {
                     why: Failure::Reported { reason },
                     deadline: now + LEAVE,
                     killed: false,
-                    taken_back: false,
+                    given: Given::Nothing,
                 };
             }
             (State::Starting { .. }, message) => {
-                self.kill(now, Failure::Protocol { said: format!("{message:?} before it was ready") });
+                let said = format!("{message:?} before it was ready");
+                self.kill(now, Failure::Protocol { said }, Given::Nothing);
             }
-            (State::Probation { .. } | State::Settling { .. }, Message::Leaving) => {
+            (State::Committed { .. } | State::Probing { .. }, Message::Accepting) => self.answered(now),
+            (in_probation!(), Message::Leaving) => {
                 self.state = State::Stopped { asked: false };
                 self.actions.push_back(Action::Shutdown);
             }
             // It went on without us, since we were silent for too long (stopped by a debugger, say), and told the
             // world by itself. What we remembered is lost: the one to ask has changed.
-            (State::Probation { .. } | State::Settling { .. }, Message::Settled { .. }) => {
+            (in_probation!(), Message::Settled { .. }) => {
                 self.remembered = false;
                 self.hand_over();
             }
             // FAILED that crossed our COMMIT: it has left, accepts nothing and never will. To wait for its exit
             // could last beyond probation, and then we would settle on nobody.
-            (State::Probation { .. } | State::Settling { .. }, Message::Failed { reason }) => {
+            (in_probation!(), Message::Failed { reason }) => {
                 self.resume();
                 self.state = State::Failing {
                     why: Failure::Reported { reason },
                     deadline: now + LEAVE,
                     killed: false,
-                    taken_back: true,
+                    given: Given::TakenBack,
                 };
             }
+            // Of one that was settled on without it, since there is nobody to take back.
+            (State::Settling { .. }, Message::Accepting) => {}
             (State::Failing { .. } | State::Stopped { .. } | State::Settled, _) => {}
             (_, message) => self.report(Report::OutOfTurn(message)),
         }
@@ -238,7 +280,7 @@ impl Launch {
     /// killing it would cost requests.
     pub fn garbage(&mut self, now: Instant, said: String) {
         if matches!(self.state, State::Starting { .. }) {
-            self.kill(now, Failure::Protocol { said });
+            self.kill(now, Failure::Protocol { said }, Given::Nothing);
         }
     }
 
@@ -246,8 +288,8 @@ impl Launch {
     pub fn died(&mut self, now: Instant, why: Failure) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Starting { .. } => self.end_try(now, Report::Failed(why)),
-            State::Failing { why, taken_back, .. } => self.end_failing(now, why, taken_back),
-            was_ready @ (State::Probation { .. } | State::Settling { .. }) => {
+            State::Failing { why, given, .. } => self.end_failing(now, why, given),
+            was_ready @ in_probation!() => {
                 self.state = was_ready;
                 self.resume();
                 self.end_try(now, Report::TakenBack(why));
@@ -270,7 +312,7 @@ impl Launch {
     pub fn stop(&mut self) {
         match self.state {
             State::Starting { .. } | State::Failing { .. } => self.actions.push_back(Action::Kill),
-            State::Probation { .. } | State::Settling { .. } => {
+            in_probation!() => {
                 self.actions.push_back(Action::Send(Message::Stop));
             }
             // A TERM to the whole group reaches both sides, and the successor's word of it may be faster than our
@@ -293,7 +335,9 @@ impl Launch {
         match self.state {
             State::Starting { deadline }
             | State::Failing { deadline, .. }
+            | State::Committed { deadline, .. }
             | State::Probation { deadline, .. }
+            | State::Probing { deadline, .. }
             | State::Settling { deadline, .. } => Some(deadline),
             State::Idle | State::Settled | State::Stopped { .. } => None,
         }
@@ -305,16 +349,23 @@ impl Launch {
             return;
         }
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Starting { .. } => self.kill(now, Failure::TimedOut { after: self.start_timeout }),
-            State::Failing { why, killed: false, taken_back, .. } => {
-                self.state = State::Failing { why, deadline: now + DIE, killed: true, taken_back };
-                self.actions.push_back(Action::Kill);
+            State::Starting { .. } => {
+                self.kill(now, Failure::TimedOut { after: self.start_timeout }, Given::Nothing);
             }
-            State::Failing { why, taken_back, .. } => {
+            State::Failing { why, killed: false, given, .. } => self.kill(now, why, given),
+            State::Failing { why, given, .. } => {
                 self.actions.push_back(Action::Abandon);
-                self.end_failing(now, why, taken_back);
+                // It may hang in the kernel, but SIGKILL lets nothing run that is the program's.
+                self.end_failing(now, why, given);
+            }
+            State::Probation { unclaimed, answers: true, .. } => {
+                self.actions.push_back(Action::Send(Message::Probe));
+                self.state = State::Probing { unclaimed, deadline: now + ANSWER };
             }
             State::Probation { unclaimed, .. } => self.settle(now, unclaimed),
+            State::Committed { .. } | State::Probing { .. } => {
+                self.kill(now, Failure::Silent { after: ANSWER }, Given::Held);
+            }
             settling @ State::Settling { .. } => {
                 self.state = settling;
                 self.announced();
@@ -325,8 +376,23 @@ impl Launch {
 
     /// Ends the probation now: there is nobody who could take back.
     pub fn settle_early(&mut self, now: Instant) {
-        if let State::Probation { deadline, .. } = self.state {
-            self.timeout(deadline.max(now));
+        if let State::Committed { unclaimed, .. }
+        | State::Probation { unclaimed, .. }
+        | State::Probing { unclaimed, .. } = &mut self.state
+        {
+            let unclaimed = std::mem::take(unclaimed);
+            self.settle(now, unclaimed);
+        }
+    }
+
+    /// How often the successor is still to say that it accepts before it is settled on. (More than once is twice.)
+    #[cfg(test)]
+    pub(super) fn words_wanted(&self) -> usize {
+        match &self.state {
+            State::Starting { .. } | State::Failing { given: Given::Nothing | Given::Held, .. } => usize::MAX,
+            State::Committed { .. } => 1 + usize::from(!self.probation.is_zero()),
+            State::Probation { answers: true, .. } | State::Probing { .. } => 1,
+            _ => 0,
         }
     }
 
@@ -334,9 +400,11 @@ impl Launch {
     #[cfg(test)]
     pub(super) fn forget_time(&mut self, due: Instant) {
         match &mut self.state {
+            State::Committed { deadline, until, .. } => (*deadline, *until) = (due, due),
             State::Starting { deadline }
             | State::Failing { deadline, .. }
             | State::Probation { deadline, .. }
+            | State::Probing { deadline, .. }
             | State::Settling { deadline, .. } => *deadline = due,
             State::Idle | State::Settled | State::Stopped { .. } => {}
         }
@@ -352,7 +420,7 @@ impl Launch {
         self.actions.extend([Action::Report(Report::Starting), Action::Spawn]);
     }
 
-    fn commit(&mut self, now: Instant, unclaimed: Vec<u16>) {
+    fn commit(&mut self, now: Instant, unclaimed: Vec<u16>, answers: bool) {
         self.actions.extend([
             // In this order: after COMMIT two processes would accept, and a client could be answered by the old
             // code after the new one.
@@ -360,11 +428,26 @@ impl Launch {
             Action::Send(Message::Commit { probation: self.probation }),
             Action::Report(Report::Ready),
         ]);
-        if self.probation.is_zero() {
+        let until = after(now, self.probation);
+        if answers {
+            self.state = State::Committed { unclaimed, deadline: now + ANSWER, until };
+        } else if self.probation.is_zero() {
             self.settle(now, unclaimed);
         } else {
-            self.state = State::Probation { unclaimed, deadline: after(now, self.probation) };
+            self.state = State::Probation { unclaimed, deadline: until, answers };
         }
+    }
+
+    /// It says that it accepts: after COMMIT it is watched, and at the end of that it is the service. Not at this very
+    /// moment, but when the time that is over by then has been noticed: before that comes all else that it has said.
+    fn answered(&mut self, now: Instant) {
+        let (unclaimed, deadline, answers) = match &mut self.state {
+            State::Committed { unclaimed, until, .. } => (unclaimed, *until, !self.probation.is_zero()),
+            State::Probing { unclaimed, .. } => (unclaimed, now, false),
+            _ => return,
+        };
+        let unclaimed = std::mem::take(unclaimed);
+        self.state = State::Probation { unclaimed, deadline, answers };
     }
 
     fn settle(&mut self, now: Instant, unclaimed: Vec<u16>) {
@@ -372,8 +455,8 @@ impl Launch {
         self.actions.push_back(Action::Announce);
     }
 
-    fn kill(&mut self, now: Instant, why: Failure) {
-        self.state = State::Failing { why, deadline: now + DIE, killed: true, taken_back: false };
+    fn kill(&mut self, now: Instant, why: Failure, given: Given) {
+        self.state = State::Failing { why, deadline: now + DIE, killed: true, given };
         self.actions.push_back(Action::Kill);
     }
 
@@ -386,15 +469,22 @@ impl Launch {
     }
 
     fn hand_over(&mut self) {
-        if let State::Probation { unclaimed, .. } | State::Settling { unclaimed, .. } = &mut self.state {
+        if let State::Committed { unclaimed, .. }
+        | State::Probation { unclaimed, .. }
+        | State::Probing { unclaimed, .. }
+        | State::Settling { unclaimed, .. } = &mut self.state
+        {
             let unclaimed = std::mem::take(unclaimed);
             self.state = State::Settled;
             self.actions.extend([Action::HandOver { unclaimed }, Action::Report(Report::Settled)]);
         }
     }
 
-    fn end_failing(&mut self, now: Instant, why: Failure, taken_back: bool) {
-        let report = if taken_back { Report::TakenBack(why) } else { Report::Failed(why) };
+    fn end_failing(&mut self, now: Instant, why: Failure, given: Given) {
+        if given == Given::Held {
+            self.resume();
+        }
+        let report = if given == Given::Nothing { Report::Failed(why) } else { Report::TakenBack(why) };
         self.end_try(now, report);
     }
 

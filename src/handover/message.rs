@@ -52,6 +52,8 @@ pub enum Message {
         unclaimed: Vec<u16>,
         /// Whether it understands [`Move`](Message::Move). A release that does not is sent none.
         takes_moves: bool,
+        /// Whether it says [`Accepting`](Message::Accepting). From a release that does not, none is waited for.
+        answers: bool,
     },
     /// Successor: could not initialise, and exits.
     Failed {
@@ -65,14 +67,18 @@ pub enum Message {
         /// How long the predecessor watches before it settles, to the millisecond.
         probation: Duration,
     },
+    /// Successor: has begun to accept, after [`Commit`](Message::Commit); it still does, after [`Probe`](Message::Probe).
+    Accepting,
+    /// Predecessor, at the end of probation: is the successor still there?
+    Probe,
     /// Predecessor: probation is over, the sockets are the successor's. From a successor: it heard nothing for too
     /// long, and took the sockets for its own.
     Settled {
         /// A trigger arrived meanwhile: the successor is to restart at once.
         restart_again: bool,
     },
-    /// Predecessor, in probation: the service is to stop, both of us. From a supervisor likewise. From a worker: the
-    /// program wants the service to stop.
+    /// Predecessor, in probation: the service is to stop, both of us. From a supervisor likewise. From the worker that
+    /// serves: the program wants the service to stop.
     Stop,
     /// Supervisor: abort what is left, and exit.
     Hammer,
@@ -205,13 +211,16 @@ impl Message {
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION, self.kind()];
         match self {
-            Message::Ready { unclaimed, takes_moves } => {
+            Message::Ready { unclaimed, takes_moves, answers } => {
                 if !unclaimed.is_empty() {
                     let value: Vec<u8> = unclaimed.iter().flat_map(|index| index.to_le_bytes()).collect();
                     push_field(&mut bytes, tag::UNCLAIMED, &value);
                 }
                 if *takes_moves {
                     push_field(&mut bytes, tag::TAKES_MOVES, &[]);
+                }
+                if *answers {
+                    push_field(&mut bytes, tag::ANSWERS, &[]);
                 }
             }
             Message::Move { connections } => {
@@ -281,10 +290,12 @@ impl Message {
             return Err(MessageError::Version { version: *version });
         }
         let message = match *kind {
-            kind::READY => Message::Ready { unclaimed: Vec::new(), takes_moves: false },
+            kind::READY => Message::Ready { unclaimed: Vec::new(), takes_moves: false, answers: false },
             kind::FAILED => Message::Failed { reason: String::new() },
             kind::LEAVING => Message::Leaving,
             kind::COMMIT => Message::Commit { probation: Duration::ZERO },
+            kind::ACCEPTING => Message::Accepting,
+            kind::PROBE => Message::Probe,
             kind::SETTLED => Message::Settled { restart_again: false },
             kind::STOP => Message::Stop,
             kind::MOVE => Message::Move { connections: Vec::new() },
@@ -326,6 +337,7 @@ impl Message {
                 ) => {
                     *takes_moves = true;
                 }
+                (Message::Ready { answers, .. }, tag::ANSWERS) => *answers = true,
                 (Message::Move { connections }, tag::CONNECTIONS) => {
                     let mut rest = value;
                     while !rest.is_empty() {
@@ -409,6 +421,8 @@ impl Message {
     fn kind(&self) -> u8 {
         match self {
             Message::Ready { .. } => kind::READY,
+            Message::Accepting => kind::ACCEPTING,
+            Message::Probe => kind::PROBE,
             Message::Failed { .. } => kind::FAILED,
             Message::Leaving => kind::LEAVING,
             Message::Commit { .. } => kind::COMMIT,

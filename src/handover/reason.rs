@@ -77,6 +77,14 @@ pub enum Failure {
         /// The start deadline.
         after: Duration,
     },
+    /// The successor was ready and was told to accept, and then said no more: it was stopped, or its machine hangs.
+    #[error(
+        "the successor did not answer for {after:?} after it was ready, and was killed; what has stopped it?"
+    )]
+    Silent {
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// The successor said what it must not say.
     #[error("the successor broke the protocol: {said}")]
     Protocol {

@@ -117,7 +117,11 @@ impl Succeed {
         }
         if self.predecessor {
             self.state = State::Waiting { deadline: after(now, self.start_timeout) };
-            self.actions.push_back(Action::Send(Message::Ready { unclaimed, takes_moves: true }));
+            self.actions.push_back(Action::Send(Message::Ready {
+                unclaimed,
+                takes_moves: true,
+                answers: true,
+            }));
         } else {
             self.take_over();
         }
@@ -135,7 +139,10 @@ impl Succeed {
         match (&self.state, message) {
             (State::Waiting { .. }, Message::Commit { probation }) => {
                 self.state = State::Accepting { deadline: after(now, probation.saturating_add(SILENCE)) };
-                self.actions.push_back(Action::StartAccepting);
+                self.actions.extend([Action::StartAccepting, Action::Send(Message::Accepting)]);
+            }
+            (State::Accepting { .. }, Message::Probe) => {
+                self.actions.push_back(Action::Send(Message::Accepting))
             }
             (State::Accepting { .. }, Message::Settled { restart_again }) => {
                 self.remembered |= restart_again;

@@ -52,6 +52,8 @@ pub struct Supervise {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Tried {
     worker: Worker,
+    /// Whether there is a process.
+    runs: bool,
     binary: Option<u64>,
     takes_moves: bool,
 }
@@ -146,7 +148,7 @@ impl Supervise {
     pub fn spawned(&mut self, now: Instant, worker: Worker, binary: Option<u64>) {
         match &mut self.candidate {
             Some(tried) if tried.worker == worker => {
-                tried.binary = binary;
+                (tried.runs, tried.binary) = (true, binary);
                 self.last = binary;
                 self.launch.spawned();
             }
@@ -176,8 +178,9 @@ impl Supervise {
     pub fn message(&mut self, now: Instant, worker: Worker, message: Message) {
         let is_candidate = self.candidate() == Some(worker);
         match message {
-            // The program's own wish.
-            Message::Stop => self.stop(now),
+            // The program's own wish, and only while it is the service: of any other worker a stop means that one alone.
+            Message::Stop if self.serving() == Some(worker) => self.stop(now),
+            Message::Stop => {}
             Message::Leaving if self.serving() == Some(worker) => {
                 self.serving = None;
                 self.let_go(now, worker);
@@ -237,7 +240,7 @@ impl Supervise {
         self.report(Report::Stopping { within: self.limits.shutdown });
         if let Some(tried) = self.candidate {
             self.let_go(now, tried.worker);
-            if !self.launch.in_probation() {
+            if !self.launch.in_probation() && !self.may_hold(tried) {
                 // It holds nothing that could be lost.
                 self.leaving.insert(tried.worker, Leaving { deadline: after(now, DIE), killed: true });
                 self.actions.push_back(Action::Kill(tried.worker));
@@ -335,6 +338,7 @@ impl Supervise {
             (launch::Action::Send(message), Some(tried)) => {
                 self.actions.push_back(Action::Send(tried.worker, message));
             }
+            (launch::Action::Kill, Some(tried)) if self.may_hold(tried) => self.part_with(now, tried.worker),
             (launch::Action::Kill, Some(tried)) => self.actions.push_back(Action::Kill(tried.worker)),
             (launch::Action::Abandon, Some(tried)) => {
                 self.candidate = None;
@@ -352,6 +356,18 @@ impl Supervise {
         }
     }
 
+    /// Whether it may have accepted what would be lost with it, although nobody told it to.
+    fn may_hold(&self, tried: Tried) -> bool {
+        self.limits.early && tried.runs
+    }
+
+    /// The try is over, and its worker finishes what it holds, as one does that was replaced.
+    fn part_with(&mut self, now: Instant, worker: Worker) {
+        self.let_go(now, worker);
+        self.actions.push_back(Action::Stop(worker));
+        self.launch.died(now, Failure::Died { how: "was told to stop".to_owned() });
+    }
+
     fn spawn(&mut self, replaces: Option<Worker>) {
         self.generation += 1;
         let worker = self.generation;
@@ -366,13 +382,13 @@ impl Supervise {
             Some(good) if self.rolled_back => Program::Good(good),
             _ => Program::Current,
         };
-        self.candidate = Some(Tried { worker, binary: None, takes_moves: false });
+        self.candidate = Some(Tried { worker, runs: false, binary: None, takes_moves: false });
         self.report(Report::Starting { worker });
         self.actions.push_back(Action::Spawn { worker, program, replaces });
     }
 
     fn promote(&mut self, now: Instant, tried: Tried, unclaimed: Vec<u16>) {
-        let Tried { worker, binary, takes_moves } = tried;
+        let Tried { worker, binary, takes_moves, .. } = tried;
         self.candidate = None;
         self.launch = Launch::new(self.limits.start, self.limits.probation);
         let replaced =

@@ -307,7 +307,7 @@ impl Supervisor {
             orphan::become_subreaper().map_err(SupervisorError::System)?;
         }
         let children = Arc::new(Children::new(self.subreaper || std::process::id() == 1));
-        let limits = self.limits();
+        let limits = self.limits(maker.accepts_early());
         driver::run(Start {
             children,
             limits,
@@ -324,7 +324,7 @@ impl Supervisor {
         })
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self, early: bool) -> Limits {
         let own = &self.restarter.deadlines;
         Limits {
             start: own.start,
@@ -335,6 +335,7 @@ impl Supervisor {
             backoff_ceiling: self.backoff.1,
             stable: self.stable,
             rollback_after: self.rollback_after,
+            early,
         }
     }
 }

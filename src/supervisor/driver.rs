@@ -120,8 +120,9 @@ struct Driver {
     abandoned: BTreeMap<Worker, Process>,
     binaries: Binaries,
     spawning: Option<Spawning>,
-    /// How it becomes known that the candidate is ready, if it does not say so itself.
-    readiness: Option<(Worker, Readiness)>,
+    /// How it becomes known that the candidate is ready, if it does not say so itself. That of one which was given up is
+    /// kept to its end: it may be writing to what is behind it.
+    readiness: BTreeMap<Worker, Readiness>,
     /// Workers that are to get their signal a while after they were replaced.
     signalled: BTreeMap<Worker, Instant>,
     answers: Vec<Answer>,
@@ -152,7 +153,7 @@ enum Input {
     Made(Result<Born, Failure>),
     Worker(Worker, Did),
     Abandoned(Worker),
-    Readiness(Result<(), Failure>),
+    Readiness(Worker, Result<(), Failure>),
     Asked(Asked),
     Timeout,
 }
@@ -186,7 +187,7 @@ impl Driver {
             abandoned: BTreeMap::new(),
             binaries: Binaries::default(),
             spawning: None,
-            readiness: None,
+            readiness: BTreeMap::new(),
             signalled: BTreeMap::new(),
             answers: Vec::new(),
             later: Vec::new(),
@@ -231,13 +232,14 @@ impl Driver {
     async fn next(&mut self) -> Input {
         let own = [self.machine.deadline(), self.operating.hammer_at].into_iter().flatten();
         let deadline = self.signalled.values().copied().chain(own).min();
+        let candidate = self.machine.candidate();
         tokio::select! {
             (worker, did) = next_of(self.workers.iter_mut().map(|(worker, process)| (*worker, process))) => {
                 Input::Worker(worker, did)
             }
             worker = died_of(&mut self.abandoned) => Input::Abandoned(worker),
             made = made(&mut self.spawning) => Input::Made(made),
-            ready = ready(&mut self.readiness) => Input::Readiness(ready),
+            (worker, ready) = ready(candidate, &mut self.readiness) => Input::Readiness(worker, ready),
             (signal, meaning) = self.signals.next() => Input::Signal(signal, meaning),
             () = Hooking::over(&mut self.hooking) => Input::Hooked,
             asked = self.operating.next() => asked,
@@ -261,7 +263,7 @@ impl Driver {
                     self.operating.gone(worker, process.pid);
                 }
             }
-            Input::Readiness(ready) => self.became_ready(now, ready),
+            Input::Readiness(worker, ready) => self.became_ready(now, worker, ready),
             Input::Asked(asked) => self.asked(asked),
             Input::Timeout => {
                 self.catch_up(now);
@@ -321,9 +323,12 @@ async fn made(spawning: &mut Option<Spawning>) -> Result<Born, Failure> {
     }
 }
 
-async fn ready(readiness: &mut Option<(Worker, Readiness)>) -> Result<(), Failure> {
-    match readiness {
-        Some((_, ready)) => ready.as_mut().await,
+async fn ready(
+    candidate: Option<Worker>,
+    readiness: &mut BTreeMap<Worker, Readiness>,
+) -> (Worker, Result<(), Failure>) {
+    match candidate.and_then(|worker| Some((worker, readiness.get_mut(&worker)?))) {
+        Some((worker, ready)) => (worker, ready.as_mut().await),
         None => std::future::pending().await,
     }
 }

@@ -22,6 +22,11 @@ pub(super) trait Make: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// Whether its workers accept before they are told to.
+    fn accepts_early(&self) -> bool {
+        false
+    }
+
     /// Starts a worker. Blocks until it has executed its program; called on a thread of its own.
     fn make(&self, order: Order) -> Result<Born, Failure>;
 

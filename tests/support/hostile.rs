@@ -61,9 +61,11 @@ fn say(channel: i32, what: &str) {
         "unknown" => send_all(channel, &[VERSION, OPTIONAL - 1], 1),
         "babble" => send_all(channel, &[0xA5; 300], FLOOD),
         "skipped" => send_all(channel, &[VERSION, OPTIONAL], FLOOD),
-        "ready" => {
-            send_all(channel, &Message::Ready { unclaimed: vec![], takes_moves: false }.encode(), FLOOD)
-        }
+        "ready" => send_all(
+            channel,
+            &Message::Ready { unclaimed: vec![], takes_moves: false, answers: false }.encode(),
+            FLOOD,
+        ),
         unknown => panic!("no such thing to say: {unknown}"),
     }
 }

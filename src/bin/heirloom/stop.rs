@@ -14,7 +14,8 @@ use crate::target::{MOVES, Target};
 
 /// Stop a server gracefully: it says goodbye to every connection, and ends.
 ///
-/// Waits until the process is gone. Asking twice does not make it faster; `heirloom hammer` does.
+/// Waits until the process is gone. Asking twice does not make it faster; `heirloom hammer` does. A worker that serves
+/// takes its supervisor along; one that still starts ends alone.
 #[derive(Debug, Args)]
 #[command(after_help = CODES)]
 pub(crate) struct Stop {

@@ -3,12 +3,25 @@
 use std::time::Instant;
 
 use super::steps::Step;
-use super::world::{Peer, Process, START_TIMEOUT, UNCLAIMED, World};
+use super::world::{Frozen, Peer, Process, START_TIMEOUT, UNCLAIMED, World};
 use crate::handover::launch::{Action as LaunchAction, Report, Requested};
 use crate::handover::message::Message;
 use crate::handover::serving::Action as ServingAction;
 use crate::handover::succeed::Action as SucceedAction;
 use crate::handover::{Failure, Launch, Succeed};
+
+impl Process {
+    /// Whether it will not settle on its successor, this one, without hearing from it once more.
+    fn wants_a_word(&self, successor: usize) -> bool {
+        let has_said = |message: &Message| *message == Message::Accepting;
+        let words = self.from_successor.iter().filter(|message| has_said(message)).count();
+        let is_over = |message: &Message| matches!(message, Message::Settled { .. } | Message::Leaving);
+        self.successor == Peer::Alive(successor)
+            && !self.from_successor.iter().any(is_over)
+            && !self.ending
+            && self.launch.as_ref().is_some_and(|launch| launch.words_wanted() > words)
+    }
+}
 
 impl World {
     pub(super) fn request(&mut self, at: usize) -> Result<(), String> {
@@ -49,6 +62,18 @@ impl World {
             self.stopped |= is_for_service;
         }
         Ok(())
+    }
+
+    pub(super) fn freeze(&mut self, at: usize) {
+        let process = &self.processes[at];
+        let must_go = match process.predecessor {
+            Peer::Alive(predecessor) => self.processes[predecessor].wants_a_word(at),
+            _ => false,
+        };
+        let leaves_one = matches!(process.successor, Peer::Alive(next) if self.processes[next].can_serve()
+            && self.processes[next].accepting);
+        self.processes[at].frozen = Some(Frozen { must_go, leaves_one });
+        self.check_loss();
     }
 
     /// Gives the machines of one process what happened to it.

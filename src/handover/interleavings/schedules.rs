@@ -24,7 +24,7 @@ fn run(world: &mut World, choices: &[(u8, u16)], inputs: impl Fn(Step) -> bool) 
             .steps()
             .into_iter()
             .filter(|step| if step.is_input() { wants_input && inputs(*step) } else { !wants_input })
-            .filter(|step| kind < ENDS_IN_256 || !is_kill(*step) && !is_stop(*step))
+            .filter(|step| kind < ENDS_IN_256 || !is_kill(*step) && !is_stop(*step) && !is_freeze(*step))
             .collect();
         if !steps.is_empty() {
             world.take(steps[usize::from(choice) % steps.len()])?;
@@ -73,6 +73,10 @@ fn is_stop(step: Step) -> bool {
     matches!(step, Step::Stop(_))
 }
 
+fn is_freeze(step: Step) -> bool {
+    matches!(step, Step::Freeze(_))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -92,7 +96,7 @@ proptest! {
     ) {
         let mut world = world(probation, 4);
         world.take(Step::Initialised(0)).expect("the first generation starts");
-        let ran = run(&mut world, &choices, |step| !is_kill(step) && !is_stop(step))
+        let ran = run(&mut world, &choices, |step| !is_kill(step) && !is_stop(step) && !is_freeze(step))
             .and_then(|()| rest(&mut world, &order))
             .and_then(|()| ensure(!world.lost && world.processes[0].accepting, "G3: the service is lost"));
         prop_assert!(ran.is_ok(), "{ran:?}\n{world:#?}");
@@ -119,7 +123,8 @@ proptest! {
         let ran = ran.and_then(|()| rest(&mut world, &order));
         prop_assert!(ran.is_ok(), "{ran:?}\n{world:#?}");
         prop_assert!(world.spawns <= 2, "{} successors for {burst} requests", world.spawns);
-        prop_assert!(burst == 1 || world.spawns == 2, "a remembered request was lost");
+        // One that is not heard for a minute loses what it remembers: its successor goes on without it.
+        prop_assert!(burst == 1 || world.spawns == 2 || world.forsaken, "a remembered request was lost");
     }
 
     /// A process that was asked to stop is gone by its deadline, whatever else happens.
@@ -129,7 +134,7 @@ proptest! {
     ) {
         let mut world = world(probation, 3);
         world.take(Step::Initialised(0)).expect("the first generation starts");
-        let ran = run(&mut world, &choices, |step| !is_kill(step) && !is_stop(step));
+        let ran = run(&mut world, &choices, |step| !is_kill(step) && !is_stop(step) && !is_freeze(step));
         prop_assert!(ran.is_ok() && !world.processes.is_empty(), "{ran:?}\n{world:#?}");
         let asked_at = world.now;
         for at in 0..world.processes.len() {

@@ -16,6 +16,8 @@ pub(super) enum Step {
     Kill(usize, Child),
     /// From outside: the initialisation hangs.
     Hang(usize),
+    /// From outside: SIGSTOP, for ever. (One that thaws is merely slow, and that is everywhere.)
+    Freeze(usize),
     Initialised(usize),
     InitialisationFailed(usize),
     Spawned(usize),
@@ -45,7 +47,8 @@ impl Step {
     /// The process that it happens to.
     pub(super) fn process(self) -> usize {
         match self {
-            Step::Request(at) | Step::Stop(at) | Step::Kill(at, _) | Step::Hang(at) => at,
+            Step::Request(at) | Step::Stop(at) | Step::Kill(at, _) => at,
+            Step::Hang(at) | Step::Freeze(at) => at,
             Step::Initialised(at) | Step::InitialisationFailed(at) => at,
             Step::Spawned(at) | Step::SpawnFailed(at) => at,
             Step::FromPredecessor(at) | Step::FromSuccessor(at) => at,
@@ -58,7 +61,7 @@ impl Step {
 
     /// Whether it comes from outside; all others happen by themselves, sooner or later.
     pub(super) fn is_input(self) -> bool {
-        matches!(self, Step::Request(_) | Step::Stop(_) | Step::Kill(..) | Step::Hang(_))
+        matches!(self, Step::Request(_) | Step::Stop(_) | Step::Kill(..) | Step::Hang(_) | Step::Freeze(_))
     }
 }
 
@@ -86,6 +89,9 @@ impl Process {
         let spawning = self.successor == Peer::Spawning;
         when(true, Step::Kill(at, Child::None));
         when(spawning && room, Step::Kill(at, Child::Lives));
+        if self.frozen.is_some() {
+            return;
+        }
         when(spawning && room, Step::Spawned(at));
         when(spawning, Step::SpawnFailed(at));
         // A process does not end while it does not know whether it has a child: nobody could kill that.

@@ -58,6 +58,8 @@ pub(super) struct Process {
     pub(super) initialising: bool,
     /// It will never end.
     pub(super) hung: bool,
+    /// It is stopped for good: it does nothing more, but it holds what it holds, and can be killed.
+    pub(super) frozen: Option<Frozen>,
     pub(super) accepting: bool,
     /// It has the listening descriptors open.
     pub(super) holds: bool,
@@ -88,6 +90,15 @@ pub(super) enum Peer {
     Dead,
 }
 
+/// What is to come of it that a process was frozen when it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Frozen {
+    /// Its predecessor still wanted a word from it, and is to kill it.
+    pub(super) must_go: bool,
+    /// Its successor accepted already, and is to go on without it.
+    pub(super) leaves_one: bool,
+}
+
 impl Process {
     pub(super) fn new(succeed: Succeed, predecessor: Peer) -> Process {
         Process {
@@ -100,6 +111,7 @@ impl Process {
             from_successor: VecDeque::new(),
             initialising: true,
             hung: false,
+            frozen: None,
             accepting: false,
             holds: true,
             emptying: false,
@@ -116,7 +128,12 @@ impl Process {
 
     /// Whether it can still serve: it has the sockets and is not on its way out.
     pub(super) fn can_serve(&self) -> bool {
-        self.holds && !self.serving.is_draining() && !self.ending && !self.dying && !self.forsaken
+        self.holds_on() && !self.dying && !self.forsaken && self.frozen.is_none()
+    }
+
+    /// Whether what waits in the kernel still has somebody who could accept it.
+    pub(super) fn holds_on(&self) -> bool {
+        self.holds && !self.serving.is_draining() && !self.ending
     }
 
     /// Whether a signal still reaches its driver.
@@ -145,8 +162,12 @@ impl World {
     pub(super) fn steps(&self) -> Vec<Step> {
         let room = self.processes.len() < self.settings.processes;
         let mut steps = Vec::new();
+        let all_run = self.processes.iter().all(|process| process.frozen.is_none());
         for (at, process) in self.processes.iter().enumerate() {
             process.steps(at, room, &mut steps);
+            if all_run && process.can_be_asked() {
+                steps.push(Step::Freeze(at));
+            }
         }
         if self.settings.clock {
             // Time passes up to the next deadline, which no other may overtake.
@@ -192,6 +213,7 @@ impl World {
             Step::Request(_) => self.request(at)?,
             Step::Stop(_) => self.stop(at)?,
             Step::Hang(_) => self.processes[at].hung = true,
+            Step::Freeze(_) => self.freeze(at),
             Step::Spawned(_) => {
                 self.add_successor(at);
                 self.feed(step, now)?;

@@ -17,9 +17,18 @@ fn starting(now: Instant) -> Launch {
     launch
 }
 
+/// Of a successor that does not answer, as those of older releases.
 fn in_probation(now: Instant) -> Launch {
     let mut launch = starting(now);
-    launch.message(now, Message::Ready { unclaimed: vec![1], takes_moves: true });
+    launch.message(now, Message::Ready { unclaimed: vec![1], takes_moves: true, answers: false });
+    actions(&mut launch);
+    launch
+}
+
+fn committed(now: Instant, probation: Duration) -> Launch {
+    let mut launch = Launch::new(START, probation);
+    launch.request(now).unwrap();
+    launch.message(now, Message::Ready { unclaimed: vec![1], takes_moves: true, answers: true });
     actions(&mut launch);
     launch
 }
@@ -69,7 +78,7 @@ fn assert_serves_on(mut launch: Launch, now: Instant) {
 fn ready_stops_accepting_before_the_commit() {
     let now = Instant::now();
     let mut launch = starting(now);
-    launch.message(now, Message::Ready { unclaimed: vec![1], takes_moves: true });
+    launch.message(now, Message::Ready { unclaimed: vec![1], takes_moves: true, answers: false });
     let commit = Message::Commit { probation: PROBATION };
     assert_eq!(
         actions(&mut launch),
@@ -98,8 +107,67 @@ fn without_probation_it_settles_at_once() {
     let now = Instant::now();
     let mut launch = Launch::new(START, Duration::ZERO);
     launch.request(now).unwrap();
-    launch.message(now, Message::Ready { unclaimed: vec![], takes_moves: true });
+    launch.message(now, Message::Ready { unclaimed: vec![], takes_moves: true, answers: false });
     assert_eq!(actions(&mut launch).last(), Some(&Announce));
+}
+
+#[test]
+fn one_that_answers_is_settled_on_when_it_has_answered_twice() {
+    let now = Instant::now();
+    let mut launch = committed(now, PROBATION);
+    launch.message(now, Message::Accepting);
+    assert_eq!((actions(&mut launch), launch.deadline()), (vec![], Some(now + PROBATION)));
+    launch.timeout(now + PROBATION);
+    assert_eq!(actions(&mut launch), [Send(Message::Probe)]);
+    launch.message(now + PROBATION, Message::Accepting);
+    assert_eq!(actions(&mut launch), [], "what it has said behind that comes first");
+    launch.timeout(launch.deadline().unwrap());
+    assert_eq!(actions(&mut launch), [Announce]);
+    launch.announced();
+    assert!(!launch.owns_service());
+    let mut launch = committed(now, Duration::ZERO);
+    launch.message(now, Message::Accepting);
+    launch.timeout(now);
+    assert_eq!(actions(&mut launch), [Announce], "without probation the first word is the last");
+}
+
+#[test]
+fn g3_one_that_freezes_is_killed_and_what_it_had_is_taken_back_when_it_is_dead() {
+    let now = Instant::now();
+    let mut at_the_end = committed(now, PROBATION);
+    at_the_end.message(now, Message::Accepting);
+    at_the_end.timeout(now + PROBATION);
+    actions(&mut at_the_end);
+    let mut long = committed(now, 1000 * PROBATION);
+    assert_eq!(long.deadline(), Some(now + ANSWER), "a long probation does not wait for a frozen one");
+    long.message(now, Message::Probe);
+    actions(&mut long);
+    for mut launch in [committed(now, Duration::ZERO), long, at_the_end] {
+        let late = launch.deadline().unwrap();
+        launch.timeout(late);
+        assert_eq!(actions(&mut launch), [Kill], "nobody accepts beside it while it lives");
+        launch.message(late, Message::Accepting);
+        assert_eq!(actions(&mut launch), [], "it thawed, and is being killed all the same");
+        let mut hangs = launch.clone();
+        launch.died(late, death());
+        let back = [ResumeAccepting, taken_back(Failure::Silent { after: ANSWER })];
+        assert_eq!(actions(&mut launch), back);
+        assert_serves_on(launch, late);
+        hangs.timeout(late + DIE);
+        assert_eq!(actions(&mut hangs)[..2], [Abandon, ResumeAccepting]);
+    }
+}
+
+#[test]
+fn g5_a_stop_while_a_frozen_one_is_being_killed_ends_the_service() {
+    let now = Instant::now();
+    let mut launch = committed(now, PROBATION);
+    launch.timeout(now + ANSWER);
+    actions(&mut launch);
+    launch.stop();
+    assert_eq!(actions(&mut launch), [Kill, Shutdown]);
+    launch.died(now, death());
+    assert_eq!(actions(&mut launch), []);
 }
 
 #[test]
@@ -285,7 +353,7 @@ fn a_stop_before_ready_kills_the_successor() {
     let mut launch = starting(now);
     launch.stop();
     assert_eq!(actions(&mut launch), [Kill, Shutdown]);
-    launch.message(now, Message::Ready { unclaimed: vec![], takes_moves: true });
+    launch.message(now, Message::Ready { unclaimed: vec![], takes_moves: true, answers: true });
     launch.died(now, death());
     assert_eq!(actions(&mut launch), []);
 }
@@ -342,7 +410,7 @@ fn g4_a_remembered_request_is_acted_on_here_after_a_failure() {
 fn a_message_out_of_turn_is_reported_and_changes_nothing() {
     let now = Instant::now();
     let mut launch = in_probation(now);
-    let again = Message::Ready { unclaimed: vec![], takes_moves: true };
+    let again = Message::Ready { unclaimed: vec![], takes_moves: true, answers: false };
     launch.message(now, again.clone());
     assert_eq!(actions(&mut launch), [Report(super::Report::OutOfTurn(again))]);
     assert_eq!(launch.deadline(), Some(now + PROBATION));

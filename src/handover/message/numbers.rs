@@ -30,6 +30,10 @@ pub(super) mod kind {
     pub(in crate::handover::message) const DRAINED: u8 = OPTIONAL + 6;
     pub(in crate::handover::message) const WORDS: u8 = OPTIONAL + 4;
     pub(in crate::handover::message) const FOLLOWERS: u8 = OPTIONAL + 5;
+    // Optional, since a predecessor that does not know it settles without.
+    pub(in crate::handover::message) const ACCEPTING: u8 = OPTIONAL + 7;
+    // Sent only to those that have said that they answer.
+    pub(in crate::handover::message) const PROBE: u8 = OPTIONAL + 8;
 }
 
 pub(super) mod tag {
@@ -54,4 +58,6 @@ pub(super) mod tag {
     pub(in crate::handover::message) const WORDS: u8 = 17;
     /// Optional: a predecessor that does not know it moves nothing.
     pub(in crate::handover::message) const TAKES_MOVES: u8 = OPTIONAL;
+    /// Optional: a predecessor that does not know it does not wait for an answer.
+    pub(in crate::handover::message) const ANSWERS: u8 = OPTIONAL + 1;
 }

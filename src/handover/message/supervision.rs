@@ -101,6 +101,7 @@ fn encode_failure(failure: &Failure) -> (u8, String) {
         Failure::Protocol { said } => (5, said.clone()),
         Failure::NotFound { reason } => (6, reason.clone()),
         Failure::NotExecutable { reason } => (7, reason.clone()),
+        Failure::Silent { after } => (8, after.as_millis().to_string()),
     }
 }
 
@@ -112,6 +113,7 @@ fn decode_failure(reason: u8, text: String) -> Failure {
         (5, _) => Failure::Protocol { said: text },
         (6, _) => Failure::NotFound { reason: text },
         (7, _) => Failure::NotExecutable { reason: text },
+        (8, Ok(millis)) => Failure::Silent { after: Duration::from_millis(millis) },
         // A newer release's: its words still tell.
         _ => Failure::Spawn { reason: text },
     }

@@ -7,8 +7,18 @@ use proptest::prelude::*;
 /// Bytes as release 0.1 writes them. Never edit a line; add lines for new releases.
 fn recorded() -> Vec<(Message, &'static [u8])> {
     vec![
-        (Message::Ready { unclaimed: vec![], takes_moves: false }, b"\x01\x01"),
-        (Message::Ready { unclaimed: vec![], takes_moves: true }, b"\x01\x01\x80\0\0\0\0"),
+        (Message::Ready { unclaimed: vec![], takes_moves: false, answers: false }, b"\x01\x01"),
+        (Message::Ready { unclaimed: vec![], takes_moves: true, answers: false }, b"\x01\x01\x80\0\0\0\0"),
+        (
+            Message::Ready { unclaimed: vec![], takes_moves: true, answers: true },
+            b"\x01\x01\x80\0\0\0\0\x81\0\0\0\0",
+        ),
+        (Message::Accepting, b"\x01\x87"),
+        (Message::Probe, b"\x01\x88"),
+        (
+            Message::Restarted(Told::TakenBack(Failure::Silent { after: Duration::from_secs(5) })),
+            b"\x01\x83\x0e\x06\0\0\0\x03\x085000",
+        ),
         (
             Message::Move {
                 connections: vec![
@@ -23,7 +33,7 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
         (Message::Taken { ids: vec![1, 2] }, b"\x01\x08\x06\x10\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0"),
         (Message::Refused { ids: vec![3] }, b"\x01\x09\x06\x08\0\0\0\x03\0\0\0\0\0\0\0"),
         (
-            Message::Ready { unclaimed: vec![0, 258], takes_moves: false },
+            Message::Ready { unclaimed: vec![0, 258], takes_moves: false, answers: false },
             b"\x01\x01\x01\x04\0\0\0\x00\x00\x02\x01",
         ),
         (Message::Failed { reason: "no config".into() }, b"\x01\x02\x02\x09\0\0\0no config"),
@@ -165,7 +175,7 @@ proptest! {
     ) {
         let withheld = |why| Message::State { id: millis, answer: StateAnswer::Withheld(why) };
         for message in [
-            Message::Ready { unclaimed, takes_moves: restart_again },
+            Message::Ready { unclaimed, takes_moves: restart_again, answers: false },
             Message::StateRequest { id: millis, name, at_end: restart_again },
             Message::State { id: millis, answer: StateAnswer::Given { tag, length: millis } },
             withheld(Withheld::Failed { reason: reason.clone() }),

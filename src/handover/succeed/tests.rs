@@ -9,14 +9,17 @@ const SETTLED: Message = Message::Settled { restart_again: false };
 fn waiting(now: Instant) -> Succeed {
     let mut succeed = Succeed::new(START);
     succeed.ready(now, vec![1]);
-    assert_eq!(actions(&mut succeed), [Send(Message::Ready { unclaimed: vec![1], takes_moves: true })]);
+    assert_eq!(
+        actions(&mut succeed),
+        [Send(Message::Ready { unclaimed: vec![1], takes_moves: true, answers: true })]
+    );
     succeed
 }
 
 fn accepting(now: Instant) -> Succeed {
     let mut succeed = waiting(now);
     succeed.message(now, COMMIT);
-    assert_eq!(actions(&mut succeed), [StartAccepting]);
+    assert_eq!(actions(&mut succeed), [StartAccepting, Send(Message::Accepting)]);
     succeed
 }
 
@@ -44,6 +47,23 @@ fn it_accepts_on_commit_and_serves_on_settled() {
     succeed.message(now, SETTLED);
     assert_eq!(actions(&mut succeed), [serve(false)]);
     assert_eq!(succeed.deadline(), None);
+}
+
+#[test]
+fn it_answers_as_long_as_it_is_watched() {
+    let now = Instant::now();
+    let mut succeed = waiting(now);
+    succeed.message(now, Message::Probe);
+    assert_eq!(actions(&mut succeed), [], "it accepts nothing yet");
+    let mut succeed = accepting(now);
+    for _ in 0..2 {
+        succeed.message(now, Message::Probe);
+        assert_eq!(actions(&mut succeed), [Send(Message::Accepting)]);
+    }
+    succeed.stop();
+    actions(&mut succeed);
+    succeed.message(now, Message::Probe);
+    assert_eq!(actions(&mut succeed), [], "LEAVING has said it all");
 }
 
 #[test]
@@ -157,7 +177,7 @@ fn stop_right_behind_commit_stops() {
     let mut succeed = waiting(now);
     succeed.message(now, COMMIT);
     succeed.message(now, Message::Stop);
-    assert_eq!(actions(&mut succeed), [StartAccepting, Shutdown]);
+    assert_eq!(actions(&mut succeed), [StartAccepting, Send(Message::Accepting), Shutdown]);
 }
 
 #[test]

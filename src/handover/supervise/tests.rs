@@ -16,6 +16,7 @@ fn limits() -> Limits {
         backoff_ceiling: 4 * SECOND,
         stable: 10 * SECOND,
         rollback_after: 3,
+        early: false,
     }
 }
 
@@ -24,7 +25,7 @@ fn actions(machine: &mut Supervise) -> Vec<Action> {
 }
 
 fn ready() -> Message {
-    Message::Ready { unclaimed: vec![], takes_moves: true }
+    Message::Ready { unclaimed: vec![], takes_moves: true, answers: false }
 }
 
 /// A machine whose `worker` runs `binary` and has settled.
@@ -58,7 +59,7 @@ fn the_old_worker_pauses_before_the_new_one_accepts_and_drains_after_probation()
     let spawn = Action::Spawn { worker: 2, program: Program::Current, replaces: Some(1) };
     assert_eq!(actions(&mut machine), [Action::Report(Report::Starting { worker: 2 }), spawn]);
     machine.spawned(now, 2, Some(1));
-    machine.message(now, 2, Message::Ready { unclaimed: vec![1], takes_moves: true });
+    machine.message(now, 2, Message::Ready { unclaimed: vec![1], takes_moves: true, answers: false });
     assert_eq!(
         actions(&mut machine),
         [
@@ -192,6 +193,79 @@ fn g5_a_stop_reaches_every_worker_and_a_second_one_is_the_hammer() {
 }
 
 #[test]
+fn a_workers_wish_to_stop_is_about_itself_unless_it_serves() {
+    let now = Instant::now();
+    let mut machine = serving(now);
+    machine.request(now).unwrap();
+    machine.spawned(now, 2, Some(1));
+    actions(&mut machine);
+    machine.message(now, 2, Message::Stop);
+    assert_eq!(actions(&mut machine), [], "its FAILED follows");
+    machine.message(now, 2, ready());
+    machine.message(now, 2, Message::Stop);
+    assert!(!machine.is_stopping(), "its LEAVING follows");
+    machine.timeout(now + SECOND);
+    actions(&mut machine);
+    machine.message(now, 1, Message::Stop);
+    assert!(
+        !machine.is_stopping() && actions(&mut machine).is_empty(),
+        "it drains, and is the service no more"
+    );
+    machine.message(now, 2, Message::Stop);
+    assert!(machine.is_stopping());
+}
+
+#[test]
+fn g2_a_worker_that_accepts_early_is_told_to_stop_before_it_is_killed() {
+    let now = Instant::now();
+    let early = Limits { early: true, ..limits() };
+    let serving = || {
+        let mut machine = Supervise::new(early);
+        machine.request(now).unwrap();
+        settle(&mut machine, now, 1, 1);
+        machine.request(now).unwrap();
+        machine.spawned(now, 2, Some(2));
+        actions(&mut machine);
+        machine
+    };
+    let mut late = serving();
+    late.timeout(now + 60 * SECOND);
+    let did = actions(&mut late);
+    assert!(did.contains(&Action::Stop(2)) && !did.contains(&Action::Kill(2)), "{did:?}");
+    let why = Failure::TimedOut { after: 60 * SECOND };
+    assert!(did.contains(&Action::Report(Report::Failed { worker: 2, why })), "{did:?}");
+    late.timeout(now + 120 * SECOND);
+    assert!(actions(&mut late).contains(&Action::Kill(2)), "at the drain's deadline");
+    late.request(now).unwrap();
+    assert_eq!(spawns(&actions(&mut late)), Some((3, Program::Current)));
+    let mut stopped = serving();
+    stopped.stop(now);
+    let did = actions(&mut stopped);
+    assert!(did.contains(&Action::Stop(2)) && !did.contains(&Action::Kill(2)), "{did:?}");
+    stopped.timeout(now + 9 * SECOND);
+    assert!(actions(&mut stopped).contains(&Action::Kill(2)), "at the stop's deadline");
+}
+
+#[test]
+fn g3_a_worker_that_freezes_is_killed_before_the_old_one_resumes() {
+    let now = Instant::now();
+    let mut machine = serving(now);
+    machine.request(now).unwrap();
+    machine.spawned(now, 2, Some(2));
+    machine.message(now, 2, Message::Ready { unclaimed: vec![], takes_moves: true, answers: true });
+    actions(&mut machine);
+    machine.timeout(machine.deadline().unwrap());
+    assert_eq!(actions(&mut machine), [Action::Kill(2)]);
+    machine.died(now, 2, "was killed".into());
+    let did = actions(&mut machine);
+    assert_eq!(did[0], Action::Resume(1), "{did:?}");
+    assert!(
+        matches!(did[1], Action::Report(Report::TakenBack { why: Failure::Silent { .. }, .. })),
+        "{did:?}"
+    );
+}
+
+#[test]
 fn what_cannot_even_be_executed_ends_the_first_start_and_no_later_one() {
     let now = Instant::now();
     let why = Failure::Spawn { reason: "no such file".into() };
@@ -249,14 +323,15 @@ enum Event {
     Ready(Worker),
     Failed(Worker),
     Leaving(Worker),
+    Accepting(Worker),
     Dies(Worker),
     Timeout,
     Stop,
 }
 
 impl World {
-    fn new(now: Instant) -> World {
-        let mut machine = Supervise::new(limits());
+    fn new(now: Instant, early: bool) -> World {
+        let mut machine = Supervise::new(Limits { early, ..limits() });
         machine.request(now).unwrap();
         let mut world =
             World { machine, pending: None, alive: BTreeMap::new(), left: [2, 3, 1, 2], ended: false };
@@ -284,6 +359,9 @@ impl World {
                 events.extend([Event::Ready(*worker), Event::Failed(*worker)]);
             }
             // What was told to go may go whenever it likes.
+            if seen.accepts && !seen.going && self.machine.candidate() == Some(*worker) {
+                events.push(Event::Accepting(*worker));
+            }
             if deaths > 0 || seen.going {
                 events.push(Event::Dies(*worker));
             }
@@ -320,7 +398,12 @@ impl World {
                 let seen = self.alive.get_mut(&worker).unwrap();
                 seen.said = true;
                 let message = match event {
-                    Event::Ready(_) => ready(),
+                    // Every other one is of a release that does not answer.
+                    Event::Ready(_) => Message::Ready {
+                        unclaimed: vec![],
+                        takes_moves: true,
+                        answers: worker.is_multiple_of(2),
+                    },
                     Event::Failed(_) => Message::Failed { reason: String::new() },
                     _ => {
                         (seen.going, seen.accepts) = (true, false);
@@ -330,6 +413,7 @@ impl World {
                 };
                 self.machine.message(now, worker, message);
             }
+            Event::Accepting(worker) => self.machine.message(now, worker, Message::Accepting),
             Event::Dies(worker) => {
                 let seen = self.alive.remove(&worker).unwrap();
                 if !seen.going {
@@ -412,7 +496,8 @@ impl World {
 #[test]
 fn every_order_of_events() {
     let now = Instant::now();
-    let mut queue = Queue::from([(World::new(now), 0)]);
+    // What differs for those that accept early shows in fewer steps.
+    let mut queue = Queue::from([(World::new(now, false), 0), (World::new(now, true), DEPTH / 4)]);
     let mut seen = HashSet::new();
     let mut steps = 0;
     while let Some((world, depth)) = queue.pop_front() {

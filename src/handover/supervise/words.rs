@@ -27,6 +27,9 @@ pub struct Limits {
     pub stable: Duration,
     /// After so many crashes in a row the last good program is run instead; 0 never does.
     pub rollback_after: u32,
+    /// Whether workers accept as soon as they please and not at COMMIT, as programs do that are not heirloom's. Then one
+    /// that is given up may hold requests, and is told to stop before it is killed.
+    pub early: bool,
 }
 
 /// What to run as a worker.

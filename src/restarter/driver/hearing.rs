@@ -130,12 +130,17 @@ impl Driver {
             if !superior.machine.asked_to_stop() {
                 return;
             }
-            // That this process leaves, the machine says by itself while it is not the service.
-            if self.succeed.is_serving() || *word == Message::Stop {
+            // That this process leaves, the machine says by itself while it is not the service; and once it has handed
+            // over, its end is nobody else's. A supervisor of an older release would stop all workers for it.
+            if self.is_the_service() {
                 self.tell_supervisor(word);
             }
         }
         self.stop_service(now, within);
+    }
+
+    fn is_the_service(&self) -> bool {
+        self.succeed.is_serving() && !self.operating.has_handed_over()
     }
 
     pub(super) fn stop_service(&mut self, now: Instant, within: Option<Duration>) {

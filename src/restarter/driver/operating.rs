@@ -160,6 +160,10 @@ impl Operating {
         self.handed_over = true;
     }
 
+    pub(super) fn has_handed_over(&self) -> bool {
+        self.handed_over
+    }
+
     pub(super) fn moved(&mut self, count: usize) {
         self.moved += count as u64;
     }

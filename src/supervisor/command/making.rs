@@ -73,6 +73,10 @@ impl Make for Commanded {
         Ok(())
     }
 
+    fn accepts_early(&self) -> bool {
+        matches!(self.workers, Workers::Foreign { .. })
+    }
+
     fn make(&self, order: Order) -> Result<Born, Failure> {
         let generation = order.generation;
         let born = self.start(order)?;

@@ -123,7 +123,7 @@ impl Driver {
         }
         self.workers.insert(worker, process);
         if let Some(ready) = born.ready {
-            self.readiness = Some((worker, ready));
+            self.readiness.insert(worker, ready);
         }
         self.machine.spawned(now, worker, binary);
     }

@@ -140,7 +140,7 @@ impl Driver {
                 self.gone(worker, process.pid);
                 say!(info: worker, pid = process.pid, how = %exit, "a worker is gone");
                 self.signalled.remove(&worker);
-                self.readiness.take_if(|(whose, _)| *whose == worker);
+                self.readiness.remove(&worker);
                 self.last_exit = Some(exit);
                 let how = self.operating.with_last_words(worker, exit.to_string());
                 self.operating.gone(worker, process.pid);
@@ -164,10 +164,10 @@ impl Driver {
         }
     }
 
-    pub(super) fn became_ready(&mut self, now: Instant, ready: Result<(), Failure>) {
-        let Some((worker, _)) = self.readiness.take() else { return };
+    pub(super) fn became_ready(&mut self, now: Instant, worker: Worker, ready: Result<(), Failure>) {
+        self.readiness.remove(&worker);
         let message = match ready {
-            Ok(()) => Message::Ready { unclaimed: Vec::new(), takes_moves: false },
+            Ok(()) => Message::Ready { unclaimed: Vec::new(), takes_moves: false, answers: false },
             Err(failure) => Message::Failed { reason: failure.to_string() },
         };
         self.machine.message(now, worker, message);

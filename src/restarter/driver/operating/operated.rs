@@ -175,9 +175,14 @@ impl Operated for Driver {
         if self.operating.handed_over {
             let successor =
                 self.operating.attempt.as_ref().and_then(|attempt| attempt.pid).unwrap_or_default();
+            let service = match self.shared.supervisor.filter(|_| self.is_supervised()) {
+                Some(supervisor) => format!("to stop the service, stop its supervisor, process {supervisor}"),
+                None => format!("to stop the service, stop process {successor}"),
+            };
             let reason = format!(
-                "this process has handed over to process {successor}, which is the one to stop; to end this one's \
-                 drain, use `heirloom hammer`"
+                "this process has handed over to process {successor}, and drains; {service}; to end this drain alone, \
+                 use `heirloom hammer --pid {}`",
+                std::process::id()
             );
             follower.end_with(&Reply::Refused { reason });
             return;
