@@ -68,6 +68,25 @@ fn requests_behind_one_in_flight_get_their_answers_in_order() {
 }
 
 #[test]
+fn g2_a_half_closed_client_gets_all_its_answers_in_a_restart() {
+    let (_alone, server) = mover(&[]);
+    let mut clients: Vec<_> = (0..20)
+        .map(|behind| {
+            let mut client = waiting_at(&server, "/drained");
+            (0..behind).for_each(|_| client.send(request("/pid")));
+            client.end_sending();
+            client
+        })
+        .collect();
+    server.replace(server.first_pid, Signal::SIGUSR2);
+    for (behind, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.answered_pid(), server.first_pid);
+        (0..behind).for_each(|_| _ = client.answered_pid());
+        client.wait_for_close();
+    }
+}
+
+#[test]
 fn a_connection_is_idle_again_after_a_body() {
     let (_alone, server) = mover(&[]);
     let mut clients: Vec<_> = ["/upload", "/early"]

@@ -65,6 +65,18 @@ fn g2_no_request_over_tls_is_lost() {
 }
 
 #[test]
+fn g2_a_client_that_says_no_more_over_tls_gets_its_answer() {
+    let _alone = alone();
+    let (server, client) = secure();
+    for _ in 0..20 {
+        let mut stream = connect(&server, &client).0;
+        stream.conn.writer().write_all(REQUEST).unwrap();
+        stream.conn.send_close_notify();
+        assert!(heard(&mut stream).starts_with("HTTP/1.1 200"));
+    }
+}
+
+#[test]
 fn g3_certificates_are_read_by_each_generation_and_bad_ones_change_nothing() {
     let _alone = alone();
     let (server, client) = secure();
@@ -121,6 +133,8 @@ fn write_certificate(folder: &std::path::Path) -> Arc<ClientConfig> {
     Arc::new(client)
 }
 
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
 type Secure = StreamOwned<ClientConnection, TcpStream>;
 
 /// Connects and asks once: only then has the client its ticket for the next time.
@@ -145,7 +159,12 @@ fn open(address: SocketAddr) -> TcpStream {
 
 /// One request, and its whole answer.
 fn ask(stream: &mut Secure) -> String {
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("open");
+    stream.write_all(REQUEST).expect("open");
+    heard(stream)
+}
+
+/// What comes, to the end of an answer.
+fn heard(stream: &mut Secure) -> String {
     let mut answer = Vec::new();
     let mut chunk = [0; 1024];
     loop {

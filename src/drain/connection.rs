@@ -23,11 +23,20 @@ use crate::moving::Handed;
 pub struct Connection<S> {
     // Before `stream`: fields drop in this order, and the entry must leave the registry while its fd is open.
     registration: Registration,
-    stream: S,
-    write_blocked: bool,
+    pub(super) stream: S,
+    pub(super) waiting: Waiting,
     farewell: Farewell,
     /// What a predecessor sent along. Rare, and so behind a pointer.
-    handed: Option<Box<Handed>>,
+    pub(super) handed: Option<Box<Handed>>,
+}
+
+/// What the connection waits for its peer for, or may wait in vain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Waiting {
+    /// A write waits for the peer to read.
+    pub(super) write_blocked: bool,
+    /// The peer has ended its own direction.
+    pub(super) half_closed: bool,
 }
 
 /// How far a shutdown has come.
@@ -52,7 +61,7 @@ impl<S> Connection<S> {
         Connection {
             registration: Registration { entry },
             stream,
-            write_blocked: false,
+            waiting: Waiting::default(),
             farewell: Farewell::Unsaid,
             handed: handed.map(Box::new),
         }
@@ -154,7 +163,7 @@ impl<S> Connection<S> {
 
     pub(crate) fn from_registered(registration: Registration, stream: S, received: Vec<u8>) -> Self {
         let handed = (!received.is_empty()).then(|| Box::new(Handed { received, state: None }));
-        Connection { registration, stream, write_blocked: false, farewell: Farewell::Unsaid, handed }
+        Connection { registration, stream, waiting: Waiting::default(), farewell: Farewell::Unsaid, handed }
     }
 
     #[inline]
@@ -164,7 +173,7 @@ impl<S> Connection<S> {
 
     /// To be called when `poll` is pending; an error if the hammer fell meanwhile.
     #[inline]
-    fn wait(&self, direction: Direction, cx: &Context<'_>) -> io::Result<()> {
+    pub(super) fn wait(&self, direction: Direction, cx: &Context<'_>) -> io::Result<()> {
         if self.entry().is_driven() { Ok(()) } else { self.register(direction, cx) }
     }
 
@@ -195,17 +204,19 @@ impl<S> Connection<S> {
         cx: &Context<'_>,
         poll: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        if poll.is_pending() || self.write_blocked {
-            self.write_blocked(cx, poll.is_pending())?;
+        if poll.is_pending() || self.waiting != Waiting::default() {
+            self.waits(cx, poll.is_pending())?;
         }
         poll
     }
 
     #[cold]
-    fn write_blocked(&mut self, cx: &Context<'_>, blocked: bool) -> io::Result<()> {
-        if self.write_blocked != blocked {
-            self.write_blocked = blocked;
-            self.entry().write_blocked(blocked);
+    fn waits(&mut self, cx: &Context<'_>, blocked: bool) -> io::Result<()> {
+        let before = self.waiting;
+        self.waiting.write_blocked = blocked;
+        // A write to a peer that may have gone has a new time with each one taken: it is what tells.
+        if self.waiting != before || !blocked {
+            self.entry().waits(self.waiting);
         }
         if blocked { self.wait(Direction::Write, cx) } else { Ok(()) }
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Rel
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
+use super::connection::Waiting;
 use super::registry::{Shared, lock};
 use super::status::Kind;
 
@@ -28,7 +29,8 @@ pub(crate) struct Entry {
     /// When the stage last changed (coarse milliseconds), the stage, and whether the sweeper found that overdue,
     /// in one word: read apart, a new stage with an old time would look overdue.
     pub(super) activity: AtomicU64,
-    /// Since when a write waits for the peer to read, and whether the sweeper found that overdue; 0 if none waits.
+    /// Since when a write waits for the peer to read, or a peer that has ended its own direction for its answer; which of
+    /// the two, and whether the sweeper found that overdue. 0 if neither.
     pub(super) blocked: AtomicU64,
     /// Which of the tracker's terms hold, counted from 1; 0 is none. Entries are many, different terms few.
     pub(super) terms: AtomicU16,
@@ -181,6 +183,12 @@ impl Entry {
         self.blocked.load(Relaxed) & OVERDUE != 0
     }
 
+    /// If it is stalled: not for want of reading, but because its answer takes longer than a peer is waited for that has
+    /// ended its own direction.
+    pub(crate) fn is_half_closed(&self) -> bool {
+        self.blocked.load(Relaxed) & HALF_CLOSED != 0
+    }
+
     #[inline]
     pub(super) fn bytes_read(&self) {
         let stage = self.stage();
@@ -209,8 +217,14 @@ impl Entry {
     }
 
     #[cold]
-    pub(super) fn write_blocked(&self, blocked: bool) {
-        self.blocked.store(if blocked { self.shared.tick() << WORD_BITS } else { 0 }, Relaxed);
+    pub(super) fn waits(&self, waiting: Waiting) {
+        let since = self.shared.tick() << WORD_BITS;
+        let word = match waiting {
+            Waiting { write_blocked: true, .. } => since,
+            Waiting { half_closed: true, .. } => since | HALF_CLOSED,
+            _ => 0,
+        };
+        self.blocked.store(word, Relaxed);
     }
 
     pub(super) fn fd(&self) -> Option<RawFd> {
@@ -270,6 +284,7 @@ impl Entry {
 
 impl Stage {
     pub(crate) const BITS: u8 = 63;
+    pub(crate) const BASE: u8 = 7;
     const ASKED: u8 = 8;
     pub(crate) const BODY: u8 = 16;
     pub(crate) const MAY_UPGRADE: u8 = 32;
@@ -284,7 +299,7 @@ impl Stage {
 
     #[inline]
     pub(crate) fn from_bits(bits: u8) -> Stage {
-        let base = match bits & 7 {
+        let base = match bits & Stage::BASE {
             0 => Base::Fresh,
             1 => Base::Head,
             2 => Base::Busy,
@@ -319,6 +334,9 @@ pub(super) fn unpack(word: u64) -> (u64, Stage) {
 
 /// The base in three bits, three of the request, and the sweeper's mark.
 pub(super) const WORD_BITS: u32 = 7;
+
+/// In `blocked`: it is the peer that waits.
+pub(super) const HALF_CLOSED: u64 = 1;
 
 /// Set by the sweeper only.
 pub(super) const OVERDUE: u64 = 64;

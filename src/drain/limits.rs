@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
 use std::time::Duration;
 
-use super::entry::{Base, Entry, OVERDUE, WORD_BITS, unpack};
+use super::entry::{Base, Entry, HALF_CLOSED, OVERDUE, WORD_BITS, unpack};
 use super::registry::Linger;
 use super::status::{ConnectionStatus, Kind, State};
 use crate::sys::socket::peer_of_number;
@@ -15,6 +15,7 @@ pub(crate) struct Limits {
     header: u32,
     keep_alive: u32,
     write: u32,
+    half_closed: u32,
 }
 
 /// What many connections have in common, and is written down once.
@@ -59,7 +60,10 @@ impl Entry {
         let blocked_word = self.blocked.load(Relaxed);
         let blocked = match (kind, blocked_word) {
             (Kind::Raw | Kind::Upgraded, _) | (_, 0) => None,
-            _ => limits.and_then(|l| after(blocked_word >> WORD_BITS, l.write)),
+            (_, word) => limits.and_then(|l| {
+                let limit = if word & HALF_CLOSED != 0 { l.half_closed } else { l.write };
+                after(word >> WORD_BITS, limit)
+            }),
         };
         // `slack`: the stage may be younger than its time says, by as much as the clock is coarse.
         let (limit, blocked) = (limit.map(|due| due + slack), blocked.map(|due| due + slack));
@@ -103,15 +107,23 @@ impl Limits {
         header: Option<Duration>,
         keep_alive: Option<Duration>,
         write: Option<Duration>,
+        half_closed: Option<Duration>,
     ) -> Self {
         let millis = |limit: Option<Duration>| {
             limit.map_or(NO_LIMIT, |l| u32::try_from(l.as_millis()).unwrap_or(NO_LIMIT))
         };
-        Limits { header: millis(header), keep_alive: millis(keep_alive), write: millis(write) }
+        Limits {
+            header: millis(header),
+            keep_alive: millis(keep_alive),
+            write: millis(write),
+            half_closed: millis(half_closed),
+        }
     }
 
     pub(super) fn shortest(&self) -> u64 {
-        self.header.min(self.keep_alive).min(self.write).into()
+        // None at all is for hyper to see to.
+        let half_closed = if self.half_closed == 0 { NO_LIMIT } else { self.half_closed };
+        self.header.min(self.keep_alive).min(self.write).min(half_closed).into()
     }
 }
 

@@ -37,6 +37,7 @@ mod connection;
 mod entry;
 mod limits;
 mod moving;
+mod presence;
 mod registry;
 mod signal;
 mod status;

@@ -21,7 +21,7 @@ fn pipe(tracker: &Tracker, kind: Kind) -> (Connection<DuplexStream>, DuplexStrea
 }
 
 fn limits(header: Duration, keep_alive: Duration, write: Duration) -> Limits {
-    Limits::new(Some(header), Some(keep_alive), Some(write))
+    Limits::new(Some(header), Some(keep_alive), Some(write), None)
 }
 
 /// As the task that drives the connection: waits to be woken because it is overdue.
@@ -180,7 +180,7 @@ async fn a_second_drain_may_only_shorten_the_linger() {
     let tracker = Tracker::new();
     let (idle, _a) = pipe(&tracker, Kind::Http1);
     let entry = idle.entry();
-    entry.limit(Limits::new(None, None, None));
+    entry.limit(Limits::new(None, None, None, None));
     tracker.begin(10 * SECOND);
     tracker.begin(100 * SECOND);
     let took = overdue(entry).await;

@@ -20,6 +20,7 @@ pub struct Config {
     header_read_timeout: Option<Duration>,
     keep_alive_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
+    half_closed_timeout: Option<Duration>,
     max_header_size: usize,
     max_headers: Option<usize>,
     http2: bool,
@@ -50,6 +51,7 @@ impl Config {
             header_read_timeout: Some(Duration::from_secs(30)),
             keep_alive_timeout: Some(Duration::from_secs(75)),
             write_timeout: Some(Duration::from_secs(30)),
+            half_closed_timeout: Some(Duration::from_secs(60)),
             max_header_size: 64 << 10,
             max_headers: None,
             http2: true,
@@ -89,6 +91,22 @@ impl Config {
     /// every byte taken, so a slow client is not cut.
     pub fn write_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.write_timeout = limit.into();
+        self
+    }
+
+    /// How long an HTTP/1 request goes on whose client has ended its own direction (`shutdown(SHUT_WR)`: `nc -N`, socat,
+    /// some proxies), and is sent nothing. Then the connection is dropped, and the handler with it.
+    ///
+    /// Such a client waits for its answer and gets it. But one that has gone looks the same (TCP sends a FIN for both) until
+    /// something is written to it and comes back as a reset; and nobody should work for it for ever. Each write that
+    /// is taken starts the limit anew, so a long answer is not cut. A client that is known to have gone (a reset, or a
+    /// Unix socket that is closed in both directions) ends its request at once.
+    ///
+    /// Default 60 s: what a request in flight has left after a restart too. Zero is hyper's own default: no client may end
+    /// its direction first, and a request that is not answered by then is dropped. `None` works on until something is
+    /// written. Over HTTP/2 an end is always that of the connection.
+    pub fn half_closed_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.half_closed_timeout = limit.into();
         self
     }
 
@@ -165,6 +183,7 @@ impl Config {
         let mut http1 = http1::Builder::new();
         // hyper's own would also limit idle time, and cost a timer a connection.
         http1.header_read_timeout(None).max_header_size(self.max_header_size);
+        http1.half_close(self.half_closed_timeout != Some(Duration::ZERO));
         if let Some(fields) = self.max_headers {
             http1.max_headers(fields);
         }
@@ -178,7 +197,12 @@ impl Config {
         Prepared {
             http1,
             http2,
-            limits: Limits::new(self.header_read_timeout, self.keep_alive_timeout, self.write_timeout),
+            limits: Limits::new(
+                self.header_read_timeout,
+                self.keep_alive_timeout,
+                self.write_timeout,
+                self.half_closed_timeout,
+            ),
             sniff: self.http2,
             peer: self.peer,
             baggage: self.baggage,

@@ -90,8 +90,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
             return Pin::new(connection).poll_flush(cx);
         }
         let polled = Pin::new(connection.stream_mut()).poll_flush(cx);
-        if let Poll::Ready(Ok(())) = polled {
-            turn::flushed(connection.entry());
+        if let Poll::Ready(Ok(())) = polled
+            && turn::flushed(connection.entry())
+        {
+            // hyper, for which a client may end its own direction, would not notice meanwhile that one has gone.
+            connection.poll_presence(cx)?;
         }
         polled
     }

@@ -50,6 +50,9 @@ pub enum ServeError {
     /// The client stopped reading the response.
     #[error("client did not read its response in time")]
     WriteTimeout,
+    /// The client ended its own direction, and heard nothing for too long after that: it has probably gone.
+    #[error("client ended its side, and was not answered in time")]
+    HalfClosedTimeout,
     /// HTTP went wrong, or the service failed.
     #[error("http connection failed")]
     Http(#[source] hyper::Error),
@@ -254,7 +257,10 @@ where
                     self.say_last();
                     continue;
                 }
-                Poll::Pending if self.entry.is_stalled() => Err(ServeError::WriteTimeout),
+                Poll::Pending if self.entry.is_stalled() => Err(match self.entry.is_half_closed() {
+                    true => ServeError::HalfClosedTimeout,
+                    false => ServeError::WriteTimeout,
+                }),
                 Poll::Pending if self.entry.is_moving() && self.is_between_requests() => {
                     match self.depart(cx) {
                         Ok(()) => continue,

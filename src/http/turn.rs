@@ -81,8 +81,10 @@ pub(super) fn write_asked() -> bool {
 }
 
 /// All that was written is flushed.
+///
+/// Whether the request goes on, and with it the wait for what its client does meanwhile.
 #[inline]
-pub(super) fn flushed(entry: &Entry) {
+pub(super) fn flushed(entry: &Entry) -> bool {
     let told = TURN.get();
     TURN.set(Told { bits: told.bits & !UNFLUSHED | FLUSHED, ..told });
     if told.has(MAY_UPGRADE) {
@@ -90,6 +92,7 @@ pub(super) fn flushed(entry: &Entry) {
         // brought it further before this turn is over.
         interrupted(entry, || entry.drive_no_longer());
     }
+    told.stage_bits() & Stage::BASE == Base::Busy as u8
 }
 
 /// The connection is to be asked for its stage, or may get another one, before its turn is over.
@@ -250,7 +253,7 @@ mod tests {
             request_ended();
         });
         assert_eq!(answered, asked(Base::Flushing, false));
-        assert_eq!(after(answered, flushed), asked(Base::Idle, false));
+        assert_eq!(after(answered, |entry| _ = flushed(entry)), asked(Base::Idle, false));
         assert_eq!(after(answered, |_| _ = write_asked()), answered);
         // The end of a chunked body comes behind what looked like the last flush.
         assert_eq!(after(asked(Base::Idle, false), |_| _ = write_asked()), asked(Base::Flushing, false));

@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockFlag, accept4};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
@@ -107,6 +108,17 @@ pub(crate) fn peer_of_number(fd: RawFd) -> Option<Address> {
     // SAFETY: the borrow ends with this call, which only reads; a number that is not open is an error of
     // getpeername, and one that has come to mean something else gives that one's peer.
     peer_of(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Whether a connection that somebody else holds open is over in both directions: reset, or (a Unix socket) closed by its
+/// peer. A TCP peer that has closed its socket looks as one that only sends no more.
+pub(crate) fn is_hung_up(fd: RawFd) -> bool {
+    if fd < 0 {
+        return false;
+    }
+    // SAFETY: as above, of poll.
+    let mut watched = [PollFd::new(unsafe { BorrowedFd::borrow_raw(fd) }, PollFlags::empty())];
+    poll(&mut watched, PollTimeout::ZERO).is_ok_and(|found| found > 0)
 }
 
 /// Listens on a TCP address, port 0 being any free one.

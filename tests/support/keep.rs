@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
@@ -78,6 +78,15 @@ impl Client {
             Socket::Unix(socket) => socket.write_all(bytes.as_ref()),
         };
         sent.unwrap_or_else(|error| panic!("{self}: {error}"));
+    }
+
+    /// Nothing more will be sent; what comes is still read.
+    pub fn end_sending(&mut self) {
+        let ended = match &self.socket {
+            Socket::Tcp(socket) => socket.shutdown(Shutdown::Write),
+            Socket::Unix(socket) => socket.shutdown(Shutdown::Write),
+        };
+        ended.unwrap_or_else(|error| panic!("{self}: {error}"));
     }
 
     /// The next answer, without a byte of what comes behind it.
