@@ -100,6 +100,7 @@ mod listener;
 mod listeners;
 mod moving;
 mod operate;
+mod own_thread;
 mod program;
 mod restarter;
 mod signals;

@@ -84,8 +84,6 @@ fn run(start: Start, started: &std_mpsc::SyncSender<Result<(), StartError>>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        // Spawning happens a few times in a process's life: keep no thread for it.
-        .thread_keep_alive(std::time::Duration::from_millis(1))
         .build();
     let made = runtime.map_err(StartError::Thread).and_then(|runtime| {
         let driver = runtime.block_on(async { Driver::new(start) })?;
@@ -186,7 +184,7 @@ struct Attempt {
 }
 
 enum Step {
-    Spawning(JoinHandle<Result<Made, Failure>>),
+    Spawning(oneshot::Receiver<Result<Made, Failure>>),
     Running { pid: u32, peer: Peer },
 }
 

@@ -92,6 +92,12 @@ pub(crate) enum SpawnError {
          try again with fewer connections", program.display()
     )]
     Descriptors { program: PathBuf, source: io::Error },
+    /// EAGAIN.
+    #[error(
+        "cannot start {}: there is no room for another process; look at RLIMIT_NPROC (ulimit -u) and the cgroup's \
+         pids.max", program.display()
+    )]
+    Processes { program: PathBuf, source: io::Error },
     /// Something in the request contains a NUL byte, where a C string would end.
     #[error("cannot start {}: {what} contains a NUL byte", program.display())]
     Nul { program: PathBuf, what: &'static str },
@@ -233,6 +239,15 @@ pub(crate) fn kill_and_reap(pid: i32) {
     }
 }
 
+/// As [`kill_and_reap`], without waiting: whether it is gone.
+pub(crate) fn kill_and_try_to_reap(pid: i32) -> bool {
+    // SAFETY: neither call touches memory of ours (a null status is allowed); the pid is our unreaped child's.
+    unsafe {
+        libc::kill(pid, libc::SIGKILL);
+        libc::waitpid(pid, ptr::null_mut(), libc::WNOHANG) != 0
+    }
+}
+
 /// What a failed exec of `program` means.
 pub(crate) fn classify(program: &Path, source: io::Error) -> SpawnError {
     let program = program.to_path_buf();
@@ -243,6 +258,7 @@ pub(crate) fn classify(program: &Path, source: io::Error) -> SpawnError {
         Some(libc::ETXTBSY) => SpawnError::Busy { program },
         Some(libc::E2BIG) => SpawnError::TooLarge { program },
         Some(libc::EMFILE | libc::ENFILE) => SpawnError::Descriptors { program, source },
+        Some(libc::EAGAIN) => SpawnError::Processes { program, source },
         _ => SpawnError::Other { program, source },
     }
 }
