@@ -80,6 +80,7 @@ mod say;
 
 mod address;
 mod blocking;
+mod complaint;
 #[cfg(feature = "control")]
 pub mod control;
 pub mod deploy;
@@ -102,6 +103,7 @@ mod moving;
 mod operate;
 mod own_thread;
 mod program;
+mod reserve;
 mod restarter;
 mod signals;
 mod state;
