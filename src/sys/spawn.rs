@@ -18,7 +18,7 @@ use libc::{c_char, c_int, c_short};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
-use super::pidfd::Pidfd;
+use super::pidfd::{PIDFD_NEEDS, Pidfd};
 use super::signals::signal_set;
 
 /// A program to start, and everything that it starts with.
@@ -98,6 +98,9 @@ pub(crate) enum SpawnError {
          pids.max", program.display()
     )]
     Processes { program: PathBuf, source: io::Error },
+    /// ENOSYS or EPERM: an old kernel, or a sandbox.
+    #[error("cannot start {}: pidfd_open fails; {PIDFD_NEEDS}", program.display())]
+    Pidfd { program: PathBuf, source: io::Error },
     /// Something in the request contains a NUL byte, where a C string would end.
     #[error("cannot start {}: {what} contains a NUL byte", program.display())]
     Nul { program: PathBuf, what: &'static str },
@@ -140,7 +143,10 @@ fn spawn_with(request: &Spawn<'_>, hold: fn(i32) -> io::Result<Pidfd>) -> Result
 
     // Held free for the child's pidfd, and a probe: a kernel or sandbox without pidfd_open, or a full table, is
     // found out before there is a child.
-    let reserved = Pidfd::own().map_err(other)?;
+    let reserved = Pidfd::own().map_err(|source| match source.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => other(source),
+        _ => SpawnError::Pidfd { program: program.into(), source },
+    })?;
     let pid = execute(&text, &actions, &attributes).map_err(|source| match source.raw_os_error() {
         Some(libc::ENOENT) if executable_exists(request) => {
             SpawnError::NoInterpreter { program: program.into() }
