@@ -88,9 +88,7 @@ pub enum StartError {
     #[error("cannot have the control socket")]
     Control(#[from] ControlError),
     /// Threads have run out.
-    #[error(
-        "cannot start heirloom's thread; look at RLIMIT_NPROC (ulimit -u) and the cgroup's pids.max"
-    )]
+    #[error("cannot start heirloom's thread; look at RLIMIT_NPROC (ulimit -u) and the cgroup's pids.max")]
     Thread(#[source] io::Error),
     /// The kernel or a sandbox lacks pidfd_open, or descriptors have run out.
     #[error("pidfd_open fails; {PIDFD_NEEDS}")]

@@ -81,10 +81,7 @@ pub(super) const THREAD: &str = "heirloom";
 const STACK: usize = 1024 * 1024;
 
 fn run(start: Start, started: &std_mpsc::SyncSender<Result<(), StartError>>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let made = runtime.map_err(StartError::Wait).and_then(|runtime| {
         let driver = runtime.block_on(async { Driver::new(start) })?;
         Ok((runtime, driver))

@@ -90,7 +90,9 @@ pub enum SupervisorError {
     #[error("pidfd_open fails; {PIDFD_NEEDS}")]
     Pidfd(#[source] io::Error),
     /// Workers of a command are started through /proc/self/exe, which is not there.
-    #[error("workers are started through /proc/self/exe, which cannot be read; mount /proc (mount -t proc proc /proc)")]
+    #[error(
+        "workers are started through /proc/self/exe, which cannot be read; mount /proc (mount -t proc proc /proc)"
+    )]
     Proc(#[source] io::Error),
     /// Signals, timers or descriptors are not to be had.
     #[error("cannot start the supervisor")]
