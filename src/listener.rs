@@ -1,9 +1,9 @@
 //! The accept loop's side of a listening socket.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
@@ -12,6 +12,7 @@ use crate::address::Address;
 use crate::drain::{Connection, Hold, Tracker};
 use crate::listeners::{Gate, Listeners, Socket};
 use crate::moving::{Arrival, Handed};
+use crate::reserve;
 use crate::stream::Stream;
 use crate::sys::socket::{self, Kind};
 use crate::sys::watched::watch;
@@ -80,7 +81,8 @@ impl Listener {
     ///
     /// Waits while it is not this process's turn: before the predecessor has committed, and while a successor is on
     /// probation. Errors of single connections are passed over; when descriptors or memory run out it backs off and
-    /// tries again, with a warning. After `None` the socket is closed here.
+    /// tries again, with a warning. The last 64 descriptors (or the last quarter, of fewer than 256) are not used for
+    /// connections: they are for operators and for a restart, whom clients must not lock out. After `None` the socket is closed here.
     ///
     /// # Cancel safety
     ///
@@ -138,7 +140,7 @@ impl Listener {
                     Some(arrival) = self.arrivals.recv() => return Some(Next::Arrived(arrival)),
                     accepted = accept_next(socket, &mut self.registered) => accepted,
                 },
-                Gate::Last => match socket::accept(socket.as_fd()) {
+                Gate::Last => match accept(socket.as_fd()) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         self.end();
                         continue;
@@ -238,10 +240,18 @@ async fn accept_next(
     let registered = registered.as_ref().expect("it was registered just now");
     loop {
         let mut ready = registered.readable().await?;
-        if let Ok(accepted) = ready.try_io(|fd| socket::accept(fd.get_ref().as_fd())) {
+        if let Ok(accepted) = ready.try_io(|fd| accept(fd.get_ref().as_fd())) {
             return accepted;
         }
     }
+}
+
+/// Unless the descriptor would be one of those that are not for clients.
+fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    reserve::admit(listener)?;
+    let connection = socket::accept(listener)?;
+    reserve::accepted(&connection);
+    Ok(connection)
 }
 
 /// Errors of a connection that was gone before it was accepted, and of the network that accept(2) passes on.

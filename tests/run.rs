@@ -140,8 +140,7 @@ fn the_environment_is_read_anew_and_a_bad_one_keeps_the_old_worker() {
 fn ipv6_leaves_ipv4_alone() {
     if TcpStream::connect("[::1]:1").is_err_and(|error| error.kind() == std::io::ErrorKind::AddrNotAvailable)
     {
-        eprintln!("\n*** SKIPPED: there is no IPv6 here ***\n");
-        return;
+        return support::skip("there is no IPv6 here");
     }
     let _alone = alone();
     let running = quick().listen_on("[::]:0").worker();

@@ -10,30 +10,57 @@
 
 use std::io;
 use std::sync::Arc;
+#[cfg(not(test))]
+use std::sync::Mutex;
 use std::task::Waker;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+#[cfg(not(test))]
+use tokio::runtime::Runtime;
 
 use super::entry::Entry;
 use super::registry::{Registry, Shared, lock};
 
-/// Where the tasks go. The first call starts the thread, which waits for ever.
+/// Where a task goes: to the thread, or where none can be made to the runtime of whoever asks. That is worse and not
+/// wrong, and the next task goes to the thread if there is room for it by then.
+///
+/// # Errors
+///
+/// No thread can be made, and the caller has no runtime.
 #[cfg(not(test))]
 pub(super) fn runtime() -> io::Result<Handle> {
-    static RUNTIME: std::sync::Mutex<Option<Handle>> = std::sync::Mutex::new(None);
-    let mut runtime = lock(&RUNTIME);
-    if let Some(runtime) = &*runtime {
-        return Ok(runtime.clone());
+    static THREAD: Mutex<Thread> = Mutex::new(Thread { runtime: None, runs: false });
+    lock(&THREAD).running().or_else(|error| Handle::try_current().map_err(|_| error))
+}
+
+/// The thread, and what it drives.
+#[cfg(not(test))]
+struct Thread {
+    /// For ever, and not the thread's own: a runtime that ends with a thread that could not be made panics in whoever
+    /// wanted it.
+    runtime: Option<&'static Runtime>,
+    runs: bool,
+}
+
+#[cfg(not(test))]
+impl Thread {
+    /// The first call starts the thread, which waits for ever.
+    fn running(&mut self) -> io::Result<Handle> {
+        let runtime = match self.runtime {
+            Some(runtime) => runtime,
+            None => Box::leak(Box::new(tokio::runtime::Builder::new_current_thread().enable_time().build()?)),
+        };
+        self.runtime = Some(runtime);
+        if !self.runs {
+            std::thread::Builder::new()
+                .name("heirloom-sweep".to_owned())
+                .stack_size(STACK)
+                .spawn(|| runtime.block_on(std::future::pending::<()>()))?;
+            self.runs = true;
+        }
+        Ok(runtime.handle().clone())
     }
-    let sweeping = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let handle = sweeping.handle().clone();
-    std::thread::Builder::new()
-        .name("heirloom-sweep".to_owned())
-        .stack_size(STACK)
-        .spawn(move || sweeping.block_on(std::future::pending::<()>()))?;
-    *runtime = Some(handle.clone());
-    Ok(handle)
 }
 
 /// The test's own runtime, whose clock the test moves.

@@ -31,7 +31,7 @@ use crate::operate::systemd::Systemd;
 use crate::program::Program;
 use crate::signals::SignalMap;
 use crate::state::Providers;
-use crate::sys::pidfd::Pidfd;
+use crate::sys::pidfd::{PIDFD_NEEDS, Pidfd};
 
 /// Settings of a [`Restarter`]. Every deadline has a default that its method explains.
 #[derive(Debug)]
@@ -87,9 +87,18 @@ pub enum StartError {
     #[cfg(feature = "control")]
     #[error("cannot have the control socket")]
     Control(#[from] ControlError),
-    /// The kernel lacks pidfd_open, or descriptors or threads have run out.
-    #[error("cannot start heirloom's thread")]
+    /// Threads have run out.
+    #[error("cannot start heirloom's thread; look at RLIMIT_NPROC (ulimit -u) and the cgroup's pids.max")]
     Thread(#[source] io::Error),
+    /// The kernel or a sandbox lacks pidfd_open, or descriptors have run out.
+    #[error("pidfd_open fails; {PIDFD_NEEDS}")]
+    Pidfd(#[source] io::Error),
+    /// Descriptors or memory have run out, or a sandbox lacks epoll or eventfd.
+    #[error(
+        "cannot wait for what happens (epoll_create, epoll_ctl, eventfd); look at RLIMIT_NOFILE (ulimit -n), or at what \
+         the sandbox allows"
+    )]
+    Wait(#[source] io::Error),
     /// NOTIFY_SOCKET names no socket, or threads have run out.
     #[cfg(feature = "systemd")]
     #[error(
@@ -338,7 +347,7 @@ impl Builder {
             generation: inherited.generation + 1,
             signals: self.signals.signals(),
             blocked: self.signals.blocked_at_start(),
-            own_pidfd: Arc::new(Pidfd::own().map_err(StartError::Thread)?),
+            own_pidfd: Arc::new(Pidfd::own().map_err(StartError::Pidfd)?),
             history: None,
             #[cfg(feature = "control")]
             control: control.as_ref().map(|(_, place)| Arc::clone(place)),

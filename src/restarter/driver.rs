@@ -81,13 +81,8 @@ const STACK: usize = 1024 * 1024;
 
 fn run(start: Start, started: &std_mpsc::SyncSender<Result<(), StartError>>) {
     Voice::Generation(start.shared.generation).speaks_here();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        // Spawning happens a few times in a process's life: keep no thread for it.
-        .thread_keep_alive(std::time::Duration::from_millis(1))
-        .build();
-    let made = runtime.map_err(StartError::Thread).and_then(|runtime| {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let made = runtime.map_err(StartError::Wait).and_then(|runtime| {
         let driver = runtime.block_on(async { Driver::new(start) })?;
         Ok((runtime, driver))
     });
@@ -183,7 +178,7 @@ struct Attempt {
 }
 
 enum Step {
-    Spawning(JoinHandle<Result<Made, Failure>>),
+    Spawning(oneshot::Receiver<Result<Made, Failure>>),
     Running { pid: u32, peer: Peer },
 }
 
@@ -238,18 +233,18 @@ impl Driver {
             history,
             predecessor.as_ref().map(|predecessor| predecessor.pid),
             #[cfg(feature = "control")]
-            Control::new(control).map_err(StartError::Thread)?,
+            Control::new(control).map_err(StartError::Wait)?,
         );
         let gives_state = predecessor.as_ref().map(|predecessor| predecessor.gives_state);
         let predecessor = predecessor
             .map(|predecessor| Peer::new(predecessor.channel, predecessor.pidfd))
             .transpose()
-            .map_err(StartError::Thread)?;
+            .map_err(StartError::Wait)?;
         let superior = supervisor.map(|supervisor| {
             let peer = Peer::new(supervisor.channel, supervisor.pidfd)?;
             Ok(Superior::new(peer, Supervised::new(supervisor.orphans), supervisor.takes_operators))
         });
-        let superior = superior.transpose().map_err(StartError::Thread)?;
+        let superior = superior.transpose().map_err(StartError::Wait)?;
         Ok(Driver {
             launch: Launch::new(deadlines.start, deadlines.probation),
             serving: Serving::new(deadlines.drain, deadlines.shutdown).with_notice(deadlines.notice),

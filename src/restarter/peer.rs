@@ -2,12 +2,14 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 
 use crate::handover::message::{Message, MessageError};
 use crate::sys::channel::{Channel, Received};
 use crate::sys::pidfd::Pidfd;
+use crate::sys::spawn::kill_and_try_to_reap;
 use crate::sys::watched::watch;
 
 /// A channel, and a pidfd that says when the process behind it is gone.
@@ -43,6 +45,16 @@ pub(crate) enum Did {
     /// Is gone, and everything that it said before has been returned.
     Die,
 }
+
+/// Ends a child that cannot be watched. It looks now and then, which takes neither a thread nor a descriptor.
+pub(crate) async fn kill_unwatched(pid: i32) {
+    while !kill_and_try_to_reap(pid) {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// A killed process is gone in milliseconds; one that hangs in the kernel may stay for hours.
+const LOOK: Duration = Duration::from_millis(100);
 
 impl Peer {
     /// Must be called on the driver's runtime.

@@ -186,7 +186,13 @@ fn announced(((socket, fd), lock): ((&Arc<Socket>, RawFd), Option<RawFd>)) -> An
 }
 
 fn no_channel(error: &io::Error) -> Failure {
-    Failure::Spawn { reason: format!("cannot make the handover channel: {error}") }
+    let what_to_do = match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => {
+            "; raise the limit (ulimit -n) or try again with fewer connections"
+        }
+        _ => "",
+    };
+    Failure::Spawn { reason: format!("cannot make the handover channel (socketpair): {error}{what_to_do}") }
 }
 
 /// The error with what the system said: a [`Failure`] is plain text, so its chain ends here.

@@ -27,6 +27,7 @@ use crate::restarter::successor::Recipe;
 use crate::restarter::{Builder, Restarter, StartError};
 use crate::signals::{Signal, SignalMap};
 use crate::sys::orphan;
+use crate::sys::pidfd::PIDFD_NEEDS;
 use crate::sys::socket::Kind;
 
 /// Settings of a supervisor; [`run`](Self::run) starts it. See the [module's page](super).
@@ -88,6 +89,14 @@ pub enum SupervisorError {
         /// What the system said.
         source: io::Error,
     },
+    /// The kernel or a sandbox lacks pidfd_open, or descriptors have run out.
+    #[error("pidfd_open fails; {PIDFD_NEEDS}")]
+    Pidfd(#[source] io::Error),
+    /// Workers of a command are started through /proc/self/exe, which is not there.
+    #[error(
+        "workers are started through /proc/self/exe, which cannot be read; mount /proc (mount -t proc proc /proc)"
+    )]
+    Proc(#[source] io::Error),
     /// Signals, timers or descriptors are not to be had.
     #[error("cannot start the supervisor")]
     System(#[source] io::Error),
@@ -280,7 +289,7 @@ impl Supervisor {
         // An ignored one would stay ignored through the exec.
         let signals = [worker.signals(), self.signals.signals(), forwarded].concat();
         let recipe = Recipe::of_workers(program, signals, worker.blocked_at_start());
-        let recipe = recipe.map_err(SupervisorError::System)?;
+        let recipe = recipe.map_err(SupervisorError::Pidfd)?;
         self.supervise(Arc::new(Itself { recipe }))
     }
 

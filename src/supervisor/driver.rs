@@ -10,11 +10,9 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tokio::runtime::Handle;
-use tokio::sync::{broadcast, mpsc};
-use tokio::task::JoinHandle;
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::operating::Operating;
 use super::binaries::Binaries;
@@ -60,8 +58,6 @@ pub(super) fn run(start: Start) -> Result<ExitCode, SupervisorError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        // Workers are started a few times in a process's life: keep no thread for it.
-        .thread_keep_alive(Duration::from_millis(1))
         .build()
         .map_err(SupervisorError::System)?;
     let mut driver = runtime.block_on(async { Driver::new(start) })?;
@@ -140,7 +136,7 @@ struct Spawning {
     /// Whom it is to replace, and that one's end of the channel between the two.
     to_replaced: Option<(Worker, OwnedFd)>,
     sockets: Vec<u64>,
-    making: JoinHandle<Result<Born, Failure>>,
+    making: oneshot::Receiver<Result<Born, Failure>>,
     /// To be killed as soon as it exists.
     unwanted: bool,
 }

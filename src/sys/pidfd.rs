@@ -26,6 +26,10 @@ pub(crate) enum Exit {
     Unknown,
 }
 
+/// What to say where it fails.
+pub(crate) const PIDFD_NEEDS: &str =
+    "it needs Linux 5.4 or newer, a sandbox (seccomp) that allows it, and a free descriptor";
+
 /// Why a descriptor is not taken for a pidfd.
 #[derive(Debug, thiserror::Error)]
 #[error("fd {fd} is not a pidfd; the announcement that named it is wrong")]

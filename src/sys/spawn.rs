@@ -18,7 +18,7 @@ use libc::{c_char, c_int, c_short};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
-use super::pidfd::Pidfd;
+use super::pidfd::{PIDFD_NEEDS, Pidfd};
 use super::signals::signal_set;
 
 /// A program to start, and everything that it starts with.
@@ -92,6 +92,15 @@ pub(crate) enum SpawnError {
          try again with fewer connections", program.display()
     )]
     Descriptors { program: PathBuf, source: io::Error },
+    /// EAGAIN.
+    #[error(
+        "cannot start {}: there is no room for another process; look at RLIMIT_NPROC (ulimit -u) and the cgroup's \
+         pids.max", program.display()
+    )]
+    Processes { program: PathBuf, source: io::Error },
+    /// ENOSYS or EPERM: an old kernel, or a sandbox.
+    #[error("cannot start {}: pidfd_open fails; {PIDFD_NEEDS}", program.display())]
+    Pidfd { program: PathBuf, source: io::Error },
     /// Something in the request contains a NUL byte, where a C string would end.
     #[error("cannot start {}: {what} contains a NUL byte", program.display())]
     Nul { program: PathBuf, what: &'static str },
@@ -134,7 +143,10 @@ fn spawn_with(request: &Spawn<'_>, hold: fn(i32) -> io::Result<Pidfd>) -> Result
 
     // Held free for the child's pidfd, and a probe: a kernel or sandbox without pidfd_open, or a full table, is
     // found out before there is a child.
-    let reserved = Pidfd::own().map_err(other)?;
+    let reserved = Pidfd::own().map_err(|source| match source.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => other(source),
+        _ => SpawnError::Pidfd { program: program.into(), source },
+    })?;
     let pid = execute(&text, &actions, &attributes).map_err(|source| match source.raw_os_error() {
         Some(libc::ENOENT) if executable_exists(request) => {
             SpawnError::NoInterpreter { program: program.into() }
@@ -233,6 +245,15 @@ pub(crate) fn kill_and_reap(pid: i32) {
     }
 }
 
+/// As [`kill_and_reap`], without waiting: whether it is gone.
+pub(crate) fn kill_and_try_to_reap(pid: i32) -> bool {
+    // SAFETY: neither call touches memory of ours (a null status is allowed); the pid is our unreaped child's.
+    unsafe {
+        libc::kill(pid, libc::SIGKILL);
+        libc::waitpid(pid, ptr::null_mut(), libc::WNOHANG) != 0
+    }
+}
+
 /// What a failed exec of `program` means.
 pub(crate) fn classify(program: &Path, source: io::Error) -> SpawnError {
     let program = program.to_path_buf();
@@ -243,6 +264,7 @@ pub(crate) fn classify(program: &Path, source: io::Error) -> SpawnError {
         Some(libc::ETXTBSY) => SpawnError::Busy { program },
         Some(libc::E2BIG) => SpawnError::TooLarge { program },
         Some(libc::EMFILE | libc::ENFILE) => SpawnError::Descriptors { program, source },
+        Some(libc::EAGAIN) => SpawnError::Processes { program, source },
         _ => SpawnError::Other { program, source },
     }
 }

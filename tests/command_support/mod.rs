@@ -14,6 +14,7 @@ use crate::support::{PATIENCE, Signal, TestDir, proc, says};
 /// How it is to be started.
 pub struct Setup {
     dir: TestDir,
+    program: PathBuf,
     under: Vec<OsString>,
     options: Vec<OsString>,
     env: Vec<(String, OsString)>,
@@ -42,7 +43,8 @@ pub fn python() -> &'static str {
 
 impl Setup {
     pub fn new() -> Setup {
-        Setup { dir: TestDir::new(), under: vec![], options: vec![], env: vec![], listens: 0 }
+        let program = env!("CARGO_BIN_EXE_heirloom").into();
+        Setup { dir: TestDir::new(), program, under: vec![], options: vec![], env: vec![], listens: 0 }
     }
 
     pub fn dir(&self) -> &Path {
@@ -75,6 +77,11 @@ impl Setup {
         self
     }
 
+    /// Another copy of the command.
+    pub fn program(self, program: PathBuf) -> Setup {
+        Setup { program, ..self }
+    }
+
     /// Starts it by this command.
     pub fn under(mut self, command: &[&str]) -> Setup {
         self.under = command.iter().map(OsString::from).collect();
@@ -105,8 +112,7 @@ impl Setup {
     /// Starts it, whatever comes of it.
     pub fn spawn(self, program: &[&OsStr]) -> Running {
         let id = self.dir.path().file_name().expect("a name").to_string_lossy().into_owned();
-        let mut words =
-            self.under.iter().map(OsString::as_os_str).chain([env!("CARGO_BIN_EXE_heirloom").as_ref()]);
+        let mut words = self.under.iter().map(OsString::as_os_str).chain([self.program.as_os_str()]);
         let mut command = Command::new(words.next().expect("a program"));
         command.args(words).arg("run").args(&self.options).arg("--").args(program);
         command.env(MARKER, &id).envs(self.env).current_dir(self.dir.path()).process_group(0);
@@ -174,6 +180,12 @@ impl Running {
         }
         let lines = self.log.wait_for(mark, &[pattern], count, PATIENCE);
         lines.unwrap_or_else(|| panic!("no {count} lines with {pattern:?}"))
+    }
+
+    /// Waits for a line with one of `patterns`, said since `mark`.
+    pub fn wait_for_any(&self, mark: usize, patterns: &[&str]) -> String {
+        let lines = self.log.wait_for(mark, patterns, 1, PATIENCE);
+        lines.unwrap_or_else(|| panic!("no line with one of {patterns:?}")).swap_remove(0)
     }
 
     /// Where the lines after the first one with `pattern` begin: what follows it is found there, however late this looks.

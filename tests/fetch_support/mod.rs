@@ -5,6 +5,8 @@ pub mod binaries;
 mod body;
 pub mod origin;
 pub mod signing;
+#[path = "../support/skip.rs"]
+mod skip;
 pub mod small_disk;
 
 use std::fs;

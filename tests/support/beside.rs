@@ -10,22 +10,13 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use super::log::Log;
 use super::{PATIENCE, Signal, proc};
 
-/// Whether `tool` is there; says so loudly when it is not.
-///
-/// # Panics
-/// When it is missing under `CI=true`.
+/// Whether `tool` is there; [skips](super::skip()) the test when it is not.
 pub fn is_installed(tool: &str, version: &str) -> bool {
     let found = Command::new(tool).arg(version).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_err() {
-        assert!(!is_ci(), "{tool} is not installed");
-        eprintln!("\n*** SKIPPED: {tool} is not installed ***\n");
+        super::skip(&format!("{tool} is not installed"));
     }
     found.is_ok()
-}
-
-/// Whether nothing may be skipped.
-pub fn is_ci() -> bool {
-    std::env::var_os("CI").is_some_and(|ci| ci == "true")
 }
 
 /// A running program; ended when dropped, and its log shown if the test failed.

@@ -17,6 +17,7 @@ pub mod log;
 pub mod namespaces;
 pub mod proc;
 mod server;
+pub mod skip;
 pub mod slow;
 pub mod systemd;
 
@@ -29,6 +30,7 @@ pub use binary::{Binary, TestDir};
 pub use ended::Ended;
 pub use nix::sys::signal::Signal;
 pub use server::{Server, Setup};
+pub use skip::skip;
 
 /// What a test may count on in the examples' output.
 pub mod says {

@@ -3,7 +3,17 @@
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
-use super::PATIENCE;
+use super::{PATIENCE, skip};
+
+/// Whether a mount of one's own can be had; [skips](super::skip()) the test where it cannot.
+pub fn may_mount() -> bool {
+    let tried = Command::new("unshare").args(["--mount", "true"]).output();
+    let may = tried.is_ok_and(|tried| tried.status.success());
+    if !may {
+        skip("mounts of one's own are for root alone");
+    }
+    may
+}
 
 /// Starts what `program` adds as PID 1 of new namespaces, the usual ones and `more`, from a thread that lives as long as this
 /// process: with that thread it is killed, and with it everything in there. `booted` waits until it is as far as it has

@@ -11,6 +11,7 @@ use super::{Attempt, Driver, Step};
 use crate::drain::{ConnectionStatus, Kind};
 use crate::ending::Ending;
 use crate::event::Event;
+use crate::handover::Failure;
 use crate::handover::after;
 use crate::handover::history::{FailureKind, History, unix_millis};
 use crate::handover::launch::{self, Report};
@@ -20,6 +21,7 @@ use crate::handover::succeed::{self, Departure};
 use crate::listeners::Socket;
 #[cfg(feature = "control")]
 use crate::operate::control::message::Reply;
+use crate::own_thread::on_own_thread_or;
 use crate::signals::finish_hooks;
 
 impl Driver {
@@ -181,9 +183,12 @@ impl Driver {
         let descriptors = self.shared.descriptors.handed_down();
         self.giving.forget();
         // A thread of its own, since an exec from a file system that hangs must not keep a stop from being heard.
-        let step = Step::Spawning(tokio::task::spawn_blocking(move || {
-            recipe.make(None, &handed, pid_file.as_deref(), &descriptors, None)
-        }));
+        let making = on_own_thread_or(
+            "heirloom-start",
+            move || recipe.make(None, &handed, pid_file.as_deref(), &descriptors, None),
+            |no_thread| Err(Failure::Spawn { reason: format!("cannot start a successor: {no_thread}") }),
+        );
+        let step = Step::Spawning(making);
         self.attempt = Some(Attempt { requested: now, sockets, step, takes_moves: false });
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::outcome::RestartError;
-use super::super::peer::{Did, Peer};
+use super::super::peer::{Did, Peer, kill_unwatched};
 use super::super::shared::{Answer, Command, Life};
 use super::super::successor::Made;
 use super::{Attempt, Driver, Step};
@@ -17,7 +17,6 @@ use crate::handover::{Failure, Refusal};
 #[cfg(feature = "control")]
 use crate::operate::control::message::Reply;
 use crate::signals::{Reaction, Signal};
-use crate::sys;
 use crate::sys::pidfd::Exit;
 
 impl Driver {
@@ -180,7 +179,7 @@ impl Driver {
             }
             Err(error) => {
                 // What cannot be watched must not become the service.
-                self.abandoned.push(tokio::task::spawn_blocking(move || sys::spawn::kill_and_reap(reaper)));
+                self.abandoned.push(tokio::spawn(kill_unwatched(reaper)));
                 self.attempt = None;
                 self.launch.spawn_failed(
                     now,

@@ -13,6 +13,7 @@ use crate::handover::message::{Message, Moved};
 use crate::handover::moving::Moving;
 use crate::listeners::Listeners;
 use crate::moving::{Arrival, Departure, Handed, Mover, Verdict};
+use crate::reserve;
 
 /// Connections on their way to the successor.
 #[derive(Debug, Default)]
@@ -133,11 +134,12 @@ impl Arrivals {
         self.waiting.is_empty() && self.refused.is_empty()
     }
 
-    /// A message has arrived. Descriptors that are missing are the last ones: those connections are refused.
+    /// A message has arrived. Descriptors that are missing are the last ones: those connections are refused. So is what
+    /// would take the last descriptors of this process.
     pub(super) fn push(&mut self, connections: Vec<Moved>, fds: Vec<OwnedFd>, tracker: &Tracker) {
         let mut fds = fds.into_iter();
         for Moved { id, listener, received, state } in connections {
-            match fds.next() {
+            match fds.next().filter(|fd| !reserve::is_reserved(fd)) {
                 Some(fd) => {
                     let handed = Handed { received, state };
                     let arrival = Arrival { fd, handed, hold: tracker.hold() };

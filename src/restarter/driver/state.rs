@@ -16,6 +16,7 @@ use super::moving::is_for_later;
 use super::{Attempt, Step};
 use crate::handover::message::Message;
 use crate::handover::state::{StateAnswer, Withheld};
+use crate::own_thread::on_own_thread_or;
 use crate::state::{Providers, Snapshot, State, StateError};
 use crate::sys::memfd::Mapped;
 
@@ -102,7 +103,11 @@ impl Giving {
             let began = Instant::now();
             let called = {
                 let name = name.clone();
-                tokio::task::spawn_blocking(move || reserved.call(&name, size))
+                on_own_thread_or(
+                    "heirloom-state",
+                    move || reserved.call(&name, size),
+                    |no_thread| Err(Withheld::Failed { reason: no_thread.to_string() }),
+                )
             };
             let outcome = match tokio::time::timeout(time, called).await {
                 Ok(Ok(outcome)) => outcome,

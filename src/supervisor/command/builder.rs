@@ -151,11 +151,12 @@ impl WorkerCommand {
         let program = self.program();
         if self.readiness == Readiness::Heirloom {
             let recipe = Recipe::of_workers(program, all_signals(), Vec::new());
-            let recipe = recipe.map_err(SupervisorError::System)?;
+            let recipe = recipe.map_err(SupervisorError::Pidfd)?;
             return Ok(Workers::Heirloom { recipe, environment: self.environment.clone() });
         }
         // In the child this is still the program that runs here, whatever lies at its path by now.
-        let spawner = Spawner::new("/proc/self/exe".into()).map_err(SupervisorError::System)?;
+        std::fs::metadata(SHIM).map_err(SupervisorError::Proc)?;
+        let spawner = Spawner::new(SHIM.into()).map_err(SupervisorError::System)?;
         let stop = self.stop_signal.number();
         let foreign = Foreign {
             command: self.command.clone(),
@@ -168,6 +169,8 @@ impl WorkerCommand {
         Ok(Workers::Foreign { foreign, stop, delay: self.stop_delay })
     }
 }
+
+const SHIM: &str = "/proc/self/exe";
 
 impl Supervisor {
     /// Supervises processes of `command`, and returns when the service has ended. The exit code is that of the last one;

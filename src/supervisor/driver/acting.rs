@@ -9,7 +9,8 @@ use crate::event::Event;
 use crate::handover::Failure;
 use crate::handover::message::Message;
 use crate::handover::supervise::{Action, End, Program, Report, Worker};
-use crate::restarter::peer::Peer;
+use crate::own_thread::on_own_thread_or;
+use crate::restarter::peer::{Peer, kill_unwatched};
 use crate::restarter::successor::Supervision;
 use crate::restarter::{Outcome, RestartError};
 use crate::supervisor::Answer;
@@ -76,9 +77,11 @@ impl Driver {
         let sockets = order.sockets.iter().map(|socket| socket.cookie).collect();
         let (maker, children) = (Arc::clone(&self.maker), Arc::clone(&self.children));
         // A thread of its own, since an exec from a file system that hangs must not keep a stop from being heard.
-        let making = tokio::task::spawn_blocking(move || {
-            children.start(|| maker.make(order), |born| born.made.spawned.pid)
-        });
+        let making = on_own_thread_or(
+            "heirloom-start",
+            move || children.start(|| maker.make(order), |born| born.made.spawned.pid),
+            |no_thread| Err(Failure::Spawn { reason: format!("cannot start a worker: {no_thread}") }),
+        );
         self.spawning = Some(Spawning { worker, binary, to_replaced, sockets, making, unwanted: false });
     }
 
@@ -96,8 +99,8 @@ impl Driver {
             Err(error) => {
                 // What cannot be watched must not become the service.
                 let (pid, children) = (spawned.pid, Arc::clone(&self.children));
-                tokio::task::spawn_blocking(move || {
-                    crate::sys::spawn::kill_and_reap(pid);
+                tokio::spawn(async move {
+                    kill_unwatched(pid).await;
                     children.reaped(pid);
                 });
                 let reason = format!("cannot watch the worker: {error}");
