@@ -85,6 +85,10 @@ impl Listener {
         &self.address
     }
 
+    pub(crate) fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
     /// The next connection, tracked; `None` when this process accepts no more.
     ///
     /// Waits while it is not this process's turn: before the predecessor has committed, and while a successor is on
