@@ -31,6 +31,12 @@
 //! * An accept loop that is not heirloom's (axum's own, actix-web's): it cannot be paused, so both generations accept
 //!   during probation, and its goodbye is its own. Most of them close idle connections, and each close can cost a
 //!   request. `http::serve` does not.
+//! * A thread that waits in accept(2) itself, on a socket that [`Listener::into_std`](crate::Listener::into_std) gave and the
+//!   program made blocking. O_NONBLOCK is shared by all generations: heirloom leaves it as it finds it, and sets it only when
+//!   the successor's own loop has settled (until then that loop leaves the socket to the predecessor). But nothing wakes such
+//!   a thread: it takes one more connection after its process has handed over. And a *successor* that makes the socket
+//!   blocking does so under its predecessor too. [`Listener::into_blocking`](crate::Listener::into_blocking) has none of
+//!   this.
 //! * Connections to a *dropped* listener that arrive between its last EAGAIN and its close.
 //! * A listener that a process makes while its successor is being started: when that settles, this one's queue is served and
 //!   it is closed. (Under a supervisor it stays open, and its connections wait until the successor asks for it.)

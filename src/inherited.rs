@@ -281,8 +281,6 @@ fn inherit_socket(announced: AnnouncedSocket) -> Result<InheritedSocket, Descrip
             found: address.to_string(),
         });
     }
-    // Already so by heirloom's own; an accept that blocks would hold up a thread of the runtime, and what it serves.
-    socket::set_nonblocking(fd.as_fd()).map_err(DescriptorError::Unusable)?;
     let lock = announced.lock.map(take).transpose()?;
     let (name, requested) = (announced.name, announced.requested);
     Ok(InheritedSocket { fd, kind, name, requested, address, lock, stored: None })
@@ -346,7 +344,6 @@ fn without_twins(sockets: Vec<InheritedSocket>) -> Vec<InheritedSocket> {
 fn activated(fd: RawFd, name: String) -> Result<InheritedSocket, DescriptorError> {
     let fd = take(fd)?;
     let (kind, address) = inspect(&fd)?;
-    socket::set_nonblocking(fd.as_fd()).map_err(DescriptorError::Unusable)?;
     let stored = Stored::decode(&name);
     if let Some(Stored { name, requested, .. }) = stored.clone() {
         return Ok(InheritedSocket { fd, kind, name, requested, address, lock: None, stored });
@@ -359,7 +356,6 @@ fn activated(fd: RawFd, name: String) -> Result<InheritedSocket, DescriptorError
 /// What a supervisor hands to a worker that is there already.
 pub(crate) fn offered(fd: OwnedFd, described: KeptSocket) -> Result<InheritedSocket, DescriptorError> {
     let (kind, address) = inspect(&fd)?;
-    socket::set_nonblocking(fd.as_fd()).map_err(DescriptorError::Unusable)?;
     let KeptSocket { name, requested, .. } = described;
     Ok(InheritedSocket { fd, kind, name, requested, address, lock: None, stored: None })
 }

@@ -120,7 +120,7 @@ pub use operate::metrics;
 pub use operate::systemd;
 
 pub use address::Address;
-pub use blocking::{BlockingConnection, BlockingListener};
+pub use blocking::{BlockingConnection, BlockingListener, Waited};
 pub use descriptors::{HandDownError, NameTooLong};
 pub use ending::{Ending, Reason};
 pub use event::Event;

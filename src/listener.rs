@@ -47,8 +47,16 @@ pub struct Listener {
 
 /// One more connection, perhaps.
 enum Next {
-    Accepted(io::Result<Stream>),
+    Accepted(io::Result<(Stream, Hold)>),
     Arrived(Arrival),
+}
+
+/// A connection that is nobody's yet. The hold outlives its tracking's beginning: there is no moment at which a drain
+/// could find that nothing is left while this is on its way.
+struct Newcomer {
+    stream: Stream,
+    handed: Option<Handed>,
+    hold: Hold,
 }
 
 /// How long accept waits after an error that time alone can mend (no descriptors, no memory). Long enough not to
@@ -59,6 +67,7 @@ impl Listener {
     pub(crate) fn new(socket: Arc<Socket>, listeners: Arc<Listeners>, tracker: Tracker) -> Listener {
         let (way_in, arrivals) = mpsc::unbounded_channel();
         *socket.arrivals.lock().unwrap_or_else(PoisonError::into_inner) = Some(way_in);
+        listeners.loop_begins(&socket);
         let (address, gate) = (socket.address.clone(), socket.gate.subscribe());
         Listener {
             address,
@@ -75,6 +84,10 @@ impl Listener {
     /// The address that it has; with a port, where port 0 was asked for.
     pub fn local_addr(&self) -> &Address {
         &self.address
+    }
+
+    pub(crate) fn tracker(&self) -> &Tracker {
+        &self.tracker
     }
 
     /// The next connection, tracked; `None` when this process accepts no more.
@@ -94,10 +107,7 @@ impl Listener {
     pub async fn accept(&mut self) -> Option<Connection<Stream>> {
         loop {
             match self.accept_once().await? {
-                Ok((stream, arrived)) => {
-                    let (handed, _hold) = arrived.unzip();
-                    return Some(self.tracker.track_from(self.cookie, stream, handed));
-                }
+                Ok(newcomer) => return Some(self.track(newcomer)),
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
                     say_seldom!(warn: %error, address = %self.address, "cannot accept, trying again");
@@ -107,10 +117,19 @@ impl Listener {
         }
     }
 
-    async fn accept_once(&mut self) -> Option<io::Result<(Stream, Option<(Handed, Hold)>)>> {
+    fn track(&self, newcomer: Newcomer) -> Connection<Stream> {
+        let Newcomer { stream, handed, hold } = newcomer;
+        let connection = self.tracker.track_from(self.cookie, stream, handed);
+        drop(hold);
+        connection
+    }
+
+    async fn accept_once(&mut self) -> Option<io::Result<Newcomer>> {
         loop {
             match self.next().await? {
-                Next::Accepted(accepted) => return Some(accepted.map(|stream| (stream, None))),
+                Next::Accepted(accepted) => {
+                    return Some(accepted.map(|(stream, hold)| Newcomer { stream, handed: None, hold }));
+                }
                 Next::Arrived(arrival) => {
                     if let Some(arrived) = arrived(arrival, &self.address) {
                         return Some(Ok(arrived));
@@ -138,9 +157,9 @@ impl Listener {
                     biased;
                     _ = self.gate.changed() => continue,
                     Some(arrival) = self.arrivals.recv() => return Some(Next::Arrived(arrival)),
-                    accepted = accept_next(socket, &mut self.registered) => accepted,
+                    accepted = accept_next(socket, &self.tracker, &mut self.registered) => accepted,
                 },
-                Gate::Last => match accept(socket.as_fd()) {
+                Gate::Last => match take_next(socket, &self.tracker, gate) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         self.end();
                         continue;
@@ -152,12 +171,24 @@ impl Listener {
                     continue;
                 }
             };
-            return Some(Next::Accepted(accepted.and_then(|fd| Stream::from_fd(fd, socket.kind))));
+            let accepted = match accepted {
+                // The gate has moved.
+                Ok(None) => continue,
+                Ok(Some((fd, hold))) => Stream::from_fd(fd, socket.kind).map(|stream| (stream, hold)),
+                Err(error) => Err(error),
+            };
+            return Some(Next::Accepted(accepted));
         }
     }
 
     /// The socket for an accept loop that is not ours (axum's or hyper's own, actix-web): a duplicate that shares
     /// everything with this one, non-blocking.
+    ///
+    /// O_NONBLOCK too is shared, with every generation. If a predecessor has made the socket blocking (for a thread that
+    /// waits in accept(2)) it is left so, since that thread's accept would fail otherwise, even where this process then
+    /// does not make it. So a program that wants it otherwise than its predecessor had it changes it after
+    /// [`Restarter::ready`](crate::Restarter::ready) at the earliest. For threads,
+    /// [`into_blocking`](Self::into_blocking) depends on none of this.
     ///
     /// Such a loop cannot be paused: this process then accepts beside its successor until probation is over. Give
     /// the framework [`Restarter::draining`](crate::Restarter::draining) as its shutdown signal, and hold a
@@ -165,14 +196,19 @@ impl Listener {
     /// closes can cost a request. `http::serve` does not.
     pub fn into_std(self) -> io::Result<std::net::TcpListener> {
         match self.address {
-            Address::Inet(_) => self.leave_loop().map(Into::into),
+            Address::Inet(_) => self.leave_loop(false).map(Into::into),
             _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "a Unix listener: use into_std_unix")),
         }
     }
 
-    /// As [`into_std`](Self::into_std), registered with the current tokio runtime.
+    /// As [`into_std`](Self::into_std), registered with the current tokio runtime, and non-blocking whatever it was.
     pub fn into_tokio(self) -> io::Result<tokio::net::TcpListener> {
-        self.into_std().and_then(tokio::net::TcpListener::from_std)
+        match self.address {
+            Address::Inet(_) => {
+                self.leave_loop(true).and_then(|fd| tokio::net::TcpListener::from_std(fd.into()))
+            }
+            _ => self.into_std().and_then(tokio::net::TcpListener::from_std),
+        }
     }
 
     /// As [`into_std`](Self::into_std), for a Unix socket.
@@ -181,13 +217,19 @@ impl Listener {
             Address::Inet(_) => {
                 Err(io::Error::new(io::ErrorKind::InvalidInput, "a TCP listener: use into_std"))
             }
-            _ => self.leave_loop().map(Into::into),
+            _ => self.leave_loop(false).map(Into::into),
         }
     }
 
-    fn leave_loop(mut self) -> io::Result<OwnedFd> {
+    /// `for_runtime`: an accept that blocks would hold up one of its threads, and what that serves.
+    fn leave_loop(mut self, for_runtime: bool) -> io::Result<OwnedFd> {
         let duplicate = match &self.socket {
-            Some(socket) => socket.as_fd().try_clone_to_owned(),
+            Some(socket) => {
+                if for_runtime || socket.came_by_activation() {
+                    socket.stop_blocking();
+                }
+                socket.as_fd().try_clone_to_owned()
+            }
             None => Err(io::Error::new(io::ErrorKind::NotConnected, "this process accepts no more")),
         };
         self.end();
@@ -215,14 +257,14 @@ impl Drop for Listener {
 
 /// What the predecessor sent, if it is a connection. Nothing is waited for if it is not, and nothing given back: the
 /// predecessor has closed its own by now.
-fn arrived(arrival: Arrival, address: &Address) -> Option<(Stream, Option<(Handed, Hold)>)> {
+fn arrived(arrival: Arrival, address: &Address) -> Option<Newcomer> {
     let kind = match address {
         Address::Inet(_) => Kind::Tcp,
         _ => Kind::UnixStream,
     };
     let stream = socket::expect_stream(arrival.fd.as_fd()).and_then(|()| Stream::from_fd(arrival.fd, kind));
     match stream {
-        Ok(stream) => Some((stream, Some((arrival.handed, arrival.hold)))),
+        Ok(stream) => Some(Newcomer { stream, handed: Some(arrival.handed), hold: arrival.hold }),
         Err(error) => {
             say_seldom!(warn: %error, %address, "what the predecessor moved here cannot be served");
             None
@@ -232,18 +274,39 @@ fn arrived(arrival: Arrival, address: &Address) -> Option<(Stream, Option<(Hande
 
 async fn accept_next(
     socket: &Arc<Socket>,
+    tracker: &Tracker,
     registered: &mut Option<AsyncFd<Arc<OwnedFd>>>,
-) -> io::Result<OwnedFd> {
+) -> io::Result<Option<(OwnedFd, Hold)>> {
     if registered.is_none() {
         *registered = Some(watch(Arc::clone(&socket.fd))?);
     }
     let registered = registered.as_ref().expect("it was registered just now");
     loop {
         let mut ready = registered.readable().await?;
-        if let Ok(accepted) = ready.try_io(|fd| accept(fd.get_ref().as_fd())) {
-            return accepted;
+        if let Ok(taken) = ready.try_io(|_| take_next(socket, tracker, Gate::Open)) {
+            return taken;
         }
     }
+}
+
+/// The next connection of the queue; `None` if the gate is not what it was.
+fn take_next(socket: &Socket, tracker: &Tracker, gate: Gate) -> io::Result<Option<(OwnedFd, Hold)>> {
+    hold_and_take(tracker, || *socket.gate.borrow() == gate, || accept(socket.as_fd()))
+}
+
+/// Holds the drain, looks whether this process may still take, and takes: in this order. The driver closes the gate first
+/// and counts afterwards. So either this sees the closed gate, or the driver sees the hold; were the connection counted only
+/// once it is there, a thread that loses its processor in between would let the process end with it.
+fn hold_and_take<T>(
+    tracker: &Tracker,
+    may_take: impl FnOnce() -> bool,
+    take: impl FnOnce() -> io::Result<T>,
+) -> io::Result<Option<(T, Hold)>> {
+    let hold = tracker.hold();
+    if !may_take() {
+        return Ok(None);
+    }
+    take().map(|taken| Some((taken, hold)))
 }
 
 /// Unless the descriptor would be one of those that are not for clients.
@@ -275,3 +338,7 @@ fn is_about_one_connection(error: &io::Error) -> bool {
         )
     )
 }
+
+#[cfg(test)]
+#[path = "listener_tests.rs"]
+mod tests;

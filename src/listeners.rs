@@ -6,9 +6,11 @@ mod stored;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
+use crate::drain::Tracker;
 use crate::inherited::InheritedSocket;
 use crate::listen::Listen;
 use crate::moving::Arrival;
@@ -36,6 +38,8 @@ struct State {
     offered: Vec<InheritedSocket>,
     /// What a socket that is claimed or bound from now on may do.
     gate: Gate,
+    /// Whether this process is the service, and no other generation accepts.
+    settled: bool,
 }
 
 /// What an accept loop may do with its socket.
@@ -54,7 +58,8 @@ pub(crate) enum Gate {
 impl Listeners {
     /// `service` is told which sockets there are.
     pub(crate) fn new(inherited: Vec<Option<InheritedSocket>>, service: Arc<Service>) -> Listeners {
-        let state = State { open: Vec::new(), inherited, offered: Vec::new(), gate: Gate::Paused };
+        let state =
+            State { open: Vec::new(), inherited, offered: Vec::new(), gate: Gate::Paused, settled: false };
         Listeners { state: Mutex::new(state), emptying: watch::Sender::new(0), service }
     }
 
@@ -81,7 +86,7 @@ impl Listeners {
         };
         let socket = Arc::new(socket);
         self.service.opened(&socket);
-        socket.gate.send_replace(state.gate);
+        state.open_gate(&socket);
         state.open.push(Arc::clone(&socket));
         Ok(socket)
     }
@@ -123,11 +128,19 @@ impl Listeners {
         unclaimed.collect()
     }
 
-    /// Lets every accept loop run.
+    /// Lets every accept loop run; those of sockets that were found blocking when this process has
+    /// [settled](Self::settled). The predecessor's loop there is its program's own, and goes on until then.
     pub(crate) fn accept(&self) {
         let mut state = self.lock();
         state.gate = Gate::Open;
-        state.open.iter().for_each(|socket| socket.set(Gate::Open));
+        state.open.iter().for_each(|socket| state.open_gate(socket));
+    }
+
+    /// This process is the service now.
+    pub(crate) fn settled(&self) {
+        let mut state = self.lock();
+        state.settled = true;
+        state.open.iter().for_each(|socket| state.open_gate(socket));
     }
 
     /// Stops every accept loop but those of `sockets`' indexes `unclaimed`; everything stays open.
@@ -191,9 +204,28 @@ impl Listeners {
         let _ = emptying.wait_for(|loops| *loops == 0).await;
     }
 
+    /// Waits until no connection is left, nor (until `queues`) one in a queue that this process alone serves: an accept loop
+    /// that has not come round to it yet holds nothing that could be counted. In this order: what a loop has accepted is
+    /// tracked before the loop ends. Cancel safe.
+    pub(crate) async fn drained(&self, tracker: &Tracker, queues: Instant) {
+        let _ = tokio::time::timeout_at(queues.into(), self.emptied()).await;
+        tracker.emptied().await;
+    }
+
+    /// An accept loop of ours is to serve it.
+    pub(crate) fn loop_begins(&self, socket: &Socket) {
+        let state = self.lock();
+        // Else it has its word already: it was handed over before its loop began.
+        if state.gate == Gate::Open {
+            state.open_gate(socket);
+        }
+    }
+
     /// An accept loop has come to its end, but for what has arrived already.
     pub(crate) fn loop_ended(&self, socket: &Socket) {
-        let was_looped = lock(&socket.arrivals).take().is_some();
+        // Held throughout: a gate that moves in between would have this loop counted by one of the two alone.
+        let mut way_in = lock(&socket.arrivals);
+        let was_looped = way_in.take().is_some();
         if was_looped && *socket.gate.borrow() == Gate::Last {
             self.emptying.send_modify(|loops| *loops = loops.saturating_sub(1));
         }
@@ -246,6 +278,7 @@ impl Listeners {
     fn finish(&self, socket: &Socket, gate: Gate) {
         let way_in = lock(&socket.arrivals);
         if gate == Gate::Last && way_in.is_some() {
+            socket.stop_blocking();
             self.emptying.send_modify(|loops| *loops += 1);
         }
         socket.set(gate);
@@ -253,6 +286,18 @@ impl Listeners {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+}
+
+impl State {
+    /// Lets this socket's accept loop do what all may. One that is not ours is its program's business, and so is the flag.
+    fn open_gate(&self, socket: &Socket) {
+        if self.settled && lock(&socket.arrivals).is_some() {
+            socket.stop_blocking();
+        }
+        if !(self.gate == Gate::Open && socket.is_found_blocking()) {
+            socket.set(self.gate);
+        }
     }
 }
 

@@ -281,6 +281,43 @@ fn activated_through_restarts(server: &Server) {
 }
 
 /// The example `listeners`, with these lines in its file.
+/// O_NONBLOCK belongs to the open file description that all generations share.
+#[test]
+fn g3_a_successor_leaves_the_flags_of_a_blocking_accept_loop_alone() {
+    let _alone = alone();
+    let server = named(&["web 127.0.0.1:0 accept"], "1h");
+    let (first, mark) = (server.pid(), server.mark());
+    // The first request is had by the accept that was entered before; the ones after it tell what has become of the flag.
+    let serves = || (0..3).for_each(|_| assert_eq!(ask(server.target(), "/pid"), first.to_string()));
+    write(&server, &["fail on purpose"]);
+    proc::signal(first, Signal::SIGHUP);
+    server.wait_for_line(mark, "restart failed");
+    serves();
+    // One whose accept loop is heirloom's: on probation it leaves the socket to the loop that cannot be paused.
+    write(&server, &["web 127.0.0.1:0"]);
+    let mark = server.mark();
+    proc::signal(first, Signal::SIGHUP);
+    server.wait_for_line(mark, "successor ready");
+    server.wait_for_line(mark, "accepting");
+    serves();
+    proc::signal(server.wait_for_child(first), Signal::SIGKILL);
+    server.wait_for_line(mark, "taken back");
+    serves();
+}
+
+#[test]
+fn an_accept_loop_may_become_heirloom_s_and_back() {
+    let _alone = alone();
+    let server = named(&["web 127.0.0.1:0 accept"], "50ms");
+    for lines in
+        ["web 127.0.0.1:0", "web 127.0.0.1:0 accept", "web 127.0.0.1:0 accept", "web 127.0.0.1:0 axum"]
+    {
+        write(&server, &[lines]);
+        restart(&server);
+        (0..3).for_each(|_| assert_eq!(ask(server.target(), "/pid"), server.pid().to_string(), "{lines}"));
+    }
+}
+
 fn named(lines: &[&str], probation: &str) -> Server {
     let setup = Setup::example("listeners");
     fs::write(setup.dir().join("bin/listen"), lines.join("\n")).unwrap();

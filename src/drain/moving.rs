@@ -1,11 +1,13 @@
 //! Moving a connection to the successor, which goes on with it as if it had accepted it.
 
+use std::os::fd::OwnedFd;
+
 use tokio::sync::oneshot;
 
-use super::connection::Connection;
+use super::connection::{Connection, Registration};
 use super::entry::Base;
 use crate::handover::message::MAX_BAGGAGE;
-use crate::moving::{Departure, Verdict};
+use crate::moving::{Departure, Mover, Verdict};
 use crate::stream::Stream;
 use crate::sys::socket::Kind;
 
@@ -35,18 +37,7 @@ impl Connection<Stream> {
         received.extend(self.take_received());
         let entry = self.entry().clone();
         let (registration, stream) = self.into_registered();
-        let baggage = received.len() + state.as_ref().map_or(0, Vec::len);
-        let listener = entry.shared.listener_of(&entry);
-        if baggage > MAX_BAGGAGE {
-            say_seldom!(warn:
-                connection = entry.id,
-                bytes = baggage,
-                limit = MAX_BAGGAGE,
-                "connection stays, since too much would have to move with it"
-            );
-        }
-        let mover = entry.shared.mover().filter(|_| listener != 0 && baggage <= MAX_BAGGAGE);
-        let Some(mover) = mover else {
+        let Some(route) = registration.route(&received, state.as_deref()) else {
             return Err(Connection::from_registered(registration, stream, received));
         };
         let kind = stream.kind();
@@ -54,9 +45,8 @@ impl Connection<Stream> {
         entry.enter(Base::Moving);
         // Deregistered here: from now on nothing in this process reads from it.
         let Ok(fd) = stream.into_fd() else { return Ok(()) };
-        let (verdict, heard) = oneshot::channel();
         // A copy stays here for the case that it comes back.
-        mover.depart(Departure { fd, listener, received: received.clone(), state, verdict });
+        let heard = route.depart(fd, received.clone(), state);
         match heard.await {
             Ok(Verdict::Kept(fd)) => {
                 entry.enter(stage);
@@ -77,6 +67,48 @@ impl Connection<Stream> {
             // The driver lives as long as the process.
             Err(_) => Ok(()),
         }
+    }
+}
+
+/// The way to the successor of one connection.
+#[derive(Debug)]
+pub(crate) struct Route {
+    mover: Mover,
+    /// The cookie of the listening socket that it came from.
+    listener: u64,
+}
+
+impl Registration {
+    /// `None` for a connection that stays here: there is no successor, or this is too much to send along.
+    pub(crate) fn route(&self, received: &[u8], state: Option<&[u8]>) -> Option<Route> {
+        let entry = &self.entry;
+        let bytes = received.len() + state.map_or(0, <[u8]>::len);
+        if bytes > MAX_BAGGAGE {
+            say_seldom!(warn:
+                connection = entry.id,
+                bytes,
+                limit = MAX_BAGGAGE,
+                "connection stays, since too much would have to move with it"
+            );
+            return None;
+        }
+        let listener = entry.shared.listener_of(entry);
+        let mover = entry.shared.mover().filter(|_| listener != 0)?;
+        Some(Route { mover, listener })
+    }
+}
+
+impl Route {
+    /// Sends it off. The verdict comes as [`Mover::depart`] says.
+    pub(crate) fn depart(
+        self,
+        fd: OwnedFd,
+        received: Vec<u8>,
+        state: Option<Vec<u8>>,
+    ) -> oneshot::Receiver<Verdict> {
+        let (verdict, heard) = oneshot::channel();
+        self.mover.depart(Departure { fd, listener: self.listener, received, state, verdict });
+        heard
     }
 }
 

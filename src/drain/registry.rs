@@ -1,5 +1,6 @@
 //! The entries of all live connections, and the phase that they are in.
 
+use std::io::{self, PipeReader, PipeWriter};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -48,8 +49,17 @@ pub(super) struct Registry {
     /// The shortest limit that any connection ever had, in milliseconds: it sets the sweeper's pace.
     pub(super) shortest: u64,
     pub(super) sweeping: bool,
+    /// For threads that block in poll: hung up once this is more than serving. `None` until one asks.
+    bell: Option<Bell>,
     /// Where connections can go instead of being told goodbye.
     mover: Option<Mover>,
+}
+
+/// A pipe into which nothing is ever written: closing its end wakes all that poll the other, now and later.
+#[derive(Debug)]
+struct Bell {
+    rung: Option<PipeWriter>,
+    heard: Arc<PipeReader>,
 }
 
 /// When an idle connection is to be closed while draining.
@@ -80,6 +90,7 @@ impl Shared {
                 terms: Vec::new(),
                 shortest: CLOSING_LIMIT,
                 sweeping: false,
+                bell: None,
                 mover: None,
             }),
         }
@@ -153,6 +164,21 @@ impl Shared {
         }
     }
 
+    /// What is readable, by its end, once the drain has begun.
+    pub(super) fn bell(&self) -> io::Result<Arc<PipeReader>> {
+        let mut registry = lock(&self.registry);
+        if let Some(bell) = &registry.bell {
+            return Ok(bell.heard.clone());
+        }
+        let (heard, rung) = io::pipe()?;
+        let heard = Arc::new(heard);
+        registry.bell = Some(Bell { rung: Some(rung), heard: heard.clone() });
+        if self.phase() != Phase::Serving {
+            registry.ring();
+        }
+        Ok(heard)
+    }
+
     pub(super) fn begin(self: &Arc<Self>, length: u64) {
         let now = self.now();
         let woken = {
@@ -161,6 +187,7 @@ impl Shared {
             registry.linger = Some(registry.linger.map_or(linger, |earlier| earlier.shortened(linger)));
             if self.phase() == Phase::Serving {
                 self.phase.store(Phase::Draining as u8, Ordering::Release);
+                registry.ring();
                 let moving = if registry.mover.is_some() { MOVING } else { 0 };
                 registry.raise_all(DRAINING | moving)
             } else {
@@ -197,11 +224,12 @@ impl Shared {
     pub(super) fn hammer(&self) -> Vec<ConnectionStatus> {
         let now = self.now();
         let (aborted, woken) = {
-            let registry = lock(&self.registry);
+            let mut registry = lock(&self.registry);
             if self.phase() == Phase::Hammered {
                 return Vec::new();
             }
             self.phase.store(Phase::Hammered as u8, Ordering::Release);
+            registry.ring();
             // Before they are woken: the report is of what was cut, not of what came of it.
             // What is closing has said all it had to say, and only waited for the peer to say the same.
             let cut = registry.entries().filter(|entry| entry.stage().base != Base::Closing);
@@ -303,6 +331,12 @@ impl Shared {
 impl Registry {
     pub(super) fn is_empty(&self) -> bool {
         self.live == 0 && self.holds == 0
+    }
+
+    fn ring(&mut self) {
+        if let Some(bell) = &mut self.bell {
+            bell.rung = None;
+        }
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {

@@ -1,5 +1,6 @@
 //! The registry as its users see it.
 
+use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::pin;
 use std::sync::Arc;
@@ -144,6 +145,11 @@ impl Tracker {
     pub fn hold(&self) -> Hold {
         self.shared.hold();
         Hold { shared: self.shared.clone() }
+    }
+
+    /// Readable, by its end, once draining has begun: for threads that block.
+    pub(crate) fn bell(&self) -> io::Result<Arc<PipeReader>> {
+        self.shared.bell()
     }
 
     /// Resolves once draining begins.

@@ -17,7 +17,7 @@ use super::after;
 
 /// How long serving what the backlog holds may take before the listeners are closed on what is left. Accepting is
 /// microseconds a connection; this only ends it where clients connect faster than that for ever.
-const EMPTYING: Duration = Duration::from_secs(2);
+pub(crate) const EMPTYING: Duration = Duration::from_secs(2);
 
 /// One process's drain. See the [module's page](self).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -36,6 +36,11 @@ pub(crate) struct Socket {
     inherited: bool,
     /// Whether the path is for another process to give up. Nothing else is published through it.
     surrendered: AtomicBool,
+    /// Whether it was found blocking: another generation may wait in an accept(2) of its own, which would fail were
+    /// O_NONBLOCK set, since the flag belongs to the open file description that all share.
+    found_blocking: AtomicBool,
+    /// Whether it came from a service manager, which accepts nothing itself.
+    by_activation: bool,
     pub(crate) gate: watch::Sender<Gate>,
     /// Leads to the accept loop, if that is ours: only then can it be told to empty the queue, and take what comes
     /// from the predecessor.
@@ -120,10 +125,17 @@ impl Socket {
         };
         // The listener's own: a socket unit's name for it, which nobody has to know here, would hide it from a successor.
         let name = listen.name.clone();
-        let requested = if requested.is_empty() { listen.address.to_os_string() } else { requested };
+        let by_activation = requested.is_empty();
+        if by_activation && kind == Kind::Udp {
+            // A service manager receives nothing itself, and a datagram socket of ours is non-blocking.
+            socket::set_nonblocking(fd.as_fd()).map_err(failed)?;
+        }
+        let requested = if by_activation { listen.address.to_os_string() } else { requested };
         say!(debug: %address, name, "inherited a socket");
         let socket = Socket::new(fd, kind, name, requested, address.clone(), place).map_err(failed)?;
-        Ok(Socket { inherited: true, ..socket })
+        let is_blocking = !socket::is_nonblocking(socket.as_fd()).map_err(failed)?;
+        socket.found_blocking.store(is_blocking && kind != Kind::Udp, Ordering::Relaxed);
+        Ok(Socket { inherited: true, by_activation, ..socket })
     }
 
     /// Keeps a socket for other processes, as it is; `requested` is empty for one that came by activation.
@@ -201,6 +213,8 @@ impl Socket {
             place: place.map(Arc::new),
             inherited: false,
             surrendered: AtomicBool::new(false),
+            found_blocking: AtomicBool::new(false),
+            by_activation: false,
             gate,
             arrivals: Mutex::new(None),
         })
@@ -220,6 +234,24 @@ impl Socket {
 
     pub(super) fn set(&self, gate: Gate) {
         self.gate.send_replace(gate);
+    }
+
+    pub(crate) fn came_by_activation(&self) -> bool {
+        self.by_activation
+    }
+
+    /// Whether a loop of ours must leave it alone until no other generation accepts from it: an accept of ours would block.
+    pub(super) fn is_found_blocking(&self) -> bool {
+        self.found_blocking.load(Ordering::Relaxed)
+    }
+
+    /// Nobody else accepts from it any more, or has to bear it: from now on an accept does not block.
+    pub(crate) fn stop_blocking(&self) {
+        if self.found_blocking.swap(false, Ordering::Relaxed)
+            && let Err(error) = socket::set_nonblocking(self.as_fd())
+        {
+            say_seldom!(warn: %error, address = %self.address, "an accept may block here");
+        }
     }
 
     /// Whether the path, if it has one, is a predecessor's.

@@ -163,7 +163,8 @@ struct Driver {
 #[derive(Default)]
 struct Watches {
     backlog: bool,
-    connections: bool,
+    /// For the last connection; until then, also for queues that are this process's alone.
+    connections: Option<Instant>,
     /// The world has been told of the successor; the machine has not heard so yet.
     announced: bool,
 }
@@ -373,7 +374,7 @@ impl Driver {
             Some(command) = self.commands.recv() => Input::Command(command),
             asked = operating.next() => Input::Asked(asked),
             () = shared.listeners.emptied(), if self.watches.backlog => Input::BacklogServed,
-            () = shared.tracker.emptied(), if self.watches.connections => Input::Drained,
+            () = drained(shared, self.watches.connections) => Input::Drained,
             () = told(&mut self.announcing), if self.announcing.is_some() => Input::Announced,
             () = sleep_until(deadline) => Input::Timeout,
         }
@@ -411,7 +412,7 @@ impl Driver {
                 self.serving.emptied_backlog();
             }
             Input::Drained => {
-                self.watches.connections = false;
+                self.watches.connections = None;
                 self.serving.drained();
             }
             Input::Announced => {
@@ -450,6 +451,13 @@ async fn next_of_attempt(attempt: &mut Option<Attempt>) -> Input {
             Err(Failure::Spawn { reason: "the thread that starts successors panicked".to_owned() })
         })),
         Step::Running { peer, .. } => Input::Successor(peer.next().await),
+    }
+}
+
+async fn drained(shared: &Shared, queues: Option<Instant>) {
+    match queues {
+        Some(queues) => shared.listeners.drained(&shared.tracker, queues).await,
+        None => std::future::pending().await,
     }
 }
 

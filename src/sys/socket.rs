@@ -1,7 +1,8 @@
 //! Sockets: what one is, and making listeners.
 //!
 //! Listeners are non-blocking from their first bind, and stay so: the flag belongs to the open file description,
-//! so switching it later would switch it for the other generation as well.
+//! so switching it later would switch it for the other generation as well. One that is inherited without the flag keeps it
+//! so until this process alone serves it.
 
 use std::fmt;
 use std::io;
@@ -155,6 +156,11 @@ pub(crate) fn bind_unix_abstract(name: &[u8], backlog: i32) -> io::Result<OwnedF
     }
     let path = [b"\0", name].concat();
     listen_unix(&SockAddr::unix(std::ffi::OsStr::from_bytes(&path))?, backlog)
+}
+
+/// Whether an accept or a read returns at once where there is nothing.
+pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    SockRef::from(&fd).nonblocking()
 }
 
 /// Makes the open file description non-blocking, in every process that shares it.

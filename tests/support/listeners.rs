@@ -1,6 +1,6 @@
 //! A server whose listeners the file `listen` beside it names, one in a line: `NAME ADDRESS [HOW]`, where `-` is no
-//! name and HOW is `udp` (answers each datagram with its process id), `axum` (an accept loop that is not ours) or
-//! `std` (a thread that blocks in poll). The line `fail REASON` makes it give up, `die` makes it kill itself, both
+//! name and HOW is `udp` (answers each datagram with its process id), `axum` (an accept loop that is not ours),
+//! `std` (a thread that blocks in poll) or `accept` (one that blocks in accept(2), and gives up when that fails). The line `fail REASON` makes it give up, `die` makes it kill itself, both
 //! after the lines above it. Over HTTP, `/pid`, `/generation`, and else the listener's name.
 
 use std::error::Error;
@@ -57,6 +57,11 @@ async fn serve() -> Result<ExitCode, Box<dyn Error>> {
         match words.get(2) {
             Some(&"axum") => foreign.push(Foreign::Axum(listener, name.to_owned())),
             Some(&"std") => foreign.push(Foreign::Std(listener)),
+            Some(&"accept") => {
+                let listener = listener.into_std()?;
+                listener.set_nonblocking(false)?;
+                foreign.push(Foreign::Accept(listener));
+            }
             _ => drop(heirloom::http::serve(listener, router(&restarter, name))),
         }
     }
@@ -72,6 +77,7 @@ async fn serve() -> Result<ExitCode, Box<dyn Error>> {
 enum Foreign {
     Axum(Listener, String),
     Std(Listener),
+    Accept(std::net::TcpListener),
     Udp(UdpSocket),
 }
 
@@ -94,6 +100,17 @@ impl Foreign {
                         wait_readable(&listener);
                         if let Ok((connection, _)) = listener.accept() {
                             let _ = answer(connection);
+                        }
+                    }
+                });
+            }
+            Foreign::Accept(listener) => {
+                // Nothing wakes an accept that blocks, so it holds nothing.
+                std::thread::spawn(move || {
+                    loop {
+                        match listener.accept() {
+                            Ok((connection, _)) => drop(answer(connection)),
+                            Err(error) => return eprintln!("accept failed: {error}"),
                         }
                     }
                 });

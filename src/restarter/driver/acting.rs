@@ -116,9 +116,9 @@ impl Driver {
                     say!(info: connections, ?within, "draining");
                     self.shared.report(Event::Draining { connections, within });
                     self.operating.draining(now, connections, within);
-                    self.watches.connections = true;
+                    self.watches.connections = Some(now + serving::EMPTYING);
                 }
-                serving::Action::Hammer => self.watches.connections = false,
+                serving::Action::Hammer => self.watches.connections = None,
                 serving::Action::End(reason) => self.end(reason),
                 #[expect(unreachable_patterns, reason = "open for additions to others, complete here")]
                 _ => {}
@@ -138,6 +138,7 @@ impl Driver {
     }
 
     fn serve(&mut self, now: Instant, restart: bool) {
+        self.shared.listeners.settled();
         if !self.is_announced {
             // The predecessor wrote our id to its own pid file; ours may be another.
             self.announce_own(true);

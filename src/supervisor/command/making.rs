@@ -56,11 +56,10 @@ impl Make for Commanded {
         match &self.workers {
             Workers::Foreign { foreign, .. } => {
                 foreign.check(&self.handed(sockets))?;
-                if !self.nonblocking {
-                    for socket in sockets {
-                        // Before there is a worker: afterwards the flag would change under it.
-                        socket::set_blocking(socket.as_fd()).map_err(|error| failure(&error))?;
-                    }
+                let set = if self.nonblocking { socket::set_nonblocking } else { socket::set_blocking };
+                for socket in sockets {
+                    // Before there is a worker: afterwards the flag would change under it.
+                    set(socket.as_fd()).map_err(|error| failure(&error))?;
                 }
             }
             Workers::Heirloom { environment, .. } => {

@@ -1,0 +1,110 @@
+use std::future::Future;
+use std::net::TcpStream;
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use super::*;
+use crate::handover::serving::EMPTYING;
+use crate::operate::service::Service;
+
+/// A listener that may accept, on a port of its own.
+fn open() -> (Arc<Listeners>, Tracker, Listener) {
+    let (listeners, tracker) =
+        (Arc::new(Listeners::new(Vec::new(), Arc::new(Service::default()))), Tracker::new());
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let socket = listeners.inherit_or_bind(&listen, Kind::Tcp).unwrap();
+    listeners.accept();
+    (listeners.clone(), tracker.clone(), Listener::new(socket, listeners, tracker))
+}
+
+fn connect(listener: &Listener) -> TcpStream {
+    let Address::Inet(address) = listener.address else { panic!("a TCP listener") };
+    TcpStream::connect(address).unwrap()
+}
+
+/// The driver hands everything to a successor and drains.
+fn hand_over(listeners: &Listeners, tracker: &Tracker) {
+    listeners.hand_over(&listeners.open(), &[]);
+    tracker.begin(Duration::ZERO);
+}
+
+/// Whether the driver would let the process go now.
+fn may_end(listeners: &Listeners, tracker: &Tracker) -> bool {
+    let drained = std::pin::pin!(listeners.drained(tracker, Instant::now() + EMPTYING));
+    drained.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+}
+
+#[tokio::test]
+async fn g2_a_connection_holds_the_drain_from_before_it_is_taken() {
+    let (listeners, tracker, listener) = open();
+    let socket = listener.socket.clone().unwrap();
+    let is_open = || *socket.gate.borrow() == Gate::Open;
+    // The thread of the accept loop has looked at the gate, and loses its processor: the process hands over.
+    let taken = hold_and_take(&tracker, is_open, || {
+        hand_over(&listeners, &tracker);
+        assert!(!may_end(&listeners, &tracker), "a connection is on its way from accept(2)");
+        Ok(())
+    });
+    let (_, hold) = taken.unwrap().expect("the gate was open");
+    assert!(!may_end(&listeners, &tracker));
+    drop(hold);
+    assert!(may_end(&listeners, &tracker));
+    // Too late: it does not even touch the queue.
+    assert!(hold_and_take(&tracker, is_open, || -> io::Result<()> { panic!("taken") }).unwrap().is_none());
+    assert!(may_end(&listeners, &tracker));
+}
+
+#[tokio::test]
+async fn g2_a_connection_holds_the_drain_until_it_is_tracked() {
+    let (listeners, tracker, mut listener) = open();
+    let _client = connect(&listener);
+    let newcomer = listener.accept_once().await.unwrap().unwrap();
+    hand_over(&listeners, &tracker);
+    assert_eq!(tracker.count(), 0);
+    assert!(!may_end(&listeners, &tracker), "accepted, and not tracked yet");
+    let connection = listener.track(newcomer);
+    assert!(!may_end(&listeners, &tracker));
+    drop(connection);
+    assert!(listener.accept().await.is_none());
+    assert!(may_end(&listeners, &tracker));
+}
+
+#[tokio::test]
+async fn g2_a_moved_connection_holds_the_drain_until_it_is_tracked() {
+    let (listeners, tracker, mut listener) = open();
+    let client = connect(&listener);
+    let mut moved = vec![Arrival { fd: client.into(), handed: Handed::default(), hold: tracker.hold() }];
+    listeners.arrive(listener.cookie, std::mem::take(&mut moved), || Ok(())).unwrap();
+    hand_over(&listeners, &tracker);
+    assert!(!may_end(&listeners, &tracker), "in the queue of the accept loop");
+    let newcomer = listener.accept_once().await.unwrap().unwrap();
+    assert!(!may_end(&listeners, &tracker), "out of it, and not tracked yet");
+    let connection = listener.track(newcomer);
+    assert!(!may_end(&listeners, &tracker));
+    drop(connection);
+    assert!(may_end(&listeners, &tracker));
+}
+
+#[tokio::test]
+async fn g1_a_queue_that_is_ours_alone_holds_the_drain() {
+    let (listeners, tracker, mut listener) = open();
+    let _client = connect(&listener);
+    // The successor did not ask for it.
+    listeners.hand_over(&listeners.open(), &[0]);
+    tracker.begin(Duration::ZERO);
+    assert!(!may_end(&listeners, &tracker), "the accept loop has not come round to it yet");
+    let connection = listener.accept().await.expect("what waited in the queue");
+    assert!(!may_end(&listeners, &tracker));
+    assert!(listener.accept().await.is_none());
+    drop(connection);
+    assert!(may_end(&listeners, &tracker));
+}
+
+#[tokio::test(start_paused = true)]
+async fn g5_an_accept_loop_that_never_comes_round_holds_no_drain_for_ever() {
+    let (listeners, tracker, _listener) = open();
+    listeners.hand_over(&listeners.open(), &[0]);
+    let began = tokio::time::Instant::now();
+    listeners.drained(&tracker, (began + EMPTYING).into_std()).await;
+    assert!(began.elapsed() >= EMPTYING);
+}
