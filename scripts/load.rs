@@ -169,8 +169,8 @@ fn think(range: &str) -> Failable<Think> {
     }
 }
 
-/// The library's own start deadline: a restart that takes longer has failed.
-const RESTART: Duration = Duration::from_secs(60);
+/// The longest start deadline that a script gives a server: a restart that takes longer has failed.
+const RESTART: Duration = Duration::from_secs(300);
 
-/// Above the library's drain deadline of 60 s, after which nothing is left to wait for.
-const DRAIN: Duration = Duration::from_secs(75);
+/// Above the longest drain deadline that a script gives, of ten minutes, after which nothing is left to wait for.
+const DRAIN: Duration = Duration::from_secs(660);

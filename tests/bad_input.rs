@@ -12,7 +12,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use heirloom::handover::announcement::{AnnouncedSocket, MAX_ANNOUNCEMENT};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, bind, socket};
 use support::forged::{self, Predecessor, hand_down};
-use support::{Ended, Setup, Signal, alone, proc};
+use support::{Ended, Port, Setup, Signal, alone, proc};
 
 #[test]
 fn an_announced_fd_that_is_closed() {
@@ -187,7 +187,8 @@ fn an_address_in_use() {
     let wildcard = format!("0.0.0.0:{}", address.port());
     Setup::hello().listen(&wildcard).run().refused(&[&wildcard, "in use", "wildcard", "two restarts"]);
     // The one before it is given back.
-    let first = free_address();
+    let kept = Port::kept();
+    let first = kept.address();
     let ended = Setup::hello().listen(&first).listen(&address.to_string()).run();
     ended.gave_up(&[&address.to_string(), "in use"]);
     assert!(TcpStream::connect(&first).is_err(), "{first} still listens");
@@ -274,7 +275,8 @@ fn announced_to(
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     hand_down(&listener);
     let waiting = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let requested = free_address();
+    let kept = Port::kept();
+    let requested = kept.address();
     let value = predecessor.announces(vec![announce(&listener)]);
     start().listen(&requested).env("HEIRLOOM", value).run().refused(words);
     assert!(TcpStream::connect(&requested).is_err(), "{requested} listens");
@@ -289,9 +291,4 @@ fn started_with(announcement: OsString) -> Ended {
 
 fn truth(listener: &TcpListener) -> AnnouncedSocket {
     forged::tcp(listener, listener.local_addr().unwrap())
-}
-
-/// Free a moment ago; the kernel gives out ephemeral ports in no order, so it is again.
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }

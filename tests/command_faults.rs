@@ -5,7 +5,6 @@ mod support;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -14,7 +13,7 @@ use std::time::Instant;
 
 use command_support::{Running, Setup, foreign, python};
 use support::load::{Load, Mode, Think};
-use support::{PATIENCE, Signal, alone, proc};
+use support::{PATIENCE, Port, Signal, alone, proc};
 
 fn quick() -> Setup {
     Setup::new().options(&[
@@ -219,8 +218,9 @@ fn one_that_is_never_ready_is_killed_and_the_old_one_serves_on() {
 #[test]
 fn a_check_at_a_shared_socket_is_refused_before_anything_starts() {
     let _alone = alone();
-    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
-    let setup = quick().options(&["--listen", &port.to_string(), "--ready", &format!("http={port}/")]);
+    let kept = Port::kept();
+    let port = kept.address();
+    let setup = quick().options(&["--listen", &port, "--ready", &format!("http={port}/")]);
     let (status, lines) = setup.spawn(&[OsStr::new("true")]).end();
     assert_eq!(status.code(), Some(1));
     let said = lines.join("\n");

@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use support::binary::TestDir;
 use support::forged::hand_down;
 use support::load::{Load, Mode, Report, Target, Think, fetch};
-use support::{PATIENCE, Server, Setup, Signal, alone, proc, says};
+use support::{PATIENCE, Port, Server, Setup, Signal, alone, proc, says};
 
 #[test]
 fn port_0_keeps_its_port_and_two_of_them_their_order() {
@@ -66,7 +66,9 @@ fn one_that_is_dropped_serves_its_queue_and_frees_its_place() {
     let directory = TestDir::new();
     let path = directory.path().join("old.sock");
     let unix = format!("{}", path.display());
-    let server = named(&["web 127.0.0.1:0", "old 127.0.0.1:0", &format!("older unix:{unix}")], "3s");
+    let kept = Port::kept();
+    let old = format!("old {}", kept.address());
+    let server = named(&["web 127.0.0.1:0", &old, &format!("older unix:{unix}")], "3s");
     let (first, mark) = (server.pid(), server.mark());
     write(&server, &["web 127.0.0.1:0"]);
     let load = Load::start(server.target(), Mode::new_connections(4, Think::millis(0, 5)), "/pid");
@@ -94,7 +96,8 @@ fn one_that_is_dropped_serves_its_queue_and_frees_its_place() {
 #[test]
 fn a_name_whose_address_changed() {
     let _alone = alone();
-    let [old, new] = [free_address(), free_address()];
+    let kept = [Port::kept(), Port::kept()];
+    let [old, new] = kept.each_ref().map(Port::address);
     let server = named(&["main 127.0.0.1:0", &format!("web {old}")], "50ms");
     write(&server, &["main 127.0.0.1:0", &format!("web {new}")]);
     restart(&server);
@@ -109,7 +112,8 @@ fn what_a_failed_successor_bound_is_gone_and_what_it_inherited_is_not() {
     let own = format!("own unix:{}", directory.path().join("own.sock").display());
     let new = directory.path().join("new.sock");
     let server = named(&["web 127.0.0.1:0", &own], "50ms");
-    let port = free_address();
+    let kept = Port::kept();
+    let port = kept.address();
     let with = |last: &str| {
         let lines =
             ["web 127.0.0.1:0", &own, &format!("tcp {port}"), &format!("unix unix:{}", new.display())];
@@ -353,13 +357,6 @@ fn names_in(directory: &TestDir) -> Vec<String> {
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
-}
-
-/// Free a moment ago.
-fn free_address() -> String {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    assert!(TcpStream::connect(&address).is_err());
-    address
 }
 
 fn finish(load: Load, lost: u64) {

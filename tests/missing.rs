@@ -20,7 +20,7 @@ fn without_pidfd_open_a_server_says_so() {
 #[test]
 fn without_pidfd_open_heirloom_run_says_so() {
     let _alone = alone();
-    for ready in ["started", "heirloom"] {
+    for ready in ["after=1s", "heirloom"] {
         let without = without_pidfd_open();
         let run = Run::new().listen().options(&["--ready", ready]).under(&[python(), &without]);
         let (status, lines) = run.spawn(&[OsStr::new("sleep"), OsStr::new("1000")]).end();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use support::load::{Load, Mode, Think};
 use support::systemd::{Systemd, Unit, answered_by_another, ask, queue};
-use support::{TestDir, alone};
+use support::{Port, TestDir, alone};
 
 #[test]
 fn twenty_reloads_under_load() {
@@ -245,9 +245,9 @@ fn the_units_that_we_ship_work() {
     answered_by_another(&unit, waiting, pid);
     stops_in_order_after_a_reload(&unit);
 
-    let address = "127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap();
-    // systemd takes no port 0; nobody else gets this one in the meantime, as good as certainly.
-    let address = std::net::TcpListener::bind(address).unwrap().local_addr().unwrap().to_string();
+    // systemd takes no port 0.
+    let port = Port::kept();
+    let address = port.address();
     let unit = systemd.shipped("server-activated", |text| text.replace("0.0.0.0:80", &address));
     let socket = include_str!("../examples/deploy/systemd/server-activated.socket");
     let socket = socket.replace("0.0.0.0:80", &address).replace("[Unit]", "[Unit]\nDefaultDependencies=no");

@@ -15,6 +15,7 @@ pub mod keep;
 pub mod load;
 pub mod log;
 pub mod namespaces;
+pub mod port;
 pub mod proc;
 mod server;
 pub mod skip;
@@ -29,6 +30,7 @@ use nix::fcntl::{Flock, FlockArg};
 pub use binary::{Binary, TestDir};
 pub use ended::Ended;
 pub use nix::sys::signal::Signal;
+pub use port::Port;
 pub use server::{Server, Setup};
 pub use skip::skip;
 

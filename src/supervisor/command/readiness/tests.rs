@@ -139,8 +139,9 @@ async fn a_line_is_ready_and_an_end_without_one_is_not() {
 
 #[tokio::test]
 async fn a_port_is_ready_when_it_is_open() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let kept = kept_port();
+    let address = kept.local_addr().unwrap().as_socket().unwrap();
+    let listener = TcpListener::bind(address).unwrap();
     let mut watch = Readiness::Tcp(Address::Inet(address)).prepare().unwrap().watch(own_pid()).unwrap();
     assert!(matches!(next(&mut watch).await, Said::Ready));
     drop(listener);
@@ -152,9 +153,16 @@ async fn a_port_is_ready_when_it_is_open() {
         }
     }
     assert!(watch.complaint().unwrap().contains("refused"), "{:?}", watch.complaint());
-    // The same port again: nobody else had it meanwhile, or this fails to bind.
     let _listener = TcpListener::bind(address).unwrap();
     assert!(matches!(next(&mut watch).await, Said::Ready));
+}
+
+/// Bound, and not listening: so nobody else is given it, and whoever asks for it may listen there.
+fn kept_port() -> socket2::Socket {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket
 }
 
 #[tokio::test]
