@@ -25,6 +25,17 @@
 //! channel open. Whatever a peer said is read before its death or a deadline counts. That, and the rest of what the
 //! machines take for granted of their driver, is in [`handover`](crate::handover).
 //!
+//! # Signs of life
+//!
+//! A pidfd tells of deaths, and nothing of a process that is stopped. So a successor says ACCEPTING after COMMIT and once more
+//! when it is asked at the end of probation (PROBE); one that says neither in time is killed, and taken back from when it is
+//! dead. In that order: SIGKILL is the one thing that a process which thaws cannot get ahead of, and until then there would be
+//! two that accept. READY tells whether these words are to be had, so an older release settles as it always did. The last
+//! word does not settle by itself: what was said behind it, and a death, are read first.
+//!
+//! The word comes from heirloom's thread. A question to the program's own loops would have to be answered by a handler that
+//! may be busy for good reasons, and would make a slow successor a dead one.
+//!
 //! # The end of probation
 //!
 //! A successor whose predecessor falls silent (stopped by a debugger, say) goes on alone after a minute, and tells the
@@ -86,6 +97,12 @@
 //!
 //! With no worker to take back there is no probation: the first worker, and one that replaces a dead one, settle when
 //! they are ready.
+//!
+//! A worker's wish to stop is the service's only while it is the service. From one that drains, or still starts, it is about
+//! that worker: a draining one says nothing at all, and a starting one says FAILED or LEAVING as it would to a predecessor.
+//!
+//! Programs that are not heirloom's accept when they please, so one that is given up before it was ready may hold requests. It
+//! leaves like one that was replaced, beside whatever is started next, and is not waited for.
 //!
 //! A worker gives the supervisor a duplicate of whatever it binds, before it says READY; and the supervisor keeps the lock
 //! of a Unix socket's path, and removes the path at the end. So `main` needs no list of addresses for the supervisor, a

@@ -6,8 +6,8 @@
 //!   drain deadline. Up to the idle linger, a connection on which a request may be on its way is not closed without
 //!   having said so first.
 //! * **G3 A failed successor changes nothing.** Missing, not executable, of another architecture, crashed at its start,
-//!   gone with status 0 before it was ready, hanging, failed in its own initialisation, dead right *after* it was
-//!   ready: the predecessor serves on, reports the reason, and the next restart works.
+//!   gone with status 0 before it was ready, hanging, failed in its own initialisation, dead or frozen right *after* it
+//!   was ready: the predecessor serves on, reports the reason, and the next restart works.
 //! * **G4 At most one successor at a time.** A trigger that arrives while a successor starts is remembered once, since
 //!   the binary may have changed after the spawn, and acted on after the outcome: by the successor if it settled, else
 //!   by the predecessor. A burst of a thousand signals makes at most two restarts.
@@ -27,7 +27,20 @@
 //!   if the drain begins meanwhile the connection is closed when the upload is over, without notice.
 //! * A connection that one generation moves late (its request lasted) to a successor that has itself handed over by then
 //!   is told to close, and does not move on.
-//! * A successor that freezes, alive, between READY and its first accept: probation sees deaths.
+//! * A program whose own runtime hangs while heirloom's thread goes on. That thread says, after COMMIT and again at the end
+//!   of probation, that the process accepts; if it is silent for 5 s then (SIGSTOP, a debugger, a hung machine), the process is
+//!   killed and taken back from. But it does not ask the accept loops of the program. Neither is one noticed that freezes
+//!   after its last word; one of a release that does not say it; and under `heirloom run` a program that is not heirloom's,
+//!   once it was ready.
+//! * A frozen *predecessor* costs no client anything once the successor accepts: that one goes on alone a minute after the end
+//!   of probation. Before that nobody can restart.
+//! * What a server that is not heirloom's accepted before it was ready, if it does not end in order at its stop signal: it gets
+//!   that signal where its start is given up, and SIGKILL only at the drain deadline (when the service stops: at the shutdown's).
+//! * A restart of a set-user-id server, or workers for it: its environment is its caller's, so it believes no announcement, no
+//!   `LISTEN_FDS`, no `NOTIFY_SOCKET` and no directory in there, and neither would its successor. It refuses. (File
+//!   capabilities alone change nothing: they end with the exec of another program, so the caller gains nothing by them.)
+//! * Under a supervisor that adopts orphans (PID 1, a subreaper), a worker behind a wrapper that closes the handover's
+//!   descriptors is not told so: it looks like a daemon that a worker has left, and starts like any first generation.
 //! * An accept loop that is not heirloom's (axum's own, actix-web's): it cannot be paused, so both generations accept
 //!   during probation, and its goodbye is its own. Most of them close idle connections, and each close can cost a
 //!   request. `http::serve` does not.

@@ -21,6 +21,7 @@ use crate::handover::message::KeptSocket;
 use crate::handover::supervised::Orphans;
 use crate::operate::store::Stored;
 use crate::sys::channel::Channel;
+use crate::sys::environment;
 use crate::sys::inherit::{AdoptError, adopt, peek_cookie, peek_identity};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::socket::{self, FactsError, Kind};
@@ -153,7 +154,11 @@ pub enum DescriptorError {
 impl Inherited {
     /// Reads the environment. Once per process: descriptors have one owner.
     pub(crate) fn take() -> Result<Inherited, InheritError> {
-        if let Some(value) = env::var_os(VARIABLE) {
+        if !environment::is_trusted() {
+            tracing::debug!("set-user-id: the environment is the caller's, and is not believed");
+            return Ok(Inherited::nothing());
+        }
+        if let Some(value) = env::var_os(VARIABLE).filter(|value| Announcement::is_one(value)) {
             let announcement = Announcement::decode(&value)?;
             if is_for_us(&announcement) {
                 return from_predecessor(announcement);
@@ -196,7 +201,7 @@ pub(crate) enum Parentage {
 
 #[cfg(feature = "supervisor")]
 pub(crate) fn parentage() -> Parentage {
-    let announcement = env::var_os(VARIABLE).and_then(|value| Announcement::decode(&value).ok());
+    let announcement = environment::variable(VARIABLE).and_then(|value| Announcement::decode(&value).ok());
     match announcement.filter(is_for_us) {
         Some(announcement) if announcement.supervised.is_some() => Parentage::Worker,
         Some(_) => Parentage::Successor,
@@ -206,11 +211,17 @@ pub(crate) fn parentage() -> Parentage {
 
 /// Whether the announced channel lies where it should. A grandchild has the string but not the channel; where the
 /// announcer is our parent and the channel is *gone*, something in between closed it, and that is an error that
-/// taking it over reports.
+/// taking it over reports. Unless it adopts orphans: then it is the parent of every grandchild that has become a daemon, and
+/// the string is dead.
 fn is_for_us(announcement: &Announcement) -> bool {
     let (fd, cookie) = announcement.channel;
-    peek_cookie(fd) == Some(cookie) || std::os::unix::process::parent_id() == announcement.predecessor
+    let adopts = announcement.adopts || announcement.predecessor == INIT;
+    peek_cookie(fd) == Some(cookie)
+        || !adopts && std::os::unix::process::parent_id() == announcement.predecessor
 }
+
+/// Adopts orphans whether it wants to or not, and whatever its release says of that.
+const INIT: u32 = 1;
 
 fn from_predecessor(announcement: Announcement) -> Result<Inherited, InheritError> {
     let wrong = |what, fd| move |source| InheritError::Descriptor { what, fd, source };

@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::sys::directory::same_directory;
+use crate::sys::environment;
 
 /// What is executed at a restart.
 #[derive(Clone, Debug)]
@@ -28,6 +29,11 @@ impl Program {
     pub(crate) fn own(inherited: Option<(PathBuf, PathBuf)>) -> Program {
         let arguments: Vec<OsString> = env::args_os().collect();
         let (path, directory) = inherited.unwrap_or_else(|| {
+            if !environment::is_trusted() {
+                // The name is the caller's, too.
+                let image = env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
+                return (image, PathBuf::from("/"));
+            }
             let directory = start_directory();
             let name = arguments.first().cloned().unwrap_or_default();
             let found = find(&name, &directory)

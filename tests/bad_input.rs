@@ -118,9 +118,7 @@ fn an_announcement_that_cannot_be_read() {
     let predecessor = Predecessor::new();
     let truth = predecessor.announces(vec![]).into_string().unwrap();
     let refused = |value: OsString, words: &[&str]| drop(started_with(value).refused(words).to_owned());
-    refused("".into(), &["HEIRLOOM", "malformed"]);
-    refused("garbage".into(), &["HEIRLOOM", "malformed", "garbage"]);
-    refused(OsString::from_vec(vec![b'1', b' ', 0xff]), &["HEIRLOOM", "malformed"]);
+    refused(OsString::from_vec(vec![b'1', b' ', b'=', 0xff]), &["HEIRLOOM", "malformed"]);
     refused(truth.replace("generation=2", "generation=two").into(), &["HEIRLOOM", "generation=two"]);
     refused(truth.replace("generation=2 ", "").into(), &["HEIRLOOM", "lacks generation"]);
     refused(truth.replacen('1', "2", 1).into(), &["HEIRLOOM", "version 2"]);
@@ -128,6 +126,31 @@ fn an_announcement_that_cannot_be_read() {
     refused(format!("{truth} {long}").into(), &["HEIRLOOM", "the limit is"]);
     let twice = format!("{truth} socket=900/1/tcp//a/b/ socket=900/1/tcp//a/b/");
     refused(twice.into(), &["HEIRLOOM", "fd 900 twice"]);
+}
+
+#[test]
+fn what_somebody_else_keeps_in_the_variable_is_none_of_ours() {
+    let _alone = alone();
+    let values: [&[u8]; 6] = [b"", b"/srv/heirloom", b"1", b"yes=1", b"1.2 a=b", b"\xff"];
+    for value in values {
+        let server = Setup::hello().env("HEIRLOOM", OsString::from_vec(value.to_vec())).start();
+        assert_eq!(server.generation(), 1);
+        server.restart(Signal::SIGHUP);
+        assert_eq!(server.generation(), 2, "{value:?}");
+    }
+}
+
+#[test]
+fn an_announcement_that_reached_a_daemon_below_a_supervisor_that_adopts_is_a_dead_string() {
+    let _alone = alone();
+    // The test is the parent, as whoever adopts orphans is of a daemon. Without the channel the string is for somebody else.
+    let predecessor = Predecessor::new();
+    let mut announcement = predecessor.announcement();
+    announcement.channel.0 = 900;
+    announcement.supervised = Some(heirloom::Orphans::Stop);
+    announcement.adopts = true;
+    let daemon = Setup::hello().env("HEIRLOOM", announcement.encode().unwrap()).start();
+    assert_eq!(daemon.generation(), 1);
 }
 
 #[test]

@@ -56,6 +56,70 @@ fn the_exit_status_is_the_workers() {
     }
 }
 
+/// It serves all the while, as any server does that has opened its socket, and never says that it is ready.
+fn serving_in_silence(silent: &str, options: &[&str]) -> Running {
+    let setup = Setup::new().listen().options(&["--ready", "notify"]).options(options);
+    let until = setup.dir().join("go");
+    let script = foreign("asyncio_server.py");
+    let setup = setup.env("SILENT", silent).env("HOLD_UNTIL", until);
+    setup.command(&[python().as_ref(), script.as_os_str()])
+}
+
+/// Requests until this generation has one.
+fn held_by(running: &Running, generation: &str) -> Vec<std::thread::JoinHandle<bool>> {
+    let says = format!("holding a request in {generation}");
+    let mut requests = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    while running.lines(0, &says).is_empty() {
+        assert!(Instant::now() < deadline, "{says:?} is never said");
+        let target = running.target().clone();
+        let held = running.lines(0, "holding a request in").len();
+        requests.push(std::thread::spawn(move || support::load::fetch(&target, "/hold", PATIENCE).is_ok()));
+        // Whoever gets it.
+        running.wait_for_lines(0, "holding a request in", held + 1);
+    }
+    requests
+}
+
+fn all_are_answered(running: &Running, requests: Vec<std::thread::JoinHandle<bool>>) {
+    fs::write(running.dir().join("go"), "").unwrap();
+    let count = requests.len();
+    let answered = requests.into_iter().map(|one| one.join().unwrap()).filter(|is| *is).count();
+    assert_eq!(answered, count, "requests were cut off");
+}
+
+#[test]
+fn g2_a_worker_that_serves_before_it_counts_as_ready_finishes_when_the_service_stops() {
+    let _alone = alone();
+    let first = serving_in_silence("1", &[]);
+    let requests = held_by(&first, "1");
+    first.signal(Signal::SIGTERM);
+    first.wait_for_line(0, "stopping");
+    all_are_answered(&first, requests);
+    first.end();
+    let second = serving_in_silence("2", &[]);
+    second.wait_for_line(0, "worker settled worker=1");
+    second.signal(Signal::SIGHUP);
+    let requests = held_by(&second, "2");
+    second.signal(Signal::SIGTERM);
+    second.wait_for_line(0, "stopping");
+    all_are_answered(&second, requests);
+    second.end();
+}
+
+#[test]
+fn g3_a_worker_that_serves_and_misses_its_start_timeout_finishes_what_it_has() {
+    let _alone = alone();
+    let running = serving_in_silence("2", &["--start-timeout", "10s"]);
+    running.wait_for_line(0, "worker settled worker=1");
+    running.signal(Signal::SIGHUP);
+    let requests = held_by(&running, "2");
+    running.wait_for_line(0, "restart failed");
+    all_are_answered(&running, requests);
+    running.wait_for_line(0, "a worker is gone worker=2");
+    assert_eq!(running.get("/generation"), "1");
+}
+
 #[test]
 fn other_signals_go_to_the_worker_that_serves() {
     let _alone = alone();

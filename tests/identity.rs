@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use heirloom::handover::announcement::Announcement;
 use support::binary::{TestDir, example_path};
+use support::forged::Predecessor;
 use support::{PATIENCE, Server, Setup, Signal, alone, proc, says};
 
 #[test]
@@ -107,6 +109,53 @@ fn the_pid_file_follows_when_its_writer_dies_in_probation() {
     proc::signal(new, Signal::SIGTERM);
     server.wait_for_exit(new);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "something stayed behind");
+}
+
+/// Started by nobody, with the rights of root: what nobody has put into the environment is not for root to act on.
+#[test]
+fn a_set_user_id_server_believes_nothing_of_its_callers() {
+    if !nix::unistd::geteuid().is_root() {
+        assert!(
+            std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+            "this test needs root, and CI skips none"
+        );
+        println!("SKIPPED a_set_user_id_server_believes_nothing_of_its_callers: it needs root");
+        return;
+    }
+    let _alone = alone();
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    // All of it true, but for the program.
+    let predecessor = Predecessor::new();
+    let evil = TestDir::new();
+    let mark = evil.path().join("mark");
+    let program = evil.path().join("program");
+    fs::write(&program, format!("#!/bin/sh\n: > {}\n", mark.display())).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let announcement = Announcement { program: program.clone().into(), ..predecessor.announcement() };
+    let lies = "export LISTEN_PID=$$ LISTEN_FDS=900; exec -a \"$EVIL\" \"$0\" \"$@\"";
+    let set_user_id = |example: &str| {
+        let setup = Setup::example(example);
+        let bin = setup.dir().join("bin");
+        for path in [setup.dir(), &bin] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        fs::set_permissions(bin.join(example), fs::Permissions::from_mode(0o4755)).unwrap();
+        let setup = setup.under(nobody.iter().copied().chain(["bash", "-c", lies]));
+        let setup = setup.env("HEIRLOOM", announcement.encode().unwrap());
+        setup.env("EVIL", &program).env("NOTIFY_SOCKET", "/nowhere/at/all")
+    };
+    let server = set_user_id("hello").start();
+    let ids = fs::read_to_string(format!("/proc/{}/status", server.first_pid)).unwrap();
+    assert!(ids.contains("Uid:\t65534\t0\t0\t0"), "it is not set-user-id here: {ids}");
+    assert_eq!(server.generation(), 1);
+    proc::signal(server.first_pid, Signal::SIGUSR2);
+    let line = server.wait_for_line(0, "restart refused");
+    assert!(line.contains("set-user-id"), "{line}");
+    assert_eq!(server.pid(), server.first_pid);
+    let supervisor = set_user_id("workers").run();
+    assert!(!supervisor.status.success() && !supervisor.stdout.contains("worker"), "{supervisor:#?}");
+    println!("{}", supervisor.stderr.trim_end());
+    assert!(!mark.exists(), "the caller's program has run as root");
 }
 
 #[test]

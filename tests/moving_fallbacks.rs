@@ -92,6 +92,31 @@ fn a_successor_stopped_in_the_middle_goes_on() {
     server.wait_for_exit(server.first_pid);
 }
 
+/// Its predecessor ends meanwhile. Who was sent is answered when it goes on, and nobody says that those were aborted.
+#[test]
+fn what_a_stopped_successor_was_sent_has_moved() {
+    let _alone = alone();
+    let count = many();
+    let limits = ["--probation", "200ms", "--idle-linger", "50s", "--drain-timeout", "2s"];
+    let server = Setup::example("mover").args(&limits).start();
+    let mut clients = idle(server.target(), count);
+    let mark = server.mark();
+    let new = server.restart(Signal::SIGUSR2);
+    proc::signal(new, Signal::SIGSTOP);
+    server.wait_for_exit(server.first_pid);
+    let aborted: usize =
+        server.lines(mark, "the hammer fell").iter().map(|line| figure(line, "aborted=")).sum();
+    proc::signal(new, Signal::SIGCONT);
+    let live = clients.iter_mut().filter_map(|client| client.try_get("/pid")).count();
+    println!("of {count}: {live} went on in the stopped process, and {aborted} are said to be aborted");
+    assert_eq!(live + aborted, count);
+}
+
+fn figure(line: &str, name: &str) -> usize {
+    let digits = line.split(name).nth(1).unwrap_or_default();
+    digits.chars().take_while(char::is_ascii_digit).collect::<String>().parse().expect("a figure")
+}
+
 #[test]
 fn a_predecessor_killed_in_the_middle() {
     let _alone = alone();

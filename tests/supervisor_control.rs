@@ -175,6 +175,64 @@ fn stop_waits_for_requests_and_hammer_does_not() {
 }
 
 #[test]
+fn a_workers_end_is_its_own_where_it_is_not_the_service() {
+    let _alone = alone();
+    let run =
+        [operator::program().to_str().unwrap(), "run", "--ready", "heirloom", "--probation", "50ms", "--"];
+    for server in [workers(&["--probation", "50ms"]), Setup::hello().under(run).start()] {
+        server.wait_for_line(0, "worker settled");
+        let supervisor = server.first_pid.to_string();
+        let old = server.pid();
+        // One that drains: what it is told to do instead is what the operator then does.
+        let mut slow = server.begin("/sleep?duration=10min");
+        assert_eq!(server.pid(), old);
+        heirloom(&["restart", "--pid", &supervisor]).is(code::DONE, &[]);
+        let new = server.pid();
+        let advice = format!("`heirloom hammer --pid {old}`");
+        let service = format!("stop its supervisor, process {supervisor}");
+        heirloom(&["stop", "--pid", &old.to_string()]).is(code::REFUSED, &[&advice, &service]);
+        heirloom(&["hammer", "--pid", &old.to_string()]).is(code::DONE, &["drained"]);
+        assert_eq!(slow.answer_if_any(), None);
+        server.wait_for_exit(old);
+        assert_eq!(server.pid(), new);
+        // One that still starts.
+        server.binary.become_example("faulty");
+        fs::write(server.binary.path().with_file_name("fault"), "init-for-ever").unwrap();
+        for how in ["stop", "hammer"] {
+            let mark = server.mark();
+            let restart = beside(&["restart", "--pid", &supervisor]);
+            server.wait_for_line(mark, "worker started");
+            let starts = *proc::children(server.first_pid).iter().find(|pid| **pid != new).unwrap();
+            let deadline = std::time::Instant::now() + support::PATIENCE;
+            // It has no control socket before it has begun.
+            while heirloom(&[how, "--pid", &starts.to_string()]).code == code::NO_CONTROL {
+                assert!(std::time::Instant::now() < deadline, "{how}: no control socket");
+            }
+            restart.join().unwrap().is(code::FAILED, &["asked to stop before it was ready"]);
+            server.wait_for_exit(starts);
+            assert_eq!(server.pid(), new);
+        }
+        // And the service itself.
+        heirloom(&["stop", "--pid", &new.to_string()]).is(code::DONE, &["drained"]);
+        server.wait_for_exit(server.first_pid);
+    }
+}
+
+#[test]
+fn a_restart_whose_old_worker_dies_meanwhile_is_a_restart() {
+    let _alone = alone();
+    let server = workers(&["--probation", "10min"]);
+    let supervisor = server.first_pid.to_string();
+    let (old, mark) = (server.pid(), server.mark());
+    let restart = beside(&["restart", "--pid", &supervisor]);
+    server.wait_for_line(mark, "worker ready worker=2");
+    proc::signal(old, Signal::SIGKILL);
+    restart.join().unwrap().is(code::DONE, &["serves"]);
+    let restarts = &status(&supervisor)["restarts"];
+    assert_eq!((&restarts["settled"], &restarts["respawned"]), (&1.into(), &0.into()), "{restarts}");
+}
+
+#[test]
 fn heirloom_run_is_operated_by_its_own_command() {
     let _alone = alone();
     let command = [

@@ -60,6 +60,8 @@ pub struct Announcement {
     /// Under a supervisor: whether a [`Restart`](super::message::Message::Restart) may come with the connection of the
     /// operator who wants it.
     pub takes_operators: bool,
+    /// Whether `predecessor` is the parent of orphans as well, which were never handed anything.
+    pub adopts: bool,
     /// The lock that owns the control socket's stable path.
     pub control: Option<i32>,
     /// What became of earlier restarts.
@@ -175,9 +177,19 @@ impl Announcement {
             supervised: None,
             peer: None,
             takes_operators: false,
+            adopts: false,
             control: None,
             history: None,
         }
+    }
+
+    /// Whether it looks like one, of whatever release: a version and then `key=value` words. The variable's name is a natural
+    /// one, and what somebody else keeps in it is nothing to stumble over.
+    pub fn is_one(value: &OsStr) -> bool {
+        let mut words = value.as_bytes().split(|byte| *byte == b' ');
+        let version = words.next().unwrap_or_default();
+        let is_number = !version.is_empty() && version.iter().all(u8::is_ascii_digit);
+        is_number && words.any(|word| word.contains(&b'='))
     }
 
     /// The variable's value.
@@ -220,6 +232,9 @@ impl Announcement {
         }
         if self.takes_operators {
             text += " operators=1";
+        }
+        if self.adopts {
+            text += " adopts=1";
         }
         if let Some(fd) = self.control {
             text += &format!(" control={fd}");
@@ -320,6 +335,7 @@ struct Draft {
     supervised: Option<Orphans>,
     peer: Option<AnnouncedPeer>,
     takes_operators: bool,
+    adopts: bool,
     control: Option<i32>,
     history: Option<History>,
 }
@@ -354,6 +370,10 @@ impl Draft {
                 self.takes_operators = value == "1";
                 true
             }
+            "adopts" => {
+                self.adopts = value == "1";
+                true
+            }
             "fd" => AnnouncedDescriptor::decode(value).map(|fd| self.descriptors.push(fd)).is_some(),
             "control" => set(&mut self.control, descriptor(value)),
             // Only figures: in a form that this release does not know, it goes without.
@@ -382,6 +402,7 @@ impl Draft {
             supervised: self.supervised,
             peer: self.peer,
             takes_operators: self.takes_operators,
+            adopts: self.adopts,
             control: self.control,
             history: self.history,
         };

@@ -13,7 +13,10 @@
 //!                   ◀──────────────── READY ─    accepts nothing yet
 //!    stops accepting, keeps the sockets
 //!                   ─ COMMIT ────────────────▶   accepts
+//!                   ◀──────────── ACCEPTING ─
 //!    probation: watches S, takes back if it dies
+//!                   ─ PROBE ─────────────────▶
+//!                   ◀──────────── ACCEPTING ─    is still there
 //!    tells the service manager and the pid file
 //!                   ─ SETTLED ───────────────▶   is the service
 //!    closes the sockets, drains, exits
@@ -25,6 +28,7 @@
 //! |---|---|---|
 //! | S | before READY | P never stopped accepting (G3) |
 //! | S | READY to SETTLED | P takes back: it kept the sockets, the queue waited in the kernel (G1, G3) |
+//! | S | READY to SETTLED, frozen | P kills it, and takes back when it is dead (G3) |
 //! | S | after SETTLED | the service is down, as with any crash; a supervisor replaces it |
 //! | P | before READY | S accepts as soon as it is ready |
 //! | P | after READY | S accepts, and does what P had not done yet |

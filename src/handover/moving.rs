@@ -49,6 +49,11 @@ impl<C> Moving<C> {
         self.waiting.len() + self.sent.len()
     }
 
+    /// How many the successor has been sent and has not answered for.
+    pub fn unanswered(&self) -> usize {
+        self.sent.len()
+    }
+
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

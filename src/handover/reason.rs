@@ -26,6 +26,13 @@ pub enum Refusal {
          and the feature `systemd`, or a pid file with PIDFile=, or run it under `heirloom run`"
     )]
     Systemd,
+    /// It runs with more rights than whoever started it, and so would its successor, which believes nothing that comes in
+    /// the environment of such a process.
+    #[error(
+        "this process is set-user-id, and a successor would not believe its announcement: have it started with the \
+         rights that it needs (by a service manager, or with file capabilities)"
+    )]
+    SetUserId,
     /// The program's own hook said no.
     #[error("vetoed: {reason}")]
     Vetoed {

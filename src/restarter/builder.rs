@@ -31,6 +31,7 @@ use crate::operate::systemd::Systemd;
 use crate::program::Program;
 use crate::signals::SignalMap;
 use crate::state::Providers;
+use crate::sys::environment;
 use crate::sys::pidfd::{PIDFD_NEEDS, Pidfd};
 
 /// Settings of a [`Restarter`]. Every deadline has a default that its method explains.
@@ -460,6 +461,7 @@ fn may_not_exit(is_followed: bool) -> Option<Refusal> {
     let is_unit = env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid.parse() == Ok(own));
     match own {
         1 => Some(Refusal::Init),
+        _ if !environment::is_trusted() => Some(Refusal::SetUserId),
         _ if is_unit && !is_followed => Some(Refusal::Systemd),
         _ => None,
     }

@@ -52,6 +52,7 @@ pub(crate) struct Supervision {
     pub(crate) peer: Option<(u32, OwnedFd, OwnedFd)>,
     /// Whether the supervisor goes on with operators who ask the worker for a restart.
     pub(crate) takes_operators: bool,
+    pub(crate) adopts: bool,
 }
 
 /// The first descriptor that a successor is handed, as with LISTEN_FDS.
@@ -109,6 +110,7 @@ impl Recipe {
             gives_state: supervised.is_none_or(|supervised| supervised.peer.is_some()),
             supervised: supervised.map(|supervised| supervised.orphans),
             takes_operators: supervised.is_some_and(|supervised| supervised.takes_operators),
+            adopts: supervised.is_some_and(|supervised| supervised.adopts),
             peer: match supervised.and_then(|supervised| supervised.peer.as_ref()) {
                 Some((pid, channel, pidfd)) => Some(AnnouncedPeer {
                     pid: *pid,

@@ -26,6 +26,7 @@ use crate::operate::pid_file::{PidFile, PidFileError};
 use crate::restarter::successor::Recipe;
 use crate::restarter::{Builder, Restarter, StartError};
 use crate::signals::{Signal, SignalMap};
+use crate::sys::environment;
 use crate::sys::orphan;
 use crate::sys::pidfd::PIDFD_NEEDS;
 use crate::sys::socket::Kind;
@@ -97,6 +98,12 @@ pub enum SupervisorError {
         "workers are started through /proc/self/exe, which cannot be read; mount /proc (mount -t proc proc /proc)"
     )]
     Proc(#[source] io::Error),
+    /// It runs with more rights than whoever started it, and so would its workers.
+    #[error(
+        "this process is set-user-id, and its workers would not believe their announcement: have it started with the \
+         rights that it needs (by a service manager, or with file capabilities)"
+    )]
+    SetUserId,
     /// Signals, timers or descriptors are not to be had.
     #[error("cannot start the supervisor")]
     System(#[source] io::Error),
@@ -296,6 +303,9 @@ impl Supervisor {
     /// Supervises workers that `maker` makes.
     pub(super) fn supervise(mut self, maker: Arc<dyn Make>) -> Result<ExitCode, SupervisorError> {
         crate::say::begin();
+        if !environment::is_trusted() {
+            return Err(SupervisorError::SetUserId);
+        }
         let inherited = Inherited::take()?;
         let sockets = inherited.sockets.into_iter().flatten().collect();
         let service = Arc::new(self.restarter.service(1)?);

@@ -16,6 +16,7 @@
 pub(crate) mod alone;
 pub(crate) mod channel;
 pub(crate) mod directory;
+pub(crate) mod environment;
 pub(crate) mod inherit;
 pub(crate) mod lock;
 pub(crate) mod memfd;

@@ -5,6 +5,8 @@
 //! fail-init REASON     says that its initialisation failed
 //! bind ADDRESS         listens there as well, and says that its initialisation failed
 //! panic                before it is ready
+//! init-for-ever        never gets ready
+//! freeze-at-ready MICROS  stops itself that long after it began to say that it is ready
 //! die-at-ready MICROS  is killed that long after it began to say that it is ready
 //! die-at-commit        is killed when it may accept, before it does
 //! exit-at-commit       ends with status 0 there
@@ -39,14 +41,16 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
             restarter.failed("as told").await;
         }
         "panic" => panic!("as told"),
-        "die-at-ready" => {
+        "init-for-ever" => std::future::pending::<()>().await,
+        "die-at-ready" | "freeze-at-ready" => {
             let after = Duration::from_micros(detail.parse()?);
+            let signal = if kind == "die-at-ready" { Signal::SIGKILL } else { Signal::SIGSTOP };
             std::thread::spawn(move || {
                 let began = Instant::now();
                 while began.elapsed() < after {
                     std::hint::spin_loop();
                 }
-                raise(Signal::SIGKILL)
+                raise(signal)
             });
             restarter.ready().await?;
             std::future::pending::<()>().await;

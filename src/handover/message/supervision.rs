@@ -127,6 +127,7 @@ fn encode_refusal(refusal: &Refusal) -> (u8, String) {
         Refusal::Systemd => (4, String::new()),
         Refusal::Vetoed { reason } => (5, reason.clone()),
         Refusal::Disabled => (6, String::new()),
+        Refusal::SetUserId => (7, String::new()),
     }
 }
 
@@ -137,6 +138,7 @@ fn decode_refusal(reason: u8, text: String) -> Refusal {
         3 => Refusal::Init,
         4 => Refusal::Systemd,
         6 => Refusal::Disabled,
+        7 => Refusal::SetUserId,
         _ => Refusal::Vetoed { reason: text },
     }
 }

@@ -27,6 +27,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
 use crate::aside::{FILE, FILES};
+use crate::sys::environment;
 use crate::sys::lock::{LockError, PathLock, PathState, is_stale_socket};
 
 /// Where the socket is to be.
@@ -259,14 +260,15 @@ fn name_for(prefix: &OsStr, pid: u32) -> OsString {
 fn directories() -> Vec<PathBuf> {
     let uid = nix::unistd::geteuid();
     let variable = |name| {
-        let value = env::var_os(name).map(PathBuf::from);
+        let value = environment::variable(name).map(PathBuf::from);
         value.filter(|path| path.is_absolute()).map(|path| path.join("heirloom"))
     };
     // systemd's, for a service with RuntimeDirectory=; several are separated by colons, and then there is no knowing.
     let runtime = variable("RUNTIME_DIRECTORY").filter(|path| !path.as_os_str().as_bytes().contains(&b':'));
     let root = uid.is_root().then(|| PathBuf::from("/run/heirloom"));
     let session = variable("XDG_RUNTIME_DIR");
-    let temporary = env::temp_dir().join(format!("heirloom-{uid}"));
+    let temporary = if environment::is_trusted() { env::temp_dir() } else { PathBuf::from("/tmp") };
+    let temporary = temporary.join(format!("heirloom-{uid}"));
     [runtime, root, session, Some(temporary)].into_iter().flatten().collect()
 }
 

@@ -123,7 +123,6 @@ mod notifier;
 mod socket;
 mod watchdog;
 
-use std::env;
 use std::fmt;
 use std::io;
 use std::sync::mpsc;
@@ -133,6 +132,7 @@ use std::time::Duration;
 pub(crate) use self::generation::Generation;
 pub(crate) use self::notifier::Notifier;
 use self::watchdog::Health;
+use crate::sys::environment;
 
 /// What [`Builder::systemd`](crate::Builder::systemd) is to do, where systemd (or another manager that speaks its protocol)
 /// listens. [`Restarter::new`](crate::Restarter::new) and `http::run` ask for it by themselves; a
@@ -189,7 +189,7 @@ impl Systemd {
 
     /// For whoever speaks for the service; `None` where no service manager listens.
     pub(crate) fn notifier(&self) -> io::Result<Option<Notifier>> {
-        let socket = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty());
+        let socket = environment::variable("NOTIFY_SOCKET").filter(|socket| !socket.is_empty());
         socket.map(|socket| Notifier::start(&socket, self.health.clone())).transpose()
     }
 

@@ -8,7 +8,7 @@ use super::super::outcome::{Outcome, RestartError};
 use super::super::peer::{Did, Peer};
 use super::super::shared::{Answer, Life};
 use super::{Attempt, Driver, Step};
-use crate::drain::{ConnectionStatus, Kind};
+use crate::drain::{ConnectionStatus, Kind, State};
 use crate::ending::Ending;
 use crate::event::Event;
 use crate::handover::Failure;
@@ -346,7 +346,8 @@ impl Driver {
     fn end(&mut self, reason: Reason) {
         self.progress = None;
         self.upgraded = None;
-        let aborted = self.shared.tracker.hammer();
+        let mut aborted = self.shared.tracker.hammer();
+        self.leave_to_successor(&mut aborted);
         self.hammered(aborted);
         let aborted = std::mem::take(&mut self.aborted);
         if reason == Reason::Shutdown
@@ -367,6 +368,19 @@ impl Driver {
         self.tell_supervisor(&figures);
         self.held_end = Some((after(Instant::now(), wait), Ending { reason, aborted }));
         self.release_end_if_done();
+    }
+
+    /// What a successor was sent and has not answered for (it is stopped, say) waits in its channel, which outlives this
+    /// process: it has moved, and nobody has aborted it.
+    fn leave_to_successor(&mut self, aborted: &mut Vec<ConnectionStatus>) {
+        let (all, mut sent) = (aborted.len(), self.moves.unanswered());
+        aborted.retain(|connection| {
+            let has_moved = sent > 0 && connection.state == State::Moving;
+            sent -= usize::from(has_moved);
+            !has_moved
+        });
+        self.shared.service.moved(all - aborted.len());
+        self.operating.moved(all - aborted.len());
     }
 
     /// Once nobody is being born, and the successor has all that it was promised.

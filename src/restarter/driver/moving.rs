@@ -87,6 +87,11 @@ impl Moves {
         self.moving.is_empty()
     }
 
+    /// How many were sent, and wait in the channel for all that is known here.
+    pub(super) fn unanswered(&self) -> usize {
+        self.moving.unanswered()
+    }
+
     /// Whether something waits for room in the channel.
     pub(super) fn is_stuck(&self) -> bool {
         self.moving.has_waiting()

@@ -72,6 +72,7 @@ impl Driver {
                 orphans: self.orphans,
                 peer,
                 takes_operators: self.operating.takes_operators(),
+                adopts: self.children.reaps_orphans(),
             },
         };
         let sockets = order.sockets.iter().map(|socket| socket.cookie).collect();

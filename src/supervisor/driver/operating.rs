@@ -200,7 +200,9 @@ impl Operating {
     /// This worker is the service.
     fn serves(&mut self, worker: Worker) {
         let after = self.attempt.requested.elapsed();
-        if self.has_replaced {
+        if self.attempt.is_restart {
+            // The worker that it was to replace may have died before it was told to go.
+            self.replaced = self.replaced.filter(|_| self.has_replaced);
             self.history.settled += 1;
             self.last_restart = Some(PastRestart {
                 time_to_ready_ms: self.attempt.ready_after.map(whole_millis),

@@ -16,6 +16,8 @@ class Server:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 path = head.split(b" ", 2)[1].decode()
+                if path == "/hold":
+                    await hold()
                 close = self.draining or b"connection: close" in head.lower()
                 body = self.answer(path).encode()
                 writer.write(
@@ -71,9 +73,16 @@ async def main():
         await asyncio.wait(others, timeout=0.1)
 
 
+async def hold():
+    """Answers once the test has made the file, and says who has the request meanwhile."""
+    print("holding a request in", os.environ["SERVER_STARTER_GENERATION"], flush=True)
+    while not os.path.exists(os.environ["HOLD_UNTIL"]):
+        await asyncio.sleep(0.01)
+
+
 def notify():
     name = os.environ.get("NOTIFY_SOCKET")
-    if name:
+    if name and os.environ["SERVER_STARTER_GENERATION"] != os.environ.get("SILENT"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify_socket:
             notify_socket.connect("\0" + name[1:] if name.startswith("@") else name)
             notify_socket.send(b"READY=1\nSTATUS=serving")
