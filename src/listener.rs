@@ -126,6 +126,9 @@ impl Listener {
             }
             let socket = self.socket.as_ref()?;
             let gate = *self.gate.borrow_and_update();
+            if gate == Gate::Paused {
+                self.listeners.loop_begun();
+            }
             let accepted = match gate {
                 Gate::Paused => tokio::select! {
                     // No error to look at: the sender lives in the socket that we hold.
@@ -157,9 +160,10 @@ impl Listener {
     /// The socket for an accept loop that is not ours (axum's or hyper's own, actix-web): a duplicate that shares
     /// everything with this one, non-blocking.
     ///
-    /// Such a loop cannot be paused: this process then accepts beside its successor until probation is over. Give
-    /// the framework [`Restarter::draining`](crate::Restarter::draining) as its shutdown signal, and hold a
-    /// [`Restarter::hold`](crate::Restarter::hold) until it is done. Its goodbye is its own: most of them close idle connections, and each of those
+    /// Run it in [`Restarter::run_with`](crate::Restarter::run_with), which gives it its shutdown signal; or hold a
+    /// [`Restarter::hold`](crate::Restarter::hold) until it is done, lest what it has in flight be cut.
+    ///
+    /// Such a loop cannot be paused: this process then accepts beside its successor until probation is over. Its goodbye is its own: most of them close idle connections, and each of those
     /// closes can cost a request. `http::serve` does not.
     pub fn into_std(self) -> io::Result<std::net::TcpListener> {
         match self.address {
@@ -184,6 +188,7 @@ impl Listener {
     }
 
     fn leave_loop(mut self) -> io::Result<OwnedFd> {
+        self.listeners.loop_begun();
         let duplicate = match &self.socket {
             Some(socket) => socket.as_fd().try_clone_to_owned(),
             None => Err(io::Error::new(io::ErrorKind::NotConnected, "this process accepts no more")),

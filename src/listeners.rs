@@ -25,6 +25,8 @@ pub(crate) struct Listeners {
     state: Mutex<State>,
     /// How many accept loops still serve what their queue holds.
     emptying: watch::Sender<usize>,
+    /// Whether anybody has a listener in an accept loop.
+    begun: watch::Sender<bool>,
     service: Arc<Service>,
 }
 
@@ -55,7 +57,12 @@ impl Listeners {
     /// `service` is told which sockets there are.
     pub(crate) fn new(inherited: Vec<Option<InheritedSocket>>, service: Arc<Service>) -> Listeners {
         let state = State { open: Vec::new(), inherited, offered: Vec::new(), gate: Gate::Paused };
-        Listeners { state: Mutex::new(state), emptying: watch::Sender::new(0), service }
+        Listeners {
+            state: Mutex::new(state),
+            emptying: watch::Sender::new(0),
+            begun: watch::Sender::new(false),
+            service,
+        }
     }
 
     /// The inherited socket that `listen` means, or a new one.
@@ -189,6 +196,16 @@ impl Listeners {
     pub(crate) async fn emptied(&self) {
         let mut emptying = self.emptying.subscribe();
         let _ = emptying.wait_for(|loops| *loops == 0).await;
+    }
+
+    /// An accept loop begins: ours or a framework's.
+    pub(crate) fn loop_begun(&self) {
+        self.begun.send_replace(true);
+    }
+
+    /// Turns true when the first one has begun.
+    pub(crate) fn loops_begun(&self) -> watch::Receiver<bool> {
+        self.begun.subscribe()
     }
 
     /// An accept loop has come to its end, but for what has arrived already.
