@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::sniff::PREFACE;
 use crate::drain::Connection;
@@ -46,7 +46,7 @@ impl<S: AsyncRead + Unpin> Read for Calm<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let Calm { connection, frames, rebuke } = self.get_mut();
         if rebuke.is_some() {
-            return Poll::Ready(Ok(()));
+            return frames.poll_rest(connection, cx, buf);
         }
         let mut floods = false;
         ready!(read_into(buf, |buf| {
@@ -116,6 +116,7 @@ impl Frames {
 
     /// Whether that is still bearable.
     fn follow(&mut self, mut bytes: &[u8]) -> bool {
+        let mut bearable = true;
         while !bytes.is_empty() {
             if self.payload_left > 0 {
                 let passed = self.payload_left.min(bytes.len());
@@ -129,12 +130,33 @@ impl Frames {
             bytes = &bytes[more..];
             if self.head_read == HEAD {
                 self.head_read = 0;
-                if !self.began() {
-                    return false;
-                }
+                bearable &= self.began();
             }
         }
-        true
+        bearable
+    }
+
+    /// What is left of the frame that was begun, and then the end: hyper takes one amid a frame for a failure, and would drop
+    /// the connection without a goodbye.
+    fn poll_rest<S: AsyncRead + Unpin>(
+        &mut self,
+        connection: &mut Connection<S>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let left = if self.head_read > 0 { HEAD - self.head_read } else { self.payload_left };
+        if left == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(read_into(buf, |buf| {
+            let mut piece = [0; PIECE];
+            let mut part = ReadBuf::new(&mut piece[..left.min(PIECE).min(buf.remaining())]);
+            ready!(Pin::new(connection).poll_read(cx, &mut part))?;
+            self.follow(part.filled());
+            buf.put_slice(part.filled());
+            Poll::Ready(Ok(()))
+        }))?;
+        Poll::Ready(Ok(()))
     }
 
     fn began(&mut self) -> bool {
@@ -182,6 +204,9 @@ const END_STREAM: u8 = 1;
 /// Without the bit that is reserved.
 const STREAM: u32 = u32::MAX >> 1;
 const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// On the stack, and enough for the rest of most frames of a flood.
+const PIECE: usize = 64;
 
 /// One in 100 µs for ever: more than clients send that ping with every answer that they get, and at some 1 µs for each a
 /// hundredth of a core.
