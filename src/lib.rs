@@ -91,6 +91,8 @@ compile_error!("heirloom needs Linux 5.4 or newer: it rests on pidfd, SO_COOKIE 
 
 #[macro_use]
 mod say;
+#[macro_use]
+mod told;
 
 mod address;
 mod blocking;

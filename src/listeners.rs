@@ -1,6 +1,7 @@
 //! Inherit or bind: every listening socket of this process, and which of them were handed down and wait for somebody
 //! to ask for them.
 
+mod holder;
 mod socket;
 mod stored;
 
@@ -81,9 +82,9 @@ impl Listeners {
             Some(inherited) => Socket::claim(inherited, listen)?,
             None => match Socket::bind(listen, kind) {
                 Err(ListenError::InUse { .. }) if self.make_room(&mut state, listen) => {
-                    bind_soon(listen, kind)?
+                    bind_soon(listen, kind).map_err(|error| error.explained(kind))?
                 }
-                bound => bound?,
+                bound => bound.map_err(|error| error.explained(kind))?,
             },
         };
         let socket = Arc::new(socket);

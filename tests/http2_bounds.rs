@@ -29,7 +29,9 @@ async fn g5_a_flood_of_frames_that_bring_nothing_forward_ends_the_connection() {
             write
         });
         let heard = soon("the connection's end", until_the_end(&mut read)).await;
-        let goaway = heard.iter().rfind(|(kind, _)| *kind == 7).unwrap_or_else(|| panic!("no GOAWAY for kind {}, in {} frames, the last {:?}", frame[3], heard.len(), heard.last()));
+        let goaway = heard.iter().rfind(|(kind, _)| *kind == 7).unwrap_or_else(|| {
+            panic!("no GOAWAY for kind {}, in {} frames, the last {:?}", frame[3], heard.len(), heard.last())
+        });
         assert_eq!(goaway.1, [0, 0, 0, 0, 0, 0, 0, 11], "ENHANCE_YOUR_CALM");
         drop((read, soon("the flood's end", flooding).await.unwrap()));
         soon("its end", fixture.tracker.emptied()).await;

@@ -1,6 +1,7 @@
 //! Accept loops that are not heirloom's: a framework's own.
 
 use std::error::Error;
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::outcome::ReadyError;
 use super::shared::{Life, Shared};
 use crate::drain::DrainSignal;
 use crate::ending::Ending;
+use crate::told::with_causes;
 
 impl Restarter {
     /// [`run`](Self::run) for a framework that accepts by itself: says [`ready`](Self::ready), then runs `serve` with the
@@ -64,7 +66,7 @@ impl Restarter {
 }
 
 /// Why [`Restarter::run_with`] gave no ending.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum RunWithError<E: Error + 'static> {
     /// The process was not to serve.
@@ -73,6 +75,13 @@ pub enum RunWithError<E: Error + 'static> {
     /// The framework's own loop failed.
     #[error("the accept loop failed")]
     Serve(#[source] E),
+}
+
+/// As [`debug_as_told`] has it.
+impl<E: Error + 'static> fmt::Debug for RunWithError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        with_causes(self, f)
+    }
 }
 
 /// Says so if somebody accepts and nobody has said that this process is ready: it serves, but no restart and no graceful

@@ -59,7 +59,7 @@ pub(super) struct Hooks {
 }
 
 /// Why there is no supervisor, or why it could not do its work.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum SupervisorError {
     /// The worker, or the program run without a supervisor, cannot start.
@@ -92,6 +92,8 @@ pub enum SupervisorError {
     #[error("cannot start the first worker")]
     CannotStart(#[source] Failure),
 }
+
+debug_as_told!(SupervisorError);
 
 impl Default for Supervisor {
     fn default() -> Supervisor {
