@@ -45,7 +45,21 @@
 //! Connections from [`Listener::accept`] are counted until they are dropped, know when to say goodbye
 //! ([`drain::Connection::draining`]), and can move to the successor instead ([`drain::Connection::move_on`]).
 //! [`http::serve`] does all of it for a tower or hyper service. A framework that wants
-//! to accept by itself gets [`Listener::into_tokio`] and [`Restarter::draining`].
+//! to accept by itself gets [`Listener::into_tokio`], and runs in [`Restarter::run_with`]:
+//!
+//! ```no_run
+//! # #[tokio::main]
+//! # async fn main() -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
+//! # let router = axum::Router::new();
+//! let restarter = heirloom::Restarter::new()?;
+//! let listener = restarter.listen("127.0.0.1:3000")?.into_tokio()?;
+//! let serve = |draining| async { axum::serve(listener, router).with_graceful_shutdown(draining).await };
+//! Ok(restarter.run_with(serve).await?)
+//! # }
+//! ```
+//!
+//! (Not `axum::serve(..).await` and then `run`: that would be ready only when it is over. Such a loop cannot be paused, and its
+//! goodbye is its own: see [`guarantees`].)
 //!
 //! # What else goes to the successor
 //!
@@ -77,6 +91,8 @@ compile_error!("heirloom needs Linux 5.4 or newer: it rests on pidfd, SO_COOKIE 
 
 #[macro_use]
 mod say;
+#[macro_use]
+mod told;
 
 mod address;
 mod aside;
@@ -130,7 +146,9 @@ pub use listen::{IntoListen, Listen, ListenParseError};
 pub use listener::Listener;
 pub use listeners::ListenError;
 pub use operate::pid_file::PidFileError;
-pub use restarter::{Builder, Draining, Outcome, ReadyError, RestartError, Restarter, StartError, Status};
+pub use restarter::{
+    Builder, Draining, Outcome, ReadyError, RestartError, Restarter, RunWithError, StartError, Status,
+};
 pub use signals::{Reaction, Signal, SignalMap, SignalParseError};
 pub use state::{State, StateError, StateWriter};
 #[cfg(feature = "supervisor")]

@@ -147,6 +147,9 @@ impl Listener {
             }
             let socket = self.socket.as_ref()?;
             let gate = *self.gate.borrow_and_update();
+            if gate == Gate::Paused {
+                self.listeners.mark_begun();
+            }
             let accepted = match gate {
                 Gate::Paused => tokio::select! {
                     // No error to look at: the sender lives in the socket that we hold.
@@ -190,9 +193,10 @@ impl Listener {
     /// [`Restarter::ready`](crate::Restarter::ready) at the earliest. For threads,
     /// [`into_blocking`](Self::into_blocking) depends on none of this.
     ///
-    /// Such a loop cannot be paused: this process then accepts beside its successor until probation is over. Give
-    /// the framework [`Restarter::draining`](crate::Restarter::draining) as its shutdown signal, and hold a
-    /// [`Restarter::hold`](crate::Restarter::hold) until it is done. Its goodbye is its own: most of them close idle connections, and each of those
+    /// Run it in [`Restarter::run_with`](crate::Restarter::run_with), which gives it its shutdown signal; or hold a
+    /// [`Restarter::hold`](crate::Restarter::hold) until it is done, lest what it has in flight be cut.
+    ///
+    /// Such a loop cannot be paused: this process then accepts beside its successor until probation is over. Its goodbye is its own: most of them close idle connections, and each of those
     /// closes can cost a request. `http::serve` does not.
     pub fn into_std(self) -> io::Result<std::net::TcpListener> {
         match self.address {
@@ -223,6 +227,7 @@ impl Listener {
 
     /// `for_runtime`: an accept that blocks would hold up one of its threads, and what that serves.
     fn leave_loop(mut self, for_runtime: bool) -> io::Result<OwnedFd> {
+        self.listeners.mark_begun();
         let duplicate = match &self.socket {
             Some(socket) => {
                 if for_runtime || socket.came_by_activation() {

@@ -1,6 +1,7 @@
 //! Inherit or bind: every listening socket of this process, and which of them were handed down and wait for somebody
 //! to ask for them.
 
+mod holder;
 mod socket;
 mod stored;
 
@@ -27,6 +28,8 @@ pub(crate) struct Listeners {
     state: Mutex<State>,
     /// How many accept loops still serve what their queue holds.
     emptying: watch::Sender<usize>,
+    /// Whether anybody has a listener in an accept loop.
+    begun: watch::Sender<bool>,
     service: Arc<Service>,
 }
 
@@ -60,7 +63,12 @@ impl Listeners {
     pub(crate) fn new(inherited: Vec<Option<InheritedSocket>>, service: Arc<Service>) -> Listeners {
         let state =
             State { open: Vec::new(), inherited, offered: Vec::new(), gate: Gate::Paused, settled: false };
-        Listeners { state: Mutex::new(state), emptying: watch::Sender::new(0), service }
+        Listeners {
+            state: Mutex::new(state),
+            emptying: watch::Sender::new(0),
+            begun: watch::Sender::new(false),
+            service,
+        }
     }
 
     /// The inherited socket that `listen` means, or a new one.
@@ -79,9 +87,9 @@ impl Listeners {
             Some(inherited) => Socket::claim(inherited, listen)?,
             None => match Socket::bind(listen, kind) {
                 Err(ListenError::InUse { .. }) if self.make_room(&mut state, listen) => {
-                    bind_soon(listen, kind)?
+                    bind_soon(listen, kind).map_err(|error| error.explained(kind))?
                 }
-                bound => bound?,
+                bound => bound.map_err(|error| error.explained(kind))?,
             },
         };
         let socket = Arc::new(socket);
@@ -219,6 +227,16 @@ impl Listeners {
         if state.gate == Gate::Open {
             state.open_gate(socket);
         }
+    }
+
+    /// An accept loop begins: ours or a framework's.
+    pub(crate) fn mark_begun(&self) {
+        self.begun.send_replace(true);
+    }
+
+    /// Turns true when the first one has begun.
+    pub(crate) fn loops_begun(&self) -> watch::Receiver<bool> {
+        self.begun.subscribe()
     }
 
     /// An accept loop has come to its end, but for what has arrived already.

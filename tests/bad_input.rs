@@ -206,15 +206,30 @@ fn an_address_in_use() {
     let _alone = alone();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = holder.local_addr().unwrap();
-    Setup::hello().listen(&address.to_string()).run().refused(&[&address.to_string(), "in use"]);
+    let own = std::process::id().to_string();
+    Setup::hello().listen(&address.to_string()).run().refused(&[
+        &address.to_string(),
+        "in use by process",
+        &own,
+    ]);
     let wildcard = format!("0.0.0.0:{}", address.port());
-    Setup::hello().listen(&wildcard).run().refused(&[&wildcard, "in use", "wildcard", "two restarts"]);
+    Setup::hello().listen(&wildcard).run().refused(&[&wildcard, "in use by process", &own]);
+    // As `main` prints an error that it returns.
+    let returned = Setup::example("framework").listen(&address.to_string()).run();
+    returned.refused(&["Error: ", &address.to_string(), "is in use by process", &own, "stop it"]);
+    // Handed down without a word of whom it is for, as `systemfd --no-pid` does.
+    hand_down(&holder);
+    let after = format!("3<&{}", holder.as_raw_fd());
+    let handed = Setup::hello().listen(&address.to_string()).by_shell("export LISTEN_FDS=1;", &after).run();
+    handed.refused(&[&address.to_string(), "in use by this process", "LISTEN_PID"]);
     // The one before it is given back.
     let kept = Port::kept();
     let first = kept.address();
     let ended = Setup::hello().listen(&first).listen(&address.to_string()).run();
     ended.gave_up(&[&address.to_string(), "in use"]);
     assert!(TcpStream::connect(&first).is_err(), "{first} still listens");
+    let twice = Setup::hello().listen(&first).listen(&first).run();
+    twice.gave_up(&[&first, "in use by this process", "wildcard", "two restarts"]);
     TcpStream::connect(address).expect("the holder is unharmed");
 }
 

@@ -239,7 +239,11 @@ fn what_the_parent_binds_is_bound_before_anything_starts() {
     let address = taken.local_addr().unwrap().to_string();
     let ended = Setup::example("workers").args(&["--parent-listens", &address]).run();
     assert!(!ended.status.success());
-    assert!(ended.stderr.contains("InUse") && ended.stderr.contains(&address), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("is in use by process") && ended.stderr.contains(&address),
+        "{}",
+        ended.stderr
+    );
     assert!(!ended.stdout.contains("worker"), "{}", ended.stdout);
     drop(taken);
     let server = Setup::example("workers").args(&["--parent-listens", &address]).listen(&address).start();

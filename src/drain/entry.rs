@@ -183,6 +183,11 @@ impl Entry {
         self.blocked.load(Relaxed) & OVERDUE != 0
     }
 
+    /// The peer has not read all that is written, or has ended its own direction.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.blocked.load(Relaxed) != 0
+    }
+
     /// If it is stalled: not for want of reading, but because its answer takes longer than a peer is waited for that has
     /// ended its own direction.
     pub(crate) fn is_half_closed(&self) -> bool {

@@ -79,7 +79,7 @@ impl<H: HttpService> Server<H> {
 }
 
 /// Why [`run`] served nothing.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum RunError {
     /// What the process was started with cannot be taken over.
@@ -92,3 +92,5 @@ pub enum RunError {
     #[error(transparent)]
     Ready(#[from] ReadyError),
 }
+
+debug_as_told!(RunError);

@@ -11,7 +11,7 @@
 //! | in a request (HTTP/1) | it is answered in full, with `Connection: close` if the head is not out yet |
 //! | idle, or has never spoken | kept for the idle linger; its next request is answered with `Connection: close`; then closed |
 //! | halfway through a head | kept until that request is answered, or its time limit |
-//! | HTTP/2 | GOAWAY in two steps: what is on its way is served, what is open finishes |
+//! | HTTP/2 | GOAWAY in two steps: what is on its way is served, what is open finishes; one without a stream that does not go is cut after the idle linger |
 //! | upgraded | left alone: it is its owner's, and counted until dropped |
 //!
 //! A close that the client did not ask for is a FIN and then reading on for a while, so that what
@@ -37,6 +37,7 @@
 
 mod baggage;
 mod body;
+mod calm;
 mod config;
 mod io;
 mod listen;

@@ -16,6 +16,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::baggage::Baggage;
+use super::calm::Calm;
 use super::config::Prepared;
 use super::io::Io;
 use super::moving::{self, Moving};
@@ -77,7 +78,7 @@ enum Talk<S, H: HttpService> {
 }
 
 type Http1<S, H> = http1::UpgradeableConnection<Io<S>, TrackedService<H>>;
-type Http2<S, H> = http2::Connection<Io<S>, StreamService<H>, TokioExecutor>;
+type Http2<S, H> = http2::Connection<Calm<S>, StreamService<H>, TokioExecutor>;
 
 impl<S, H> Serving<S, H>
 where
@@ -127,7 +128,7 @@ where
         self.entry.set_kind(Kind::Http2);
         self.entry.enter(Base::Busy);
         let service = StreamService::new(service, self.entry.clone(), self.prepared.peer);
-        let io = Io::new(connection, ahead);
+        let io = Calm::new(connection, ahead);
         let connection = Box::pin(self.prepared.http2.serve_connection(io, service));
         Talk::Http2 { connection, told: false }
     }
@@ -166,6 +167,8 @@ where
                     if !*told && self.entry.is_draining() {
                         *told = true;
                         connection.as_mut().graceful_shutdown();
+                        // What it was overdue for is over: it has until the linger's end to go.
+                        self.entry.enter(Base::Busy);
                     }
                     return connection.as_mut().poll(cx).map_err(ServeError::Http);
                 }
@@ -210,7 +213,11 @@ where
                 self.talk = self.take_apart(http1, stage, cx)?;
             }
             (Talk::Http2 { mut connection, mut told }, _) => {
-                if !told && self.entry.streams() == 0 {
+                if self.entry.streams() == 0 {
+                    // Told a whole limit ago, and pings may have kept it up since.
+                    if told && !self.entry.is_waiting() {
+                        return Poll::Ready(Ok(()));
+                    }
                     told = true;
                     self.entry.say_goodbye();
                     connection.as_mut().graceful_shutdown();

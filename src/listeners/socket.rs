@@ -13,6 +13,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use super::Gate;
+use super::holder::holder;
 use crate::address::Address;
 use crate::aside::{FILE, FILES};
 use crate::handover::message::KeptSocket;
@@ -59,19 +60,19 @@ struct Place {
 }
 
 /// Why there is no listener.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum ListenError {
     /// The address cannot be read.
     #[error(transparent)]
     Parse(#[from] ListenParseError),
     /// Somebody else listens there.
-    #[error("{address} is in use by another process; stop it, or choose another address{hint}")]
+    #[error("{address} is in use by {}", in_use_by(*.holder))]
     InUse {
         /// The address.
         address: Address,
-        /// What else may be the matter.
-        hint: &'static str,
+        /// The process that has it, if that can be known: another user's cannot.
+        holder: Option<u32>,
         /// What the system said.
         source: io::Error,
     },
@@ -109,6 +110,39 @@ pub enum ListenError {
         /// The address.
         address: Address,
     },
+}
+
+debug_as_told!(ListenError);
+
+fn in_use_by(holder: Option<u32>) -> String {
+    match holder {
+        None => "another process; stop it, or choose another address".to_owned(),
+        Some(pid) if pid != std::process::id() => {
+            format!("process {pid}; stop it, or choose another address")
+        }
+        Some(_) if std::env::var_os("LISTEN_FDS").is_some() => {
+            "this process, which was started with it: LISTEN_FDS is set, but LISTEN_PID does not name this process, so \
+             nothing was taken over; have it set as systemd does"
+                .to_owned()
+        }
+        // The case that surprises: between 0.0.0.0:P and 127.0.0.1:P the predecessor's own socket is in the way.
+        Some(_) => "this process: it was asked for twice, or is inherited from a predecessor that listens on a wildcard or \
+                    single address of the same port (change that in two restarts, through another port)"
+            .to_owned(),
+    }
+}
+
+impl ListenError {
+    /// With what can be found out about it: not in a loop, since it looks at every process.
+    pub(super) fn explained(self, kind: Kind) -> ListenError {
+        match self {
+            ListenError::InUse { address, source, .. } => {
+                let holder = address.inet().and_then(|address| holder(address, kind));
+                ListenError::InUse { address, holder, source }
+            }
+            other => other,
+        }
+    }
 }
 
 impl Socket {
@@ -360,17 +394,10 @@ fn lock_error(address: &Address, error: LockError) -> ListenError {
 
 fn bind_error(address: &Address, source: io::Error) -> ListenError {
     let address = address.clone();
-    if source.kind() != io::ErrorKind::AddrInUse {
-        return ListenError::Bind { address, source };
+    match source.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse { address, holder: None, source },
+        _ => ListenError::Bind { address, source },
     }
-    // The case that surprises: between 0.0.0.0:P and 127.0.0.1:P the predecessor's own socket is in the way.
-    let hint = match address.inet() {
-        Some(_) => {
-            " (a predecessor that listens on a wildcard or single address of the same port counts: change that in two restarts, through another port)"
-        }
-        None => "",
-    };
-    ListenError::InUse { address, hint, source }
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {

@@ -64,7 +64,7 @@ pub(crate) struct Deadlines {
 }
 
 /// Why a process cannot start.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// Descriptors and signals belong to the process: there is one restarter in it.
@@ -108,6 +108,8 @@ pub enum StartError {
     )]
     Notify(#[source] io::Error),
 }
+
+debug_as_told!(StartError);
 
 impl Builder {
     pub(super) fn new() -> Builder {

@@ -29,6 +29,7 @@ pub(super) use self::state::Bounds;
 use self::state::{Asking, Giving, Made as MadeState};
 use self::supervised::Superior;
 use super::builder::{Deadlines, StartError};
+use super::framework::notice_unready;
 use super::peer::{Did, MESSAGES_AT_ONCE, Peer};
 use super::shared::{Answer, Command, Shared};
 use super::successor::{Made, Recipe};
@@ -88,6 +89,7 @@ fn run(start: Start, started: &std_mpsc::SyncSender<Result<(), StartError>>) {
     });
     match made {
         Ok((runtime, driver)) => {
+            runtime.spawn(notice_unready(Arc::clone(&driver.shared)));
             let _ = started.send(Ok(()));
             go_on(&runtime, driver);
         }

@@ -6,6 +6,7 @@
 
 mod builder;
 pub(crate) mod driver;
+mod framework;
 mod handing;
 #[cfg(feature = "control")]
 mod last_words;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, oneshot};
 
 pub use builder::{Builder, StartError};
+pub use framework::RunWithError;
 pub use outcome::{Outcome, ReadyError, RestartError};
 pub use status::{Draining, Status};
 
@@ -138,7 +140,8 @@ impl Restarter {
     /// Says that this process is initialised, and waits until it may accept: at once for the first generation, and
     /// else until the predecessor has stopped accepting.
     ///
-    /// Listeners accept from then on. Without this call a successor is killed at the start deadline.
+    /// Listeners accept from then on. Without this call a successor is killed at the start deadline, and a first generation
+    /// whose framework accepts already is neither restarted nor stopped gracefully: a warning says so after 5 s.
     ///
     /// # Errors
     ///
@@ -183,7 +186,7 @@ impl Restarter {
     }
 
     /// [`ready`](Self::ready), and then waits until the service of this process has ended: handed over and drained,
-    /// or stopped. Return what it gives from `main`.
+    /// or stopped. Return what it gives from `main`. Where a framework accepts by itself, see [`run_with`](Self::run_with).
     ///
     /// # Errors
     ///

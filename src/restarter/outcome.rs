@@ -19,7 +19,7 @@ pub enum Outcome {
 }
 
 /// Why a restart led nowhere. This process serves on (unless it is draining already).
-#[derive(Clone, Debug, Error)]
+#[derive(Clone, Error)]
 #[non_exhaustive]
 pub enum RestartError {
     /// It was not even tried.
@@ -40,7 +40,7 @@ pub enum RestartError {
 }
 
 /// Why this process is not to serve.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Copy, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadyError {
     /// Its initialisation failed, as [`failed`](super::Restarter::failed) said.
@@ -58,6 +58,8 @@ pub enum ReadyError {
     #[error("heirloom's thread is gone")]
     DriverGone,
 }
+
+debug_as_told!(RestartError, ReadyError);
 
 impl From<Departure> for ReadyError {
     fn from(departure: Departure) -> ReadyError {

@@ -64,7 +64,7 @@ pub(super) struct Hooks {
 pub(super) type BeforeRestart = Arc<Mutex<dyn FnMut() -> Result<(), String> + Send>>;
 
 /// Why there is no supervisor, or why it could not do its work.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum SupervisorError {
     /// The worker, or the program run without a supervisor, cannot start.
@@ -111,6 +111,8 @@ pub enum SupervisorError {
     #[error("cannot start the first worker")]
     CannotStart(#[source] Failure),
 }
+
+debug_as_told!(SupervisorError);
 
 impl Default for Supervisor {
     fn default() -> Supervisor {

@@ -1,0 +1,107 @@
+//! Accept loops that are not heirloom's: a framework's own.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::Restarter;
+use super::outcome::ReadyError;
+use super::shared::{Life, Shared};
+use crate::drain::DrainSignal;
+use crate::ending::Ending;
+use crate::told::with_causes;
+
+impl Restarter {
+    /// [`run`](Self::run) for a framework that accepts by itself: says [`ready`](Self::ready), then runs `serve` with the
+    /// signal on which that is to say goodbye, and holds the drain until it is done. Returns when the service of this
+    /// process has ended; return what it gives from `main`.
+    ///
+    /// ```no_run
+    /// # async fn example(router: axum::Router) -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
+    /// let restarter = heirloom::Restarter::new()?;
+    /// let listener = restarter.listen("127.0.0.1:3000")?.into_tokio()?;
+    /// let serve = |draining| async { axum::serve(listener, router).with_graceful_shutdown(draining).await };
+    /// Ok(restarter.run_with(serve).await?)
+    /// # }
+    /// ```
+    ///
+    /// At the drain deadline `serve` is dropped, as it is where this process ends for another reason. If it returns before
+    /// the drain has begun, nobody accepts any more, and the service is stopped. Such a loop cannot be paused: see
+    /// [`Listener::into_std`](crate::Listener::into_std) for what that means.
+    ///
+    /// # Errors
+    ///
+    /// As [`ready`](Self::ready), and what `serve` gives. Return at once from `main` then: it is the death of this process,
+    /// and a predecessor that watches it yet takes back.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it drops what `serve` has begun.
+    pub async fn run_with<E, F>(
+        &self,
+        serve: impl FnOnce(DrainSignal) -> F,
+    ) -> Result<Ending, RunWithError<E>>
+    where
+        E: Error + 'static,
+        F: Future<Output = Result<(), E>>,
+    {
+        self.ready().await?;
+        let hold = self.hold();
+        let draining = self.draining();
+        tokio::select! {
+            served = serve(draining.clone()) => served.map_err(RunWithError::Serve)?,
+            ending = self.ended() => return Ok(ending),
+        }
+        drop(hold);
+        if !draining.is_raised() {
+            tracing::warn!("the accept loop has ended by itself: the service stops");
+            return Ok(self.shutdown(None).await);
+        }
+        Ok(self.ended().await)
+    }
+}
+
+/// Why [`Restarter::run_with`] gave no ending.
+#[derive(Error)]
+#[non_exhaustive]
+pub enum RunWithError<E: Error + 'static> {
+    /// The process was not to serve.
+    #[error(transparent)]
+    Ready(#[from] ReadyError),
+    /// The framework's own loop failed.
+    #[error("the accept loop failed")]
+    Serve(#[source] E),
+}
+
+/// As [`debug_as_told`] has it.
+impl<E: Error + 'static> fmt::Debug for RunWithError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        with_causes(self, f)
+    }
+}
+
+/// Says so if somebody accepts and nobody has said that this process is ready: it serves, but no restart and no graceful
+/// stop will come of it, which is noticed only when one is wanted.
+pub(super) async fn notice_unready(shared: Arc<Shared>) {
+    let mut life = shared.life.subscribe();
+    let mut begun = shared.listeners.loops_begun();
+    let late = async {
+        let _ = begun.wait_for(|begun| *begun).await;
+        tokio::time::sleep(UNREADY_NOTICED).await;
+    };
+    tokio::select! {
+        _ = life.wait_for(|life| !matches!(life, Life::Starting)) => {}
+        () = late => say!(warn:
+            "a listener is in an accept loop, but this process never said that it is ready: it can neither be restarted nor \
+             stopped gracefully; call Restarter::run_with with the loop, or Restarter::run beside it"
+        ),
+    }
+}
+
+/// From the beginning of an accept loop to the warning that nobody said ready. What is left of an initialisation by then is
+/// short; and whoever tries the server for the first time still looks at its log.
+const UNREADY_NOTICED: Duration = Duration::from_secs(5);
