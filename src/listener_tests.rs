@@ -108,3 +108,20 @@ async fn g5_an_accept_loop_that_never_comes_round_holds_no_drain_for_ever() {
     listeners.drained(&tracker, (began + EMPTYING).into_std()).await;
     assert!(began.elapsed() >= EMPTYING);
 }
+
+/// Not at the first restart: nobody is looking then.
+#[test]
+fn more_than_can_be_handed_down_is_found_out_when_it_is_listened_on() {
+    use crate::listen::Listen;
+    use crate::listeners::ListenError;
+
+    let listeners = Listeners::new(Vec::new(), Arc::new(Service::default()));
+    let long =
+        |port: u8| "127.0.0.1:0".parse::<Listen>().unwrap().name(format!("{port}{}", "n".repeat(20_000)));
+    let bind = |listen: Listen| listeners.inherit_or_bind(&listen, Kind::Tcp);
+    (0..4).for_each(|port| drop(bind(long(port)).unwrap()));
+    let error = bind(long(4)).unwrap_err();
+    assert!(matches!(error, ListenError::TooMany { listeners: 4, .. }), "{error}");
+    assert_eq!(listeners.open().len(), 4);
+    bind("127.0.0.1:0".parse().unwrap()).expect("one with a short name has room");
+}

@@ -11,6 +11,8 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use crate::drain::Tracker;
+use crate::handover::announcement::MAX_SOCKETS_LENGTH;
+use crate::handover::message::MAX_SOCKETS;
 use crate::inherited::InheritedSocket;
 use crate::listen::Listen;
 use crate::moving::Arrival;
@@ -84,7 +86,7 @@ impl Listeners {
                 bound => bound?,
             },
         };
-        let socket = Arc::new(socket);
+        let socket = state.fitting(socket)?;
         self.service.opened(&socket);
         state.open_gate(&socket);
         state.open.push(Arc::clone(&socket));
@@ -290,6 +292,20 @@ impl Listeners {
 }
 
 impl State {
+    /// The socket, if a successor can be handed it along with those that there are. Found out here, where somebody is
+    /// looking, and not at the first restart.
+    fn fitting(&self, socket: Socket) -> Result<Arc<Socket>, ListenError> {
+        let length: usize = self.open.iter().map(|open| open.announced_length).sum();
+        let fits = self.open.len() < MAX_SOCKETS && length + socket.announced_length <= MAX_SOCKETS_LENGTH;
+        if fits {
+            return Ok(Arc::new(socket));
+        }
+        if !socket.was_inherited() {
+            socket.give_up_place();
+        }
+        Err(ListenError::TooMany { address: socket.address.clone(), listeners: self.open.len() })
+    }
+
     /// Lets this socket's accept loop do what all may. One that is not ours is its program's business, and so is the flag.
     fn open_gate(&self, socket: &Socket) {
         if self.settled && lock(&socket.arrivals).is_some() {

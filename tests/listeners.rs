@@ -281,6 +281,21 @@ fn activated_through_restarts(server: &Server) {
 }
 
 /// The example `listeners`, with these lines in its file.
+#[test]
+fn more_than_a_thousand() {
+    const LISTENERS: usize = 1100;
+    let _alone = alone();
+    let setup = Setup::example("listeners").by_shell("ulimit -n $(ulimit -Hn);", "");
+    fs::write(setup.dir().join("bin/listen"), ["- 127.0.0.1:0"; LISTENERS].join("\n")).unwrap();
+    let server = setup.lines(LISTENERS).args(&["--probation", "50ms"]).start();
+    for generation in 2..=3 {
+        restart(&server);
+        for target in server.targets.iter().step_by(LISTENERS / 10).chain(server.targets.last()) {
+            assert_eq!(ask(target, "/generation"), generation.to_string(), "{target}");
+        }
+    }
+}
+
 /// O_NONBLOCK belongs to the open file description that all generations share.
 #[test]
 fn g3_a_successor_leaves_the_flags_of_a_blocking_accept_loop_alone() {

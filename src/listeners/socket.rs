@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Gate;
 use crate::address::Address;
+use crate::handover::announcement::AnnouncedSocket;
 use crate::handover::message::KeptSocket;
 use crate::inherited::InheritedSocket;
 use crate::listen::{Listen, ListenParseError};
@@ -40,6 +41,8 @@ pub(crate) struct Socket {
     found_blocking: AtomicBool,
     /// Whether it came from a service manager, which accepts nothing itself.
     by_activation: bool,
+    /// How many bytes an announcement of many needs for it.
+    pub(super) announced_length: usize,
     pub(crate) gate: watch::Sender<Gate>,
     /// Leads to the accept loop, if that is ours: only then can it be told to empty the queue, and take what comes
     /// from the predecessor.
@@ -101,6 +104,17 @@ pub enum ListenError {
         address: Address,
         /// What the system said.
         source: io::Error,
+    },
+    /// A successor could not be handed one more.
+    #[error(
+        "cannot listen on {address} as well: with {listeners} listeners, what a successor is handed has no room for it \
+         (at most 2000, and 88 KiB of addresses and names)"
+    )]
+    TooMany {
+        /// The address.
+        address: Address,
+        /// How many there are.
+        listeners: usize,
     },
     /// This process drains: it takes no new listeners.
     #[error("cannot listen on {address}: this process is draining")]
@@ -201,6 +215,15 @@ impl Socket {
         place: Option<Place>,
     ) -> io::Result<Socket> {
         let cookie = socket::cookie(fd.as_fd())?;
+        let announced = AnnouncedSocket {
+            fd: LONGEST,
+            cookie,
+            kind: kind.name().to_owned(),
+            name: name.clone(),
+            requested: requested.clone(),
+            address: address.to_os_string(),
+            lock: place.as_ref().map(|_| LONGEST),
+        };
         let gate = watch::Sender::new(Gate::Paused);
         Ok(Socket {
             fd: Arc::new(fd),
@@ -214,6 +237,7 @@ impl Socket {
             surrendered: AtomicBool::new(false),
             found_blocking: AtomicBool::new(false),
             by_activation: false,
+            announced_length: announced.length(),
             gate,
             arrivals: Mutex::new(None),
         })
@@ -287,6 +311,9 @@ impl AsFd for Socket {
         self.fd.as_fd()
     }
 }
+
+/// No descriptor's number takes more digits: the kernel's highest limit, by default, is 1,048,576.
+const LONGEST: RawFd = 1_048_575;
 
 fn backlog(listen: &Listen) -> i32 {
     i32::try_from(listen.backlog).unwrap_or(i32::MAX)
