@@ -50,6 +50,8 @@
 //!   a thread: it takes one more connection after its process has handed over. And a *successor* that makes the socket
 //!   blocking does so under its predecessor too. [`Listener::into_blocking`](crate::Listener::into_blocking) has none of
 //!   this.
+//! * Clients of a Unix socket whose path somebody has removed, until the next restart, which makes it again. (What waits in the
+//!   old one's queue is served; and under a supervisor, should that restart fail, who connects waits for the next one.)
 //! * Connections to a *dropped* listener that arrive between its last EAGAIN and its close.
 //! * A listener that a process makes while its successor is being started: when that settles, this one's queue is served and
 //!   it is closed. (Under a supervisor it stays open, and its connections wait until the successor asks for it.)

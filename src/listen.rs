@@ -1,8 +1,12 @@
 //! What to listen on: an address, a name, and the options that must be set before the bind.
 
 use std::fmt;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use thiserror::Error;
@@ -34,6 +38,15 @@ pub struct Listen {
     pub(crate) reuse_port: bool,
     pub(crate) only_v6: Option<bool>,
     pub(crate) nodelay: bool,
+    pub(crate) access: Access,
+}
+
+/// Who may connect to the path of a Unix socket; `None` is as the umask and the process have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Access {
+    mode: Option<u32>,
+    owner: Option<u32>,
+    group: Option<u32>,
 }
 
 /// The queue for connections that are complete and not accepted. During a restart they wait in it, so it is as long
@@ -78,6 +91,7 @@ impl Listen {
             reuse_port: false,
             only_v6: None,
             nodelay: true,
+            access: Access::default(),
         }
     }
 
@@ -113,9 +127,61 @@ impl Listen {
         self
     }
 
+    /// The mode of a Unix socket's path: whoever may write to it may connect. By default it is 0777 less the umask, so
+    /// mostly 0755, to which other users cannot connect: a web server of another user wants `0o660` and its
+    /// [group](Self::group), or `0o666`.
+    ///
+    /// Mode, owner and group are set before anybody can connect, whatever the umask. A socket that is inherited keeps what
+    /// it has. With any other address than a path, [`listen`](crate::Restarter::listen) fails.
+    pub fn mode(mut self, mode: u32) -> Listen {
+        self.access.mode = Some(mode);
+        self
+    }
+
+    /// The user that the path of a Unix socket belongs to, by number; by default this process's. Root alone may give it away.
+    pub fn owner(mut self, user: u32) -> Listen {
+        self.access.owner = Some(user);
+        self
+    }
+
+    /// The group that the path of a Unix socket belongs to, by number; by default this process's. It must be one that this
+    /// process is a member of, except for root.
+    pub fn group(mut self, group: u32) -> Listen {
+        self.access.group = Some(group);
+        self
+    }
+
     /// The address.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+}
+
+impl Access {
+    /// Makes it so at `path`, where this process has just bound a socket. What lies there is held and looked at first: in a
+    /// directory of another user it may be something else by now, which is not to change its owner.
+    pub(crate) fn grant(&self, path: &Path) -> io::Result<()> {
+        if *self == Access::default() {
+            return Ok(());
+        }
+        let mut options = OpenOptions::new();
+        let held = options.read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
+        let found = held.metadata()?;
+        if !found.file_type().is_socket() || found.uid() != nix::unistd::geteuid().as_raw() {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "something else has been put in its place",
+            ));
+        }
+        // A descriptor of this kind has no calls of its own for this; its name under /proc is the file itself.
+        let held_path = format!("/proc/self/fd/{}", held.as_raw_fd());
+        if self.owner.is_some() || self.group.is_some() {
+            std::os::unix::fs::chown(&held_path, self.owner, self.group)?;
+        }
+        match self.mode {
+            Some(mode) => fs::set_permissions(&held_path, Permissions::from_mode(mode)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -108,3 +108,50 @@ async fn g5_an_accept_loop_that_never_comes_round_holds_no_drain_for_ever() {
     listeners.drained(&tracker, (began + EMPTYING).into_std()).await;
     assert!(began.elapsed() >= EMPTYING);
 }
+
+/// Not at the first restart: nobody is looking then.
+#[test]
+fn more_than_can_be_handed_down_is_found_out_when_it_is_listened_on() {
+    use crate::listen::Listen;
+    use crate::listeners::ListenError;
+
+    let listeners = Listeners::new(Vec::new(), Arc::new(Service::default()));
+    let long =
+        |port: u8| "127.0.0.1:0".parse::<Listen>().unwrap().name(format!("{port}{}", "n".repeat(20_000)));
+    let bind = |listen: Listen| listeners.inherit_or_bind(&listen, Kind::Tcp);
+    (0..4).for_each(|port| drop(bind(long(port)).unwrap()));
+    let error = bind(long(4)).unwrap_err();
+    assert!(matches!(error, ListenError::TooMany { listeners: 4, .. }), "{error}");
+    assert_eq!(listeners.open().len(), 4);
+    bind("127.0.0.1:0".parse().unwrap()).expect("one with a short name has room");
+}
+
+#[test]
+fn the_path_of_a_unix_socket_has_its_mode_whatever_the_umask() {
+    use crate::listen::Listen;
+    use crate::listeners::ListenError;
+    use std::os::unix::fs::MetadataExt;
+
+    let directory = crate::sys::alone::scratch("mode");
+    let listeners = Listeners::new(Vec::new(), Arc::new(Service::default()));
+    for mode in [0o600, 0o666, 0o777] {
+        let path = directory.join(format!("{mode:o}"));
+        let listen = Listen::new(Address::UnixPath(path.clone())).mode(mode);
+        listeners.inherit_or_bind(&listen, Kind::UnixStream).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, mode);
+    }
+    let nobody = |path: &str| Listen::new(Address::UnixPath(directory.join(path))).owner(1).group(1);
+    if nix::unistd::geteuid().is_root() {
+        listeners.inherit_or_bind(&nobody("given"), Kind::UnixStream).unwrap();
+        let found = std::fs::metadata(directory.join("given")).unwrap();
+        assert_eq!((found.uid(), found.gid()), (1, 1));
+    } else {
+        let error = listeners.inherit_or_bind(&nobody("kept"), Kind::UnixStream).unwrap_err();
+        assert!(matches!(error, ListenError::Access { .. }), "{error}");
+        assert!(!directory.join("kept").exists() && !directory.join("kept.lock").exists());
+    }
+    let tcp = "127.0.0.1:0".parse::<Listen>().unwrap().mode(0o600);
+    let error = listeners.inherit_or_bind(&tcp, Kind::Tcp).unwrap_err();
+    assert!(matches!(error, ListenError::Access { .. }), "{error}");
+    std::fs::remove_dir_all(directory).unwrap();
+}

@@ -6,12 +6,16 @@ mod socket;
 mod stored;
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::watch;
 
+use crate::address::Address;
 use crate::drain::Tracker;
+use crate::handover::announcement::MAX_SOCKETS_LENGTH;
+use crate::handover::message::MAX_SOCKETS;
 use crate::inherited::InheritedSocket;
 use crate::listen::Listen;
 use crate::moving::Arrival;
@@ -77,26 +81,71 @@ impl Listeners {
         if state.gate == Gate::Closed || state.gate == Gate::Last {
             return Err(ListenError::Draining { address: listen.address.clone() });
         }
+        let socket = match self.bind_again(&mut state, listen, kind)? {
+            Some(again) => again,
+            None => self.claim_or_bind(&mut state, listen, kind)?,
+        };
+        let socket = state.fitting(socket)?;
+        self.service.opened(&socket);
+        state.open_gate(&socket);
+        state.open.push(Arc::clone(&socket));
+        Ok(socket)
+    }
+
+    fn claim_or_bind(&self, state: &mut State, listen: &Listen, kind: Kind) -> Result<Socket, ListenError> {
         let is_meant = |socket: &InheritedSocket| is_meant(socket, listen, kind);
         let announced = state.inherited.iter_mut().find_map(|slot| slot.take_if(|socket| is_meant(socket)));
         let claimed = announced.or_else(|| {
             let index = state.offered.iter().position(is_meant)?;
             Some(state.offered.remove(index))
         });
-        let socket = match claimed.and_then(|inherited| self.if_reachable(inherited)) {
-            Some(inherited) => Socket::claim(inherited, listen)?,
+        match claimed.and_then(|inherited| self.if_reachable(inherited)) {
+            Some(inherited) => Socket::claim(inherited, listen),
             None => match Socket::bind(listen, kind) {
-                Err(ListenError::InUse { .. }) if self.make_room(&mut state, listen) => {
-                    bind_soon(listen, kind).map_err(|error| error.explained(kind))?
+                Err(ListenError::InUse { .. }) if self.make_room(state, listen) => {
+                    bind_soon(listen, kind).map_err(|error| error.explained(kind))
                 }
-                bound => bound.map_err(|error| error.explained(kind))?,
+                bound => bound.map_err(|error| error.explained(kind)),
             },
+        }
+    }
+
+    /// A socket in the place of an inherited one that no client finds any more. That one is left to the predecessor, as one
+    /// that nobody asks for: it serves what waits in the queue there.
+    fn bind_again(
+        &self,
+        state: &mut State,
+        listen: &Listen,
+        kind: Kind,
+    ) -> Result<Option<Socket>, ListenError> {
+        let inherited = state.inherited.iter().flatten();
+        let Some(meant) = inherited.into_iter().find(|socket| is_meant(socket, listen, kind)) else {
+            return Ok(None);
         };
-        let socket = Arc::new(socket);
-        self.service.opened(&socket);
-        state.open_gate(&socket);
-        state.open.push(Arc::clone(&socket));
-        Ok(socket)
+        let (Address::UnixPath(path), Some(lock)) = (&meant.address, &meant.lock) else { return Ok(None) };
+        let Some(lock) = socket::made_again(path, lock.as_fd()) else { return Ok(None) };
+        Socket::bind_at_again(listen, path, lock, true).map(Some)
+    }
+
+    /// In a supervisor, before it starts a worker: sockets that no client finds any more are replaced, with the flag that
+    /// workers expect. Returns the old cookies with the new.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn make_lost_again(&self) -> Vec<(u64, u64)> {
+        let mut state = self.lock();
+        let mut replaced = Vec::new();
+        for old in &mut state.open {
+            let Some((path, lock)) = old.lost_place() else { continue };
+            match old.bind_again(path, lock) {
+                Ok(new) => {
+                    replaced.push((old.cookie, new.cookie));
+                    self.service.dropped(old);
+                    *old = Arc::new(new);
+                    self.service.opened(old);
+                }
+                Err(error) => say!(warn: %error, "nobody can connect there"),
+            }
+        }
+        replaced
     }
 
     /// One more that is kept for others.
@@ -193,10 +242,9 @@ impl Listeners {
 
     /// Closes everything, as a process that has taken nothing: what its predecessor handed down is in use there.
     pub(crate) fn leave(&self) {
-        self.close_all(|socket| {
-            if !socket.has_inherited_place() {
-                socket.give_up_place();
-            }
+        self.close_all(|socket| match socket.has_inherited_place() {
+            true => socket.give_back_place(),
+            false => socket.give_up_place(),
         });
     }
 
@@ -308,6 +356,20 @@ impl Listeners {
 }
 
 impl State {
+    /// The socket, if a successor can be handed it along with those that there are. Found out here, where somebody is
+    /// looking, and not at the first restart.
+    fn fitting(&self, socket: Socket) -> Result<Arc<Socket>, ListenError> {
+        let length: usize = self.open.iter().map(|open| open.announced_length).sum();
+        let fits = self.open.len() < MAX_SOCKETS && length + socket.announced_length <= MAX_SOCKETS_LENGTH;
+        if fits {
+            return Ok(Arc::new(socket));
+        }
+        if !socket.was_inherited() {
+            socket.give_up_place();
+        }
+        Err(ListenError::TooMany { address: socket.address.clone(), listeners: self.open.len() })
+    }
+
     /// Lets this socket's accept loop do what all may. One that is not ours is its program's business, and so is the flag.
     fn open_gate(&self, socket: &Socket) {
         if self.settled && lock(&socket.arrivals).is_some() {

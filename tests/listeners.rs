@@ -227,6 +227,47 @@ fn a_unix_path_that_became_another_s_is_left_alone() {
 }
 
 #[test]
+fn a_unix_path_that_somebody_removed_is_made_again() {
+    let _alone = alone();
+    let directory = TestDir::new();
+    let path = directory.path().join("hello.sock");
+    let setup = Setup::hello().listen("127.0.0.1:0").listen(&format!("unix:{}", path.display()));
+    let server = setup.args(&["--probation", "50ms"]).start();
+    // What a cleaning job takes: the socket, or all that it does not know.
+    for (removed, generation) in
+        [(&["hello.sock"][..], "2"), (&["hello.sock", "hello.sock.lock"], "3"), (&[], "4")]
+    {
+        removed.iter().for_each(|name| fs::remove_file(directory.path().join(name)).unwrap());
+        restart(&server);
+        assert_eq!(ask(&server.targets[1], "/generation"), generation);
+        assert_eq!(names_in(&directory), ["hello.sock", "hello.sock.lock"]);
+    }
+    stop(&server);
+    assert_eq!(names_in(&directory), Vec::<String>::new());
+}
+
+#[test]
+fn g3_a_failed_successor_leaves_a_removed_path_as_it_was() {
+    let _alone = alone();
+    let directory = TestDir::new();
+    let line = format!("web unix:{}", directory.path().join("web.sock").display());
+    let server = named(&["- 127.0.0.1:0", &line], "50ms");
+    fs::remove_file(directory.path().join("web.sock")).unwrap();
+    write(&server, &["- 127.0.0.1:0", &line, "fail on purpose"]);
+    server.restart_in_vain(Signal::SIGHUP);
+    assert_eq!(names_in(&directory), ["web.sock.lock"]);
+    // One that is killed cannot tidy up: the next one finds its socket dead, and knows that it is not the predecessor's.
+    write(&server, &["- 127.0.0.1:0", &line, "die"]);
+    server.restart_in_vain(Signal::SIGHUP);
+    assert_eq!(names_in(&directory), ["web.sock", "web.sock.lock"]);
+    write(&server, &["- 127.0.0.1:0", &line]);
+    restart(&server);
+    assert_eq!(ask(&server.targets[1], "/"), "web");
+    stop(&server);
+    assert_eq!(names_in(&directory), Vec::<String>::new());
+}
+
+#[test]
 fn an_accept_loop_on_a_thread() {
     foreign("std", 0);
 }
@@ -285,6 +326,21 @@ fn activated_through_restarts(server: &Server) {
 }
 
 /// The example `listeners`, with these lines in its file.
+#[test]
+fn more_than_a_thousand() {
+    const LISTENERS: usize = 1100;
+    let _alone = alone();
+    let setup = Setup::example("listeners").by_shell("ulimit -n $(ulimit -Hn);", "");
+    fs::write(setup.dir().join("bin/listen"), ["- 127.0.0.1:0"; LISTENERS].join("\n")).unwrap();
+    let server = setup.lines(LISTENERS).args(&["--probation", "50ms"]).start();
+    for generation in 2..=3 {
+        restart(&server);
+        for target in server.targets.iter().step_by(LISTENERS / 10).chain(server.targets.last()) {
+            assert_eq!(ask(target, "/generation"), generation.to_string(), "{target}");
+        }
+    }
+}
+
 /// O_NONBLOCK belongs to the open file description that all generations share.
 #[test]
 fn g3_a_successor_leaves_the_flags_of_a_blocking_accept_loop_alone() {

@@ -51,6 +51,31 @@ fn what_fails_at_a_restart_leaves_the_old_one_serving() {
 }
 
 #[test]
+fn a_unix_path_has_its_mode_and_is_made_again_when_somebody_removed_it() {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+    let _alone = alone();
+    let (uid, gid) = (nix::unistd::getuid().to_string(), nix::unistd::getgid().to_string());
+    let setup = quick().options(&["--socket-mode", "660", "--socket-owner", &uid, "--socket-group", &gid]);
+    let path = setup.dir().join("web.sock");
+    let running = setup.listen_on(&format!("unix:{}", path.display())).worker();
+    running.wait_for_line(0, "worker settled worker=1");
+    let is_whole = || {
+        let found = fs::metadata(&path).unwrap();
+        assert!(found.file_type().is_socket() && found.mode() & 0o777 == 0o660, "{:o}", found.mode());
+    };
+    is_whole();
+    assert_eq!(running.get("/generation"), "1");
+    fs::remove_file(&path).unwrap();
+    running.restart();
+    is_whole();
+    assert_eq!(running.get("/generation"), "2");
+    let made = fs::metadata(&path).unwrap().ino();
+    running.restart();
+    assert_eq!(fs::metadata(&path).unwrap().ino(), made, "only then");
+}
+
+#[test]
 fn the_status_file_follows_the_workers() {
     let _alone = alone();
     let directory = support::TestDir::new();

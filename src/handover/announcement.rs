@@ -26,6 +26,14 @@ pub const VARIABLE: &str = "HEIRLOOM";
 pub const VERSION: u32 = 1;
 /// Longest announcement in bytes: the kernel takes 128 KiB for one string of the environment, name included.
 pub const MAX_ANNOUNCEMENT: usize = 120 * 1024;
+/// Most bytes of it that sockets may take, at their [shortest](AnnouncedSocket::length). The rest is for paths of 4 KiB,
+/// 64 descriptors with names of 255 bytes, and the history.
+pub const MAX_SOCKETS_LENGTH: usize = 88 * 1024;
+/// Up to so many sockets are written out in full, as every release reads them. With more, or where they would not fit, an address that was
+/// asked for is not written out if it is the one that the socket has.
+const FEW: usize = 512;
+/// Stands in that place: no address is written so. A reader that does not know it matches the socket by its address.
+const SAME: &str = "=";
 /// Most named descriptors that one process may hand down: with the longest names they fill half an announcement.
 pub const MAX_DESCRIPTORS: usize = 64;
 
@@ -200,6 +208,16 @@ impl Announcement {
         if self.descriptors.len() > MAX_DESCRIPTORS {
             return Err(AnnouncementError::TooManyDescriptors);
         }
+        let in_full = self.text(false);
+        let is_in_full = self.sockets.len() <= FEW && in_full.len() <= MAX_ANNOUNCEMENT;
+        let text = if is_in_full { in_full } else { self.text(true) };
+        if text.len() > MAX_ANNOUNCEMENT {
+            return Err(AnnouncementError::TooLong { length: text.len() });
+        }
+        Ok(text.into())
+    }
+
+    fn text(&self, shortened: bool) -> String {
         let (channel, cookie) = self.channel;
         let mut text = format!(
             "{VERSION} generation={} predecessor={} pidfd={} channel={channel}/{cookie} program={} directory={}",
@@ -214,7 +232,7 @@ impl Announcement {
         }
         for socket in &self.sockets {
             text += " socket=";
-            text += &socket.encode();
+            text += &socket.encode(shortened);
         }
         if self.gives_state {
             text += " state=1";
@@ -242,10 +260,7 @@ impl Announcement {
         if let Some(history) = &self.history {
             text += &format!(" history={}", history.encode(escape));
         }
-        if text.len() > MAX_ANNOUNCEMENT {
-            return Err(AnnouncementError::TooLong { length: text.len() });
-        }
-        Ok(text.into())
+        text
     }
 
     /// Reads the variable's value.
@@ -270,22 +285,31 @@ impl Announcement {
 }
 
 impl AnnouncedSocket {
-    fn encode(&self) -> String {
+    /// How many bytes it takes in an announcement that holds many.
+    pub fn length(&self) -> usize {
+        " socket=".len() + self.encode(true).len()
+    }
+
+    fn encode(&self, shortened: bool) -> String {
         let lock = self.lock.map(|fd| fd.to_string()).unwrap_or_default();
+        let requested = match shortened && self.requested == self.address {
+            true => SAME.to_owned(),
+            false => escape(self.requested.as_bytes()),
+        };
         format!(
             "{}/{}/{}/{}/{}/{}/{lock}",
             self.fd,
             self.cookie,
             self.kind,
             escape(self.name.as_bytes()),
-            escape(self.requested.as_bytes()),
+            requested,
             escape(self.address.as_bytes()),
         )
     }
 
     fn decode(value: &str) -> Option<AnnouncedSocket> {
         let mut parts = value.split('/');
-        let socket = AnnouncedSocket {
+        let mut socket = AnnouncedSocket {
             fd: descriptor(parts.next()?)?,
             cookie: parts.next()?.parse().ok()?,
             kind: parts.next()?.to_owned(),
@@ -297,6 +321,9 @@ impl AnnouncedSocket {
                 fd => Some(descriptor(fd)?),
             },
         };
+        if socket.requested == SAME {
+            socket.requested.clone_from(&socket.address);
+        }
         Some(socket)
     }
 }

@@ -38,8 +38,9 @@ pub const MAX_MOVED: usize = 200;
 /// Most bytes of one connection's request and state that are moved; with more it stays. A quarter of a message, so that
 /// one talkative client does not hold up the others.
 pub const MAX_BAGGAGE: usize = 16 * 1024;
-/// Most listeners that one process may hand down: an announcement must stay below the kernel's 128 KiB a string.
-pub const MAX_SOCKETS: usize = 512;
+/// Most listeners that one process may hand down: as many as an announcement has
+/// [room](super::announcement::MAX_SOCKETS_LENGTH) for at 45 bytes, which one on an IPv4 address takes.
+pub const MAX_SOCKETS: usize = 2000;
 
 /// One message of the handover.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

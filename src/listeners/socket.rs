@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,9 +16,10 @@ use super::Gate;
 use super::holder::holder;
 use crate::address::Address;
 use crate::aside::{FILE, FILES};
+use crate::handover::announcement::AnnouncedSocket;
 use crate::handover::message::KeptSocket;
 use crate::inherited::InheritedSocket;
-use crate::listen::{Listen, ListenParseError};
+use crate::listen::{Access, Listen, ListenParseError};
 use crate::moving::Arrival;
 use crate::sys::lock::{LockError, PathLock, PathState, is_stale_socket};
 use crate::sys::socket::{self, Kind, TcpOptions, UdpOptions};
@@ -32,6 +33,12 @@ pub(crate) struct Socket {
     pub(crate) name: String,
     pub(crate) requested: OsString,
     pub(crate) address: Address,
+    /// `None` if it was handed to this process.
+    #[cfg_attr(
+        not(feature = "supervisor"),
+        expect(dead_code, reason = "for a supervisor, which makes it again")
+    )]
+    asked: Option<Listen>,
     place: Option<Arc<Place>>,
     /// Whether it was handed to this process.
     inherited: bool,
@@ -42,6 +49,8 @@ pub(crate) struct Socket {
     found_blocking: AtomicBool,
     /// Whether it came from a service manager, which accepts nothing itself.
     by_activation: bool,
+    /// How many bytes an announcement of many needs for it.
+    pub(super) announced_length: usize,
     pub(crate) gate: watch::Sender<Gate>,
     /// Leads to the accept loop, if that is ours: only then can it be told to empty the queue, and take what comes
     /// from the predecessor.
@@ -55,8 +64,10 @@ struct Place {
     path: PathBuf,
     /// Device and inode of the socket that was made there: what somebody else put there is not ours to remove.
     made: Option<(u64, u64)>,
-    /// Whether a predecessor made it.
+    /// Whether a predecessor made it, or made the one that this is in the place of.
     inherited: bool,
+    /// What the lock said of that one.
+    before: Option<String>,
 }
 
 /// Why there is no listener.
@@ -96,6 +107,14 @@ pub enum ListenError {
         /// What is in the way.
         source: io::Error,
     },
+    /// The mode or the owner that it is to have cannot be set.
+    #[error("cannot set the mode or the owner of {address}")]
+    Access {
+        /// The address.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Anything else that the system refuses.
     #[error("cannot listen on {address}")]
     Bind {
@@ -103,6 +122,17 @@ pub enum ListenError {
         address: Address,
         /// What the system said.
         source: io::Error,
+    },
+    /// A successor could not be handed one more.
+    #[error(
+        "cannot listen on {address} as well: with {listeners} listeners, what a successor is handed has no room for it \
+         (at most 2000, and 88 KiB of addresses and names)"
+    )]
+    TooMany {
+        /// The address.
+        address: Address,
+        /// How many there are.
+        listeners: usize,
     },
     /// This process drains: it takes no new listeners.
     #[error("cannot listen on {address}: this process is draining")]
@@ -185,8 +215,50 @@ impl Socket {
     }
 
     pub(super) fn bind(listen: &Listen, kind: Kind) -> Result<Socket, ListenError> {
+        let place = match &listen.address {
+            Address::UnixPath(path) => {
+                let lock = own_path(path, &listen.address)?;
+                Some(Place { lock, path: path.clone(), made: None, inherited: false, before: None })
+            }
+            _ => None,
+        };
+        Socket::bind_at(listen, kind, place)
+    }
+
+    /// Binds a path again whose socket somebody has removed: nobody finds that one any more. `lock` is for
+    /// [`made_again`].
+    pub(super) fn bind_at_again(
+        listen: &Listen,
+        path: &Path,
+        lock: PathLock,
+        inherited: bool,
+    ) -> Result<Socket, ListenError> {
+        tracing::warn!(path = %path.display(), "somebody has removed the socket, making it again");
+        let before = lock.read().ok();
+        let place = Place { lock, path: path.to_owned(), made: None, inherited, before };
+        Socket::bind_at(listen, Kind::UnixStream, Some(place))
+    }
+
+    /// As [`bind_at_again`](Self::bind_at_again), with all that this one was asked to have.
+    #[cfg(feature = "supervisor")]
+    pub(super) fn bind_again(&self, path: &Path, lock: PathLock) -> Result<Socket, ListenError> {
+        let plain = || Listen::new(self.address.clone()).name(self.name.clone());
+        let listen = self.asked.clone().unwrap_or_else(plain);
+        let socket = Socket::bind_at_again(&listen, path, lock, false)?;
+        if !socket::is_nonblocking(self.as_fd()).unwrap_or(true) {
+            let failed = |source| ListenError::Bind { address: self.address.clone(), source };
+            socket::set_blocking(socket.as_fd()).map_err(failed)?;
+        }
+        Ok(socket)
+    }
+
+    fn bind_at(listen: &Listen, kind: Kind, mut place: Option<Place>) -> Result<Socket, ListenError> {
         let asked = &listen.address;
-        let mut place = None;
+        if listen.access != Access::default() && place.is_none() {
+            let source =
+                io::Error::new(io::ErrorKind::InvalidInput, "only the path of a Unix socket has any");
+            return Err(ListenError::Access { address: asked.clone(), source });
+        }
         let bound = match (asked, kind) {
             (Address::Inet(address), Kind::Udp) => {
                 let options = UdpOptions { reuse_port: listen.reuse_port, only_v6: listen.only_v6 };
@@ -199,21 +271,17 @@ impl Socket {
                 // Accepted sockets have it from their listener: one call here instead of one per connection.
                 bound.and_then(|fd| socket::set_nodelay(fd.as_fd(), listen.nodelay).map(|()| fd))
             }
-            (Address::UnixPath(path), _) => {
-                place = Some(Place {
-                    lock: own_path(path, asked)?,
-                    path: path.clone(),
-                    made: None,
-                    inherited: false,
-                });
-                socket::bind_unix(path, backlog(listen))
-            }
+            (Address::UnixPath(path), _) => socket::bind_unix(path),
             (Address::UnixAbstract(name), _) => socket::bind_unix_abstract(name, backlog(listen)),
             (Address::Unnamed, _) => Err(io::Error::from(io::ErrorKind::InvalidInput)),
         };
         let fd = bound.map_err(|source| bind_error(asked, source))?;
         if let Some(place) = &mut place {
             place.made = identity(&place.path);
+            if let Err(error) = place.open(fd.as_fd(), listen) {
+                place.undo();
+                return Err(error);
+            }
             // For the generations to come: looked up there and then, it could be what somebody else has put there.
             if let Some((device, inode)) = place.made
                 && let Err(error) = place.lock.write(&format!("{device} {inode}\n"))
@@ -224,7 +292,8 @@ impl Socket {
         let failed = |source| ListenError::Bind { address: asked.clone(), source };
         let address = socket::facts(fd.as_fd()).map_err(|error| failed(io::Error::other(error)))?.local;
         say!(debug: %address, name = listen.name, "bound a socket");
-        Socket::new(fd, kind, listen.name.clone(), asked.to_os_string(), address, place).map_err(failed)
+        let socket = Socket::new(fd, kind, listen.name.clone(), asked.to_os_string(), address, place);
+        Ok(Socket { asked: Some(listen.clone()), ..socket.map_err(failed)? })
     }
 
     fn new(
@@ -236,6 +305,15 @@ impl Socket {
         place: Option<Place>,
     ) -> io::Result<Socket> {
         let cookie = socket::cookie(fd.as_fd())?;
+        let announced = AnnouncedSocket {
+            fd: LONGEST,
+            cookie,
+            kind: kind.name().to_owned(),
+            name: name.clone(),
+            requested: requested.clone(),
+            address: address.to_os_string(),
+            lock: place.as_ref().map(|_| LONGEST),
+        };
         let gate = watch::Sender::new(Gate::Paused);
         Ok(Socket {
             fd: Arc::new(fd),
@@ -244,11 +322,13 @@ impl Socket {
             name,
             requested,
             address,
+            asked: None,
             place: place.map(Arc::new),
             inherited: false,
             surrendered: AtomicBool::new(false),
             found_blocking: AtomicBool::new(false),
             by_activation: false,
+            announced_length: announced.length(),
             gate,
             arrivals: Mutex::new(None),
         })
@@ -293,6 +373,20 @@ impl Socket {
         self.place.as_ref().is_some_and(|place| place.inherited)
     }
 
+    /// What this process has made at the predecessor's path goes, and its lock stays.
+    pub(super) fn give_back_place(&self) {
+        if let Some(place) = self.place.as_ref().filter(|place| place.before.is_some()) {
+            place.undo();
+        }
+    }
+
+    /// The lock to make its path again with, if that leads here no more.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn lost_place(&self) -> Option<(&Path, PathLock)> {
+        let place = self.place.as_ref()?;
+        Some((&place.path, made_again(&place.path, place.lock.as_fd())?))
+    }
+
     pub(crate) fn was_inherited(&self) -> bool {
         self.inherited
     }
@@ -321,9 +415,34 @@ impl Place {
         if still_ours && let Err(error) = fs::remove_file(&self.path) {
             say!(warn: %error, path = %self.path.display(), "cannot remove the socket's path");
         }
-        if let Err(error) = self.lock.remove() {
+        // Whoever has made the socket again with this lock goes on with both.
+        let is_another_s = noted(&self.lock).is_some_and(|noted| Some(noted) != self.made);
+        if !is_another_s && let Err(error) = self.lock.remove() {
             say!(warn: %error, path = %self.path.display(), "cannot remove the socket's lock file");
         }
+    }
+}
+
+impl Place {
+    /// Nobody can connect before it listens: whom it admits is said first.
+    fn open(&self, fd: BorrowedFd<'_>, listen: &Listen) -> Result<(), ListenError> {
+        let address = || listen.address.clone();
+        listen
+            .access
+            .grant(&self.path)
+            .map_err(|source| ListenError::Access { address: address(), source })?;
+        socket::listen(fd, backlog(listen)).map_err(|source| ListenError::Bind { address: address(), source })
+    }
+
+    /// As if the socket had not been made.
+    fn undo(&self) {
+        if self.made.is_some() && identity(&self.path) == self.made {
+            let _ = fs::remove_file(&self.path);
+        }
+        let _ = match &self.before {
+            Some(note) => self.lock.write(note).map_err(|_| ()),
+            None => self.lock.remove().map_err(|_| ()),
+        };
     }
 }
 
@@ -332,6 +451,9 @@ impl AsFd for Socket {
         self.fd.as_fd()
     }
 }
+
+/// No descriptor's number takes more digits: the kernel's highest limit, by default, is 1,048,576.
+const LONGEST: RawFd = 1_048_575;
 
 fn backlog(listen: &Listen) -> i32 {
     i32::try_from(listen.backlog).unwrap_or(i32::MAX)
@@ -342,13 +464,34 @@ fn inherit_place(lock: OwnedFd, path: &Path) -> Option<Place> {
     match PathLock::from_inherited(lock, path) {
         Ok(lock) => {
             let made = noted(&lock);
-            Some(Place { lock, path: path.to_owned(), made, inherited: true })
+            Some(Place { lock, path: path.to_owned(), made, inherited: true, before: None })
         }
         Err(error) => {
             say!(warn: %error, "the socket's path is not ours any more");
             None
         }
     }
+}
+
+/// The lock with which a path is to be made again, whose lock is or was `held`: somebody has removed the socket there. What a
+/// successor left that was killed over it goes. If there is another server's socket now, or anything else, it is left alone.
+pub(super) fn made_again(path: &Path, held: BorrowedFd<'_>) -> Option<PathLock> {
+    let lock = PathLock::from_inherited(held.try_clone_to_owned().ok()?, path);
+    let (lock, is_new) = match lock {
+        Ok(lock) => (lock, false),
+        // It has gone the way of the socket.
+        Err(LockError::Lost { .. }) => (PathLock::acquire(path).ok()?, true),
+        Err(_) => return None,
+    };
+    match is_stale_socket(path) {
+        Ok(PathState::Missing) => return Some(lock),
+        Ok(PathState::Stale) if fs::remove_file(path).is_ok() => return Some(lock),
+        _ => {}
+    }
+    if is_new {
+        let _ = lock.remove();
+    }
+    None
 }
 
 /// The lock of a path at which a killed process made a socket that is still there; `None` if that socket is there no more, or

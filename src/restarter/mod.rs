@@ -112,6 +112,10 @@ impl Restarter {
     /// One that is made while a restart is on its way is too late for the successor. Without a supervisor its queue is served
     /// and it is closed when the restart settles, so that the successor can make it anew after that. With one its queue
     /// stands, and the successor inherits it when it asks for it; until then, connections wait there.
+    ///
+    /// There may be 2000, if their addresses and names fit into 88 KiB (2000 IPv4 addresses do, and 500 of the longest Unix
+    /// paths): a successor hears of them in one variable of its environment, for which the kernel has 128 KiB. A release that
+    /// reads no more than 512 refuses more, and the restart into it fails.
     pub fn listen(&self, listen: impl IntoListen) -> Result<Listener, ListenError> {
         let listen = listen.into_listen()?;
         let kind = match listen.address() {

@@ -58,6 +58,18 @@ impl Store {
         Ok(())
     }
 
+    /// Paths that somebody has removed are made again: the next worker is to be found there.
+    pub(super) fn make_lost_again(&mut self) {
+        for (old, new) in self.listeners.make_lost_again() {
+            if self.own.remove(&old) {
+                self.own.insert(new);
+            }
+            if let Some(binder) = self.binders.remove(&old) {
+                self.binders.insert(new, binder);
+            }
+        }
+    }
+
     pub(super) fn sockets(&self) -> Vec<Arc<Socket>> {
         self.listeners.open()
     }

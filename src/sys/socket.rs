@@ -142,9 +142,10 @@ pub(crate) fn bind_udp(address: SocketAddr, options: &UdpOptions) -> io::Result<
     Ok(socket.into())
 }
 
-/// Listens on a Unix stream socket at a path, which must be free: whose it was is for `lock` to tell.
-pub(crate) fn bind_unix(path: &Path, backlog: i32) -> io::Result<OwnedFd> {
-    listen_unix(&SockAddr::unix(path)?, backlog)
+/// Makes a Unix stream socket at a path, which must be free: whose it was is for `lock` to tell. Nobody can connect before it
+/// [listens](listen).
+pub(crate) fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
+    bound_unix(&SockAddr::unix(path)?).map(OwnedFd::from)
 }
 
 /// Listens on a Unix stream socket in the abstract namespace (the name without its leading NUL byte).
@@ -155,7 +156,9 @@ pub(crate) fn bind_unix_abstract(name: &[u8], backlog: i32) -> io::Result<OwnedF
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let path = [b"\0", name].concat();
-    listen_unix(&SockAddr::unix(std::ffi::OsStr::from_bytes(&path))?, backlog)
+    let socket = bound_unix(&SockAddr::unix(std::ffi::OsStr::from_bytes(&path))?)?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
 }
 
 /// Whether an accept or a read returns at once where there is nothing.
@@ -273,11 +276,10 @@ fn prepare(socket: &Socket, address: SocketAddr, reuse_port: bool, only_v6: Opti
     }
 }
 
-fn listen_unix(address: &SockAddr, backlog: i32) -> io::Result<OwnedFd> {
+fn bound_unix(address: &SockAddr) -> io::Result<Socket> {
     let socket = open(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(address)?;
-    socket.listen(backlog)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 #[cfg(test)]

@@ -81,15 +81,17 @@ fn a_bound_socket_becomes_a_listener() {
 fn unix_listeners_are_found_by_path_and_by_name() {
     let directory = scratch("unix-listeners");
     let path = directory.join("socket");
-    let fd = bind_unix(&path, BACKLOG).unwrap();
+    let fd = bind_unix(&path).unwrap();
+    UnixStream::connect(&path).expect_err("nobody connects before it listens");
+    listen(fd.as_fd(), BACKLOG).unwrap();
     let found = facts(fd.as_fd()).unwrap();
     assert_eq!((found.kind, found.listening), (Kind::UnixStream, true));
     assert_eq!(found.local.to_string(), format!("unix:{}", path.display()));
     let client = UnixStream::connect(&path).unwrap();
     assert_eq!(peer_of(client.as_fd()), Some(Address::UnixPath(path.clone())));
-    assert_eq!(bind_unix(&path, BACKLOG).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    assert_eq!(bind_unix(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     let long = directory.join("x".repeat(120));
-    assert_eq!(bind_unix(&long, BACKLOG).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(bind_unix(&long).unwrap_err().kind(), io::ErrorKind::InvalidInput);
 
     let name = format!("heirloom-test-{}\0\u{e9}", std::process::id());
     let fd = bind_unix_abstract(name.as_bytes(), BACKLOG).unwrap();

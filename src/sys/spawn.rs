@@ -5,6 +5,7 @@
 //! suspends the calling *thread* until the exec: keep it off the runtime's threads. No parent-death signal is
 //! set: it would fire when that thread ends, not when the process does.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsString};
 use std::io;
 use std::mem::MaybeUninit;
@@ -129,15 +130,16 @@ fn spawn_with(request: &Spawn<'_>, hold: fn(i32) -> io::Result<Pidfd>) -> Result
         })
     });
     let directory = directory.transpose()?;
-    let moved = move_colliding(&request.fds).map_err(other)?;
+    let (order, copies) = in_order(&request.fds).map_err(other)?;
     let mut actions = FileActions::new().map_err(other)?;
     // The directory first: its descriptor may have the number of a target, and be written over.
     if let Some(directory) = &directory {
         actions.enter(directory.as_fd()).map_err(other)?;
     }
-    for ((source, target), moved) in request.fds.iter().zip(&moved) {
-        let source = moved.as_ref().map_or(*source, AsFd::as_fd);
-        actions.place(source, *target).map_err(other)?;
+    for at in order {
+        let (source, target) = request.fds[at];
+        let source = copies[at].as_ref().map_or(source, AsFd::as_fd);
+        actions.place(source, target).map_err(other)?;
     }
     let attributes = Attributes::new(&request.blocked, &request.defaults).map_err(other)?;
 
@@ -182,17 +184,51 @@ fn enter(directory: &Path) -> io::Result<OwnedFd> {
     Ok(options.open(directory.join("."))?.into())
 }
 
-/// File actions run in order, so a source whose number is another's target could be overwritten before its turn:
-/// such a source gets a copy above all targets. One that is its own target stays: nobody else writes there.
-fn move_colliding(fds: &[(BorrowedFd<'_>, RawFd)]) -> io::Result<Vec<Option<OwnedFd>>> {
+/// File actions run one after the other, so a source whose number is another's target could be overwritten before its
+/// turn. The order (by index) in which none is; those that wait for each other in a circle get copies above all targets.
+/// Only those: each copy takes one more descriptor, of which a server with many listeners has few left.
+fn in_order(fds: &[(BorrowedFd<'_>, RawFd)]) -> io::Result<(Vec<usize>, Vec<Option<OwnedFd>>)> {
     let above = fds.iter().map(|(_, target)| target + 1).max().unwrap_or(0);
-    fds.iter()
-        .map(|(source, own)| {
-            let number = source.as_raw_fd();
-            let collides = number != *own && fds.iter().any(|(_, target)| *target == number);
-            collides.then(|| move_above(*source, above)).transpose()
-        })
-        .collect()
+    let numbers: Vec<(RawFd, RawFd)> = fds.iter().map(|(source, own)| (source.as_raw_fd(), *own)).collect();
+    let by_target: BTreeMap<RawFd, usize> =
+        numbers.iter().enumerate().map(|(at, (_, target))| (*target, at)).collect();
+    // How many still need what has this number. One that is its own target does not mind being written over.
+    let mut needed = BTreeMap::<RawFd, usize>::new();
+    for (source, target) in &numbers {
+        *needed.entry(*source).or_default() += usize::from(source != target);
+    }
+    let is_free =
+        |(_, (_, target)): &(usize, &(RawFd, RawFd))| needed.get(target).is_none_or(|count| *count == 0);
+    let mut free: Vec<usize> = numbers.iter().enumerate().filter(is_free).map(|(at, _)| at).collect();
+    let mut copies: Vec<Option<OwnedFd>> = fds.iter().map(|_| None).collect();
+    let mut order = Vec::with_capacity(fds.len());
+    let mut waiting: BTreeSet<usize> = (0..fds.len()).collect();
+    let mut serve = |at: usize, free: &mut Vec<usize>, waiting: &BTreeSet<usize>| {
+        let (source, target) = numbers[at];
+        let left = needed.entry(source).or_default();
+        *left -= usize::from(source != target);
+        if *left == 0
+            && let Some(freed) =
+                by_target.get(&source).filter(|freed| **freed != at && waiting.contains(freed))
+        {
+            free.push(*freed);
+        }
+    };
+    loop {
+        while let Some(at) = free.pop() {
+            if waiting.remove(&at) {
+                order.push(at);
+                if copies[at].is_none() {
+                    serve(at, &mut free, &waiting);
+                }
+            }
+        }
+        let Some(at) = waiting.iter().copied().find(|at| copies[*at].is_none()) else {
+            return Ok((order, copies));
+        };
+        copies[at] = Some(move_above(fds[at].0, above)?);
+        serve(at, &mut free, &waiting);
+    }
 }
 
 fn move_above(fd: BorrowedFd<'_>, above: RawFd) -> io::Result<OwnedFd> {
@@ -263,7 +299,8 @@ pub(crate) fn classify(program: &Path, source: io::Error) -> SpawnError {
         Some(libc::ENOEXEC | libc::ELIBBAD) => SpawnError::NotAProgram { program },
         Some(libc::ETXTBSY) => SpawnError::Busy { program },
         Some(libc::E2BIG) => SpawnError::TooLarge { program },
-        Some(libc::EMFILE | libc::ENFILE) => SpawnError::Descriptors { program, source },
+        // EBADF: what is handed down is open, so it is a target's number that is above the limit.
+        Some(libc::EMFILE | libc::ENFILE | libc::EBADF) => SpawnError::Descriptors { program, source },
         Some(libc::EAGAIN) => SpawnError::Processes { program, source },
         _ => SpawnError::Other { program, source },
     }

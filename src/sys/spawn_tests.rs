@@ -45,6 +45,47 @@ fn said(request: &Spawn<'_>) -> String {
     said
 }
 
+/// Every source arrives at its target, whatever the order and whoever writes over whom.
+#[test]
+fn no_source_is_written_over_before_its_turn() {
+    let files: Vec<OwnedFd> = (0..12).map(|_| File::open("/dev/null").unwrap().into()).collect();
+    let numbers: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
+    let mut random = 1_u32;
+    let mut below = |limit: usize| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 16) as usize % limit
+    };
+    for _ in 0..2000 {
+        // Among them shifts, circles, the same source twice, and such as stay in their place.
+        let mut targets: Vec<RawFd> = numbers.iter().copied().chain(500..504).collect();
+        let count = 1 + below(targets.len());
+        let fds: Vec<_> = (0..count)
+            .map(|_| (files[below(files.len())].as_fd(), targets.swap_remove(below(targets.len()))))
+            .collect();
+        let (order, copies) = in_order(&fds).unwrap();
+        let mut table: BTreeMap<RawFd, RawFd> = numbers.iter().map(|number| (*number, *number)).collect();
+        for (copy, (source, _)) in copies.iter().zip(&fds) {
+            table.extend(copy.as_ref().map(|copy| (copy.as_raw_fd(), source.as_raw_fd())));
+        }
+        for at in order {
+            let source = copies[at].as_ref().map_or(fds[at].0, AsFd::as_fd);
+            table.insert(fds[at].1, table[&source.as_raw_fd()]);
+        }
+        assert!(fds.iter().all(|(source, target)| table[target] == source.as_raw_fd()), "{fds:?} {copies:?}");
+    }
+}
+
+#[test]
+fn what_only_moves_down_needs_no_copies() {
+    let files: Vec<OwnedFd> = (0..100).map(|_| File::open("/dev/null").unwrap().into()).collect();
+    let lowest = files.iter().map(AsRawFd::as_raw_fd).min().unwrap();
+    let fds: Vec<_> = files.iter().map(AsFd::as_fd).zip(lowest - 1..).collect();
+    let (order, copies) = in_order(&fds).unwrap();
+    assert_eq!(order.len(), 100);
+    // Between other tests' numbers the row may have gaps, but it has no circle.
+    assert!(copies.iter().all(Option::is_none));
+}
+
 #[test]
 fn arguments_environment_and_directory_arrive() {
     let _guard = starts_processes();

@@ -26,6 +26,18 @@ pub(crate) struct Run {
     #[arg(short, long, value_name = "[NAME=]ADDRESS[=FD]")]
     listen: Vec<Listening>,
 
+    /// The mode of Unix sockets' paths, in octal: whoever may write there may connect. Without it 0777 less the umask.
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    socket_mode: Option<u32>,
+
+    /// The user that Unix sockets' paths belong to, by name or number.
+    #[arg(long, value_name = "USER", value_parser = user)]
+    socket_owner: Option<u32>,
+
+    /// The group that Unix sockets' paths belong to, by name or number.
+    #[arg(long, value_name = "GROUP", value_parser = group)]
+    socket_group: Option<u32>,
+
     /// How many connections may wait to be accepted, cut to net.core.somaxconn.
     #[arg(long, value_name = "N")]
     backlog: Option<u32>,
@@ -185,11 +197,20 @@ impl Run {
             .stop_signal(self.stop_signal)
             .stop_delay(self.stop_delay)
             .nonblocking(self.nonblocking);
-        for listening in self.listen {
-            command = command.listen(match self.backlog {
-                Some(connections) => listening.backlog(connections),
-                None => listening,
-            });
+        for mut listening in self.listen {
+            if let Some(connections) = self.backlog {
+                listening = listening.backlog(connections);
+            }
+            if let Some(mode) = self.socket_mode {
+                listening = listening.mode(mode);
+            }
+            if let Some(user) = self.socket_owner {
+                listening = listening.owner(user);
+            }
+            if let Some(group) = self.socket_group {
+                listening = listening.group(group);
+            }
+            command = command.listen(listening);
         }
         // The file has the last word, being the more deliberate of the two.
         let directories = self.env_dir.into_iter().map(EnvironmentSource::Directory);
@@ -216,4 +237,21 @@ impl Run {
 /// A signal by its name, with or without SIG, or by its number.
 fn signal(text: &str) -> Result<Signal, heirloom::SignalParseError> {
     text.parse()
+}
+
+/// As chmod has it.
+fn mode(text: &str) -> Result<u32, String> {
+    const ALL: u32 = 0o777;
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= ALL);
+    mode.ok_or_else(|| "three octal digits are wanted, such as 660".to_owned())
+}
+
+fn user(text: &str) -> Result<u32, String> {
+    let by_name = || nix::unistd::User::from_name(text).ok().flatten().map(|user| user.uid.as_raw());
+    text.parse().ok().or_else(by_name).ok_or_else(|| "there is no such user".to_owned())
+}
+
+fn group(text: &str) -> Result<u32, String> {
+    let by_name = || nix::unistd::Group::from_name(text).ok().flatten().map(|group| group.gid.as_raw());
+    text.parse().ok().or_else(by_name).ok_or_else(|| "there is no such group".to_owned())
 }

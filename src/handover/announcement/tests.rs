@@ -76,6 +76,59 @@ const RECORDED_OPERATORS: &str = " operators=1";
 const RECORDED_HISTORY: &str =
     " control=11 history=1600000000000/1/2/3/4/5/6/1700000000001/2/1700000000000/it%20fell";
 
+/// With the numbers and cookies of a long life.
+fn listening(count: usize, address: impl Fn(usize) -> String, lock: bool) -> Announcement {
+    let count = i32::try_from(count).unwrap();
+    let sockets = (0..count).map(|at| {
+        let address: OsString = address(usize::try_from(at).unwrap()).into();
+        AnnouncedSocket {
+            fd: 100 + at,
+            cookie: 10_000_000,
+            kind: "tcp".into(),
+            name: String::new(),
+            requested: address.clone(),
+            address,
+            lock: lock.then_some(100 + count + at),
+        }
+    });
+    Announcement { sockets: sockets.collect(), ..example_with_history() }
+}
+
+#[test]
+fn thousands_of_sockets_fit_and_a_few_are_written_as_ever() {
+    let ipv4 = |at| format!("127.0.0.1:{}", 10_000 + at);
+    for count in [FEW, FEW + 1, 1500, 1900] {
+        let many = listening(count, ipv4, false);
+        let value = many.encode().unwrap();
+        assert_eq!(value.to_str().unwrap().contains(SAME_WORD), count > FEW);
+        assert_eq!(Announcement::decode(&value).unwrap(), many);
+    }
+    // The longest paths that there are.
+    let path = |at| format!("unix:/run/{at:0>97}");
+    let many = listening(500, path, true);
+    assert_eq!(Announcement::decode(&many.encode().unwrap()).unwrap(), many);
+    assert!(many.sockets.iter().map(AnnouncedSocket::length).sum::<usize>() < MAX_SOCKETS_LENGTH);
+    let too_many = listening(MAX_SOCKETS + 1, ipv4, false);
+    assert_eq!(too_many.encode(), Err(AnnouncementError::TooMany));
+}
+
+/// In between the name and the address.
+const SAME_WORD: &str = "/=/";
+
+#[test]
+fn what_sockets_may_take_leaves_room_for_the_rest() {
+    let named = |fd| AnnouncedDescriptor { fd, identity: (259, 70_000_000), name: "n".repeat(MAX_NAME) };
+    let long = OsString::from(format!("/{}", "p".repeat(4095)));
+    let rest = Announcement {
+        descriptors: (5000..5000 + 64).map(named).collect(),
+        program: long.clone(),
+        directory: long,
+        ..example_with_history()
+    };
+    let in_full = rest.encode().unwrap().len();
+    assert!(in_full + MAX_SOCKETS_LENGTH <= MAX_ANNOUNCEMENT, "{in_full}");
+}
+
 #[test]
 fn g7_recorded_bytes_are_written_and_read() {
     let supervised = format!("{RECORDED}{RECORDED_SUPERVISOR}");

@@ -3,6 +3,7 @@
 use std::os::fd::RawFd;
 use std::str::FromStr;
 
+use crate::address::Address;
 use crate::listen::{Listen, ListenParseError};
 
 /// A socket that the supervisor binds for its workers.
@@ -41,6 +42,34 @@ impl Listening {
     pub fn number(mut self, fd: RawFd) -> Listening {
         self.chosen = Some(fd);
         self
+    }
+
+    /// As [`Listen::mode`], if this is the path of a Unix socket; else nothing.
+    pub fn mode(mut self, mode: u32) -> Listening {
+        if self.is_path() {
+            self.listen = self.listen.mode(mode);
+        }
+        self
+    }
+
+    /// As [`Listen::owner`], if this is the path of a Unix socket; else nothing.
+    pub fn owner(mut self, user: u32) -> Listening {
+        if self.is_path() {
+            self.listen = self.listen.owner(user);
+        }
+        self
+    }
+
+    /// As [`Listen::group`], if this is the path of a Unix socket; else nothing.
+    pub fn group(mut self, group: u32) -> Listening {
+        if self.is_path() {
+            self.listen = self.listen.group(group);
+        }
+        self
+    }
+
+    fn is_path(&self) -> bool {
+        matches!(self.listen.address(), Address::UnixPath(_))
     }
 
     /// How many connections may wait to be accepted.

@@ -55,6 +55,7 @@ impl Driver {
             Program::Good(number) => (Some(number), self.binaries.path(number)),
             Program::Current => (self.binaries.number(self.maker.program()), None),
         };
+        self.store.make_lost_again();
         let sockets = self.store.sockets();
         // The two exchange connections and state. Without it they cannot, and nothing else changes.
         let between = replaces.and_then(|replaced| {
