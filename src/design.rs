@@ -13,7 +13,8 @@
 //! descriptor.
 //!
 //! The exec itself is on yet another thread that exists for that moment: `posix_spawn` suspends the caller until the
-//! exec, and an exec from a file system that hangs must not keep a stop from being heard.
+//! exec, and an exec from a file system that hangs must not keep a stop from being heard. It is made by hand and not by
+//! tokio's `spawn_blocking`, which panics where no thread can be made: that is a failed restart like any other.
 //!
 //! # COMMIT, and who accepts
 //!

@@ -18,6 +18,12 @@
 //! * **G7 Mixed versions work.** Predecessor and successor may be built against different releases of heirloom. The
 //!   handover messages are versioned, bounded, and tested against the recorded bytes of every release.
 //!
+//! What runs out (threads and processes, descriptors) is one of the failures of G3: whatever step of a restart
+//! lacks it, the reason is told at once, the predecessor serves on, and the next restart works once there is room. No
+//! connection is refused for want of a helper thread. Under a supervisor a dead worker is replaced as soon as there is
+//! room, with the usual backoff. Clients do not use up the descriptors: the last 64 (or the last quarter, of fewer than 256)
+//! are for operators and for a restart; connections beyond wait in the kernel's queue. No limit is raised unasked.
+//!
 //! # What is not guaranteed
 //!
 //! * Requests that a killed process held. SIGKILL takes them along; so does a crash. What it had not accepted yet is kept where
@@ -52,6 +58,11 @@
 //!   this.
 //! * Clients of a Unix socket whose path somebody has removed, until the next restart, which makes it again. (What waits in the
 //!   old one's queue is served; and under a supervisor, should that restart fail, who connects waits for the next one.)
+//! * The same of descriptors where the accept loop is not heirloom's, or the program opens files and sockets of its own:
+//!   heirloom keeps the last descriptors from its own connections only.
+//! * A reason at once where the successor hangs for want of threads before it has said anything: tokio's multi-threaded
+//!   runtime does when it can make some of its workers and not all. Then it is the start timeout that ends it.
+//! * A process that is out of memory: Rust's allocations abort it.
 //! * Connections to a *dropped* listener that arrive between its last EAGAIN and its close.
 //! * A listener that a process makes while its successor is being started: when that settles, this one's queue is served and
 //!   it is closed. (Under a supervisor it stays open, and its connections wait until the successor asks for it.)

@@ -80,9 +80,12 @@ pub enum UpdateError {
         /// Why it is still there.
         source: InstallError,
     },
-    /// A task of ours was lost: the runtime is shutting down, or a check of the user's own panicked.
-    #[error("the update was interrupted")]
-    Interrupted(#[source] tokio::task::JoinError),
+    /// A step of it panicked: a fetcher or a check of the user's own, or tokio, whose files and name look-ups do where no
+    /// thread can be made.
+    #[error(
+        "a step of the update panicked; if no thread could be made, look at RLIMIT_NPROC (ulimit -u) and pids.max"
+    )]
+    Panicked,
 }
 
 /// An interval that the source does not allow.

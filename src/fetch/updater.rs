@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::time::sleep;
 
-use self::steps::blocking;
+use self::steps::{blocking, unpanicked};
 use super::fetcher::FLOOR;
 use super::look::Look;
 use super::place::Previous;
@@ -164,7 +164,7 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
             let over = self.restart.over();
             let looked = tokio::select! {
                 () = async { match over { Some(over) => over.await, None => pending().await } } => return,
-                looked = async { sleep(wait).await; self.look().await } => looked,
+                looked = async { sleep(wait).await; unpanicked(self.look()).await } => looked,
             };
             // Not to be interrupted: the outcome of a restart must be heard, and by then this process may be draining.
             let polled = self.take(looked).await;
@@ -182,7 +182,7 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
     ///
     /// As [`run`](Self::run).
     pub async fn poll(&mut self) -> Result<Polled, UpdateError> {
-        let looked = self.look().await;
+        let looked = unpanicked(self.look()).await;
         self.take(looked).await
     }
 

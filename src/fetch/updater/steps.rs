@@ -1,7 +1,12 @@
 //! One poll: a look, which changes nothing and may be dropped, and what is then done about it, which may not.
 
 use std::fs;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use tokio::time::{sleep, timeout};
 
@@ -13,6 +18,7 @@ use crate::fetch::{
     CheckError, Digest, Download, FetchError, FetchEvent, Fetcher, Found, InstallError, Polled, Restart,
     UpdateError,
 };
+use crate::own_thread::on_own_thread;
 use crate::restarter::RestartError;
 
 /// What a look came to.
@@ -167,11 +173,32 @@ fn identify(path: &Path, before: Option<(Look, Digest)>) -> Option<(Look, Digest
     before.filter(|(known, _)| *known == look).or_else(|| Some((look, Digest::of_file(path).ok()?)))
 }
 
-/// Off the runtime's threads: the disk may be slow, and a digest takes its time.
+/// A panic in it is a failure like any other: the next poll comes all the same.
+pub(super) async fn unpanicked<T>(
+    step: impl Future<Output = Result<T, UpdateError>>,
+) -> Result<T, UpdateError> {
+    let mut step = pin!(step);
+    let poll = move |cx: &mut Context<'_>| {
+        let polled = catch_unwind(AssertUnwindSafe(|| step.as_mut().poll(cx)));
+        polled.unwrap_or(Poll::Ready(Err(UpdateError::Panicked)))
+    };
+    poll_fn(poll).await
+}
+
+/// Off the runtime's threads: the disk may be slow, and a digest takes its time. Where no thread can be made it is done here
+/// all the same: a runtime that waits is better than a bad binary that stays in place.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, UpdateError> + Send + 'static,
 ) -> Result<T, UpdateError> {
-    tokio::task::spawn_blocking(work).await.map_err(UpdateError::Interrupted)?
+    let slot = Arc::new(Mutex::new(Some(work)));
+    let take = |slot: &Mutex<Option<_>>| slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let shared = Arc::clone(&slot);
+    let there = on_own_thread("heirloom-fetch", move || take(&shared).map(|work| work()));
+    let done = match there {
+        Ok(result) => result.await.unwrap_or_default(),
+        Err(_) => take(&slot).map(|work| work()),
+    };
+    done.unwrap_or(Err(UpdateError::Panicked))
 }
 
 /// A source that offers more different binaries that fail is beyond help.
