@@ -18,6 +18,12 @@
 //! * **G7 Mixed versions work.** Predecessor and successor may be built against different releases of heirloom. The
 //!   handover messages are versioned, bounded, and tested against the recorded bytes of every release.
 //!
+//! # Who is believed
+//!
+//! * An operator's request goes to the process that was named, and to nobody else: not by way of a link, a socket or a pid file
+//!   that another user could have put there (see the module `control`). It is void once the operator has gone.
+//! * What another process says is escaped, and of bounded length, where people read it.
+//!
 //! # What is not guaranteed
 //!
 //! * Requests that a killed process held. SIGKILL takes them along; so does a crash. What it had not accepted yet is kept where
