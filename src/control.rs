@@ -16,8 +16,15 @@
 //! [`Request`] is what can be asked and [`Reply`] what is answered. Members and events are added over time; what a reader
 //! does not know it passes over. There is one request for each connection, of at most [`MAX_REQUEST`] bytes, within five
 //! seconds. A client that does not read its replies is let go, and so is one that closes its writing side. At most 16 are
-//! served at a time: further ones are told `busy`, except that a client which has said nothing for half a second makes
-//! room for them.
+//! served at a time: the newest takes the place of the one that has said nothing for longest, and where all have asked for
+//! something it is told `busy`. A request is void once its client has gone: what was given up is not done later.
+//!
+//! # Who answers
+//!
+//! A path can lead elsewhere than it seems: another user's process can bind a socket and put a link in its place. So the
+//! kernel is asked who is at the other end, before anything is said. [`Client::ask_process`] asks that process alone, and
+//! [`Client::ask`] a process of root, of this user, or of the user who owns what the path leads through.
+//! [`process_in`] looks at a pid file with the same eyes.
 //!
 //! # Examples
 //!
@@ -27,7 +34,7 @@
 //!
 //! # fn example(pid: u32) -> Result<(), Box<dyn std::error::Error>> {
 //! let deadline = Some(Instant::now() + Duration::from_secs(60));
-//! let mut client = Client::ask(&socket_of(pid)?, &Request::Restart, deadline)?;
+//! let mut client = Client::ask_process(pid, &socket_of(pid)?, &Request::Restart, deadline)?;
 //! while let Some(reply) = client.next(deadline)? {
 //!     match reply {
 //!         Reply::Settled { pid, .. } => println!("{pid} serves"),
@@ -38,8 +45,8 @@
 //! # Ok(()) }
 //! ```
 
-pub use crate::operate::control::client::{Client, ClientError};
-pub use crate::operate::control::find::{FindError, process_in, socket_of};
+pub use crate::operate::control::client::{Client, ClientError, Distrust, Expected, Peer};
+pub use crate::operate::control::find::{FindError, halted, process_in, socket_of};
 pub use crate::operate::control::message::{
     ErrorCode, Lost, MAX_REPLY, MAX_REQUEST, Reply, Request, VERSION,
 };

@@ -23,6 +23,11 @@
 //! connection is refused for want of a helper thread. Under a supervisor a dead worker is replaced as soon as there is
 //! room, with the usual backoff. Clients do not use up the descriptors: the last 64 (or the last quarter, of fewer than 256)
 //! are for operators and for a restart; connections beyond wait in the kernel's queue. No limit is raised unasked.
+//! # Who is believed
+//!
+//! * An operator's request goes to the process that was named, and to nobody else: not by way of a link, a socket or a pid file
+//!   that another user could have put there (see the module `control`). It is void once the operator has gone.
+//! * What another process says is escaped, and of bounded length, where people read it.
 //!
 //! # What is not guaranteed
 //!

@@ -313,7 +313,9 @@ fn from_activation() -> Result<(Vec<InheritedSocket>, Vec<Stored>), InheritError
             value: env::var_os("LISTEN_FDS").unwrap_or_default(),
         }
     })?;
-    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    // One name that is no text must not take the others with it.
+    let names = env::var_os("LISTEN_FDNAMES").unwrap_or_default();
+    let names = names.to_string_lossy();
     let mut names = names.split(':').map(str::to_owned);
     let (mut sockets, mut unwanted) = (Vec::new(), Vec::new());
     for fd in FIRST..FIRST + count {

@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
 
+use crate::sys::lock::{self, LockError};
+
 /// Where a program's binary lies.
 ///
 /// ```no_run
@@ -41,6 +43,12 @@ pub enum InstallError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// Something else is where the lock has its file.
+    #[error("{path:?} is in the way: it is not a regular file, so it is no lock of ours; remove it")]
+    NotALock {
+        /// The path.
+        path: PathBuf,
     },
     /// There is no previous one.
     #[error("there is no {path:?} to go back to")]
@@ -131,14 +139,21 @@ impl Place {
 
     /// The right to work here; none if another process has it.
     pub(super) fn lock(&self) -> Result<Option<Lock>, InstallError> {
-        let path = self.hidden(LOCK);
-        let file = File::options().create(true).truncate(false).write(true).open(&path);
-        let file = file.map_err(failed("open", &path))?;
+        let path = self.lock_path();
+        let file = File::from(lock::open(&path).map_err(|error| match error {
+            LockError::Other { source, .. } => failed("open", &path)(source),
+            _ => InstallError::NotALock { path: path.clone() },
+        })?);
         match file.try_lock() {
             Ok(()) => Ok(Some(Lock(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(source)) => Err(failed("lock", &path)(source)),
         }
+    }
+
+    /// Where the lock is: whoever has that file open can hold updates off.
+    pub(super) fn lock_path(&self) -> PathBuf {
+        self.hidden(LOCK)
     }
 
     /// Removes what processes that were killed left here. Whoever holds the lock owns every temporary file.

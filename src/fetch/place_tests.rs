@@ -84,6 +84,30 @@ fn one_at_a_time_and_who_works_here_cleans_up() {
 }
 
 #[test]
+fn a_lock_is_its_owners_alone_and_no_link_fifo_or_directory() {
+    use std::os::unix::fs::symlink;
+    let directory = Directory::new("lock-file");
+    let place = directory.place();
+    let path = place.lock_path();
+    // As an earlier release has made it.
+    fs::write(&path, "").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    drop(place.lock().unwrap().unwrap());
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+    let refused = || assert!(matches!(place.lock(), Err(InstallError::NotALock { .. })));
+    fs::remove_file(&path).unwrap();
+    symlink("elsewhere", &path).unwrap();
+    refused();
+    assert!(!directory.0.join("elsewhere").exists());
+    fs::remove_file(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    refused();
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    refused();
+}
+
+#[test]
 fn what_is_not_used_is_removed() {
     let directory = Directory::new("unused");
     let place = directory.place();

@@ -38,7 +38,8 @@ pub(super) fn stagger(host: &str, window: Duration) -> Duration {
 
 /// As the kernel knows it; containers of one service have different ones.
 pub(super) fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+    let name = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
+    String::from_utf8_lossy(&name).trim().to_owned()
 }
 
 /// From 0 to 1, by the keys that every [`RandomState`] draws anew.

@@ -44,6 +44,8 @@ pub struct Updater<F, R> {
     /// The fetcher has brought something that nothing has come of yet: a poll that was dropped brought it in vain.
     in_hand: bool,
     failures: u32,
+    /// How many polls in a row found another process at work.
+    held_off: u32,
     events: broadcast::Sender<FetchEvent>,
 }
 
@@ -71,6 +73,7 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
             untried: None,
             in_hand: false,
             failures: 0,
+            held_off: 0,
             events: broadcast::Sender::new(EVENTS),
         }
     }
@@ -192,6 +195,7 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
             Ok(polled) => {
                 tracing::debug!(target: "heirloom", ?polled, "polled for a new binary");
                 self.failures = 0;
+                self.tell_of_the_lock(polled);
                 return self.schedule.next(0, None);
             }
             Err(error) => Arc::new(error),
@@ -209,6 +213,18 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
         tracing::warn!(target: "heirloom", error = cause, times, ?next, "no update, the running version serves on");
         let _ = self.events.send(FetchEvent::Failed { error, times, next });
         next
+    }
+}
+
+impl<F, R> Updater<F, R> {
+    /// A predecessor that ends an update of its own is no news; whoever holds the lock for longer holds updates off.
+    fn tell_of_the_lock(&mut self, polled: Polled) {
+        self.held_off = if polled == Polled::Busy { self.held_off.saturating_add(1) } else { 0 };
+        // Ever more seldom: the second time, the fourth, the eighth.
+        if self.held_off > 1 && self.held_off.is_power_of_two() {
+            let (lock, times) = (self.place.lock_path(), self.held_off);
+            tracing::warn!(target: "heirloom", lock = %lock.display(), times, "updates are held off: another process has the lock");
+        }
     }
 }
 

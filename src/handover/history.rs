@@ -102,7 +102,7 @@ impl History {
             last_failure: None,
         };
         if let (Some(kind), Some(at), Some(reason)) = (parts.next(), parts.next(), parts.next()) {
-            let reason = String::from_utf8(unescape(reason)?).ok()?;
+            let reason = String::from_utf8_lossy(&unescape(reason)?).into_owned();
             let reason = cut(&reason, MAX_PAST_REASON).to_owned();
             let kind = FailureKind::from_number(kind.parse().ok()?);
             history.last_failure =

@@ -67,13 +67,13 @@ pub enum Failure {
         reason: String,
     },
     /// The successor gave its reason.
-    #[error("the successor gave up: {reason}")]
+    #[error("the successor gave up: {}", shown(reason))]
     Reported {
         /// Its words.
         reason: String,
     },
     /// The successor's process ended without a word.
-    #[error("the successor {how}")]
+    #[error("the successor {}", shown(how))]
     Died {
         /// How it ended.
         how: String,
@@ -93,9 +93,41 @@ pub enum Failure {
         after: Duration,
     },
     /// The successor said what it must not say.
-    #[error("the successor broke the protocol: {said}")]
+    #[error("the successor broke the protocol: {}", shown(said))]
     Protocol {
         /// What it said.
         said: String,
     },
+}
+
+/// What another process said, for a log that somebody reads on a terminal: nothing in it is a control character.
+fn shown(said: &str) -> String {
+    let mut shown = String::with_capacity(said.len());
+    for letter in said.chars() {
+        match letter {
+            '\n' | '\t' => shown.push(letter),
+            letter if letter.is_control() => shown.extend(letter.escape_unicode()),
+            letter => shown.push(letter),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_successor_said_does_nothing_to_a_terminal() {
+        let reason = "no\u{1b}[2J\u{7}\u{9b}1A\r config:\n\tline 3".to_owned();
+        let expected = "no\\u{1b}[2J\\u{7}\\u{9b}1A\\u{d} config:\n\tline 3";
+        let told = [
+            Failure::Reported { reason: reason.clone() },
+            Failure::Died { how: reason.clone() },
+            Failure::Protocol { said: reason },
+        ];
+        for failure in told {
+            assert!(failure.to_string().ends_with(expected), "{failure}");
+        }
+    }
 }

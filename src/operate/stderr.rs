@@ -36,9 +36,9 @@ const TAIL: u64 = 4 * 1024;
 /// Where standard error goes if it cannot be read back; `pid` is who wrote.
 pub(crate) fn destination(pid: u32) -> Option<String> {
     let target = std::fs::read_link("/proc/self/fd/2").ok()?;
-    let target = target.to_str()?;
+    let target = target.to_string_lossy();
     let is_journal = target.starts_with("socket:") && std::env::var_os("JOURNAL_STREAM").is_some();
-    match target.split_once(':').map_or(target, |(kind, _)| kind) {
+    match target.split_once(':').map_or(&*target, |(kind, _)| kind) {
         _ if is_journal => Some(format!("the journal (journalctl _PID={pid})")),
         "socket" => Some("a socket".to_owned()),
         "pipe" => Some("a pipe, to whoever started the server".to_owned()),

@@ -302,8 +302,9 @@ impl Builder {
     ///
     /// let restarter = Restarter::builder().detached()?;
     /// let running = tokio::spawn(program(restarter.clone()));
+    /// // The program says when it is ready: a test that said it would be refused where the program takes its time.
+    /// restarter.accepting().await?;
     /// // ... requests to it ...
-    /// restarter.ready().await?;
     /// assert!(restarter.restart().await.is_err());
     /// restarter.shutdown(None).await;
     /// running.await??;

@@ -62,8 +62,9 @@ pub struct Restarter {
 }
 
 impl Restarter {
-    /// The usual: default deadlines, and the default [`SignalMap`](crate::SignalMap) (HUP and USR2 restart, TERM
-    /// and INT stop).
+    /// The usual: default deadlines, the default [`SignalMap`](crate::SignalMap) (HUP and USR2 restart, TERM and INT
+    /// stop), and with the feature `control` (on by default) a control socket, by which `heirloom restart --pid PID` and
+    /// its kin find it. `http::run` and `Supervisor::new` have the same.
     ///
     /// Call it early, and once: it takes over what a predecessor handed down, and from here on the restart signals
     /// are heirloom's. Nothing is accepted before [`ready`](Self::ready) or [`run`](Self::run).
@@ -71,6 +72,8 @@ impl Restarter {
     /// With the feature `systemd`, and NOTIFY_SOCKET set, systemd is told what happens: see the module `systemd`.
     pub fn new() -> Result<Restarter, StartError> {
         let builder = Restarter::builder().signals(crate::SignalMap::default());
+        #[cfg(feature = "control")]
+        let builder = builder.control();
         #[cfg(feature = "systemd")]
         let builder = builder.systemd(crate::systemd::Systemd::new());
         builder.start()
@@ -157,6 +160,20 @@ impl Restarter {
     /// What was said stays said; a later call waits on.
     pub async fn ready(&self) -> Result<(), ReadyError> {
         self.shared.send(Command::Ready);
+        self.accepting().await
+    }
+
+    /// Waits until this process accepts, and says nothing: for whoever looks on, such as a test of the program. It is the
+    /// program itself that says [`ready`](Self::ready), or [`run`](Self::run), once it has its listeners.
+    ///
+    /// # Errors
+    ///
+    /// As [`ready`](Self::ready).
+    ///
+    /// # Cancel safety
+    ///
+    /// A later call waits on.
+    pub async fn accepting(&self) -> Result<(), ReadyError> {
         let mut life = self.shared.life.subscribe();
         let reached = life.wait_for(|life| !matches!(life, Life::Starting)).await;
         match reached.as_deref() {

@@ -178,7 +178,7 @@ mod tests {
     }
 
     fn is_zombie(pid: i32) -> bool {
-        std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+        crate::sys::process::Process::of(pid).is_some_and(|process| process.has_ended())
     }
 
     #[test]

@@ -151,7 +151,9 @@ fn beside(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn open(lock_path: &Path) -> Result<OwnedFd, LockError> {
+/// Opens a lock file, making it if need be: for its owner alone, since a lock wants no right to write; following no link
+/// and waiting for nobody.
+pub(crate) fn open(lock_path: &Path) -> Result<OwnedFd, LockError> {
     let mut options = OpenOptions::new();
     // Non-blocking is for a FIFO in this place, which would make the open wait.
     options.read(true).write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
@@ -164,6 +166,10 @@ fn open(lock_path: &Path) -> Result<OwnedFd, LockError> {
     };
     if !file.metadata().map_err(other)?.is_file() {
         return Err(LockError::NotALock { lock_path: lock_path.into() });
+    }
+    // An earlier release may have made it for all to read. (Of another user's file it is that one's mode.)
+    if file.metadata().is_ok_and(|found| found.mode() & 0o077 != 0) {
+        let _ = file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600));
     }
     Ok(file.into())
 }

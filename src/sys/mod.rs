@@ -1,4 +1,5 @@
-//! The only place with `unsafe`: each file one family of system calls, no policy. (And `reading`, which calls nobody.)
+//! The only place with `unsafe`: each file one family of system calls, no policy. (And `reading` and `process`,
+//! which need none.)
 //!
 //! What every file here keeps to:
 //!
@@ -25,6 +26,8 @@ pub(crate) mod notify;
 #[cfg(feature = "supervisor")]
 pub(crate) mod orphan;
 pub(crate) mod pidfd;
+#[cfg(feature = "control")]
+pub(crate) mod process;
 #[cfg(feature = "http")]
 pub(crate) mod reading;
 pub(crate) mod signals;

@@ -227,9 +227,10 @@ pub fn is_alive(pid: i32) -> bool {
 }
 
 fn state(pid: i32) -> Option<char> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may itself hold anything.
-    stat.rsplit_once(") ")?.1.chars().next()
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may itself hold anything, text or not.
+    let end = stat.windows(2).rposition(|pair| pair == b") ")?;
+    stat.get(end + 2).copied().map(char::from)
 }
 
 /// What either side has open beside the connections.

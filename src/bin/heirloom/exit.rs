@@ -3,6 +3,8 @@
 use heirloom::SupervisorError;
 use heirloom::control::{ClientError, ErrorCode, FindError};
 
+use crate::output::plain;
+
 /// Why the command did not do what it was asked to.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -35,8 +37,8 @@ Exit status:
    1  something else went wrong here
    2  wrong command line
    3  no such process, a stale pid file, or a control socket that nobody answers
-   4  no permission: it is another user's process
-   5  the process has no control socket (Restarter::builder().control())
+   4  no permission: it is another user's process, or was not reached by a way that can be trusted
+   5  the process has no control socket
    6  refused: it drains, is stopping, or may not restart; the old generation serves on, if any does
    7  the new process did not get ready; the old one serves on
    8  the new process was lost after it was ready; the old one has taken back and serves on
@@ -71,21 +73,23 @@ impl Failure {
     }
 
     /// What a server says of a request that it cannot act on.
-    pub(crate) fn told(code: ErrorCode, reason: String) -> Failure {
+    pub(crate) fn told(code: ErrorCode, reason: &str) -> Failure {
         let code = match code {
             ErrorCode::Busy => Code::Busy,
             ErrorCode::Permission => Code::NoPermission,
             ErrorCode::Nothing => Code::Lost,
             _ => Code::Protocol,
         };
-        Failure { code, message: reason }
+        Failure { code, message: plain(reason) }
     }
 }
 
 impl From<FindError> for Failure {
     fn from(error: FindError) -> Failure {
         let code = match error {
-            FindError::NoPermission { .. } => Code::NoPermission,
+            FindError::NoPermission { .. } | FindError::Shielded { .. } | FindError::Strange { .. } => {
+                Code::NoPermission
+            }
             FindError::NoControl { .. } => Code::NoControl,
             FindError::PidFile { ref source, .. }
                 if source.kind() == std::io::ErrorKind::PermissionDenied =>
@@ -94,7 +98,7 @@ impl From<FindError> for Failure {
             }
             _ => Code::NotRunning,
         };
-        Failure { code, message: with_causes(&error) }
+        Failure { code, message: plain(&with_causes(&error)) }
     }
 }
 
@@ -102,12 +106,12 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
         let code = match error {
             ClientError::Gone { .. } => Code::NotRunning,
-            ClientError::NoPermission { .. } => Code::NoPermission,
+            ClientError::NoPermission { .. } | ClientError::Stranger { .. } => Code::NoPermission,
             ClientError::TimedOut { .. } => Code::TimedOut,
             ClientError::Garbage { .. } => Code::Protocol,
             _ => Code::Other,
         };
-        Failure { code, message: with_causes(&error) }
+        Failure { code, message: plain(&with_causes(&error)) }
     }
 }
 

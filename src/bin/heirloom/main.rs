@@ -13,6 +13,7 @@ mod session;
 mod status;
 mod stop;
 mod target;
+mod tips;
 
 use std::process::ExitCode;
 
@@ -45,7 +46,15 @@ fn main() -> ExitCode {
         // The supervisor has been told, and says it better.
         return ExitCode::FAILURE;
     }
-    let done = match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => {
+            let arguments: Vec<String> =
+                std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+            tips::with_tip(error, &arguments).exit()
+        }
+    };
+    let done = match command {
         Command::Run(options) => return run::run(*options),
         Command::Restart(restart) => restart.run(),
         Command::Status(status) => status.run(),

@@ -5,14 +5,20 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::exit::{Code, Failure};
+
 /// To standard output. Whoever has closed it has read enough (`heirloom status | head -1`).
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stdout().lock(), "{line}");
+    let _ = writeln!(io::stdout().lock(), "{}", tame(line, "\n"));
 }
 
 /// To standard error.
 pub(crate) fn complain(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "heirloom: {line}");
+    let _ = writeln!(io::stderr().lock(), "heirloom: {}", tame(line, "\n"));
 }
 
 /// To standard error as well, but not for long: a service that has ended is not kept by a log that nobody reads.
@@ -30,6 +36,69 @@ pub(crate) fn last_words(line: String) {
 
 /// A write takes microseconds, on a busy machine milliseconds.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// To standard output, for a program: what a terminal would act on is escaped as JSON has it, which changes nothing.
+pub(crate) fn say_json(told: &impl Serialize) {
+    let mut line = String::new();
+    for letter in serde_json::to_string(told).unwrap_or_default().chars() {
+        match acts_on_a_terminal(letter) {
+            true => {
+                letter.encode_utf16(&mut [0; 2]).iter().for_each(|unit| line += &format!("\\u{unit:04x}"))
+            }
+            false => line.push(letter),
+        }
+    }
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// What another process has said, for people: of bounded length, nothing in it acts on a terminal, and none of its lines
+/// looks like one of this command's.
+pub(crate) fn plain(text: &str) -> String {
+    let mut plain: String = text.chars().take(LONGEST).collect();
+    if plain.len() < text.len() {
+        plain += "...";
+    }
+    tame(&plain, "\n    ")
+}
+
+/// The same for every text in it.
+pub(crate) fn readable<T: Serialize + DeserializeOwned>(told: &T) -> Result<T, Failure> {
+    let read = serde_json::to_value(told).and_then(|value| serde_json::from_value(made_plain(value)));
+    read.map_err(|error| Failure::new(Code::Protocol, plain(&error.to_string())))
+}
+
+fn made_plain(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(plain(&text)),
+        Value::Array(values) => values.into_iter().map(made_plain).collect(),
+        Value::Object(members) => {
+            members.into_iter().map(|(name, value)| (plain(&name), made_plain(value))).collect()
+        }
+        other => other,
+    }
+}
+
+fn tame(text: &str, newline: &str) -> String {
+    let mut tame = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' => tame += newline,
+            '\t' => tame.push(' '),
+            letter if acts_on_a_terminal(letter) => tame.extend(letter.escape_unicode()),
+            letter => tame.push(letter),
+        }
+    }
+    tame
+}
+
+/// Control characters, and those that turn the direction of what follows.
+fn acts_on_a_terminal(letter: char) -> bool {
+    let turns = matches!(letter, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    letter.is_control() || turns
+}
+
+/// In characters: the end of a log that a reply holds is shorter, and so is every reason that is meant to be read.
+const LONGEST: usize = 8 * 1024;
 
 /// `9.1 ms`, `1.01 s`, `5m 3s`, `2d 4h`: three digits are enough.
 pub(crate) fn time(millis: f64) -> String {
@@ -59,6 +128,19 @@ pub(crate) fn connections(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use heirloom::control::Reply;
+
+    #[test]
+    fn what_another_process_said_does_nothing_to_a_terminal() {
+        let reason = "no\u{1b}]52;c;cm0K\u{7}\u{9b}2J\rok\u{202e}\nheirloom: all is well".to_owned();
+        let told = Reply::Refused { reason };
+        let Reply::Refused { reason } = readable(&told).unwrap() else { panic!() };
+        let expected =
+            r"no\u{1b}]52;c;cm0K\u{7}\u{9b}2J\u{d}ok\u{202e}".to_owned() + "\n    heirloom: all is well";
+        assert_eq!(reason, expected);
+        assert!(plain(&"x".repeat(1_000_000)).len() < 10_000);
+        assert_eq!(tame("a\tb\nc", "\n"), "a b\nc");
+    }
 
     #[test]
     fn times_are_short() {

@@ -1,16 +1,15 @@
 //! `heirloom restart`: asks for a restart, and tells what becomes of it.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use heirloom::control::{ClientError, Lost, Reply, Request, Role, sibling, socket_of};
+use heirloom::control::{ClientError, Lost, Peer, Reply, Request, Role};
 
 use crate::exit::{CODES, Code, Failure};
-use crate::output::{connections, say, time};
+use crate::output::{connections, readable, say, say_json, time};
 use crate::session::{Session, deadline_in};
 use crate::status;
-use crate::target::{MOVES, Target};
+use crate::target::{Aim, MOVES, Target};
 
 /// Restart a server, and wait for the outcome.
 ///
@@ -50,7 +49,9 @@ enum Wait {
 struct Following<'a> {
     wanted: &'a Restart,
     deadline: Instant,
-    socket: PathBuf,
+    aim: Aim,
+    /// Who answers there.
+    peer: Option<Peer>,
     /// Something has been done about it: it must not be asked for twice.
     has_begun: bool,
     /// Who goes on with it.
@@ -70,12 +71,13 @@ impl Restart {
         if self.signal {
             return self.only_signal();
         }
-        let socket = self.target.socket()?;
+        let aim = self.target.aim()?;
         let deadline = deadline_in(self.timeout);
         let mut following = Following {
             wanted: self,
             deadline,
-            socket,
+            aim,
+            peer: None,
             has_begun: false,
             passed_on: None,
             successor: None,
@@ -84,11 +86,11 @@ impl Restart {
         let mut outcome = following.await_the_outcome();
         for _ in 0..MOVES {
             let Err(failure) = &outcome else { break };
-            let Some(socket) = self.target.moved_on(failure, &following.socket) else { break };
+            let Some(aim) = self.target.moved_on(failure, &following.aim) else { break };
             if following.has_begun {
                 break;
             }
-            following.socket = socket;
+            following.aim = aim;
             outcome = following.await_the_outcome();
         }
         outcome
@@ -114,7 +116,8 @@ impl Following<'_> {
     fn await_the_outcome(&mut self) -> Result<(), Failure> {
         let mut request = Request::Restart;
         loop {
-            let mut session = Session::open(&self.socket, &request, self.deadline)?;
+            let mut session = Session::open(&self.aim, &request, self.deadline)?;
+            self.peer = Some(session.peer());
             let heir = loop {
                 match session.next() {
                     Ok(Some(reply)) => match self.hear(&reply)? {
@@ -130,16 +133,16 @@ impl Following<'_> {
                     Err(error) => return Err(error.into()),
                 }
             };
-            self.socket = socket_beside(&self.socket, heir)?;
+            self.aim = self.kin(heir)?;
             request = Request::Follow;
         }
     }
 
     fn hear(&mut self, reply: &Reply) -> Result<Next, Failure> {
         if self.wanted.json {
-            let line = reply.encode();
-            say(String::from_utf8_lossy(&line).trim_end());
+            say_json(&reply.line());
         }
+        let reply = &readable(reply)?;
         if !matches!(reply, Reply::PassedOn { .. }) {
             self.passed_on = None;
         }
@@ -191,7 +194,7 @@ impl Following<'_> {
             Reply::Stopped => {
                 return Err(Failure::new(Code::Stopped, "the service was stopped during the restart"));
             }
-            Reply::Error { code, reason } => return Err(Failure::told(*code, reason.clone())),
+            Reply::Error { code, reason } => return Err(Failure::told(*code, reason)),
             _ => {}
         }
         Ok(Next::Listen)
@@ -234,11 +237,11 @@ impl Following<'_> {
         if self.has_settled {
             return lost(&format!("process {pid} serves, the old one's connections are lost"));
         }
-        let Ok(socket) = socket_beside(&self.socket, pid) else {
+        let Ok(aim) = self.kin(pid) else {
             return lost(&format!("process {pid}, its successor, does not answer"));
         };
         while Instant::now() < self.deadline {
-            let status = status::fetch(&socket, self.deadline)?;
+            let (status, _) = status::fetch(&aim, self.deadline)?;
             match status.generations.iter().find(|generation| generation.pid == pid).map(|found| found.role) {
                 Some(Role::Serving) => {
                     self.note(&format!("the old process has ended without a word; process {pid} serves"));
@@ -253,28 +256,27 @@ impl Following<'_> {
         }
         Err(self.out_of_time())
     }
+
+    /// Another generation of the same server.
+    fn kin(&self, pid: u32) -> Result<Aim, Failure> {
+        match self.peer {
+            Some(peer) => Ok(self.aim.kin(pid, peer)?),
+            None => Ok(Aim::process(pid)?),
+        }
+    }
 }
 
 /// How often a successor that has lost its predecessor is asked whether it serves: it takes milliseconds.
 const AGAIN: Duration = Duration::from_millis(20);
-
-/// The socket of another generation of the same server.
-fn socket_beside(socket: &Path, pid: u32) -> Result<PathBuf, Failure> {
-    match sibling(socket, pid).filter(|path| path.exists()) {
-        Some(path) => Ok(path),
-        None => Ok(socket_of(pid)?),
-    }
-}
 
 fn failed(code: Code, what: &str, lost: &Lost) -> Failure {
     let Lost { reason, stderr, stderr_goes_to, after_ms, .. } = lost;
     let mut message = format!("{what} after {}: {reason}; the old process serves on", time(*after_ms));
     if !stderr.is_empty() {
         message += "\nwritten to standard error since the new process was started:";
-        for line in stderr.lines() {
-            message += "\n    ";
-            message += line;
-        }
+        // Its own lines are indented as well: see `plain`.
+        message += "\n    ";
+        message += stderr;
     }
     if let Some(place) = stderr_goes_to {
         message += &format!("\nwhat the new process wrote to standard error went to {place}");

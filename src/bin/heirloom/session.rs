@@ -1,11 +1,12 @@
 //! One request to a server, and its replies until the deadline.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use heirloom::control::{Client, ClientError, ErrorCode, Reply, Request};
+use heirloom::control::{Client, ClientError, ErrorCode, Expected, Peer, Reply, Request, halted};
 
 use crate::exit::{Code, Failure};
+use crate::output::complain;
+use crate::target::Aim;
 
 /// A request that has been asked.
 #[derive(Debug)]
@@ -25,9 +26,12 @@ pub(crate) fn deadline_in(timeout: Duration) -> Instant {
 /// Longer than anybody waits.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// How long the first reply may take. It is given at once by a thread that does nothing else; one that is silent for
-/// that long is stopped (SIGSTOP, a debugger).
-const FIRST_REPLY: Duration = Duration::from_secs(10);
+/// How long the first reply may take before the operator is told why there is none. It is given at once by a thread that
+/// does nothing else; so much is a stopped process, or a machine with far too much to do.
+const FIRST_REPLY: Duration = Duration::from_millis(1500);
+
+/// How long a process that is not stopped is waited for all the same: a machine may have that much to do.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// How long a server that has too many clients is asked again: as long as it gives to those that say nothing.
 const BUSY: Duration = Duration::from_secs(5);
@@ -36,29 +40,25 @@ const BUSY: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(100);
 
 impl Session {
-    pub(crate) fn open(path: &Path, request: &Request, deadline: Instant) -> Result<Session, Failure> {
+    pub(crate) fn open(aim: &Aim, request: &Request, deadline: Instant) -> Result<Session, Failure> {
         let began = Instant::now();
         loop {
-            let soon = deadline.min(Instant::now() + FIRST_REPLY);
-            let mut client = Client::ask(path, request, Some(soon))?;
-            match client.next(Some(soon)) {
-                Ok(Some(Reply::Error { code: ErrorCode::Busy, reason })) => {
+            let (client, first) = first_reply(aim, request, deadline)?;
+            match first {
+                Some(Reply::Error { code: ErrorCode::Busy, reason }) => {
                     if began.elapsed() >= BUSY || Instant::now() >= deadline {
-                        return Err(Failure::told(ErrorCode::Busy, reason));
+                        return Err(Failure::told(ErrorCode::Busy, &reason));
                     }
                     std::thread::sleep(AGAIN);
                 }
-                Ok(first) => return Ok(Session { client, deadline, first }),
-                Err(ClientError::TimedOut { .. }) => {
-                    let message = format!(
-                        "the server at {path:?} does not answer, so it is not known what it will do: is it stopped, \
-                         by a debugger say?"
-                    );
-                    return Err(Failure::new(Code::TimedOut, message));
-                }
-                Err(error) => return Err(error.into()),
+                first => return Ok(Session { client, deadline, first }),
             }
         }
+    }
+
+    /// Who answers.
+    pub(crate) fn peer(&self) -> Peer {
+        self.client.peer()
     }
 
     /// The next reply; `None` when nothing more comes.
@@ -68,4 +68,56 @@ impl Session {
             None => self.client.next(Some(self.deadline)),
         }
     }
+}
+
+fn first_reply(aim: &Aim, request: &Request, deadline: Instant) -> Result<(Client, Option<Reply>), Failure> {
+    let now = Instant::now();
+    let soon = deadline.min(now + FIRST_REPLY);
+    let late = deadline.min(now + SLOW);
+    let mut client = match Client::ask_only(aim.expected, &aim.socket, request, Some(soon)) {
+        Err(ClientError::TimedOut { .. }) => {
+            let known = match aim.expected {
+                Expected::Process(pid) => Some(pid),
+                _ => None,
+            };
+            patience(aim, known, late)?;
+            Client::ask_only(aim.expected, &aim.socket, request, Some(late))?
+        }
+        asked => asked?,
+    };
+    match client.next(Some(soon)) {
+        Err(ClientError::TimedOut { .. }) => {
+            patience(aim, client.peer().process, late)?;
+            let first = client.next(Some(late)).map_err(|error| match error {
+                ClientError::TimedOut { .. } => silent(aim, "it is not known why"),
+                error => error.into(),
+            })?;
+            Ok((client, first))
+        }
+        first => Ok((client, first?)),
+    }
+}
+
+/// Whether there is a point in waiting for a process that has not answered; whoever looks on is told.
+fn patience(aim: &Aim, process: Option<u32>, until: Instant) -> Result<(), Failure> {
+    if let Some(why) = process.and_then(halted) {
+        return Err(silent(aim, why));
+    }
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(silent(aim, "it is not known why"));
+    }
+    complain(&format!(
+        "the server at {:?} has not answered yet, though it is not stopped; waiting for another {} s",
+        aim.socket,
+        left.as_secs()
+    ));
+    Ok(())
+}
+
+/// The connection is closed with this, and a request that was not read by then is void.
+fn silent(aim: &Aim, why: &str) -> Failure {
+    let socket = &aim.socket;
+    let message = format!("the server at {socket:?} does not answer: {why}; the request is withdrawn");
+    Failure::new(Code::TimedOut, message)
 }

@@ -1,16 +1,15 @@
 //! `heirloom stop`: stops the service gracefully, and waits until the process is gone.
 
-use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
 use heirloom::control::{ClientError, Reply, Request};
 
 use crate::exit::{CODES, Code, Failure};
-use crate::output::{connections, say, time};
+use crate::output::{connections, readable, say, time};
 use crate::session::{Session, deadline_in};
 use crate::status;
-use crate::target::{MOVES, Target};
+use crate::target::{Aim, MOVES, Target};
 
 /// Stop a server gracefully: it says goodbye to every connection, and ends.
 ///
@@ -38,23 +37,27 @@ impl Stop {
 
 /// Asks for an end, and waits for it.
 pub(crate) fn end(target: &Target, request: &Request, timeout: Duration) -> Result<(), Failure> {
-    let mut socket = target.socket()?;
-    let mut ended = end_at(&socket, request, timeout);
+    let mut aim = target.aim()?;
+    let mut ended = end_at(&aim, request, timeout);
     for _ in 0..MOVES {
         let Err(failure) = &ended else { break };
-        let Some(other) = target.moved_on(failure, &socket) else { break };
-        socket = other;
-        ended = end_at(&socket, request, timeout);
+        let Some(other) = target.moved_on(failure, &aim) else { break };
+        aim = other;
+        ended = end_at(&aim, request, timeout);
     }
     ended
 }
 
-fn end_at(socket: &Path, request: &Request, timeout: Duration) -> Result<(), Failure> {
-    let mut session = Session::open(socket, request, deadline_in(timeout))?;
+fn end_at(aim: &Aim, request: &Request, timeout: Duration) -> Result<(), Failure> {
+    let mut session = Session::open(aim, request, deadline_in(timeout))?;
     let (mut has_begun, mut has_drained) = (false, false);
     loop {
         let reply = session.next();
         has_begun |= matches!(reply, Ok(Some(_)));
+        let reply = match reply {
+            Ok(Some(reply)) => Ok(Some(readable(&reply)?)),
+            other => other,
+        };
         match reply {
             Ok(Some(Reply::Stopping { notice_ms })) if notice_ms > 0.0 => {
                 say(&format!("stopping; serves on for {}, so that load balancers notice", time(notice_ms)));
@@ -72,7 +75,7 @@ fn end_at(socket: &Path, request: &Request, timeout: Duration) -> Result<(), Fai
                 say(&format!("drained in {}, {} aborted", time(after_ms), connections(aborted)));
             }
             Ok(Some(Reply::Refused { reason })) => return Err(Failure::new(Code::Refused, reason)),
-            Ok(Some(Reply::Error { code, reason })) => return Err(Failure::told(code, reason)),
+            Ok(Some(Reply::Error { code, reason })) => return Err(Failure::told(code, &reason)),
             Ok(Some(_)) => {}
             // The process is gone, and the kernel has closed its end.
             Ok(None) if has_drained => return Ok(()),

@@ -9,18 +9,45 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
 use super::message::{MAX_REPLY, Reply, Request};
+use super::trust::Guides;
 
 /// A connection to a control socket: one request, and the replies to it.
 #[derive(Debug)]
 pub struct Client {
     stream: UnixStream,
     path: PathBuf,
+    peer: Peer,
     /// What has been read and not returned.
     received: Vec<u8>,
+}
+
+/// Who answers at a control socket, as the kernel knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Peer {
+    /// The process; `None` in a PID namespace that cannot be seen from here.
+    pub process: Option<u32>,
+    /// The user that it was when it made the socket.
+    pub user: u32,
+}
+
+/// Who may answer: nobody else is sent the request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Expected {
+    /// Whoever the path leads to, unless it leads through what belongs to another user and to somebody else than that one:
+    /// root must not be sent to its own server by a link of theirs.
+    #[default]
+    Anybody,
+    /// This process, and then it does not matter by which way.
+    Process(u32),
+    /// As [`Anybody`](Expected::Anybody), and this user, who has named the path, could have bent it as well.
+    NamedBy(u32),
 }
 
 /// Why a control socket does not answer.
@@ -38,6 +65,14 @@ pub enum ClientError {
     NoPermission {
         /// The socket.
         path: PathBuf,
+    },
+    /// Somebody else answers than who was meant. Nothing was asked.
+    #[error("the control socket {path:?} is not trusted, and nothing was asked: {why}")]
+    Stranger {
+        /// The socket.
+        path: PathBuf,
+        /// What is wrong with whoever answers.
+        why: Distrust,
     },
     /// It did not answer in time.
     #[error("the control socket {path:?} has not answered in time")]
@@ -63,6 +98,30 @@ pub enum ClientError {
     },
 }
 
+/// Why whoever answers is not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Distrust {
+    /// It is another process.
+    #[error("process {} answers there, and not process {wanted}", answers.unwrap_or_default())]
+    Process {
+        /// Who answers.
+        answers: Option<u32>,
+        /// Who was meant.
+        wanted: u32,
+    },
+    /// Somebody who may have bent the path is not who answers.
+    #[error(
+        "user {guide} decides where it leads, and a process of user {answers} answers; name the process that is meant with --pid"
+    )]
+    User {
+        /// Who answers.
+        answers: u32,
+        /// Who owns a directory or a link on the way, or has named the path.
+        guide: u32,
+    },
+}
+
 impl Client {
     /// Connects and asks. A server that is stopped, or has too much to do to accept, is waited for until `deadline`.
     ///
@@ -70,11 +129,48 @@ impl Client {
     ///
     /// The request has not been read then.
     pub fn ask(path: &Path, request: &Request, deadline: Option<Instant>) -> Result<Client, ClientError> {
+        Client::ask_only(Expected::Anybody, path, request, deadline)
+    }
+
+    /// As [`ask`](Self::ask), and this process alone: `path` is its [`socket_of`](super::find::socket_of).
+    ///
+    /// # Errors
+    ///
+    /// The request has not been read then.
+    pub fn ask_process(
+        pid: u32,
+        path: &Path,
+        request: &Request,
+        deadline: Option<Instant>,
+    ) -> Result<Client, ClientError> {
+        Client::ask_only(Expected::Process(pid), path, request, deadline)
+    }
+
+    /// As [`ask`](Self::ask), if it is who is expected that answers.
+    ///
+    /// # Errors
+    ///
+    /// The request has not been read then.
+    pub fn ask_only(
+        expected: Expected,
+        path: &Path,
+        request: &Request,
+        deadline: Option<Instant>,
+    ) -> Result<Client, ClientError> {
         let failed = |source| ClientError::from_io(path, source);
         let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None).map_err(failed)?;
         // Counts for connecting to a full queue as well.
         socket.set_write_timeout(left(path, deadline)?).map_err(failed)?;
+        // Before it is connected: see `trust`.
+        let mut guides = Guides::default();
+        if !matches!(expected, Expected::Process(_)) {
+            guides = Guides::on(path).map_err(failed)?;
+        }
         connect(&socket, path).map_err(failed)?;
+        let peer = peer_of(&socket).map_err(failed)?;
+        if let Some(why) = distrust(peer, expected, guides) {
+            return Err(ClientError::Stranger { path: path.to_owned(), why });
+        }
         let mut stream = UnixStream::from(OwnedFd::from(socket));
         match stream.write_all(&request.encode()) {
             // It has been turned away, and the reason waits to be read.
@@ -82,7 +178,12 @@ impl Client {
                 if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
             written => written.map_err(failed)?,
         }
-        Ok(Client { stream, path: path.to_owned(), received: Vec::new() })
+        Ok(Client { stream, path: path.to_owned(), peer, received: Vec::new() })
+    }
+
+    /// Who answers.
+    pub fn peer(&self) -> Peer {
+        self.peer
     }
 
     /// The next reply; `None` when nothing more will come.
@@ -132,6 +233,24 @@ impl ClientError {
             _ => ClientError::Other { path, source },
         }
     }
+}
+
+fn peer_of(socket: &Socket) -> io::Result<Peer> {
+    let found = getsockopt(socket, PeerCredentials)?;
+    let process = u32::try_from(found.pid()).ok().filter(|pid| *pid > 0);
+    Ok(Peer { process, user: found.uid() })
+}
+
+fn distrust(peer: Peer, expected: Expected, mut guides: Guides) -> Option<Distrust> {
+    match expected {
+        Expected::Process(wanted) => {
+            let Peer { process: answers, .. } = peer;
+            return (answers != Some(wanted)).then_some(Distrust::Process { answers, wanted });
+        }
+        Expected::NamedBy(user) => guides.add(user),
+        Expected::Anybody => {}
+    }
+    guides.stranger_to(peer.user).map(|guide| Distrust::User { answers: peer.user, guide })
 }
 
 /// What is left of the time; `None` without a deadline.

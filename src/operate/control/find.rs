@@ -1,15 +1,18 @@
 //! From a process id, or a pid file, to the control socket: the kernel knows which sockets a process holds.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::place::SUFFIX;
-use crate::operate::kept_file::read_start;
+use super::place::{SUFFIX, usual_places};
+use super::trust::Guides;
+use crate::sys::process::{Identity, Process, socket_inode};
 
 /// Why there is nobody to ask.
 #[derive(Debug, Error)]
@@ -29,10 +32,28 @@ pub enum FindError {
         /// Its id.
         pid: u32,
     },
+    /// It is a thread of another one.
+    #[error("{pid} is a thread of process {process}, which is the one to name")]
+    Thread {
+        /// The id that was named.
+        pid: u32,
+        /// The process.
+        process: u32,
+    },
+    /// It is this user's, and still the kernel does not tell what it has open.
+    #[error(
+        "process {pid} has privileges of its own (file capabilities, say), so the kernel hides its control socket from its \
+         own user too: name the socket (`--control PATH`, of `Builder::control_at(PATH)`), or run this as root"
+    )]
+    Shielded {
+        /// Its id.
+        pid: u32,
+    },
     /// It runs, and holds no control socket.
     #[error(
-        "process {pid} has no control socket: it is no heirloom server, has not asked for one \
-         (`Restarter::builder().control()`), or found no place where it may write (its log says so)"
+        "process {pid} has no control socket: it is no heirloom server, or has not asked for one (`Restarter::new()` has \
+         it, of a builder `Restarter::builder().signals(SignalMap::default()).control()`), or found no place where it may \
+         write (its log says so)"
     )]
     NoControl {
         /// Its id.
@@ -54,6 +75,25 @@ pub enum FindError {
         /// Its text, or the start of it.
         text: String,
     },
+    /// What is there can be no pid file.
+    #[error("{path:?} is no pid file: it is not a regular file")]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A user could have put the number there whose process it does not name.
+    #[error(
+        "the pid file {path:?} is not trusted: user {stranger} decides what is in it, and process {pid} is another \
+         user's; name the process with --pid"
+    )]
+    Strange {
+        /// The file.
+        path: PathBuf,
+        /// The process that it names.
+        pid: u32,
+        /// Who owns the file, its directory, or a link on the way.
+        stranger: u32,
+    },
     /// The pid file is what a killed server left behind.
     #[error("the pid file {path:?} is stale: process {pid}, which it names, {what}")]
     Stale {
@@ -66,42 +106,61 @@ pub enum FindError {
     },
 }
 
-/// The control socket of a process.
+/// The control socket of a process. Whether it is that process that answers there is for
+/// [`Client::ask_process`](super::client::Client::ask_process) to see.
 ///
 /// # Errors
 ///
 /// There is no such process, or it has none, or it may not be asked.
 pub fn socket_of(pid: u32) -> Result<PathBuf, FindError> {
-    let process = PathBuf::from(format!("/proc/{pid}"));
-    let denied = |error: io::Error| match error.kind() {
-        io::ErrorKind::PermissionDenied if !has_ended(&process) => FindError::NoPermission { pid },
-        _ => FindError::NotRunning { pid },
-    };
-    if has_ended(&process) {
+    let process = directory_of(pid);
+    let is_over = || Process::at(&process).is_none_or(Process::has_ended);
+    if is_over() {
         return Err(FindError::NotRunning { pid });
     }
-    let held = sockets(&process).map_err(denied)?;
-    // In the process's own network namespace.
-    let table = fs::read(process.join("net/unix")).map_err(denied)?;
-    let table = String::from_utf8_lossy(&table);
-    let found = table.lines().filter_map(listening).find(|(inode, _)| held.contains(inode));
-    let Some((_, path)) = found else {
-        // Closed a moment ago, by its end?
-        return Err(if has_ended(&process) {
-            FindError::NotRunning { pid }
-        } else {
-            FindError::NoControl { pid }
-        });
+    let identity = Identity::at(&process);
+    if let Some(Identity { process, .. }) = identity.filter(|identity| identity.process != pid) {
+        return Err(FindError::Thread { pid, process });
+    }
+    let denied = |error: io::Error| match error.kind() {
+        io::ErrorKind::PermissionDenied if !is_over() => usual_socket_of(pid, identity),
+        _ => Err(FindError::NotRunning { pid }),
     };
-    Ok(from_here(&process, Path::new(path)))
+    let held = match sockets(&process) {
+        Ok(held) => held,
+        Err(error) => return denied(error),
+    };
+    // In the process's own network namespace.
+    let table = match fs::read(process.join("net/unix")) {
+        Ok(table) => table,
+        Err(error) => return denied(error),
+    };
+    let mut lines = table.split(|byte| *byte == b'\n').filter_map(listening);
+    let Some((_, path)) = lines.find(|(inode, _)| held.contains(inode)) else {
+        // Closed a moment ago, by its end?
+        return Err(if is_over() { FindError::NotRunning { pid } } else { FindError::NoControl { pid } });
+    };
+    Ok(from_here(&process, path))
+}
+
+/// Where the kernel hides what a process has open (it has privileges of its own, or this one lacks some), its socket may
+/// still lie where such sockets usually do.
+fn usual_socket_of(pid: u32, identity: Option<Identity>) -> Result<PathBuf, FindError> {
+    let own = nix::unistd::geteuid().as_raw();
+    if own != 0 && identity.is_none_or(|identity| identity.user != own) {
+        return Err(FindError::NoPermission { pid });
+    }
+    let found = usual_places(pid).find(|path| fs::symlink_metadata(path).is_ok());
+    found.ok_or(FindError::Shielded { pid })
 }
 
 /// The process that a pid file names, if it is alive. Where the file is heirloom's, the process must own it: a number
-/// that a killed server has left behind may have come to mean another one.
+/// that a killed server has left behind may have come to mean another one. And a user who could have put the number there
+/// names processes of their own alone.
 ///
 /// # Errors
 ///
-/// The file cannot be read, or names no process that is running.
+/// The file cannot be read, or names no process that is running, or one that is not its owner's to name.
 pub fn process_in(pid_file: &Path) -> Result<u32, FindError> {
     let mut found = look_into(pid_file);
     for _ in 0..LOOKS {
@@ -120,16 +179,21 @@ const LOOKS: usize = 10;
 
 fn look_into(pid_file: &Path) -> Result<u32, FindError> {
     let path = pid_file.to_owned();
-    let text = match read_start(&path, LONGEST) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+    let (text, guides) = match read_number(&path) {
+        Ok(Some(read)) => read,
+        Ok(None) => return Err(FindError::NotAFile { path }),
         Err(source) => return Err(FindError::PidFile { path, source }),
     };
     let Some(pid) = text.parse().ok().filter(|pid| *pid > 0) else {
         return Err(FindError::NoPid { path, text });
     };
-    let process = PathBuf::from(format!("/proc/{pid}"));
-    if has_ended(&process) {
+    let process = directory_of(pid);
+    if Process::at(&process).is_none_or(Process::has_ended) {
         return Err(FindError::Stale { path, pid, what: "is not running" });
+    }
+    let user = Identity::at(&process).map(|identity| identity.user);
+    if let Some(stranger) = user.and_then(|user| guides.stranger_to(user)) {
+        return Err(FindError::Strange { path, pid, stranger });
     }
     let mut lock = path.clone().into_os_string();
     lock.push(".lock");
@@ -142,32 +206,46 @@ fn look_into(pid_file: &Path) -> Result<u32, FindError> {
     Ok(pid)
 }
 
+/// Why a process does not answer, if that can be seen from outside.
+pub fn halted(pid: u32) -> Option<&'static str> {
+    let process = Process::at(&directory_of(pid))?;
+    if process.is_stopped() {
+        Some("it is stopped (SIGSTOP, or a debugger; SIGCONT lets it go on)")
+    } else if process.is_stuck() {
+        Some("it waits in the kernel, for a disk that does not answer perhaps")
+    } else {
+        None
+    }
+}
+
+/// The text, and who could have put it there; `None` if that is no regular file, which might never end.
+fn read_number(path: &Path) -> io::Result<Option<(String, Guides)>> {
+    let mut guides = Guides::on(path)?;
+    // Non-blocking is for a FIFO in its place, which would make the open wait.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let found = file.metadata()?;
+    guides.add(found.uid());
+    if !found.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.take(LONGEST).read_to_end(&mut bytes)?;
+    Ok(Some((String::from_utf8_lossy(&bytes).trim().to_owned(), guides)))
+}
+
 /// More than any process id has digits, and an excerpt of what else may be in the file.
 const LONGEST: u64 = 40;
 
-/// Gone, or a zombie, or on its way there: then it holds nothing any more, or soon.
-fn has_ended(process: &Path) -> bool {
-    let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
-    // The name, in parentheses, may itself hold anything.
-    let Some((_, rest)) = stat.rsplit_once(") ") else { return true };
-    let mut fields = rest.split(' ');
-    let state = fields.next().unwrap_or_default();
-    let flags: u64 = fields.nth(5).and_then(|flags| flags.parse().ok()).unwrap_or_default();
-    matches!(state, "Z" | "X") || flags & EXITING != 0
+fn directory_of(pid: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}"))
 }
-
-/// In the kernel's flags of a process (`PF_EXITING`).
-const EXITING: u64 = 4;
 
 /// The inodes of the sockets that a process holds.
 fn sockets(process: &Path) -> io::Result<BTreeSet<u64>> {
-    let inode = |link: PathBuf| -> Option<u64> {
-        link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-    };
     let mut held = BTreeSet::new();
     for entry in fs::read_dir(process.join("fd"))?.flatten() {
         match fs::read_link(entry.path()) {
-            Ok(link) => held.extend(inode(link)),
+            Ok(link) => held.extend(socket_inode(&link)),
             // Root without CAP_SYS_PTRACE, as in most containers, may see which there are, and not what they are.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
             // Closed meanwhile.
@@ -177,17 +255,21 @@ fn sockets(process: &Path) -> io::Result<BTreeSet<u64>> {
     Ok(held)
 }
 
-/// The inode and the path of a line of the table, if that is a control socket. The path comes last and may hold spaces.
-fn listening(line: &str) -> Option<(u64, &str)> {
+/// The inode and the path of a line of the table, if that is a control socket. The path comes last and may hold spaces, and
+/// whatever else is no text.
+fn listening(line: &[u8]) -> Option<(u64, &Path)> {
     let mut rest = line;
     let mut fields = [""; 7];
     for field in &mut fields {
-        (*field, rest) = rest.trim_start().split_once(' ')?;
+        let start = rest.trim_ascii_start();
+        let end = start.iter().position(|byte| *byte == b' ')?;
+        *field = str::from_utf8(&start[..end]).ok()?;
+        rest = &start[end + 1..];
     }
     let [_, _, _, flags, _, _, inode] = fields;
-    let is_control = rest.starts_with('/') && rest.ends_with(SUFFIX);
+    let is_control = rest.starts_with(b"/") && rest.ends_with(SUFFIX.as_bytes());
     let accepts = u32::from_str_radix(flags, 16).ok()? & ACCEPTS != 0;
-    (is_control && accepts).then_some((inode.parse().ok()?, rest))
+    (is_control && accepts).then_some((inode.parse().ok()?, Path::new(OsStr::from_bytes(rest))))
 }
 
 /// In the kernel's flags of a socket (`__SO_ACCEPTCON`): it listens.
@@ -225,10 +307,12 @@ mod tests {
 
     #[test]
     fn a_line_of_the_kernels_table() {
-        let line = "0000000000000000: 00000002 00000000 00010000 0001 01 12345 /run/my app/7.heirloom";
-        assert_eq!(listening(line), Some((12345, "/run/my app/7.heirloom")));
-        let padded = "0000000000000000: 00000002 00000000 00010000 0001 01    45 /run/7.heirloom";
-        assert_eq!(listening(padded), Some((45, "/run/7.heirloom")));
+        let line = b"0000000000000000: 00000002 00000000 00010000 0001 01 12345 /run/my app/7.heirloom";
+        assert_eq!(listening(line), Some((12345, Path::new("/run/my app/7.heirloom"))));
+        let padded = b"0000000000000000: 00000002 00000000 00010000 0001 01    45 /run/7.heirloom";
+        assert_eq!(listening(padded), Some((45, Path::new("/run/7.heirloom"))));
+        let strange = b"0000000000000000: 00000002 00000000 00010000 0001 01 45 /run/\xff/7.heirloom";
+        assert_eq!(listening(strange).unwrap().1.as_os_str().as_bytes(), b"/run/\xff/7.heirloom");
         for other in [
             "Num       RefCount Protocol Flags    Type St Inode Path",
             "0000000000000000: 00000002 00000000 00010000 0001 01 12345",
@@ -237,7 +321,7 @@ mod tests {
             // A connection that the listener has accepted.
             "0000000000000000: 00000003 00000000 00000000 0001 03 12345 /run/7.heirloom",
         ] {
-            assert_eq!(listening(other), None, "{other}");
+            assert_eq!(listening(other.as_bytes()), None, "{other}");
         }
     }
 
@@ -245,6 +329,9 @@ mod tests {
     fn who_is_not_there_or_has_none() {
         // Above the largest that Linux gives.
         assert!(matches!(socket_of(5_000_000), Err(FindError::NotRunning { pid: 5_000_000 })));
+        let thread = std::thread::spawn(|| nix::unistd::gettid().as_raw().cast_unsigned()).join().unwrap();
+        // It may be gone by now.
+        assert!(matches!(socket_of(thread), Err(FindError::Thread { .. } | FindError::NotRunning { .. })));
         // Not this process, where other tests make control sockets.
         let _starts = crate::sys::alone::starts_processes();
         let mut cat = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
@@ -268,6 +355,9 @@ mod tests {
         assert!(matches!(process_in(&path), Err(FindError::Stale { pid: 5_000_000, .. })));
         write(&format!("{}\n", std::process::id()));
         assert_eq!(process_in(&path).unwrap(), std::process::id());
+        for other in ["/dev/zero", "/proc", "/"] {
+            assert!(matches!(process_in(Path::new(other)), Err(FindError::NotAFile { .. })), "{other}");
+        }
         // Somebody's lock that the process does not hold.
         let lock = path.with_extension("pid.lock");
         fs::write(&lock, "").unwrap();

@@ -243,6 +243,11 @@ impl Reply {
         line(self)
     }
 
+    /// The object of the line.
+    pub fn line(&self) -> impl Serialize {
+        Line { heirloom: VERSION, content: self }
+    }
+
     /// Reads a line.
     pub fn decode(line: &[u8]) -> Result<Reply, serde_json::Error> {
         let value: serde_json::Value = serde_json::from_slice(line)?;

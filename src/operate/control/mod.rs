@@ -13,6 +13,9 @@
 //! ([`server`]), a request is short ([`MAX_REQUEST`](message::MAX_REQUEST)) and must come soon, and there is one for
 //! each connection. Any user but the owner and root is turned away: by the directory, by the socket's mode, and by the
 //! credentials that the kernel gives for the other side.
+//!
+//! The asking side looks as closely ([`client`], [`trust`]): a process of another user can have bound a socket anywhere and
+//! put a link in its place, and root who asks that process must not be led to a server of root's own.
 
 pub(crate) mod client;
 pub(crate) mod find;
@@ -20,6 +23,7 @@ pub(crate) mod message;
 pub(crate) mod place;
 pub(crate) mod server;
 pub(crate) mod status;
+pub(crate) mod trust;
 
 use std::time::Duration;
 

@@ -272,6 +272,11 @@ fn directories() -> Vec<PathBuf> {
     [runtime, root, session, Some(temporary)].into_iter().flatten().collect()
 }
 
+/// Where the socket of a process may lie that was started with an environment like this one's.
+pub(crate) fn usual_places(pid: u32) -> impl Iterator<Item = PathBuf> {
+    directories().into_iter().map(move |directory| directory.join(name_for(OsStr::new(""), pid)))
+}
+
 /// Makes sure that nobody else can put anything there, or come in.
 fn prepare(directory: &Path) -> Result<(), ControlError> {
     let other = |source| ControlError::Other { path: directory.to_owned(), source };

@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::SockRef;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Instant, Sleep};
@@ -19,6 +20,7 @@ use super::message::{ErrorCode, MAX_REQUEST, Reply, Request};
 #[derive(Debug)]
 pub(crate) struct Server {
     listener: UnixListener,
+    /// In the order of their coming.
     clients: Vec<Client>,
     /// Until when nothing is accepted, since accepting has failed.
     resting: Option<Instant>,
@@ -35,10 +37,6 @@ const ADOPTED: usize = 2 * CLIENTS;
 /// How long a client may take to say what it wants. The command says it at once; a person who types JSON into a socket
 /// has time for a short line.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long a silent client keeps its place when somebody else wants one. Whoever sends its request at once is read
-/// long before that, so a thousand connections that say nothing do not keep an operator out.
-const PLACE_KEPT: Duration = Duration::from_millis(500);
 
 /// How many connections are accepted before others are heard: all the places once over.
 const ACCEPTED_AT_ONCE: usize = CLIENTS;
@@ -109,6 +107,9 @@ impl Server {
         stream.peer_addr()?;
         // Nor for what it does to whoever reads from it.
         stream.set_nonblocking(true)?;
+        if has_gone(&stream) {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         let stream = UnixStream::from_std(stream)?;
         if self.clients.len() >= ADOPTED {
             turn_away(&stream, ErrorCode::Busy, "too many operators wait already; come again".to_owned());
@@ -129,7 +130,7 @@ impl Server {
                 Poll::Ready(Did::Ask(request)) => {
                     return Poll::Ready(Asked { request, follower: client.follower() });
                 }
-                Poll::Ready(Did::Leave) => drop(self.clients.swap_remove(at)),
+                Poll::Ready(Did::Leave) => drop(self.clients.remove(at)),
                 Poll::Pending => at += 1,
             }
         }
@@ -172,14 +173,15 @@ impl Server {
             return;
         }
         if self.clients.len() >= CLIENTS {
-            let silent = |client: &Client| client.received.is_some() && now - client.since >= PLACE_KEPT;
-            let Some(at) = self.clients.iter().position(silent) else {
+            // Whoever sends its request at once, as the command does, is read before as many others are accepted: so a
+            // thousand connections that say nothing keep no operator out, nor waiting. Newest come last.
+            let Some(at) = self.clients.iter().position(|client| client.received.is_some()) else {
                 let reason = format!("{CLIENTS} clients are connected, which is the limit; come again");
                 turn_away(&stream, ErrorCode::Busy, reason);
                 return;
             };
-            let reason = "others wait, and no request has come".to_owned();
-            turn_away(&self.clients.swap_remove(at).stream, ErrorCode::TooSlow, reason);
+            let reason = "others wait, and no request has come; come again".to_owned();
+            turn_away(&self.clients.remove(at).stream, ErrorCode::Busy, reason);
         }
         self.clients.push(Client { stream: Arc::new(stream), since: now, received: Some(Vec::new()) });
     }
@@ -224,6 +226,12 @@ impl Client {
             }
             let line = &received[..end.unwrap_or(received.len())];
             return match Request::decode(line) {
+                // It may have waited here for as long as this process was stopped, or out of descriptors: by now its
+                // operator has given up, and has been told that nothing was done.
+                Ok(request) if has_gone(&self.stream) => {
+                    tracing::debug!(?request, "nobody waits for this request any more; it is void");
+                    Poll::Ready(Did::Leave)
+                }
                 Ok(request) => {
                     self.received = None;
                     Poll::Ready(Did::Ask(request))
@@ -279,6 +287,14 @@ fn tell(stream: &UnixStream, reply: &Reply) {
     if !sent.is_ok_and(|sent| sent == line.len()) {
         hang_up(stream);
     }
+}
+
+/// Closed on the other side, or its process is gone: one that has closed its writing side alone still hears.
+fn has_gone(stream: &impl AsFd) -> bool {
+    let mut watched = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    let _ = poll(&mut watched, PollTimeout::ZERO);
+    watched[0].revents().is_some_and(|seen| seen.intersects(gone))
 }
 
 fn hang_up(stream: &UnixStream) {

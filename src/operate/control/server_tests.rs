@@ -4,8 +4,6 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
 use super::super::message::Request;
 use super::*;
 
@@ -59,10 +57,6 @@ async fn a_thousand_silent_ones_do_not_keep_an_operator_out() {
         assert!(nobody_asks(&mut server).await);
     }
     assert!(server.clients.len() <= CLIENTS);
-    // Once they have been silent for long enough.
-    for client in &mut server.clients {
-        client.since -= PLACE_KEPT;
-    }
     let mut operator = connect();
     operator.write_all(&Request::Status.encode()).unwrap();
     assert_eq!(server.next().await.request, Request::Status);
@@ -79,6 +73,28 @@ async fn a_thousand_silent_ones_do_not_keep_an_operator_out() {
             Some(Reply::Error { code: ErrorCode::Busy | ErrorCode::TooSlow, .. })
         ))
     );
+}
+
+#[tokio::test]
+async fn a_request_whose_asker_has_gone_is_void() {
+    let (mut server, mut connect) = serve("void");
+    let stop = Request::Stop { within_ms: None }.encode();
+    let mut gone = connect();
+    gone.write_all(&stop).unwrap();
+    drop(gone);
+    assert!(nobody_asks(&mut server).await && server.clients.is_empty());
+    // Closed on one side only, it still hears.
+    let mut half = connect();
+    half.write_all(&stop).unwrap();
+    half.shutdown(std::net::Shutdown::Write).unwrap();
+    let asked = server.next().await;
+    assert_eq!(asked.request, Request::Stop { within_ms: None });
+    asked.follower.end_with(&Reply::Stopped);
+    assert_eq!(read(half), [Reply::Stopped]);
+    // Nor does another process go on with it.
+    let (ours, theirs) = StdStream::pair().unwrap();
+    drop(theirs);
+    assert!(server.adopt(ours.into()).is_err());
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! What a service is doing, as it is told and as `heirloom status --json` prints it.
 //!
-//! One process tells what it knows: of itself everything, of its other generations that they are there. The command asks
-//! those as well, and puts what they say of themselves in its place. A supervisor tells of its workers.
+//! One process tells what it knows: of itself everything, of its predecessor and its successor that they are there. The
+//! command asks those as well, and whom they name, and puts what each says of itself in its place. A supervisor tells of its
+//! workers.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +27,12 @@ pub struct ServiceStatus {
     pub pid: u32,
     /// The process that the service is, if any: it accepts, and it is the one to restart.
     pub serving: Option<u32>,
+    /// The supervisor whose worker it is: what that one tells is the whole service.
+    #[serde(default)]
+    pub supervisor: Option<u32>,
+    /// When the first generation started, in milliseconds since 1970; 0 if that is not told. Every generation says the same.
+    #[serde(default)]
+    pub born_unix_ms: u64,
     /// Since the first generation started.
     pub service_uptime_ms: u64,
     /// Restarts since then, by outcome.
@@ -38,7 +45,7 @@ pub struct ServiceStatus {
     pub connections: Moved,
     /// The restart that is on its way.
     pub restart: Option<RestartStatus>,
-    /// Every generation that is alive, oldest first.
+    /// Every generation that is alive, oldest first. (Of one process that was asked: itself and its neighbours.)
     pub generations: Vec<GenerationStatus>,
 }
 

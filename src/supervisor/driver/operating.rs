@@ -350,6 +350,8 @@ impl Operated for Driver {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             serving: serving.map(|process| process.pid),
+            supervisor: None,
+            born_unix_ms: history.born,
             service_uptime_ms: whole_millis(since_unix_millis(history.born)),
             restarts: Restarts { respawned: operating.respawned, ..Restarts::of(history) },
             last_failure: history.last_failure.as_ref().map(PastFailure::of),

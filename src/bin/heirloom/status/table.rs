@@ -45,7 +45,7 @@ pub(crate) fn of(status: &ServiceStatus) -> String {
     }
     text += "\n\n";
     text += &generations(status);
-    for generation in &status.generations {
+    for generation in status.generations.iter().take(SHOWN) {
         text += &held_by(generation);
     }
     text
@@ -68,7 +68,7 @@ pub(crate) fn headline(status: &ServiceStatus) -> String {
 
 fn generations(status: &ServiceStatus) -> String {
     let mut rows = vec![["PID", "GENERATION", "ROLE", "UP", "CONNECTIONS", "HAMMER IN"].map(str::to_owned)];
-    for GenerationStatus { pid, generation, role, detail, .. } in &status.generations {
+    for GenerationStatus { pid, generation, role, detail, .. } in status.generations.iter().take(SHOWN) {
         let (up, held, hammer) = match detail {
             Some(detail) => (
                 whole_time(detail.uptime_ms),
@@ -85,8 +85,19 @@ fn generations(status: &ServiceStatus) -> String {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     });
-    lines.collect::<Vec<_>>().join("\n")
+    let mut text = lines.collect::<Vec<_>>().join("\n");
+    let more = status.generations.len().saturating_sub(SHOWN);
+    if more > 0 {
+        let _ = write!(text, "\nand {more} more");
+    }
+    text
 }
+
+/// How many generations have a line: more than anybody keeps alive, and no more than a look at the screen takes.
+const SHOWN: usize = 50;
+
+/// How many connections and kinds of them, whatever a server says.
+const NAMED: usize = 10;
 
 /// Why an old process is still there.
 fn held_by(generation: &GenerationStatus) -> String {
@@ -94,12 +105,12 @@ fn held_by(generation: &GenerationStatus) -> String {
     let oldest = generation.detail.as_ref().map(|detail| &detail.oldest).filter(|oldest| !oldest.is_empty());
     let (true, Some(oldest)) = (is_going, oldest) else { return String::new() };
     let mut text = format!("\n\nprocess {} is still there for", generation.pid);
-    for connection in oldest {
+    for connection in oldest.iter().take(NAMED) {
         text += "\n  ";
         text += &described(connection);
     }
     let all: u64 = generation.detail.iter().flat_map(|detail| detail.connections.values()).sum();
-    let more = all.saturating_sub(oldest.len() as u64);
+    let more = all.saturating_sub(oldest.len().min(NAMED) as u64);
     if more > 0 {
         let _ = write!(text, "\n  and {more} younger ones");
     }
@@ -118,7 +129,7 @@ pub(crate) fn by_kind(connections: &std::collections::BTreeMap<String, u64>) -> 
     if connections.is_empty() {
         return "0".to_owned();
     }
-    let kinds = connections.iter().map(|(kind, count)| format!("{count} {kind}"));
+    let kinds = connections.iter().take(NAMED).map(|(kind, count)| format!("{count} {kind}"));
     kinds.collect::<Vec<_>>().join(", ")
 }
 

@@ -125,6 +125,8 @@ impl Operated for Driver {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: own,
             serving,
+            supervisor: self.shared.supervisor,
+            born_unix_ms: history.born,
             service_uptime_ms: whole_millis(since_unix_millis(history.born)),
             restarts: Restarts::of(history),
             last_failure: history.last_failure.as_ref().map(status::PastFailure::of),

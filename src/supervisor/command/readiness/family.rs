@@ -1,6 +1,6 @@
 //! Whether a process belongs to a worker.
 
-use std::fs;
+use crate::sys::process::Process;
 
 /// Whether `pid` is the worker, stands in its process group, or descends from it. A process that is gone belongs to nobody:
 /// its number says nothing any more.
@@ -11,20 +11,13 @@ pub(super) fn belongs(pid: i32, worker: i32) -> bool {
         if ancestor == worker {
             return true;
         }
-        match parent_and_group(ancestor) {
-            Some((_, group)) if group == worker => return true,
-            Some((parent, _)) if parent > 1 => ancestor = parent,
+        match Process::of(ancestor) {
+            Some(Process { group, .. }) if group == worker => return true,
+            Some(Process { parent, .. }) if parent > 1 => ancestor = parent,
             _ => return false,
         }
     }
     false
-}
-
-fn parent_and_group(pid: i32) -> Option<(i32, i32)> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may itself hold anything.
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(1);
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
 const GENERATIONS: usize = 64;
