@@ -289,6 +289,26 @@ fn systemd_has_nothing_to_say_against_the_units_that_we_ship() {
     assert!(said.contains("notify-relaod"), "{said}");
 }
 
+/// Whatever a unit pulls in: systemd-tmpfiles empties /tmp.
+#[test]
+fn what_it_keeps_and_clears_is_not_the_machines() {
+    let Some(systemd) = Systemd::get() else { return };
+    for place in ["/tmp", "/run", "/var", "/var/tmp"] {
+        let name = format!("{place}/heirloom-of-the-machine-{}", std::process::id());
+        let own = format!("{place}/heirloom-of-the-test-{}", std::process::id());
+        std::fs::write(&name, "").expect("root may write there");
+        let is_seen = systemd.run(&["test", "-e", &name]).status.success();
+        std::fs::remove_file(&name).expect("a file to remove");
+        assert!(!is_seen, "{place} is the machine's");
+        systemd.expect(&["touch", &own]);
+        assert!(!std::path::Path::new(&own).exists(), "{place} is the machine's");
+    }
+    // What the tests read and write is where it was.
+    let dir = TestDir::new();
+    systemd.expect(&["touch", &dir.path().join("written").display().to_string()]);
+    assert!(dir.path().join("written").exists());
+}
+
 #[test]
 fn notify_reload_has_no_word_for_a_failure() {
     let Some(systemd) = Systemd::of_version(NOTIFY_RELOAD) else { return };
