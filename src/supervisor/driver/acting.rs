@@ -72,6 +72,7 @@ impl Driver {
                 peer,
                 takes_operators: self.operating.takes_operators(),
             },
+            extensions: self.extensions.0.clone(),
         };
         let sockets = order.sockets.iter().map(|socket| socket.cookie).collect();
         let (maker, children) = (Arc::clone(&self.maker), Arc::clone(&self.children));
@@ -107,8 +108,8 @@ impl Driver {
         say!(info: worker, pid, "worker started");
         let spawned = self.operating.spawned(pid);
         self.tell_step(&spawned);
-        let process =
-            Process { pid, started: now, sockets, manner: born.manner, addressee: born.addressee, peer };
+        let Born { manner, addressee, ready, .. } = born;
+        let process = Process { pid, started: now, sockets, manner, addressee, peer, starter: None };
         if unwanted {
             process.kill();
             self.abandoned.insert(worker, process);
@@ -122,7 +123,7 @@ impl Driver {
             process.offer(socket);
         }
         self.workers.insert(worker, process);
-        if let Some(ready) = born.ready {
+        if let Some(ready) = ready {
             self.readiness = Some((worker, ready));
         }
         self.machine.spawned(now, worker, binary);

@@ -14,6 +14,7 @@ use crate::restarter::RestartError;
 use crate::restarter::peer::Did;
 use crate::signals::{Reaction, Signal};
 use crate::supervisor::signals::Meaning;
+use crate::supervisor::worker::Process;
 use crate::supervisor::{Answer, Command};
 use crate::sys::pidfd::Exit;
 
@@ -111,6 +112,9 @@ impl Driver {
                 self.machine.garbage(now, worker, error.to_string());
             }
             Did::Die => {
+                if let Some(pid) = self.workers.get_mut(&worker).and_then(Process::goes_on) {
+                    return say!(info: worker, pid, "the worker's starter has ended, its main process goes on");
+                }
                 let Some(process) = self.workers.remove(&worker) else { return };
                 let exit = process.reap().unwrap_or(Exit::Unknown);
                 self.gone(worker, process.pid);

@@ -21,8 +21,9 @@ pub(super) fn belongs(pid: i32, worker: i32) -> bool {
 }
 
 fn parent_and_group(pid: i32) -> Option<(i32, i32)> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may itself hold anything.
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may itself hold any byte; what follows it is numbers.
+    let stat = String::from_utf8_lossy(&stat);
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(1);
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
@@ -33,6 +34,24 @@ const GENERATIONS: usize = 64;
 mod tests {
     use super::*;
     use std::process::{Command, Stdio};
+
+    /// As any name in another alphabet, which the kernel cuts off after 15 bytes.
+    #[test]
+    fn a_name_that_is_no_text_says_nothing_of_the_family() {
+        let _guard = crate::sys::alone::starts_processes();
+        let script = r"printf '\320\277\320' >/proc/self/comm; echo; read end";
+        let mut child = Command::new("sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        let belongs = belongs(child.id() as i32, std::process::id() as i32);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(belongs);
+    }
 
     #[test]
     fn a_child_belongs_and_a_parent_does_not() {
