@@ -160,10 +160,12 @@ impl WorkerCommand {
         let foreign = Foreign {
             command: self.command.clone(),
             directory: Some(program.directory),
+            anywhere: self.directory.is_none(),
             environment: self.environment.clone(),
             readiness: self.readiness.clone(),
             at_death: (orphans == Orphans::Stop).then_some(stop),
             spawner: Arc::new(spawner),
+            newest: Default::default(),
         };
         Ok(Workers::Foreign { foreign, stop, delay: self.stop_delay })
     }
@@ -196,6 +198,7 @@ impl Supervisor {
             program: command.program().path,
             status_file,
             nonblocking: command.nonblocking,
+            advice: Mutex::default(),
         };
         self.restarter.deadlines.drain = self.restarter.deadlines.drain.saturating_add(command.stop_delay);
         for Listening { listen, udp, .. } in command.listenings {
