@@ -96,7 +96,7 @@ fn ruby_puma() {
 #[test]
 fn python_uvicorn() {
     // One socket alone, so no further one to be asked at; and it has no word of its own.
-    asgi("uvicorn", &["--fd", "3", "--no-access-log", "--app-dir"], "notify");
+    asgi("uvicorn", &["--fd", "3", "--no-access-log"], "notify");
 }
 
 #[test]
@@ -111,14 +111,9 @@ fn asgi(server: &str, options: &[&str], ready: &str) {
         return;
     }
     let _alone = alone();
-    let directory = foreign("");
-    let mut command: Vec<_> = [server.as_str()].iter().chain(options).map(OsStr::new).collect();
-    if options.last() == Some(&"--app-dir") {
-        command.push(directory.as_os_str());
-    }
-    command.push("asgi:application".as_ref());
-    let setup = setup(&["--ready", ready]).env("PYTHONPATH", directory.as_os_str());
-    let running = setup.command(&command);
+    let words = [&[server.as_str()], options, &["asgi:application"]].concat();
+    let command: Vec<_> = words.iter().map(OsStr::new).collect();
+    let running = setup(&["--ready", ready]).env("PYTHONPATH", foreign("")).command(&command);
     let [new, keep, late] = restarts_under_load(&running, RESTARTS);
     let kept = keep.failed() + late.failed();
     println!("{server}'s own: {} failed with new connections, {kept} with kept ones", new.failed());
@@ -127,9 +122,8 @@ fn asgi(server: &str, options: &[&str], ready: &str) {
 
 /// Where `.ci/run` puts what Debian has not.
 fn in_venv(program: &str) -> String {
-    let venv = std::env::var("HEIRLOOM_VENV").unwrap_or_else(|_| {
-        format!("{}/.cache/heirloom/venv", std::env::var("HOME").unwrap_or_default())
-    });
+    let venv = std::env::var("HEIRLOOM_VENV")
+        .unwrap_or_else(|_| format!("{}/.cache/heirloom/venv", std::env::var("HOME").unwrap_or_default()));
     format!("{venv}/bin/{program}")
 }
 
