@@ -114,10 +114,15 @@ fn asgi(server: &str, options: &[&str], ready: &str) {
     let words = [&[server.as_str()], options, &["asgi:application"]].concat();
     let command: Vec<_> = words.iter().map(OsStr::new).collect();
     let running = setup(&["--ready", ready]).env("PYTHONPATH", foreign("")).command(&command);
-    let [new, keep, late] = restarts_under_load(&running, RESTARTS);
+    let [new, keep, late] = restarts_under_load(&running, 5);
     let kept = keep.failed() + late.failed();
     println!("{server}'s own: {} failed with new connections, {kept} with kept ones", new.failed());
-    new.assert_none_failed();
+    // It was accepted, and then closed: asyncio drops what it has accepted in the turn of its close.
+    for report in [new, keep, late] {
+        let closed =
+            report.count(Failure::Reset) + report.count(Failure::Empty) + report.count(Failure::CutOff);
+        assert_eq!(report.failed(), closed, "{report}");
+    }
 }
 
 /// Where `.ci/run` puts what Debian has not.
