@@ -260,6 +260,27 @@ fn the_units_that_we_ship_work() {
     systemd.expect(&["systemctl", "stop", "server-activated.socket"]);
 }
 
+/// To many servers a second stop signal means at once: with systemd's own KillMode it comes right behind the first.
+#[test]
+fn g2_a_stop_of_any_server_is_one_signal_and_a_success() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let script = concat!("/usr/bin/python3 ", env!("CARGO_MANIFEST_DIR"), "/tests/support/foreign/once.py");
+    let ours = |text: String| {
+        text.replace("0.0.0.0:8080", "127.0.0.1:0").replace("/usr/local/bin/any-server", script)
+    };
+    let unit = systemd.shipped("any-server", ours);
+    for round in 1..=3 {
+        unit.start();
+        let path = format!("/slow/{round}");
+        let waiting = ask(&unit.target(), &path);
+        unit.wait_for_word(&format!("was asked for {path}"));
+        unit.stop();
+        assert_eq!(waiting.answer().lines().last(), Some("answer"), "round {round}");
+        assert_eq!(unit.show("Result"), "success", "it ended by SIGTERM, which is its way");
+    }
+}
+
 #[test]
 fn systemd_has_nothing_to_say_against_the_units_that_we_ship() {
     // The one that knows all that is in them.
@@ -287,6 +308,26 @@ fn systemd_has_nothing_to_say_against_the_units_that_we_ship() {
     std::fs::write(&wrong, "[Service]\nType=notify-relaod\nExecStart=/bin/true\n").unwrap();
     let said = verify(wrong.to_str().unwrap());
     assert!(said.contains("notify-relaod"), "{said}");
+}
+
+/// Whatever a unit pulls in: systemd-tmpfiles empties /tmp.
+#[test]
+fn what_it_keeps_and_clears_is_not_the_machines() {
+    let Some(systemd) = Systemd::get() else { return };
+    for place in ["/tmp", "/run", "/var", "/var/tmp"] {
+        let name = format!("{place}/heirloom-of-the-machine-{}", std::process::id());
+        let own = format!("{place}/heirloom-of-the-test-{}", std::process::id());
+        std::fs::write(&name, "").expect("root may write there");
+        let is_seen = systemd.run(&["test", "-e", &name]).status.success();
+        std::fs::remove_file(&name).expect("a file to remove");
+        assert!(!is_seen, "{place} is the machine's");
+        systemd.expect(&["touch", &own]);
+        assert!(!std::path::Path::new(&own).exists(), "{place} is the machine's");
+    }
+    // What the tests read and write is where it was.
+    let dir = TestDir::new();
+    systemd.expect(&["touch", &dir.path().join("written").display().to_string()]);
+    assert!(dir.path().join("written").exists());
 }
 
 #[test]

@@ -374,6 +374,17 @@ impl Launch {
         }
     }
 
+    /// The successor is not given up before `until`, if it is still starting. Whether that is later than before.
+    pub fn extend(&mut self, until: Instant) -> bool {
+        match &mut self.state {
+            State::Starting { deadline } => {
+                let before = std::mem::replace(deadline, until.max(*deadline));
+                until > before
+            }
+            _ => false,
+        }
+    }
+
     /// Ends the probation now: there is nobody who could take back.
     pub fn settle_early(&mut self, now: Instant) {
         if let State::Committed { unclaimed, .. }

@@ -202,6 +202,21 @@ impl Supervise {
         self.pump(now);
     }
 
+    /// A worker wants this much more time, from now on, for what it is about: its start, or its end. A deadline that is later
+    /// stays, and so does one that was acted on. Whether it has got it.
+    pub fn extend(&mut self, now: Instant, worker: Worker, by: Duration) -> bool {
+        let until = after(now, by);
+        if self.candidate() == Some(worker) {
+            return self.launch.extend(until);
+        }
+        let Some(leaving) = self.leaving.get_mut(&worker).filter(|leaving| !leaving.killed) else {
+            return false;
+        };
+        let before = leaving.deadline;
+        leaving.deadline = until.max(before);
+        leaving.deadline > before
+    }
+
     /// A worker sent what is not a message.
     pub fn garbage(&mut self, now: Instant, worker: Worker, said: String) {
         if self.candidate() == Some(worker) {

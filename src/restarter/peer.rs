@@ -90,6 +90,12 @@ impl Peer {
         self.pidfd.get_ref()
     }
 
+    /// Goes on with another process in the place of the one that has ended, and returns what held that.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn follow(&mut self, pidfd: Pidfd) -> io::Result<Pidfd> {
+        Ok(std::mem::replace(&mut self.pidfd, watch(pidfd)?).into_inner())
+    }
+
     /// What the peer does next. Cancel safe.
     pub(crate) async fn next(&mut self) -> Did {
         loop {

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -25,6 +25,7 @@ use super::signals::{Heard, Meaning};
 use super::store::Store;
 use super::worker::{Process, next_of};
 use super::{Answer, Command, SupervisorHandle, SupervisorStatus, WorkerRole, WorkerStatus};
+use crate::event::Event;
 use crate::handover::Failure;
 use crate::handover::supervise::{End, Limits, Supervise, Worker};
 use crate::handover::supervised::Orphans;
@@ -124,6 +125,8 @@ struct Driver {
     signalled: BTreeMap<Worker, Instant>,
     answers: Vec<Answer>,
     later: Vec<Answer>,
+    /// Workers that want more time, and how much from the moment when they said so.
+    extensions: (mpsc::UnboundedSender<(Worker, Duration)>, mpsc::UnboundedReceiver<(Worker, Duration)>),
     operating: Operating,
     /// How the worker ended that served last.
     last_exit: Option<Exit>,
@@ -152,6 +155,7 @@ enum Input {
     Abandoned(Worker),
     Readiness(Worker, Result<(), Failure>),
     Asked(Asked),
+    Extension(Worker, Duration),
     Timeout,
 }
 
@@ -188,6 +192,7 @@ impl Driver {
             signalled: BTreeMap::new(),
             answers: Vec::new(),
             later: Vec::new(),
+            extensions: mpsc::unbounded_channel(),
             operating: Operating::new(control).map_err(SupervisorError::System)?,
             last_exit: None,
             ended: None,
@@ -241,6 +246,7 @@ impl Driver {
             () = Hooking::over(&mut self.hooking) => Input::Hooked,
             asked = self.operating.next() => asked,
             Some(command) = self.commands.recv() => Input::Command(command),
+            Some((worker, time)) = self.extensions.1.recv() => Input::Extension(worker, time),
             () = sleep_until(deadline) => Input::Timeout,
         }
     }
@@ -262,6 +268,7 @@ impl Driver {
             }
             Input::Readiness(worker, ready) => self.became_ready(now, worker, ready),
             Input::Asked(asked) => self.asked(asked),
+            Input::Extension(worker, time) => self.extend(now, worker, time),
             Input::Timeout => {
                 self.catch_up(now);
                 self.machine.timeout(now);
@@ -279,9 +286,25 @@ impl Driver {
         for _ in 0..MESSAGES_AT_ONCE {
             let did =
                 self.workers.iter_mut().find_map(|(worker, process)| Some((*worker, process.peer.so_far()?)));
-            let Some((worker, did)) = did else { return };
+            let Some((worker, did)) = did else { break };
             self.worker_did(now, worker, did);
             self.act();
+        }
+        // Heard here, if it was not yet.
+        self.workers.values().for_each(|process| drop(process.addressee.main()));
+        while let Ok((worker, time)) = self.extensions.1.try_recv() {
+            self.extend(now, worker, time);
+        }
+    }
+
+    fn extend(&mut self, now: Instant, worker: Worker, time: Duration) {
+        if !self.machine.extend(now, worker, time) {
+            return;
+        }
+        say!(info: worker, ?time, "a worker takes more time");
+        // Who watches this process has a deadline of its own.
+        if self.machine.is_stopping() {
+            self.service.worker_observed(&Event::Stopping { notice: time });
         }
     }
 

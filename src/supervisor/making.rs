@@ -1,11 +1,13 @@
 //! How a worker comes into being, how it becomes known that it is ready, and how it is told to go.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::mpsc;
 
 use crate::handover::Failure;
 use crate::listeners::Socket;
@@ -30,6 +32,11 @@ pub(super) trait Make: fmt::Debug + Send + Sync {
     /// Starts a worker. Blocks until it has executed its program; called on a thread of its own.
     fn make(&self, order: Order) -> Result<Born, Failure>;
 
+    /// What somebody who tries a server is to know when it fails although no other one serves.
+    fn advice(&self) -> Option<String> {
+        None
+    }
+
     /// A worker has been reaped.
     fn gone(&self, _generation: u64) {}
 }
@@ -43,6 +50,8 @@ pub(super) struct Order {
     pub(super) sockets: Vec<Arc<Socket>>,
     pub(super) descriptors: Vec<(String, Arc<OwnedFd>)>,
     pub(super) supervision: Supervision,
+    /// Where it goes that a worker wants more time than its deadline leaves it.
+    pub(super) extensions: mpsc::UnboundedSender<(u64, Duration)>,
 }
 
 /// A worker's process.
@@ -54,19 +63,44 @@ pub(super) struct Born {
     pub(super) addressee: Addressee,
 }
 
-/// Whom a worker's signals are for, where that is not its own process: a program that runs behind a wrapper says so.
+/// What a worker says beside the channel.
+pub(super) trait Words: fmt::Debug + Send + Sync {
+    /// The process that it has named in its own place, by all that it has said so far.
+    fn main(&self) -> Option<MainProcess>;
+}
+
+/// The process that a worker has named in its own place: a program that runs behind a wrapper, or that its starter leaves
+/// behind.
+#[derive(Clone, Debug)]
+pub(super) struct MainProcess {
+    pub(super) pid: i32,
+    pub(super) pidfd: Arc<Pidfd>,
+}
+
+impl MainProcess {
+    /// Another hold on it; `None` once it has ended.
+    pub(super) fn alive(&self) -> Option<Pidfd> {
+        let pidfd = Pidfd::from_fd(self.pidfd.as_fd().try_clone_to_owned().ok()?).ok()?;
+        (!pidfd.has_exited().ok()?).then_some(pidfd)
+    }
+}
+
+/// Whom a worker's signals are for, where that is not its own process.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Addressee(Arc<Mutex<Option<Pidfd>>>);
+pub(super) struct Addressee(Option<Arc<dyn Words>>);
 
 impl Addressee {
-    pub(super) fn set(&self, pidfd: Option<Pidfd>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = pidfd;
+    pub(super) fn of(words: Option<Arc<dyn Words>>) -> Addressee {
+        Addressee(words)
+    }
+
+    pub(super) fn main(&self) -> Option<MainProcess> {
+        self.0.as_ref()?.main()
     }
 
     /// Whether there was one, alive.
     pub(super) fn signal(&self, signal: i32) -> bool {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().is_some_and(|pidfd| pidfd.signal(signal).is_ok())
+        self.main().is_some_and(|main| main.pidfd.signal(signal).is_ok())
     }
 }
 
@@ -93,7 +127,7 @@ impl Make for Itself {
     }
 
     fn make(&self, order: Order) -> Result<Born, Failure> {
-        let Order { generation, instead, sockets, descriptors, supervision } = order;
+        let Order { generation, instead, sockets, descriptors, supervision, .. } = order;
         let recipe = Recipe { generation, ..self.recipe.clone() };
         let made = recipe.make(instead.as_deref(), &sockets, None, &descriptors, Some(&supervision))?;
         Ok(Born { made, ready: None, manner: Manner::Told, addressee: Addressee::default() })

@@ -26,6 +26,9 @@ pub(super) struct Process {
     pub(super) manner: Manner,
     pub(super) addressee: Addressee,
     pub(super) peer: Peer,
+    /// The process that was started, once it has ended and another one goes on in its place. It is not reaped before that
+    /// one: its number is the group's, and nobody else's as long as it is a zombie.
+    pub(super) starter: Option<Pidfd>,
 }
 
 impl Process {
@@ -61,8 +64,21 @@ impl Process {
     pub(super) fn kill(&self) {
         match self.manner {
             Manner::Told => drop(self.pidfd().signal(libc::SIGKILL)),
-            Manner::Signalled { .. } => self.kill_group(),
+            Manner::Signalled { .. } => {
+                // It may have left the group.
+                self.addressee.signal(libc::SIGKILL);
+                self.kill_group();
+            }
         }
+    }
+
+    /// Whether the worker goes on although the process that was watched has ended: in the main process that it has named,
+    /// which is watched from now on. Its number.
+    pub(super) fn goes_on(&mut self) -> Option<i32> {
+        let main = self.addressee.main()?;
+        let ended = self.peer.follow(main.alive()?).ok()?;
+        self.starter.get_or_insert(ended);
+        Some(main.pid)
     }
 
     /// Collects the status of a worker that has ended. What a foreign one leaves in its process group is killed first: it
@@ -70,6 +86,9 @@ impl Process {
     pub(super) fn reap(&self) -> Option<Exit> {
         if matches!(self.manner, Manner::Signalled { .. }) {
             self.kill_group();
+        }
+        if let Some(starter) = &self.starter {
+            let _ = starter.reap();
         }
         self.pidfd().reap().ok().flatten()
     }

@@ -27,8 +27,8 @@ unsafe impl Steady for Channel {}
 // SAFETY: as above.
 unsafe impl Steady for Pidfd {}
 #[cfg(feature = "supervisor")]
-// SAFETY: as above.
-unsafe impl Steady for super::notify::NotifySocket {}
+// SAFETY: as above, and shared by an Arc.
+unsafe impl Steady for Arc<super::notify::NotifySocket> {}
 
 /// Registers `inner` with the current runtime, to learn when it is readable. Dropping the result deregisters it, and
 /// then drops `inner`.

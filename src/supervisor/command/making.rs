@@ -10,13 +10,13 @@ use std::time::Duration;
 use super::environment::EnvironmentSource;
 use super::foreign::{Foreign, ForeignError, Handed};
 use super::listening::Listening;
-use super::readiness::{Prepared, Said, Watch};
+use super::readiness::{Heard, Prepared, Queues, Said, Watch};
 use super::spawner::LaunchError;
 use super::status_file::StatusFile;
 use crate::handover::Failure;
 use crate::listeners::Socket;
 use crate::restarter::successor::{Made, Recipe, not_started};
-use crate::supervisor::making::{Addressee, Born, Make, Manner, Order};
+use crate::supervisor::making::{Addressee, Born, Make, Manner, Order, Words};
 use crate::sys::channel::Channel;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::socket::{self, Kind};
@@ -32,6 +32,8 @@ pub(super) struct Commanded {
     pub(super) program: PathBuf,
     pub(super) status_file: Option<Mutex<StatusFile>>,
     pub(super) nonblocking: bool,
+    /// What to know of a worker that dies before any has served.
+    pub(super) advice: Mutex<Option<String>>,
 }
 
 /// What kind of program the command is.
@@ -55,7 +57,9 @@ impl Make for Commanded {
         }
         match &self.workers {
             Workers::Foreign { foreign, .. } => {
-                foreign.check(&self.handed(sockets))?;
+                let handed = self.handed(sockets);
+                foreign.check(&handed)?;
+                *self.advice.lock().unwrap_or_else(PoisonError::into_inner) = foreign.advice(&handed);
                 let set = if self.nonblocking { socket::set_nonblocking } else { socket::set_blocking };
                 for socket in sockets {
                     // Before there is a worker: afterwards the flag would change under it.
@@ -83,6 +87,10 @@ impl Make for Commanded {
         Ok(born)
     }
 
+    fn advice(&self) -> Option<String> {
+        self.advice.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn gone(&self, generation: u64) {
         self.note(|file| file.remove(generation));
     }
@@ -90,15 +98,16 @@ impl Make for Commanded {
 
 impl Commanded {
     fn start(&self, order: Order) -> Result<Born, Failure> {
-        let Order { generation, instead, sockets, descriptors, supervision } = order;
+        let Order { generation, instead, sockets, descriptors, supervision, extensions } = order;
         match &self.workers {
             Workers::Foreign { foreign, stop, delay } => {
                 // Nobody has the other end: nothing is ever said here.
                 let (channel, _) = Channel::pair().map_err(|error| failure(&error))?;
                 let sockets = self.handed(&sockets);
-                let (spawned, prepared) = foreign.start(generation, instead, &sockets)?;
-                let addressee = Addressee::default();
-                let watched = Watched { prepared, pid: spawned.pid, addressee: addressee.clone() };
+                let (spawned, mut prepared, queues) = foreign.start(generation, instead, &sockets)?;
+                let heard = prepared.hear(spawned.pid, generation, extensions);
+                let addressee = Addressee::of(heard.clone().map(|heard| heard as Arc<dyn Words>));
+                let watched = Watched { prepared, queues, pid: spawned.pid, heard };
                 Ok(Born {
                     made: Made { spawned, channel },
                     ready: Some(Box::pin(watched.until_ready())),
@@ -163,52 +172,56 @@ impl Commanded {
 /// What is watched of a worker that has been started.
 struct Watched {
     prepared: Prepared,
+    queues: Queues,
     pid: i32,
-    addressee: Addressee,
+    heard: Option<Arc<Heard>>,
 }
 
 impl Watched {
     /// Resolves when it is ready, and goes on listening to it until it ends.
     async fn until_ready(self) -> Result<(), Failure> {
-        let Watched { prepared, pid, addressee } = self;
-        let mut watch = prepared.watch(pid).map_err(|error| failure(&error))?;
+        let Watched { prepared, queues, pid, heard } = self;
+        let mut watch = prepared.watch(heard.clone(), queues).map_err(|error| failure(&error))?;
         loop {
             match watch.next().await {
                 Said::Ready => break,
                 Said::Never(why) => return Err(failure(&why)),
-                said => note(pid, &addressee, said),
+                said => note(pid, said),
             }
         }
         // Its number is its own: a death before this moment is for the driver to see first.
         if let Ok(pidfd) = Pidfd::open(pid) {
-            tokio::spawn(listen_on(watch, pid, pidfd, addressee));
+            tokio::spawn(listen_on(watch, pid, pidfd, heard));
         }
         Ok(())
     }
 }
 
 /// A worker may wait for an answer (`BARRIER=1`), or name another main process, at any time.
-async fn listen_on(mut worker: Watch, pid: i32, pidfd: Pidfd, addressee: Addressee) {
-    let Ok(end) = watch(pidfd) else { return };
+async fn listen_on(mut worker: Watch, pid: i32, pidfd: Pidfd, heard: Option<Arc<Heard>>) {
+    let mut held = pidfd;
     loop {
-        tokio::select! {
-            said = worker.next() => match said {
-                Said::Never(_) => return,
-                said => note(pid, &addressee, said),
-            },
-            _ = end.readable() => return,
+        let Ok(end) = watch(held) else { return };
+        loop {
+            tokio::select! {
+                said = worker.next() => match said {
+                    Said::Never(_) => return,
+                    said => note(pid, said),
+                },
+                _ = end.readable() => break,
+            }
+        }
+        match heard.as_ref().and_then(|heard| heard.main()?.alive()) {
+            Some(main) => held = main,
+            None => return,
         }
     }
 }
 
-fn note(pid: i32, addressee: &Addressee, said: Said) {
+fn note(pid: i32, said: Said) {
     match said {
         Said::Status(status) => say!(info: pid, status, "the worker says"),
         Said::Stopping => say!(info: pid, "the worker says that it is stopping"),
-        Said::MainPid(main) => {
-            // Asked of a process that was just seen to be the worker's descendant.
-            addressee.set(Pidfd::open(main).ok().filter(|_| main != pid));
-        }
         Said::Ready | Said::Never(_) => {}
     }
 }

@@ -75,6 +75,7 @@ impl Driver {
                 takes_operators: self.operating.takes_operators(),
                 adopts: self.children.reaps_orphans(),
             },
+            extensions: self.extensions.0.clone(),
         };
         let sockets = order.sockets.iter().map(|socket| socket.cookie).collect();
         let (maker, children) = (Arc::clone(&self.maker), Arc::clone(&self.children));
@@ -112,8 +113,8 @@ impl Driver {
         say!(info: worker, pid, "worker started");
         let spawned = self.operating.spawned(pid);
         self.tell_step(&spawned);
-        let process =
-            Process { pid, started: now, sockets, manner: born.manner, addressee: born.addressee, peer };
+        let Born { manner, addressee, ready, .. } = born;
+        let process = Process { pid, started: now, sockets, manner, addressee, peer, starter: None };
         if unwanted {
             process.kill();
             self.abandoned.insert(worker, process);
@@ -127,7 +128,7 @@ impl Driver {
             process.offer(socket);
         }
         self.workers.insert(worker, process);
-        if let Some(ready) = born.ready {
+        if let Some(ready) = ready {
             self.readiness.insert(worker, ready);
         }
         self.machine.spawned(now, worker, binary);

@@ -1,7 +1,7 @@
 //! What the driver hears: commands, signals, and the workers.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
@@ -20,6 +20,7 @@ use crate::signals::{HOOK, Reaction, Signal};
 use crate::supervisor::builder::BeforeRestart;
 use crate::supervisor::orphans::Children;
 use crate::supervisor::signals::Meaning;
+use crate::supervisor::worker::Process;
 use crate::supervisor::{Answer, Command};
 use crate::sys::pidfd::Exit;
 
@@ -135,6 +136,9 @@ impl Driver {
                 self.machine.garbage(now, worker, error.to_string());
             }
             Did::Die => {
+                if let Some(pid) = self.workers.get_mut(&worker).and_then(Process::goes_on) {
+                    return say!(info: worker, pid, "the worker's starter has ended, its main process goes on");
+                }
                 let Some(process) = self.workers.remove(&worker) else { return };
                 let exit = process.reap().unwrap_or(Exit::Unknown);
                 self.gone(worker, process.pid);
@@ -142,11 +146,23 @@ impl Driver {
                 self.signalled.remove(&worker);
                 self.readiness.remove(&worker);
                 self.last_exit = Some(exit);
-                let how = self.operating.with_last_words(worker, exit.to_string());
+                let lived = process.started.elapsed();
+                let how = self.operating.with_last_words(worker, self.with_advice(worker, exit, lived));
                 self.operating.gone(worker, process.pid);
                 self.machine.died(now, worker, how);
             }
         }
+    }
+
+    /// How it ended. With what may be the reason, where a program may be new here: it failed by itself, soon, and no other
+    /// one serves.
+    fn with_advice(&self, worker: Worker, exit: Exit, lived: Duration) -> String {
+        let is_first = self.machine.serving().is_none_or(|serving| serving == worker);
+        let advice = match exit {
+            Exit::Code(1..) if is_first && lived < YOUNG => self.maker.advice(),
+            _ => None,
+        };
+        advice.map_or_else(|| exit.to_string(), |advice| format!("{exit} ({advice})"))
     }
 
     /// The worker that is to replace this one, or has, was started without it.
@@ -190,3 +206,6 @@ fn permit(hook: &BeforeRestart, children: &Arc<Children>) -> Result<(), Refusal>
 
 /// Not that of other hooks: one of them that hangs is no reason to refuse restarts.
 static VETO: Aside = Aside::new("heirloom-veto", WAITING, Some(STAY));
+
+/// Longer than a server takes to find its address in use. A later death has other reasons.
+const YOUNG: Duration = Duration::from_secs(10);

@@ -1,7 +1,8 @@
 //! A real systemd, as PID 1 of namespaces of its own: one for all tests of a file, gone with the process that runs them.
 //!
 //! It shares the network with the test, so that clients reach its services as they reach any other. Its own words come
-//! through a FIFO in the place of /dev/kmsg, where it writes them while there is no journal.
+//! through a FIFO in the place of /dev/kmsg, where it writes them while there is no journal. /tmp, /run and /var are its own:
+//! a unit that pulls in systemd-tmpfiles would empty the machine's.
 //!
 //! `HEIRLOOM_SYSTEMD=DIR` takes another systemd than the machine's: its packages (systemd and libsystemd-shared) unpacked there,
 //! as with `dpkg-deb -x`. `scripts/newer-systemd.sh` does that, and what needs a newer one finds it there.
@@ -210,7 +211,17 @@ if [ -n "$2" ]; then
         mount --bind "$libraries" "${libraries#"$2"}"
     done
 fi
-mkdir -p /run/systemd
+# What the tests have built and what they write stays where it is, even if that is below one of these.
+target=$(dirname "$(dirname "$dir")")
+mkdir -p /run/systemd /run/target
+mount --bind "$target" /run/target
+for own in /tmp /var; do
+    mount -t tmpfs -o mode=1777 tmpfs $own
+done
+mkdir -p /var/tmp /var/lib /var/log /var/cache "$target"
+chmod 1777 /var/tmp
+ln -s /run /var/run
+mount --bind /run/target "$target"
 ln -s "$dir/units" /run/systemd/system
 for systemd in /usr/lib/systemd/systemd /lib/systemd/systemd; do
     [ ! -x $systemd ] || break

@@ -27,6 +27,24 @@ mod tests {
     use super::*;
     use std::process::{Command, Stdio};
 
+    /// As any name in another alphabet, which the kernel cuts off after 15 bytes.
+    #[test]
+    fn a_name_that_is_no_text_says_nothing_of_the_family() {
+        let _guard = crate::sys::alone::starts_processes();
+        let script = r"printf '\320\277\320' >/proc/self/comm; echo; read end";
+        let mut child = Command::new("sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        let belongs = belongs(child.id() as i32, std::process::id() as i32);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(belongs);
+    }
+
     #[test]
     fn a_child_belongs_and_a_parent_does_not() {
         let _guard = crate::sys::alone::starts_processes();

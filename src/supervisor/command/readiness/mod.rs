@@ -10,6 +10,8 @@ mod check;
 mod family;
 mod notice;
 mod notify;
+mod place;
+mod queues;
 mod way;
 
 use std::ffi::OsString;
@@ -20,12 +22,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
 
 use self::check::Check;
+pub(crate) use self::notify::Heard;
 use self::notify::Notify;
+pub(crate) use self::queues::{Newest, Queues};
 pub use self::way::{Readiness, ReadinessError};
 use crate::address::Address;
 use crate::sys::notify::NotifySocket;
@@ -49,14 +55,17 @@ pub(crate) enum NotReady {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     readiness: Readiness,
-    notify: NotifySocket,
+    notify: Option<NotifySocket>,
     line: Option<(io::PipeReader, Arc<OwnedFd>)>,
     private: Option<(Arc<OwnedFd>, SocketAddr)>,
 }
 
 /// Watches one worker from its start on, ready or not.
 pub(crate) struct Watch {
-    notify: Notify,
+    notify: Option<Notify>,
+    queues: Queues,
+    was_ready: bool,
+    by_the_clock: bool,
     means: Option<Means>,
     /// Open as long as the worker lives: one that writes once more must not get a SIGPIPE for it.
     _line: Option<Arc<pipe::Receiver>>,
@@ -78,8 +87,6 @@ pub(crate) enum Said {
     Stopping,
     /// For people.
     Status(String),
-    /// Signals are for this process, a descendant of the one that was started.
-    MainPid(i32),
 }
 
 impl Readiness {
@@ -96,7 +103,7 @@ impl Readiness {
             Readiness::Http { at: None, .. } => Some(private_listener().map_err(ReadinessError::Other)?),
             _ => None,
         };
-        let notify = NotifySocket::bind().map_err(ReadinessError::Other)?;
+        let notify = place::bind(*self == Readiness::Notify).map_err(ReadinessError::Other)?;
         Ok(Prepared { readiness: self.clone(), notify, line, private })
     }
 }
@@ -115,15 +122,31 @@ impl Prepared {
 
     /// What the worker is told. `line` is the number that the descriptor got.
     pub(crate) fn environment(&self, line: Option<RawFd>) -> io::Result<Vec<(OsString, OsString)>> {
-        let mut variables = vec![("NOTIFY_SOCKET".into(), self.notify.name()?)];
+        let mut variables = Vec::new();
+        if let Some(notify) = &self.notify {
+            variables.push(("NOTIFY_SOCKET".into(), notify.name()?));
+        }
         variables.extend(line.map(|fd| ("HEIRLOOM_READY_FD".into(), fd.to_string().into())));
         Ok(variables)
     }
 
-    /// Begins to watch the worker that was started with it. Within a runtime only.
-    pub(crate) fn watch(self, pid: i32) -> io::Result<Watch> {
+    /// What the worker that was started with it says at `NOTIFY_SOCKET`, if it was given one; once. `extensions`: where it
+    /// goes that it wants more time.
+    pub(crate) fn hear(
+        &mut self,
+        pid: i32,
+        generation: u64,
+        extensions: mpsc::UnboundedSender<(u64, Duration)>,
+    ) -> Option<Arc<Heard>> {
+        let socket = self.notify.take()?;
+        Some(Arc::new(Heard::new(socket, pid, generation, extensions)))
+    }
+
+    /// Begins to watch that worker, and the sockets that it was handed. Within a runtime only.
+    pub(crate) fn watch(self, heard: Option<Arc<Heard>>, queues: Queues) -> io::Result<Watch> {
         let complaint = check::Complaint::default();
-        let notify = Notify::new(self.notify, pid)?;
+        let notify = heard.map(Notify::new).transpose()?;
+        let by_the_clock = matches!(self.readiness, Readiness::After(_));
         let counts = matches!(self.readiness, Readiness::After(_) | Readiness::Notify);
         // Our copy of the writing end goes: the worker's is the last.
         let reader = self.line.map(|(reader, _)| pipe::Receiver::from_owned_fd(reader.into())).transpose()?;
@@ -143,7 +166,7 @@ impl Prepared {
             }
             _ => None,
         };
-        Ok(Watch { notify, means, _line: reader, counts, complaint })
+        Ok(Watch { notify, queues, was_ready: false, by_the_clock, means, _line: reader, counts, complaint })
     }
 }
 
@@ -154,22 +177,27 @@ impl Watch {
             let outcome = tokio::select! {
                 // In this order a worker that says STOPPING is not called ready by the clock of the same moment.
                 biased;
-                notice = self.notify.next() => match notice {
-                    Ok(notice::Notice::Ready) if self.counts && self.notify.first_ready() => {
+                notice = hear(&mut self.notify) => match notice {
+                    Ok(notice::Notice::Ready) if self.counts && !self.was_ready => {
                         self.means = None;
+                        self.queues.ready(false);
                         Ok(())
                     }
-                    Ok(notice::Notice::Ready) => continue,
                     Ok(notice::Notice::Stopping) => return Said::Stopping,
                     Ok(notice::Notice::Status(text)) => return Said::Status(text),
-                    Ok(notice::Notice::MainPid(pid)) => return Said::MainPid(pid),
+                    // The others were acted on when they were heard.
+                    Ok(_) => continue,
                     Err(error) => Err(NotReady::Other(error)),
                 },
                 outcome = wait_for(&mut self.means) => {
-                    self.notify.first_ready();
+                    if outcome.is_ok() {
+                        self.queues.ready(self.by_the_clock);
+                    }
                     outcome
                 }
+                () = self.queues.watch() => continue,
             };
+            self.was_ready |= outcome.is_ok();
             return outcome.map_or_else(Said::Never, |()| Said::Ready);
         }
     }
@@ -182,7 +210,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         // It is dropped when the worker is given up: the deadline says that there was no answer, this says which.
-        if !self.notify.was_ready()
+        if !self.was_ready
             && let Some(complaint) = self.complaint()
         {
             say!(warn: complaint, "the last check of the worker's readiness failed");
@@ -193,6 +221,14 @@ impl Drop for Watch {
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watch").field("notify", &self.notify).finish_non_exhaustive()
+    }
+}
+
+/// Never, without a socket.
+async fn hear(notify: &mut Option<Notify>) -> io::Result<notice::Notice> {
+    match notify {
+        Some(notify) => notify.next().await,
+        None => std::future::pending().await,
     }
 }
 

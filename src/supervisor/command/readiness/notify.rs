@@ -2,66 +2,161 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
 
 use super::family::belongs;
 use super::notice::{Notice, parse};
-use crate::sys::notify::NotifySocket;
+use crate::supervisor::making::{MainProcess, Words};
+use crate::sys::notify::{NotifySocket, Told};
+use crate::sys::pidfd::Pidfd;
 use crate::sys::watched::watch;
 
 /// What one worker says. Each worker has a socket of its own, so that what an old one says late is never taken for a
 /// new one's word.
+///
+/// It is heard by two: by the watch, as it comes, and by the driver, which asks for the last word of a worker that has ended.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    socket: Arc<NotifySocket>,
+    worker: i32,
+    generation: u64,
+    extensions: mpsc::UnboundedSender<(u64, Duration)>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    notices: VecDeque<Notice>,
+    main: Option<MainProcess>,
+    strangers: u64,
+    /// Whether there was nothing left to hear.
+    is_empty: bool,
+}
+
+/// The same, waited for. Within a runtime only.
 #[derive(Debug)]
 pub(super) struct Notify {
-    socket: AsyncFd<NotifySocket>,
-    worker: i32,
-    heard: VecDeque<Notice>,
-    was_ready: bool,
+    readable: AsyncFd<Arc<NotifySocket>>,
+    heard: Arc<Heard>,
+}
+
+impl Heard {
+    /// `extensions`: where it goes that the worker wants more time.
+    pub(super) fn new(
+        socket: NotifySocket,
+        worker: i32,
+        generation: u64,
+        extensions: mpsc::UnboundedSender<(u64, Duration)>,
+    ) -> Heard {
+        Heard { socket: Arc::new(socket), worker, generation, extensions, state: Mutex::default() }
+    }
+
+    /// Takes what was sent by now. An error is the socket's; that there is nothing is none.
+    fn hear(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.is_empty = false;
+        // Whoever sends faster than we read does not hold us for ever.
+        for _ in 0..QUEUED {
+            match self.socket.recv() {
+                Ok(told) => self.take(&mut state, told),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    state.is_empty = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(state)
+    }
+
+    fn take(&self, state: &mut State, told: Told) {
+        match told.sender {
+            // Asked before the barrier is answered: after that, systemd-notify ends.
+            Some(sender) if self.is_ours(state, sender) => {
+                for notice in parse(&told.bytes) {
+                    self.note(state, notice);
+                }
+            }
+            sender => {
+                state.strangers += 1;
+                if state.strangers == 1 {
+                    say!(warn: ?sender, worker = self.worker, "a stranger's notification was ignored; further ones are counted");
+                }
+            }
+        }
+        // What it asked to be kept is not, and what it asked to be waited for has been heard.
+        drop(told.fds);
+    }
+
+    fn note(&self, state: &mut State, notice: Notice) {
+        match notice {
+            Notice::MainPid(pid) if pid == self.worker => state.main = None,
+            Notice::MainPid(pid) => {
+                // Held first and judged then: the number cannot come to mean another process in between.
+                let held = Pidfd::open(pid).ok().filter(|_| self.is_ours(state, pid));
+                match held {
+                    Some(pidfd) => state.main = Some(MainProcess { pid, pidfd: Arc::new(pidfd) }),
+                    None => {
+                        say!(warn: pid, worker = self.worker, "MAINPID= names a process that is not the worker's; it is ignored");
+                    }
+                }
+            }
+            // Nobody listens any more: the service has ended.
+            Notice::Extend(time) => drop(self.extensions.send((self.generation, time))),
+            notice => state.notices.push_back(notice),
+        }
+    }
+
+    /// A main process that has left the worker's group and outlived its parents is still the worker's.
+    fn is_ours(&self, state: &State, pid: i32) -> bool {
+        let main = state.main.as_ref().map(|main| main.pid);
+        belongs(pid, self.worker) || main.is_some_and(|main| belongs(pid, main))
+    }
+}
+
+impl Words for Heard {
+    fn main(&self) -> Option<MainProcess> {
+        self.hear().ok()?.main.clone()
+    }
+}
+
+impl Drop for Heard {
+    fn drop(&mut self) {
+        let strangers = self.state.get_mut().unwrap_or_else(PoisonError::into_inner).strangers;
+        if strangers > 1 {
+            say!(warn: strangers, worker = self.worker, "so many notifications of strangers were ignored");
+        }
+    }
 }
 
 impl Notify {
-    pub(super) fn new(socket: NotifySocket, worker: i32) -> io::Result<Notify> {
-        Ok(Notify { socket: watch(socket)?, worker, heard: VecDeque::new(), was_ready: false })
+    pub(super) fn new(heard: Arc<Heard>) -> io::Result<Notify> {
+        Ok(Notify { readable: watch(Arc::clone(&heard.socket))?, heard })
     }
 
     /// The next thing that it says. Cancel safe.
     pub(super) async fn next(&mut self) -> io::Result<Notice> {
         loop {
-            if let Some(notice) = self.heard.pop_front() {
-                return Ok(notice);
-            }
-            let told = loop {
-                let mut guard = self.socket.readable().await?;
-                if let Ok(told) = guard.try_io(|socket| socket.get_ref().recv()) {
-                    break told?;
+            let is_empty = {
+                let mut state = self.heard.hear()?;
+                if let Some(notice) = state.notices.pop_front() {
+                    return Ok(notice);
                 }
+                state.is_empty
             };
-            // Asked before the barrier is answered: after that, systemd-notify ends.
-            match told.sender {
-                Some(sender) if belongs(sender, self.worker) => {
-                    let worker = self.worker;
-                    let is_credible = |notice: &Notice| match notice {
-                        Notice::MainPid(pid) => belongs(*pid, worker),
-                        _ => true,
-                    };
-                    self.heard.extend(parse(&told.bytes).into_iter().filter(is_credible));
-                }
-                sender => {
-                    say_seldom!(warn: ?sender, worker = self.worker, "a stranger's notification was ignored")
-                }
+            if is_empty {
+                // Cleared before the next look: what comes after that look makes it ready again, whoever reads it.
+                self.readable.readable().await?.clear_ready();
+            } else {
+                tokio::task::yield_now().await;
             }
-            // What it asked to be kept is not, and what it asked to be waited for has been heard.
-            drop(told.fds);
         }
     }
-
-    pub(super) fn was_ready(&self) -> bool {
-        self.was_ready
-    }
-
-    /// Whether this is the first time that it is called ready.
-    pub(super) fn first_ready(&mut self) -> bool {
-        !std::mem::replace(&mut self.was_ready, true)
-    }
 }
+
+/// As many datagrams as a socket holds by default (net.unix.max_dgram_qlen), several times over.
+const QUEUED: usize = 64;

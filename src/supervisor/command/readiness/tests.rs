@@ -1,11 +1,10 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use super::*;
+use crate::supervisor::making::Words;
 
 fn inet(text: &str) -> Address {
     Address::Inet(text.parse().unwrap())
@@ -14,10 +13,23 @@ fn inet(text: &str) -> Address {
 /// Tells what a worker would tell at `NOTIFY_SOCKET`.
 fn tell(prepared: &Prepared) -> UnixDatagram {
     let name = &prepared.environment(None).unwrap()[0].1;
-    let name = name.as_bytes().strip_prefix(b"@").unwrap();
     let sender = UnixDatagram::unbound().unwrap();
-    sender.connect_addr(&std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap()).unwrap();
+    sender.connect(name).unwrap();
     sender
+}
+
+/// As the worker with this number.
+fn watched(prepared: Prepared, pid: i32) -> Watch {
+    watch_and_hear(prepared, pid).0
+}
+
+type Extensions = mpsc::UnboundedReceiver<(u64, Duration)>;
+
+fn watch_and_hear(mut prepared: Prepared, pid: i32) -> (Watch, Arc<Heard>, Extensions) {
+    let (sender, extensions) = mpsc::unbounded_channel();
+    let heard = prepared.hear(pid, 7, sender).unwrap();
+    let queues = Queues::new(std::iter::empty(), 7, &Newest::default());
+    (prepared.watch(Some(Arc::clone(&heard)), queues).unwrap(), heard, extensions)
 }
 
 fn own_pid() -> i32 {
@@ -64,15 +76,40 @@ fn a_check_that_the_old_worker_would_answer_is_refused() {
 async fn what_a_worker_notifies_is_heard_in_order_and_ready_once() {
     let prepared = Readiness::Notify.prepare().unwrap();
     let sender = tell(&prepared);
-    let mut watch = prepared.watch(own_pid()).unwrap();
+    let mut watch = watched(prepared, own_pid());
     says_nothing(&mut watch).await;
-    let main = format!("STATUS=loading\nREADY=1\nMAINPID={}\nMAINPID=1\nREADY=1\nSTOPPING=1", own_pid());
-    sender.send(main.as_bytes()).unwrap();
+    sender.send(b"STATUS=loading\nREADY=1\nREADY=1\nSTOPPING=1").unwrap();
     assert!(matches!(next(&mut watch).await, Said::Status(text) if text == "loading"));
     assert!(matches!(next(&mut watch).await, Said::Ready));
-    assert!(matches!(next(&mut watch).await, Said::MainPid(pid) if pid == own_pid()));
     assert!(matches!(next(&mut watch).await, Said::Stopping));
     says_nothing(&mut watch).await;
+}
+
+fn child() -> std::process::Child {
+    let _guard = crate::sys::alone::starts_processes();
+    std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap()
+}
+
+/// The driver asks when the worker has ended, whether or not anybody has waited for its words.
+#[tokio::test]
+async fn the_last_word_of_a_worker_names_its_main_process() {
+    let prepared = Readiness::Notify.prepare().unwrap();
+    let sender = tell(&prepared);
+    let (mut watch, heard, mut extensions) = watch_and_hear(prepared, own_pid());
+    let mut main = child();
+    sender
+        .send(format!("MAINPID={}\nEXTEND_TIMEOUT_USEC=5000\nREADY=1\nMAINPID=1", main.id()).as_bytes())
+        .unwrap();
+    let named = heard.main().unwrap();
+    assert_eq!(named.pid, main.id() as i32);
+    assert_eq!(extensions.try_recv().unwrap(), (7, Duration::from_millis(5)));
+    assert!(matches!(next(&mut watch).await, Said::Ready), "lost to whoever watches");
+    assert!(named.alive().is_some());
+    drop(main.stdin.take());
+    main.wait().unwrap();
+    assert!(heard.main().unwrap().alive().is_none());
+    sender.send(format!("MAINPID={}", own_pid()).as_bytes()).unwrap();
+    assert!(heard.main().is_none(), "it is its own");
 }
 
 #[tokio::test]
@@ -80,12 +117,8 @@ async fn a_stranger_is_not_heard() {
     let prepared = Readiness::Notify.prepare().unwrap();
     let sender = tell(&prepared);
     // A child of this process: we are not of its family.
-    let start = || {
-        let _guard = crate::sys::alone::starts_processes();
-        std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap()
-    };
-    let mut worker = start();
-    let mut watch = prepared.watch(worker.id() as i32).unwrap();
+    let mut worker = child();
+    let mut watch = watched(prepared, worker.id() as i32);
     sender.send(b"READY=1").unwrap();
     says_nothing(&mut watch).await;
     drop(worker.stdin.take());
@@ -94,11 +127,11 @@ async fn a_stranger_is_not_heard() {
 
 #[tokio::test]
 async fn ready_by_the_clock_or_by_a_word_before() {
-    let mut watch = Readiness::After(Duration::ZERO).prepare().unwrap().watch(own_pid()).unwrap();
+    let mut watch = watched(Readiness::After(Duration::ZERO).prepare().unwrap(), own_pid());
     assert!(matches!(next(&mut watch).await, Said::Ready));
     let prepared = Readiness::After(Duration::from_secs(3600)).prepare().unwrap();
     let sender = tell(&prepared);
-    let mut watch = prepared.watch(own_pid()).unwrap();
+    let mut watch = watched(prepared, own_pid());
     says_nothing(&mut watch).await;
     sender.send(b"READY=1").unwrap();
     assert!(matches!(next(&mut watch).await, Said::Ready));
@@ -110,7 +143,7 @@ async fn ready_by_the_clock_or_by_a_word_before() {
 async fn a_word_does_not_do_where_something_else_is_asked_for() {
     let prepared = "http=/".parse::<Readiness>().unwrap().prepare().unwrap();
     let sender = tell(&prepared);
-    let mut watch = prepared.watch(own_pid()).unwrap();
+    let mut watch = watched(prepared, own_pid());
     sender.send(b"READY=1\nSTATUS=booted").unwrap();
     assert!(matches!(next(&mut watch).await, Said::Status(_)));
     says_nothing(&mut watch).await;
@@ -125,7 +158,7 @@ async fn a_line_is_ready_and_an_end_without_one_is_not() {
         let mut writer = std::fs::File::from(writer.try_clone().unwrap());
         let variables = prepared.environment(Some(9)).unwrap();
         assert!(variables.contains(&("HEIRLOOM_READY_FD".into(), "9".into())));
-        let mut watch = prepared.watch(own_pid()).unwrap();
+        let mut watch = watched(prepared, own_pid());
         says_nothing(&mut watch).await;
         writer.write_all(words).unwrap();
         drop(writer);
@@ -142,10 +175,10 @@ async fn a_port_is_ready_when_it_is_open() {
     let kept = kept_port();
     let address = kept.local_addr().unwrap().as_socket().unwrap();
     let listener = TcpListener::bind(address).unwrap();
-    let mut watch = Readiness::Tcp(Address::Inet(address)).prepare().unwrap().watch(own_pid()).unwrap();
+    let mut watch = watched(Readiness::Tcp(Address::Inet(address)).prepare().unwrap(), own_pid());
     assert!(matches!(next(&mut watch).await, Said::Ready));
     drop(listener);
-    let mut watch = Readiness::Tcp(Address::Inet(address)).prepare().unwrap().watch(own_pid()).unwrap();
+    let mut watch = watched(Readiness::Tcp(Address::Inet(address)).prepare().unwrap(), own_pid());
     while watch.complaint().is_none() {
         tokio::select! {
             said = watch.next() => panic!("{said:?}"),
@@ -171,7 +204,7 @@ async fn an_http_check_asks_at_the_workers_own_socket_until_it_says_yes() {
     let (listener, address) = prepared.socket().unwrap();
     assert!(address.inet().unwrap().ip().is_loopback());
     let listener = TcpListener::from(listener.try_clone().unwrap());
-    let mut watch = prepared.watch(own_pid()).unwrap();
+    let mut watch = watched(prepared, own_pid());
     let worker = std::thread::spawn(move || {
         for answer in
             ["", "HTTP/1.1 503 Service Unavailable\r\n\r\n", "hello\n", "HTTP/1.0 204 No Content\r\n\r\n"]
