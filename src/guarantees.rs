@@ -13,6 +13,8 @@
 //!   by the predecessor. A burst of a thousand signals makes at most two restarts.
 //! * **G5 Everything ends.** Each wait has a deadline that can be set. A process asked to stop is gone by its deadline; a
 //!   second request makes it immediate.
+//!   A server whose terminal is closed is one that is asked to stop, whoever else sends SIGHUP for a restart; that it cannot
+//!   write there any more does not keep it from its end. Started with SIGHUP ignored (`nohup`) it goes on.
 //! * **G6 Nothing leaks.** After a thousand restarts: the same descriptors, the same size of environment, no zombies, no
 //!   growth in memory, and no inherited descriptor reaches an unrelated grandchild.
 //! * **G7 Mixed versions work.** Predecessor and successor may be built against different releases of heirloom. The

@@ -1,13 +1,19 @@
 //! Which signal does what, and hooks around each.
 
+mod inbox;
+
 use std::fmt;
+
+pub(crate) use self::inbox::Inbox;
+use crate::sys::arrivals::Arrival;
+use crate::sys::signals::is_ignored;
 
 /// A signal, by its name. `SIGKILL` and `SIGSTOP` cannot be caught and are not here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Signal(i32);
 
 impl Signal {
-    /// SIGHUP: by default, restart.
+    /// SIGHUP: by default, restart; at the end of the terminal, [stop](SignalMap#the-terminal).
     pub const HUP: Signal = Signal(libc::SIGHUP);
     /// SIGINT, Ctrl-C: by default, stop.
     pub const INT: Signal = Signal(libc::SIGINT);
@@ -40,8 +46,8 @@ impl Signal {
         (libc::SIGRTMIN()..=libc::SIGRTMAX()).map(Signal)
     }
 
-    pub(crate) fn from_number(number: i32) -> Signal {
-        Signal(number)
+    pub(crate) fn of(arrival: &Arrival) -> Signal {
+        Signal(arrival.signal())
     }
 }
 
@@ -127,6 +133,15 @@ pub enum Reaction {
 /// The default map: HUP and USR2 restart, TERM and INT stop. `SignalMap::none()` is the empty one; a signal that no
 /// map names keeps what it had before.
 ///
+/// # The terminal
+///
+/// A SIGHUP that says that the terminal is gone (from the kernel, or from the shell that loses it) stops gracefully where the
+/// map says [`Reaction::Restart`]: nobody has asked for a restart, and the successor could not write to the terminal. It never
+/// hastens a stop. A SIGHUP that is ignored when the process starts, as `nohup` has it, stays ignored, whoever sends it and
+/// whatever the map says: USR2 and `heirloom restart` restart such a server.
+///
+/// # Hooks
+///
 /// Hooks run on heirloom's own thread, one signal at a time: a slow one delays the next signal, so start work that
 /// takes long elsewhere. *Before* hooks run before heirloom reacts, *after* hooks once it has begun to (a restart
 /// takes its time; its outcome is an [`Event`](crate::Event)).
@@ -207,14 +222,16 @@ impl SignalMap {
         self.entries.iter().find(|entry| entry.signal == signal).map(|entry| entry.reaction)
     }
 
+    /// What is handled: all but a SIGHUP that is ignored. To be asked before that is.
     pub(crate) fn signals(&self) -> Vec<i32> {
-        self.entries.iter().map(|entry| entry.signal.0).collect()
+        self.entries.iter().map(|entry| entry.signal.0).filter(|signal| !stays_ignored(*signal)).collect()
     }
 
     /// What a successor must not lose or die of before it has handlers of its own.
     pub(crate) fn blocked_at_start(&self) -> Vec<i32> {
         let waits = |entry: &&Entry| matches!(entry.reaction, Reaction::Restart | Reaction::Hooks);
-        self.entries.iter().filter(waits).map(|entry| entry.signal.0).collect()
+        let waiting = self.entries.iter().filter(waits).map(|entry| entry.signal.0);
+        waiting.filter(|signal| !stays_ignored(*signal)).collect()
     }
 
     pub(crate) fn run_before(&mut self, signal: Signal) {
@@ -233,6 +250,11 @@ impl SignalMap {
         });
         &mut self.entries[at]
     }
+}
+
+/// What `nohup` has promised to whoever used it, for this process and its successors.
+pub(crate) fn stays_ignored(signal: i32) -> bool {
+    signal == libc::SIGHUP && is_ignored(signal)
 }
 
 impl fmt::Debug for SignalMap {

@@ -82,6 +82,27 @@ fn other_signals_go_to_the_worker_that_serves() {
 }
 
 #[test]
+fn a_queued_signals_value_goes_on_to_the_worker() {
+    let _alone = alone();
+    let script = "import ctypes\n\
+                  libc, RTMIN, info, waited = ctypes.CDLL(None), 34, (ctypes.c_int * 32)(), ctypes.create_string_buffer(128)\n\
+                  libc.sigaddset(waited, RTMIN)\n\
+                  libc.sigprocmask(0, waited, None)\n\
+                  print('waiting', flush=True)\n\
+                  while libc.sigwaitinfo(waited, info) == RTMIN: print('it has', info[6], flush=True)\n";
+    let setup = quick().options(&["--ready", "after=10ms"]);
+    let running = setup.spawn(&[python().as_ref(), "-c".as_ref(), script.as_ref()]);
+    running.wait_for_line(0, "worker settled");
+    running.wait_for_line(0, "waiting");
+    for value in [4711, 42] {
+        let queue =
+            ["--queue", &value.to_string(), "--signal", "34", &running.pid.to_string()].map(str::to_owned);
+        assert!(Command::new("/bin/kill").args(queue).status().unwrap().success());
+        running.wait_for_line(0, &format!("it has {value}"));
+    }
+}
+
+#[test]
 fn a_worker_that_does_not_stop_is_killed_with_what_it_has_started() {
     let _alone = alone();
     let setup = quick().options(&[

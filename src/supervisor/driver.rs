@@ -36,6 +36,7 @@ use crate::operate::service::Service;
 use crate::restarter::driver::sleep_until;
 use crate::restarter::peer::{Did, MESSAGES_AT_ONCE};
 use crate::signals::{Signal, SignalMap};
+use crate::sys::arrivals::Arrival;
 use crate::sys::pidfd::Exit;
 
 /// What the driver is made from.
@@ -141,7 +142,7 @@ struct Spawning {
 /// One thing that happened.
 enum Input {
     Command(Command),
-    Signal(Signal, Meaning),
+    Signal(Arrival, Meaning),
     Made(Result<Born, Failure>),
     Worker(Worker, Did),
     Abandoned(Worker),
@@ -218,7 +219,7 @@ impl Driver {
             worker = died_of(&mut self.abandoned) => Input::Abandoned(worker),
             made = made(&mut self.spawning) => Input::Made(made),
             ready = ready(&mut self.readiness) => Input::Readiness(ready),
-            (signal, meaning) = self.signals.next() => Input::Signal(signal, meaning),
+            (arrival, meaning) = self.signals.next() => Input::Signal(arrival, meaning),
             asked = self.operating.next() => asked,
             Some(command) = self.commands.recv() => Input::Command(command),
             () = sleep_until(deadline) => Input::Timeout,
@@ -229,7 +230,7 @@ impl Driver {
         let now = Instant::now();
         match input {
             Input::Command(command) => self.command(now, command),
-            Input::Signal(signal, meaning) => self.signal(now, signal, meaning),
+            Input::Signal(arrival, meaning) => self.signal(now, &arrival, meaning),
             Input::Made(made) => self.made(now, made),
             Input::Worker(worker, did) => self.worker_did(now, worker, did),
             Input::Abandoned(worker) => {

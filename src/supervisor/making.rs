@@ -1,6 +1,7 @@
 //! How a worker comes into being, how it becomes known that it is ready, and how it is told to go.
 
 use std::fmt;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -59,9 +60,9 @@ impl Addressee {
     }
 
     /// Whether there was one, alive.
-    pub(super) fn signal(&self, signal: i32) -> bool {
+    pub(super) fn send(&self, send: impl FnOnce(&Pidfd) -> io::Result<()>) -> bool {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().is_some_and(|pidfd| pidfd.signal(signal).is_ok())
+        held.as_ref().is_some_and(|pidfd| send(pidfd).is_ok())
     }
 }
 

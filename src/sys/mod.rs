@@ -14,6 +14,7 @@
 
 #[cfg(test)]
 pub(crate) mod alone;
+pub(crate) mod arrivals;
 pub(crate) mod channel;
 pub(crate) mod directory;
 pub(crate) mod inherit;

@@ -72,6 +72,28 @@ impl Pidfd {
         Ok(())
     }
 
+    /// Passes a queued signal on, with its value and its sender. The number of those that may wait is limited: without room for
+    /// the value the signal goes without.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn pass_on(&self, queued: &libc::siginfo_t) -> io::Result<()> {
+        let signal = queued.si_signo;
+        // SAFETY: the descriptor is open for as long as `self` lives, and the record is read only.
+        let sent = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.fd.as_raw_fd(),
+                signal,
+                std::ptr::from_ref(queued),
+                0,
+            )
+        };
+        match Errno::result(sent) {
+            Ok(_) => Ok(()),
+            Err(Errno::EAGAIN) => self.signal(signal),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// Whether the process has ended, without waiting and without reaping it.
     pub(crate) fn has_exited(&self) -> io::Result<bool> {
         let mut watched = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];

@@ -19,6 +19,7 @@ pub mod proc;
 mod server;
 pub mod slow;
 pub mod systemd;
+pub mod terminal;
 
 use std::fs::File;
 use std::time::Duration;

@@ -18,6 +18,7 @@ use crate::handover::{Failure, Refusal};
 use crate::operate::control::message::Reply;
 use crate::signals::{Reaction, Signal};
 use crate::sys;
+use crate::sys::arrivals::Arrival;
 use crate::sys::pidfd::Exit;
 
 impl Driver {
@@ -55,8 +56,9 @@ impl Driver {
         }
     }
 
-    pub(super) fn signal(&mut self, now: Instant, signal: Signal) {
-        let reaction = self.map.reaction(signal);
+    pub(super) fn signal(&mut self, now: Instant, arrival: &Arrival) {
+        let signal = Signal::of(arrival);
+        let reaction = self.signals.reaction(&self.map, arrival);
         say!(info: %signal, ?reaction, "signal");
         self.map.run_before(signal);
         match reaction {

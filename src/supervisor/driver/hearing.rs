@@ -15,6 +15,7 @@ use crate::restarter::peer::Did;
 use crate::signals::{Reaction, Signal};
 use crate::supervisor::signals::Meaning;
 use crate::supervisor::{Answer, Command};
+use crate::sys::arrivals::Arrival;
 use crate::sys::pidfd::Exit;
 
 impl Driver {
@@ -30,13 +31,14 @@ impl Driver {
         }
     }
 
-    pub(super) fn signal(&mut self, now: Instant, signal: Signal, meaning: Meaning) {
+    pub(super) fn signal(&mut self, now: Instant, arrival: &Arrival, meaning: Meaning) {
+        let signal = Signal::of(arrival);
         let Meaning::Reaction(reaction) = meaning else {
             // The first one serves before it has settled.
             let worker = self.machine.serving().or(self.machine.candidate());
             if let Some(process) = worker.and_then(|worker| self.workers.get(&worker)) {
                 say!(info: %signal, pid = process.pid, "forwarding a signal");
-                process.signal(signal.number());
+                process.pass_on(arrival);
             }
             return;
         };
