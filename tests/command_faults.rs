@@ -82,6 +82,24 @@ fn other_signals_go_to_the_worker_that_serves() {
 }
 
 #[test]
+fn a_worker_that_is_stopped_does_not_count_as_ready_and_stops_in_order() {
+    let _alone = alone();
+    let setup = quick().options(&["--ready", "after=10ms"]);
+    let running = shell(setup, "echo I am $$; kill -STOP $$; exec sleep 1000");
+    let worker = running.wait_for_line(0, "I am ");
+    let worker: i32 = worker.rsplit(' ').next().unwrap().parse().unwrap();
+    running.wait_for_line(0, "is stopped by SIGSTOP: it does not count as ready");
+    assert!(running.lines(0, "worker ready").is_empty());
+    proc::signal(worker, Signal::SIGCONT);
+    running.wait_for_line(0, "worker settled");
+    proc::signal(worker, Signal::SIGSTOP);
+    running.wait_for_line(0, "is stopped by SIGSTOP: it answers nobody");
+    running.signal(Signal::SIGTERM);
+    let (status, lines) = running.end();
+    assert_eq!(status.code(), Some(128 + Signal::SIGTERM as i32), "{lines:?}");
+}
+
+#[test]
 fn a_queued_signals_value_goes_on_to_the_worker() {
     let _alone = alone();
     let script = "import ctypes\n\

@@ -82,6 +82,64 @@ fn with_nohup_a_hang_up_is_ignored_by_every_generation() {
     }
 }
 
+/// In the foreground, and as a background job whose own log goes elsewhere: it would be stopped by that, as any program is.
+#[test]
+fn a_worker_may_read_from_the_terminal_and_write_to_it() {
+    let _alone = alone();
+    for input in [&[][..], &["--keep-stdin"]] {
+        let server = quoted(&foreign(input));
+        let mut terminal =
+            Terminal::start(["sh", "-c", &format!("stty tostop; WORKER_READS=1 exec {server}")]);
+        let target = terminal.target();
+        terminal.wait_for_line("worker settled");
+        get(&target, "/pid");
+        terminal.types(b"\x03");
+        assert_eq!(terminal.end().code(), Some(0));
+        assert!(terminal.lines("did not go in time").is_empty());
+    }
+    let terminal = Terminal::start(["bash", "--norc", "-i"]);
+    let server = quoted(&foreign(&[]));
+    terminal.types(
+        format!("stty tostop; : >log; WORKER_READS=1 {server} 2>log & tail -n +1 -f log\n").as_bytes(),
+    );
+    let target = terminal.target();
+    terminal.wait_for_line("worker settled");
+    terminal.wait_for_line("worker 1 serves");
+    get(&target, "/pid");
+}
+
+#[test]
+fn a_supervisor_that_is_suspended_leaves_its_worker_serving() {
+    let _alone = alone();
+    let terminal = Terminal::start(["bash", "--norc", "-i"]);
+    terminal.types(format!("{}\n", quoted(&foreign(&[]))).as_bytes());
+    let target = terminal.target();
+    terminal.wait_for_line("worker settled");
+    let supervisor = proc::children(terminal.pid)[0];
+    terminal.types(b"\x1a");
+    terminal.wait_for_line("Stopped");
+    get(&target, "/pid");
+    proc::signal(supervisor, Signal::SIGUSR1);
+    terminal.types(b"fg\n");
+    terminal.wait_for_line("worker 1 has USR1");
+    terminal.types(b"\x03");
+    assert!(proc::wait_for_exit(supervisor, PATIENCE / 4), "it is not in the foreground again");
+    terminal.wait_for_line("supervisor: ended");
+}
+
+#[test]
+fn what_a_terminal_signals_is_no_order_to_the_worker() {
+    let _alone = alone();
+    // Without job control the background is the foreground's group. TTIN is looked at after WINCH.
+    let server = quoted(&foreign(&[]));
+    let script = format!("{server} & read line; stty cols 99; kill -TTIN $!; wait");
+    let terminal = Terminal::start(["sh", "-c", &script]);
+    terminal.wait_for_line("worker settled");
+    terminal.types(b"go on\n");
+    terminal.wait_for_line("worker 1 has TTIN");
+    assert!(terminal.lines("worker 1 has WINCH").is_empty());
+}
+
 fn restart(target: &Target, signals: &[Signal]) {
     let old: i32 = get(target, "/pid").parse().unwrap();
     signals.iter().for_each(|signal| proc::signal(old, *signal));

@@ -43,7 +43,10 @@ impl Heard {
             if let Some(reaction) = self.signals.reaction(&self.map, &arrival) {
                 return (arrival, Meaning::Reaction(reaction));
             }
-            if self.forwarded.contains(&Signal::of(&arrival)) {
+            let signal = Signal::of(&arrival);
+            // That the terminal's size has changed is news for this process, if for any: to some servers it is an order.
+            let is_resize = signal == Signal::WINCH && arrival.is_from_kernel();
+            if self.forwarded.contains(&signal) && !is_resize {
                 return (arrival, Meaning::Forward);
             }
         }

@@ -78,6 +78,13 @@ impl Queue {
         let arrived = Arc::new(Channel::new());
         let (to, waker) = (Arc::clone(&arrived), Arc::clone(waker));
         let handle = move |info: &siginfo_t| {
+            if is_job_control(info) {
+                // What the signal does without a handler. With one the call that may not be made on the terminal would be
+                // made over and over.
+                // SAFETY: it sends a signal, and touches no memory.
+                unsafe { libc::raise(libc::SIGSTOP) };
+                return;
+            }
             to.send(Arrival { info: *info });
             // Full: there is enough to wake.
             let _ = send(waker.as_raw_fd(), &[0], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
@@ -98,6 +105,11 @@ impl Queue {
         }
         Some(arrival)
     }
+}
+
+/// Whether this process has read from its terminal, or written to it, from the background.
+fn is_job_control(info: &siginfo_t) -> bool {
+    [libc::SIGTTIN, libc::SIGTTOU].contains(&info.si_signo) && info.si_code == libc::SI_KERNEL
 }
 
 impl Arrival {

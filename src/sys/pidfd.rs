@@ -26,6 +26,16 @@ pub(crate) enum Exit {
     Unknown,
 }
 
+/// What a child's job control has come to.
+#[cfg(feature = "supervisor")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// This signal stopped it.
+    By(i32),
+    /// It goes on.
+    Over,
+}
+
 /// Why a descriptor is not taken for a pidfd.
 #[derive(Debug, thiserror::Error)]
 #[error("fd {fd} is not a pidfd; the announcement that named it is wrong")]
@@ -109,33 +119,45 @@ impl Pidfd {
     /// Reaps the process if it has ended; `None` while it runs. Of a process that is not our child the end is
     /// seen as well, but never the status.
     pub(crate) fn reap(&self) -> io::Result<Option<Exit>> {
-        // SAFETY: siginfo_t is plain data, for which all zeroes is a valid value.
-        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        let id = self.fd.as_raw_fd() as libc::id_t;
-        let waited = loop {
-            // SAFETY: `info` is ours and outlives the call; the descriptor is open while `self` lives.
-            let waited = unsafe { libc::waitid(libc::P_PIDFD, id, &mut info, libc::WEXITED | libc::WNOHANG) };
-            match Errno::result(waited) {
-                Err(Errno::EINTR) => {}
-                other => break other,
-            }
-        };
-        match waited {
+        match self.wait(libc::WEXITED) {
             // ECHILD says "not a child of yours", which is true of a stranger that lives and of a child that
             // somebody else has reaped: only the pidfd tells them apart.
             Err(Errno::ECHILD) => Ok(self.has_exited()?.then_some(Exit::Unknown)),
             Err(errno) => Err(errno.into()),
-            Ok(_) => {
-                // SAFETY: waitid succeeded, so these fields of the union are the ones in use (zero: nobody
-                // has ended).
-                let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-                Ok(match (pid, info.si_code) {
-                    (0, _) => None,
-                    (_, libc::CLD_EXITED) => Some(Exit::Code(status)),
-                    _ => Some(Exit::Signal(status)),
-                })
+            Ok(ended) => Ok(ended.map(|(code, status)| match code {
+                libc::CLD_EXITED => Exit::Code(status),
+                _ => Exit::Signal(status),
+            })),
+        }
+    }
+
+    /// Whether this child of ours has been stopped, or goes on, since this was asked last.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn stop(&self) -> io::Result<Option<Stop>> {
+        let changed = self.wait(libc::WSTOPPED | libc::WCONTINUED)?;
+        Ok(changed.map(|(code, status)| match code {
+            libc::CLD_CONTINUED => Stop::Over,
+            _ => Stop::By(status),
+        }))
+    }
+
+    /// The code and the status of what has become of a child, without waiting.
+    fn wait(&self, what: c_int) -> Result<Option<(c_int, c_int)>, Errno> {
+        // SAFETY: siginfo_t is plain data, for which all zeroes is a valid value.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let id = self.fd.as_raw_fd() as libc::id_t;
+        loop {
+            // SAFETY: `info` is ours and outlives the call; the descriptor is open while `self` lives.
+            let waited = unsafe { libc::waitid(libc::P_PIDFD, id, &mut info, what | libc::WNOHANG) };
+            match Errno::result(waited) {
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+                Ok(_) => break,
             }
         }
+        // SAFETY: waitid succeeded, so these fields of the union are the ones in use (zero: nothing has happened).
+        let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+        Ok((pid != 0).then_some((info.si_code, status)))
     }
 }
 

@@ -40,8 +40,10 @@ use crate::supervisor::{Orphans, Supervisor, SupervisorError, SupervisorHandle};
 ///
 /// The worker finds its sockets from fd 3 on, announced in `LISTEN_FDS`, `LISTEN_FDNAMES` and `LISTEN_PID`, and in
 /// `SERVER_STARTER_PORT`; its generation is in `SERVER_STARTER_GENERATION`, and `NOTIFY_SOCKET` is there to be used. Signals
-/// come to it unblocked and with their default effect. It leads a process group of its own, and what is left of that when
-/// it ends is killed: nobody is to go on accepting unobserved.
+/// come to it unblocked and with their default effect. It leads a session and a process group of its own, and what is left of
+/// that group when it ends is killed: nobody is to go on accepting unobserved. So it has no terminal, even if the supervisor has
+/// one: Ctrl-C is for the supervisor, which stops it; Ctrl-Z stops the supervisor alone, and the worker serves on. One that is
+/// stopped otherwise (SIGSTOP) does not count as ready until it goes on.
 ///
 /// While a new worker is on probation both accept, since nobody can tell a foreign program to pause; then the old one is
 /// sent the [stop signal](Self::stop_signal). Whether it closes its connections without losing a request is its own affair.
@@ -56,6 +58,7 @@ pub struct WorkerCommand {
     stop_signal: Signal,
     stop_delay: Duration,
     nonblocking: bool,
+    keeps_stdin: bool,
     status_file: Option<PathBuf>,
     restart_every: Option<Duration>,
 }
@@ -78,6 +81,7 @@ impl WorkerCommand {
             stop_signal: Signal::TERM,
             stop_delay: Duration::ZERO,
             nonblocking: false,
+            keeps_stdin: false,
             status_file: None,
             restart_every: None,
         }
@@ -131,6 +135,14 @@ impl WorkerCommand {
         self
     }
 
+    /// Whether a worker has this process's standard input even if that is a terminal. Default no: it is `/dev/null` then, since
+    /// workers have no terminal to be in the foreground of, and would take its input away from a shell. Whatever else the
+    /// standard input is, they have it.
+    pub fn keep_stdin(mut self, on: bool) -> WorkerCommand {
+        self.keeps_stdin = on;
+        self
+    }
+
     /// A file with one `generation:pid` line for each worker that is alive, replaced at each change, removed at the end.
     pub fn status_file(mut self, path: impl Into<PathBuf>) -> WorkerCommand {
         self.status_file = Some(path.into());
@@ -162,6 +174,7 @@ impl WorkerCommand {
             directory: Some(program.directory),
             environment: self.environment.clone(),
             readiness: self.readiness.clone(),
+            keeps_stdin: self.keeps_stdin,
             at_death: (orphans == Orphans::Stop).then_some(stop),
             spawner: Arc::new(spawner),
         };

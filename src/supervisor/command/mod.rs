@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  supervisor         shim (this binary, for a millisecond)          worker
-//!    sockets at 3.., ──▶ LISTEN_PID, process group, signal at ──▶  its program
+//!    sockets at 3.., ──▶ LISTEN_PID, own session, signal at ──▶  its program
 //!    environment         the supervisor's death, exec
 //!               ◀── why it could not be executed, or the pipe's end
 //!               ◀────────────────────────── ready: a word, a line, an answer, or time
@@ -32,6 +32,7 @@ mod readiness;
 mod shim;
 mod spawner;
 mod status_file;
+mod stopped;
 mod timed;
 
 pub use builder::WorkerCommand;

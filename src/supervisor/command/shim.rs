@@ -1,8 +1,8 @@
 //! The process between the supervisor and a worker's program: what only the child itself can do.
 //!
 //! `LISTEN_PID` names the process that the sockets are for, and posix_spawn cannot know a pid beforehand. So the
-//! supervisor's own binary is started first, in the child; it sets that variable, makes the child the leader of a process
-//! group, asks for a signal at the supervisor's death, and executes the program. It lives for about a millisecond.
+//! supervisor's own binary is started first, in the child; it sets that variable, makes the child the leader of a session
+//! and so of a process group, asks for a signal at the supervisor's death, and executes the program. It lives for about a millisecond.
 //!
 //! The supervisor learns whether that worked from a pipe: its end without a word means that the program runs; an error
 //! number is why it does not.
@@ -86,9 +86,9 @@ impl Order {
 
     /// Returns only when it has failed.
     fn carry_out(&self) -> io::Error {
-        // Leader of a group: what the program starts can be found and killed with it.
-        if let Err(errno) = nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0))
-        {
+        // Leader of a group: what the program starts can be found and killed with it. And of a session, without a terminal:
+        // a background group on one would be stopped when it reads there, or writes under `stty tostop`.
+        if let Err(errno) = nix::unistd::setsid() {
             return errno.into();
         }
         if let Some(signal) = self.at_death {

@@ -113,6 +113,8 @@ INHERITED = [fd for fd in INHERITED if os.path.exists(f"/proc/self/fd/{fd}")]
 
 
 def main():
+    if "WORKER_READS" in os.environ:
+        threading.Thread(target=sys.stdin.readline, daemon=True).start()
     if fails():
         sys.exit(f"worker {GENERATION} fails, as it was told to")
     # A signal that comes just before a pause() would only be acted on at the next one; what it writes here is kept.
