@@ -333,6 +333,88 @@ fn when_the_supervisor_is_killed_the_worker_stops_or_serves_on() {
     assert!(running.lines(0, "worker 1 stops").is_empty());
 }
 
+/// The kernel's signal at a parent's death does not outlive a change of user.
+#[test]
+fn a_worker_with_a_user_of_its_own_ends_with_a_killed_supervisor() {
+    let _alone = alone();
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("!!! NOT tested: only root can have workers of another user");
+    }
+    let as_nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    for watcher_dies_first in [false, true] {
+        let running = at_death(&as_nobody, "trap 'echo it stops; exit' TERM");
+        if watcher_dies_first {
+            replace_watcher(running.pid);
+        }
+        killed(&running);
+        assert_eq!(running.wait_for_line(0, "it stops"), "it stops");
+    }
+    killed(&at_death(&as_nobody, "trap '' TERM"));
+}
+
+#[test]
+fn a_worker_of_a_killed_supervisor_is_told_once_and_killed_in_the_end() {
+    let _alone = alone();
+    let running = at_death(&[], "trap 'echo it stops' TERM");
+    killed(&running);
+    assert_eq!(running.lines(0, "it stops").len(), 1);
+}
+
+#[test]
+fn nothing_watches_over_a_supervisor_that_is_gone_or_whose_workers_serve_on() {
+    let _alone = alone();
+    let running = at_death(&[], "trap exit TERM");
+    let watchers = watchers(running.pid);
+    assert_eq!(watchers.len(), 1);
+    running.signal(Signal::SIGTERM);
+    running.end();
+    assert!(proc::wait_for_exit(watchers[0], PATIENCE / 10), "the watcher is still there");
+    let running = shell(quick().options(&["--ready", "after=10ms", "--leave-running"]), "exec sleep 1000");
+    running.wait_for_line(0, "worker settled");
+    assert!(self::watchers(running.pid).is_empty());
+}
+
+/// A worker that does this at its start, and then waits for ever.
+fn at_death(under: &[&str], script: &str) -> Running {
+    let setup = quick().options(&["--ready", "after=10ms", "--shutdown-timeout", "300ms"]);
+    let script = format!("{script}; echo it is there; sleep 1000 & while :; do wait; done");
+    let words = under.iter().copied().chain(["sh", "-c", &script]).map(OsStr::new);
+    let running = setup.spawn(&words.collect::<Vec<_>>());
+    running.wait_for_line(0, "it is there");
+    running.wait_for_line(0, "worker settled");
+    running
+}
+
+/// Kills the supervisor, and waits until all that it has started is gone.
+fn killed(running: &Running) {
+    let others = running.others();
+    assert!(!others.is_empty());
+    running.signal(Signal::SIGKILL);
+    for pid in others {
+        assert!(proc::wait_for_exit(pid, PATIENCE / 6), "pid {pid} outlives its supervisor");
+    }
+}
+
+fn watchers(supervisor: i32) -> Vec<i32> {
+    let is_one = |pid: &i32| {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command.starts_with(b"heirloom: watches")
+    };
+    proc::children(supervisor).into_iter().filter(is_one).collect()
+}
+
+fn replace_watcher(supervisor: i32) {
+    let dead = watchers(supervisor);
+    proc::signal(dead[0], Signal::SIGKILL);
+    let deadline = Instant::now() + PATIENCE;
+    while watchers(supervisor).is_empty() || watchers(supervisor) == dead {
+        assert!(Instant::now() < deadline, "the watcher is not replaced");
+        // allow: sleep (between two looks into /proc)
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    proc::assert_reaped(supervisor, PATIENCE);
+}
+
 #[test]
 fn one_that_dies_right_after_it_was_ready_is_taken_back() {
     let _alone = alone();

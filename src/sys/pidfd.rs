@@ -104,6 +104,25 @@ impl Pidfd {
         }
     }
 
+    /// Kills the process group that this process, whose number is `pid`, leads or has led.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn kill_group(&self, pid: i32) -> io::Result<()> {
+        let info = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: as in `signal`.
+        let sent = unsafe {
+            let call = libc::SYS_pidfd_send_signal;
+            libc::syscall(call, self.fd.as_raw_fd(), libc::SIGKILL, info, PIDFD_SIGNAL_PROCESS_GROUP)
+        };
+        match Errno::result(sent) {
+            Ok(_) => Ok(()),
+            // Linux before 6.9. The number is the group's as long as its leader lives, and may be another's then.
+            Err(Errno::EINVAL) if !self.has_exited()? => {
+                Ok(nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL)?)
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// Whether the process has ended, without waiting and without reaping it.
     pub(crate) fn has_exited(&self) -> io::Result<bool> {
         let mut watched = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
@@ -192,6 +211,10 @@ impl fmt::Display for Exit {
         }
     }
 }
+
+/// Of pidfd_send_signal: to the group of which this process is the leader.
+#[cfg(feature = "supervisor")]
+const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ use super::readiness::Readiness;
 use super::spawner::{Spawner, all_signals};
 use super::status_file::StatusFile;
 use super::timed;
+use super::watcher::{Orders, Watcher};
 use crate::program::Program;
 use crate::restarter::successor::Recipe;
 use crate::signals::Signal;
@@ -159,15 +160,14 @@ impl WorkerCommand {
         Program::of(self.command.clone(), self.directory.clone())
     }
 
-    fn workers(&self, orphans: Orphans) -> Result<Workers, SupervisorError> {
+    fn workers(&self, orphans: Orphans, watcher: Option<Arc<Watcher>>) -> Result<Workers, SupervisorError> {
         let program = self.program();
         if self.readiness == Readiness::Heirloom {
             let recipe = Recipe::of_workers(program, all_signals(), Vec::new());
             let recipe = recipe.map_err(SupervisorError::System)?;
             return Ok(Workers::Heirloom { recipe, environment: self.environment.clone() });
         }
-        // In the child this is still the program that runs here, whatever lies at its path by now.
-        let spawner = Spawner::new("/proc/self/exe".into()).map_err(SupervisorError::System)?;
+        let spawner = Spawner::new(SHIM.into()).map_err(SupervisorError::System)?;
         let stop = self.stop_signal.number();
         let foreign = Foreign {
             command: self.command.clone(),
@@ -177,6 +177,7 @@ impl WorkerCommand {
             keeps_stdin: self.keeps_stdin,
             at_death: (orphans == Orphans::Stop).then_some(stop),
             spawner: Arc::new(spawner),
+            watcher,
         };
         Ok(Workers::Foreign { foreign, stop, delay: self.stop_delay })
     }
@@ -203,8 +204,12 @@ impl Supervisor {
             )),
             None => None,
         };
+        let watcher = self.watcher(&command).map(Arc::new);
+        if let Some(watcher) = watcher.clone() {
+            self = self.started(move |_| drop(tokio::spawn(watcher.keep())));
+        }
         let maker = Commanded {
-            workers: command.workers(self.orphans)?,
+            workers: command.workers(self.orphans, watcher.clone())?,
             listenings: command.listenings.clone(),
             program: command.program().path,
             status_file,
@@ -217,9 +222,24 @@ impl Supervisor {
         if let Some(every) = command.restart_every {
             self = self.started(move |handle| drop(tokio::spawn(restart_every(handle, every))));
         }
-        self.supervise(Arc::new(maker))
+        let ended = self.supervise(Arc::new(maker));
+        watcher.inspect(|watcher| watcher.end());
+        ended
+    }
+
+    /// PID 1 needs none: with it, all are killed.
+    fn watcher(&self, command: &WorkerCommand) -> Option<Watcher> {
+        let is_needed = self.orphans == Orphans::Stop
+            && command.readiness != Readiness::Heirloom
+            && std::process::id() != 1;
+        let within = self.restarter.deadlines.shutdown;
+        let orders = Orders { stop: command.stop_signal.number(), within };
+        is_needed.then(|| Watcher::new(SHIM.into(), orders))
     }
 }
+
+/// In a child this is still the program that runs here, whatever lies at its path by now.
+const SHIM: &str = "/proc/self/exe";
 
 async fn restart_every(handle: SupervisorHandle, interval: Duration) {
     loop {

@@ -14,6 +14,7 @@ use super::environment::{EnvironmentError, EnvironmentSource, apply};
 use super::numbers::{Announced, NumberError, announce, assign, is_ours_alone};
 use super::readiness::{Prepared, Readiness, ReadinessError};
 use super::spawner::{Launch, LaunchError, Spawner};
+use super::watcher::Watcher;
 use crate::address::Address;
 use crate::sys::spawn::Spawned;
 
@@ -34,6 +35,8 @@ pub(crate) struct Foreign {
     pub(crate) keeps_stdin: bool,
     /// Starts them.
     pub(crate) spawner: Arc<Spawner>,
+    /// Ends them after this process, if it is to.
+    pub(super) watcher: Option<Arc<Watcher>>,
 }
 
 /// One socket to hand to a worker.
@@ -100,6 +103,9 @@ impl Foreign {
             fds: handed.chain(line).chain(input).collect(),
             at_death: self.at_death,
         })?;
+        if let Some(watcher) = &self.watcher {
+            watcher.add(spawned.pid, &spawned.pidfd);
+        }
         Ok((spawned, prepared))
     }
 

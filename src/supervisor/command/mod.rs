@@ -20,6 +20,7 @@
 //! - A worker's pid is its process group's as long as it has not been reaped: the group is killed first.
 //! - The signal at the supervisor's death comes when the *thread* ends that started the worker: the
 //!   [`spawner`] is one that lasts.
+//! - That signal is forgotten when the worker changes its user: the [`watcher`] is for those.
 //! - A check of a shared socket is answered by the old worker: see [`readiness`].
 
 mod builder;
@@ -34,6 +35,7 @@ mod spawner;
 mod status_file;
 mod stopped;
 mod timed;
+mod watcher;
 
 pub use builder::WorkerCommand;
 pub use environment::{EnvironmentError, EnvironmentSource};
