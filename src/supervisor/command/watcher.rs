@@ -5,7 +5,7 @@
 //! does nothing until the supervisor is gone. The supervisor starts it with the first worker, tells it of each, and starts
 //! another if it dies: no child depends on it, and two processes must be killed at once for a worker to be left alone.
 //!
-//! One for all workers, and no fork of the supervisor: about a millisecond and half a megabyte for its lifetime.
+//! One for all workers, and no fork of the supervisor: it costs an exec, and about a megabyte of memory.
 
 mod process;
 
