@@ -14,6 +14,11 @@
 //! * **G5 Everything ends.** Each wait has a deadline that can be set. A process asked to stop is gone by its deadline; a
 //!   second request makes it immediate. (A foreign server under a supervisor may ask for more time, as of systemd:
 //!   `EXTEND_TIMEOUT_USEC=`.)
+//!   second request makes it immediate.
+//!   A server whose terminal is closed is one that is asked to stop, whoever else sends SIGHUP for a restart; that it cannot
+//!   write there any more does not keep it from its end. Started with SIGHUP ignored (`nohup`) it goes on.
+//!   Foreign workers of a supervisor that is killed stop, or are killed at the shutdown deadline, whatever they have done to
+//!   their user (if the supervisor's user may signal them, and their watcher is not killed at the same moment).
 //! * **G6 Nothing leaks.** After a thousand restarts: the same descriptors, the same size of environment, no zombies, no
 //!   growth in memory, and no inherited descriptor reaches an unrelated grandchild.
 //! * **G7 Mixed versions work.** Predecessor and successor may be built against different releases of heirloom. The

@@ -1,5 +1,7 @@
 //! Which signal does what, and hooks around each.
 
+mod inbox;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,12 +11,16 @@ use tokio::sync::oneshot;
 
 use crate::aside::{Aside, STAY, WAITING};
 
+pub(crate) use self::inbox::Inbox;
+use crate::sys::arrivals::Arrival;
+use crate::sys::signals::is_ignored;
+
 /// A signal, by its name. `SIGKILL` and `SIGSTOP` cannot be caught and are not here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Signal(i32);
 
 impl Signal {
-    /// SIGHUP: by default, restart.
+    /// SIGHUP: by default, restart; at the end of the terminal, [stop](SignalMap#the-terminal).
     pub const HUP: Signal = Signal(libc::SIGHUP);
     /// SIGINT, Ctrl-C: by default, stop.
     pub const INT: Signal = Signal(libc::SIGINT);
@@ -47,8 +53,8 @@ impl Signal {
         (libc::SIGRTMIN()..=libc::SIGRTMAX()).map(Signal)
     }
 
-    pub(crate) fn from_number(number: i32) -> Signal {
-        Signal(number)
+    pub(crate) fn of(arrival: &Arrival) -> Signal {
+        Signal(arrival.signal())
     }
 }
 
@@ -134,6 +140,15 @@ pub enum Reaction {
 /// The default map: HUP and USR2 restart, TERM and INT stop. `SignalMap::none()` is the empty one; a signal that no
 /// map names keeps what it had before.
 ///
+/// # The terminal
+///
+/// A SIGHUP that says that the terminal is gone (from the kernel, or from the shell that loses it) stops gracefully where the
+/// map says [`Reaction::Restart`]: nobody has asked for a restart, and the successor could not write to the terminal. It never
+/// hastens a stop. A SIGHUP that is ignored when the process starts, as `nohup` has it, stays ignored, whoever sends it and
+/// whatever the map says: USR2 and `heirloom restart` restart such a server.
+///
+/// # Hooks
+///
 /// Hooks run on a thread for hooks, one signal at a time. *Before* hooks run before heirloom reacts, *after* hooks once it
 /// has begun to (a restart takes its time; its outcome is an [`Event`](crate::Event)).
 ///
@@ -217,22 +232,24 @@ impl SignalMap {
         self.entries.iter().find(|entry| entry.signal == signal).map(|entry| entry.reaction)
     }
 
+    /// What is handled: all but a SIGHUP that is ignored. To be asked before that is.
     pub(crate) fn signals(&self) -> Vec<i32> {
-        self.entries.iter().map(|entry| entry.signal.0).collect()
+        self.entries.iter().map(|entry| entry.signal.0).filter(|signal| !stays_ignored(*signal)).collect()
     }
 
     /// What a successor must not lose or die of before it has handlers of its own.
     pub(crate) fn blocked_at_start(&self) -> Vec<i32> {
         let waits = |entry: &&Entry| matches!(entry.reaction, Reaction::Restart | Reaction::Hooks);
-        self.entries.iter().filter(waits).map(|entry| entry.signal.0).collect()
+        let waiting = self.entries.iter().filter(waits).map(|entry| entry.signal.0);
+        waiting.filter(|signal| !stays_ignored(*signal)).collect()
     }
 
     /// Has the hooks run that come before the reaction; `None` if there is nothing to wait for. Within a runtime only, which
     /// the hooks run in as well.
-    pub(crate) fn begin(&self, signal: Signal) -> Option<Hooking> {
+    pub(crate) fn begin(&self, signal: Signal, reaction: Reaction) -> Option<Hooking> {
         let hung = HOOKS.hangs_for(HOOK);
         let over = run(&self.hooks(signal)?.before)?;
-        (!hung).then(|| Hooking { signal, over, until: Instant::now() + HOOK })
+        (!hung).then(|| Hooking { signal, reaction, over, until: Instant::now() + HOOK })
     }
 
     /// Has the hooks run that come after it.
@@ -260,6 +277,7 @@ impl SignalMap {
 #[derive(Debug)]
 pub(crate) struct Hooking {
     pub(crate) signal: Signal,
+    pub(crate) reaction: Reaction,
     over: oneshot::Receiver<()>,
     until: Instant,
 }
@@ -267,7 +285,7 @@ pub(crate) struct Hooking {
 impl Hooking {
     /// Until they have run, or are not waited for any longer; never, if there are none. Cancel safe.
     pub(crate) async fn over(hooking: &mut Option<Hooking>) {
-        let Some(Hooking { signal, over, until }) = hooking else { return std::future::pending().await };
+        let Some(Hooking { signal, over, until, .. }) = hooking else { return std::future::pending().await };
         // An error means that they are over as well: one of them has panicked, say.
         if tokio::time::timeout_at((*until).into(), over).await.is_err() {
             say!(warn: %signal, within = ?HOOK, "a hook hangs: going on without it");
@@ -309,6 +327,11 @@ const AT_THE_END: Duration = Duration::from_secs(1);
 /// Before a process ends: lets the hooks that run come to their end, but not for long.
 pub(crate) fn finish_hooks() {
     HOOKS.finish(AT_THE_END);
+}
+
+/// What `nohup` has promised to whoever used it, for this process and its successors.
+pub(crate) fn stays_ignored(signal: i32) -> bool {
+    signal == libc::SIGHUP && is_ignored(signal)
 }
 
 impl fmt::Debug for SignalMap {

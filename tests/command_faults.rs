@@ -145,6 +145,45 @@ fn other_signals_go_to_the_worker_that_serves() {
 }
 
 #[test]
+fn a_worker_that_is_stopped_does_not_count_as_ready_and_stops_in_order() {
+    let _alone = alone();
+    let setup = quick().options(&["--ready", "after=10ms"]);
+    let running = shell(setup, "echo I am $$; kill -STOP $$; exec sleep 1000");
+    let worker = running.wait_for_line(0, "I am ");
+    let worker: i32 = worker.rsplit(' ').next().unwrap().parse().unwrap();
+    running.wait_for_line(0, "is stopped by SIGSTOP: it does not count as ready");
+    assert!(running.lines(0, "worker ready").is_empty());
+    proc::signal(worker, Signal::SIGCONT);
+    running.wait_for_line(0, "worker settled");
+    proc::signal(worker, Signal::SIGSTOP);
+    running.wait_for_line(0, "is stopped by SIGSTOP: it answers nobody");
+    running.signal(Signal::SIGTERM);
+    let (status, lines) = running.end();
+    assert_eq!(status.code(), Some(128 + Signal::SIGTERM as i32), "{lines:?}");
+}
+
+#[test]
+fn a_queued_signals_value_goes_on_to_the_worker() {
+    let _alone = alone();
+    let script = "import ctypes\n\
+                  libc, RTMIN, info, waited = ctypes.CDLL(None), 34, (ctypes.c_int * 32)(), ctypes.create_string_buffer(128)\n\
+                  libc.sigaddset(waited, RTMIN)\n\
+                  libc.sigprocmask(0, waited, None)\n\
+                  print('waiting', flush=True)\n\
+                  while libc.sigwaitinfo(waited, info) == RTMIN: print('it has', info[6], flush=True)\n";
+    let setup = quick().options(&["--ready", "after=10ms"]);
+    let running = setup.spawn(&[python().as_ref(), "-c".as_ref(), script.as_ref()]);
+    running.wait_for_line(0, "worker settled");
+    running.wait_for_line(0, "waiting");
+    for value in [4711, 42] {
+        let queue =
+            ["--queue", &value.to_string(), "--signal", "34", &running.pid.to_string()].map(str::to_owned);
+        assert!(Command::new("/bin/kill").args(queue).status().unwrap().success());
+        running.wait_for_line(0, &format!("it has {value}"));
+    }
+}
+
+#[test]
 fn a_worker_that_does_not_stop_is_killed_with_what_it_has_started() {
     let _alone = alone();
     let setup = quick().options(&[
@@ -356,6 +395,88 @@ fn when_the_supervisor_is_killed_the_worker_stops_or_serves_on() {
     assert!(proc::wait_for_exit(running.pid, PATIENCE / 6));
     assert_eq!(running.get("/pid"), worker.to_string());
     assert!(running.lines(0, "worker 1 stops").is_empty());
+}
+
+/// The kernel's signal at a parent's death does not outlive a change of user.
+#[test]
+fn a_worker_with_a_user_of_its_own_ends_with_a_killed_supervisor() {
+    let _alone = alone();
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("!!! NOT tested: only root can have workers of another user");
+    }
+    let as_nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    for watcher_dies_first in [false, true] {
+        let running = at_death(&as_nobody, "trap 'echo it stops; exit' TERM");
+        if watcher_dies_first {
+            replace_watcher(running.pid);
+        }
+        killed(&running);
+        assert_eq!(running.wait_for_line(0, "it stops"), "it stops");
+    }
+    killed(&at_death(&as_nobody, "trap '' TERM"));
+}
+
+#[test]
+fn a_worker_of_a_killed_supervisor_is_told_once_and_killed_in_the_end() {
+    let _alone = alone();
+    let running = at_death(&[], "trap 'echo it stops' TERM");
+    killed(&running);
+    assert_eq!(running.lines(0, "it stops").len(), 1);
+}
+
+#[test]
+fn nothing_watches_over_a_supervisor_that_is_gone_or_whose_workers_serve_on() {
+    let _alone = alone();
+    let running = at_death(&[], "trap exit TERM");
+    let watchers = watchers(running.pid);
+    assert_eq!(watchers.len(), 1);
+    running.signal(Signal::SIGTERM);
+    running.end();
+    assert!(proc::wait_for_exit(watchers[0], PATIENCE / 10), "the watcher is still there");
+    let running = shell(quick().options(&["--ready", "after=10ms", "--leave-running"]), "exec sleep 1000");
+    running.wait_for_line(0, "worker settled");
+    assert!(self::watchers(running.pid).is_empty());
+}
+
+/// A worker that does this at its start, and then waits for ever.
+fn at_death(under: &[&str], script: &str) -> Running {
+    let setup = quick().options(&["--ready", "after=10ms", "--shutdown-timeout", "300ms"]);
+    let script = format!("{script}; echo it is there; sleep 1000 & while :; do wait; done");
+    let words = under.iter().copied().chain(["sh", "-c", &script]).map(OsStr::new);
+    let running = setup.spawn(&words.collect::<Vec<_>>());
+    running.wait_for_line(0, "it is there");
+    running.wait_for_line(0, "worker settled");
+    running
+}
+
+/// Kills the supervisor, and waits until all that it has started is gone.
+fn killed(running: &Running) {
+    let others = running.others();
+    assert!(!others.is_empty());
+    running.signal(Signal::SIGKILL);
+    for pid in others {
+        assert!(proc::wait_for_exit(pid, PATIENCE / 6), "pid {pid} outlives its supervisor");
+    }
+}
+
+fn watchers(supervisor: i32) -> Vec<i32> {
+    let is_one = |pid: &i32| {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command.starts_with(b"heirloom: watches")
+    };
+    proc::children(supervisor).into_iter().filter(is_one).collect()
+}
+
+fn replace_watcher(supervisor: i32) {
+    let dead = watchers(supervisor);
+    proc::signal(dead[0], Signal::SIGKILL);
+    let deadline = Instant::now() + PATIENCE;
+    while watchers(supervisor).is_empty() || watchers(supervisor) == dead {
+        assert!(Instant::now() < deadline, "the watcher is not replaced");
+        // allow: sleep (between two looks into /proc)
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    proc::assert_reaped(supervisor, PATIENCE);
 }
 
 #[test]

@@ -16,8 +16,6 @@ use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread;
 use std::time::Instant;
 
-use futures_core::Stream;
-use signal_hook_tokio::Signals;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -43,8 +41,8 @@ use crate::listeners::Socket;
 use crate::moving::Departure;
 use crate::operate::pid_file::PidFile;
 use crate::say::Voice;
-use crate::signals::{Hooking, Signal, SignalMap};
-use crate::sys;
+use crate::signals::{Hooking, Inbox, SignalMap};
+use crate::sys::arrivals::Arrival;
 
 /// What the driver is made from.
 pub(super) struct Start {
@@ -123,7 +121,7 @@ struct Driver {
     map: SignalMap,
     /// A signal that waits for its hooks.
     hooking: Option<Hooking>,
-    signals: Signals,
+    signals: Inbox,
     commands: mpsc::UnboundedReceiver<Command>,
     pid_file: Option<Arc<PidFile>>,
     succeed: Succeed,
@@ -188,7 +186,7 @@ enum Step {
 /// One thing that happened.
 enum Input {
     Command(Command),
-    Signal(Signal),
+    Signal(Arrival),
     Hooked,
     Asked(Asked),
     Made(Result<Made, Failure>),
@@ -224,9 +222,7 @@ impl Driver {
         } = start;
         let numbers = map.signals();
         let failed = |source| StartError::Signals { signals: numbers.clone(), source };
-        let signals = Signals::new(&numbers).map_err(failed)?;
-        // Not before the handlers are in: what came meanwhile is delivered now.
-        sys::signals::unblock_here(&numbers).map_err(failed)?;
+        let signals = Inbox::new(&numbers).map_err(failed)?;
         let is_awaited = predecessor.is_some() || supervisor.is_some();
         let succeed = match is_awaited {
             true => Succeed::new(deadlines.start),
@@ -369,9 +365,7 @@ impl Driver {
             departure = self.moves.next() => Input::Departure(departure),
             made = self.giving.next() => Input::State(made),
             () = tokio::time::sleep(RETRY), if stuck => Input::Retry,
-            Some(signal) = std::future::poll_fn(|cx| Pin::new(&mut *signals).poll_next(cx)) => {
-                Input::Signal(Signal::from_number(signal))
-            }
+            arrival = signals.next() => Input::Signal(arrival),
             () = Hooking::over(&mut self.hooking) => Input::Hooked,
             Some(command) = self.commands.recv() => Input::Command(command),
             asked = operating.next() => Input::Asked(asked),
@@ -386,7 +380,7 @@ impl Driver {
         let now = Instant::now();
         match input {
             Input::Command(command) => self.command(now, command),
-            Input::Signal(signal) => self.signal(now, signal),
+            Input::Signal(arrival) => self.signal(now, &arrival),
             Input::Hooked => self.hooked(now),
             #[cfg(feature = "control")]
             Input::Asked(asked) => self.asked(asked),

@@ -164,7 +164,7 @@ impl Supervisor {
 
     /// Which signals go on to the worker that serves. Default: USR1, QUIT, WINCH, TTIN, TTOU, ALRM and the
     /// real-time signals. One that [`signals`](Self::signals) names is not passed on. Of several of one kind that come at once
-    /// one may be passed on, of real-time ones as well.
+    /// one may be passed on, and no more than five of a real-time one. The value that `sigqueue` gave it goes along.
     pub fn forward(mut self, signals: impl IntoIterator<Item = Signal>) -> Supervisor {
         self.forwarded = signals.into_iter().collect();
         self

@@ -37,6 +37,7 @@ use crate::restarter::driver::sleep_until;
 use crate::restarter::peer::{Did, MESSAGES_AT_ONCE};
 use crate::say::Voice;
 use crate::signals::{HOOK, HOOKS, Hooking, Signal, SignalMap, finish_hooks};
+use crate::sys::arrivals::Arrival;
 use crate::sys::pidfd::Exit;
 
 /// What the driver is made from.
@@ -148,7 +149,7 @@ struct Spawning {
 /// One thing that happened.
 enum Input {
     Command(Command),
-    Signal(Signal, Meaning),
+    Signal(Arrival, Meaning),
     Hooked,
     Made(Result<Born, Failure>),
     Worker(Worker, Did),
@@ -242,7 +243,7 @@ impl Driver {
             worker = died_of(&mut self.abandoned) => Input::Abandoned(worker),
             made = made(&mut self.spawning) => Input::Made(made),
             (worker, ready) = ready(candidate, &mut self.readiness) => Input::Readiness(worker, ready),
-            (signal, meaning) = self.signals.next() => Input::Signal(signal, meaning),
+            (arrival, meaning) = self.signals.next() => Input::Signal(arrival, meaning),
             () = Hooking::over(&mut self.hooking) => Input::Hooked,
             asked = self.operating.next() => asked,
             Some(command) = self.commands.recv() => Input::Command(command),
@@ -255,7 +256,7 @@ impl Driver {
         let now = Instant::now();
         match input {
             Input::Command(command) => self.command(now, command),
-            Input::Signal(signal, meaning) => self.signal(now, signal, meaning),
+            Input::Signal(arrival, meaning) => self.signal(now, &arrival, meaning),
             Input::Hooked => self.hooked(now),
             Input::Made(made) => self.made(now, made),
             Input::Worker(worker, did) => self.worker_did(now, worker, did),

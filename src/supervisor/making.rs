@@ -1,6 +1,7 @@
 //! How a worker comes into being, how it becomes known that it is ready, and how it is told to go.
 
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -99,8 +100,8 @@ impl Addressee {
     }
 
     /// Whether there was one, alive.
-    pub(super) fn signal(&self, signal: i32) -> bool {
-        self.main().is_some_and(|main| main.pidfd.signal(signal).is_ok())
+    pub(super) fn send(&self, send: impl FnOnce(&Pidfd) -> io::Result<()>) -> bool {
+        self.main().is_some_and(|main| send(&main.pidfd).is_ok())
     }
 }
 

@@ -1,17 +1,13 @@
 //! The supervisor's signals: some it acts on, the others go to the worker that serves.
 
 use std::io;
-use std::pin::Pin;
 
-use futures_core::Stream;
-use signal_hook_tokio::Signals;
-
-use crate::signals::{Reaction, Signal, SignalMap};
-use crate::sys;
+use crate::signals::{Inbox, Reaction, Signal, SignalMap};
+use crate::sys::arrivals::Arrival;
 
 /// Signals as they come.
 pub(super) struct Heard {
-    signals: Signals,
+    signals: Inbox,
     pub(super) map: SignalMap,
     forwarded: Vec<Signal>,
 }
@@ -37,23 +33,21 @@ impl Heard {
             forwarded.iter().copied().filter(|signal| map.reaction(*signal).is_none()).collect();
         let mut numbers = map.signals();
         numbers.extend(forwarded.iter().map(|signal| signal.number()));
-        let signals = Signals::new(&numbers)?;
-        // A parent that is a supervisor itself may have started this process with some of them blocked.
-        sys::signals::unblock_here(&numbers)?;
-        Ok(Heard { signals, map, forwarded })
+        Ok(Heard { signals: Inbox::new(&numbers)?, map, forwarded })
     }
 
     /// The next one. Cancel safe.
-    pub(super) async fn next(&mut self) -> (Signal, Meaning) {
+    pub(super) async fn next(&mut self) -> (Arrival, Meaning) {
         loop {
-            let number = std::future::poll_fn(|cx| Pin::new(&mut self.signals).poll_next(cx)).await;
-            let Some(number) = number else { return std::future::pending().await };
-            let signal = Signal::from_number(number);
-            if let Some(reaction) = self.map.reaction(signal) {
-                return (signal, Meaning::Reaction(reaction));
+            let arrival = self.signals.next().await;
+            if let Some(reaction) = self.signals.reaction(&self.map, &arrival) {
+                return (arrival, Meaning::Reaction(reaction));
             }
-            if self.forwarded.contains(&signal) {
-                return (signal, Meaning::Forward);
+            let signal = Signal::of(&arrival);
+            // That the terminal's size has changed is news for this process, if for any: to some servers it is an order.
+            let is_resize = signal == Signal::WINCH && arrival.is_from_kernel();
+            if self.forwarded.contains(&signal) && !is_resize {
+                return (arrival, Meaning::Forward);
             }
         }
     }

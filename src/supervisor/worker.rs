@@ -14,6 +14,7 @@ use super::making::{Addressee, Manner};
 use crate::handover::message::Message;
 use crate::listeners::Socket;
 use crate::restarter::peer::{Did, Peer};
+use crate::sys::arrivals::Arrival;
 use crate::sys::pidfd::{Exit, Pidfd};
 
 /// A worker that is alive.
@@ -56,8 +57,20 @@ impl Process {
 
     /// ESRCH: it is dead already, and its death is on its way to us.
     pub(super) fn signal(&self, signal: i32) {
-        if !self.addressee.signal(signal) {
-            let _ = self.pidfd().signal(signal);
+        self.send(|pidfd| pidfd.signal(signal));
+    }
+
+    /// Sends what this process was sent, with the value that came along.
+    pub(super) fn pass_on(&self, arrival: &Arrival) {
+        self.send(|pidfd| match arrival.queued() {
+            Some(queued) => pidfd.pass_on(queued),
+            None => pidfd.signal(arrival.signal()),
+        });
+    }
+
+    fn send(&self, send: impl Fn(&Pidfd) -> io::Result<()>) {
+        if !self.addressee.send(&send) {
+            let _ = send(self.pidfd());
         }
     }
 
@@ -66,7 +79,7 @@ impl Process {
             Manner::Told => drop(self.pidfd().signal(libc::SIGKILL)),
             Manner::Signalled { .. } => {
                 // It may have left the group.
-                self.addressee.signal(libc::SIGKILL);
+                self.addressee.send(|main| main.signal(libc::SIGKILL));
                 self.kill_group();
             }
         }

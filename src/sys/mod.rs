@@ -15,6 +15,7 @@
 
 #[cfg(test)]
 pub(crate) mod alone;
+pub(crate) mod arrivals;
 pub(crate) mod channel;
 pub(crate) mod directory;
 pub(crate) mod environment;

@@ -30,6 +30,16 @@ pub(crate) enum Exit {
 pub(crate) const PIDFD_NEEDS: &str =
     "it needs Linux 5.4 or newer, a sandbox (seccomp) that allows it, and a free descriptor";
 
+/// What a child's job control has come to.
+#[cfg(feature = "supervisor")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// This signal stopped it.
+    By(i32),
+    /// It goes on.
+    Over,
+}
+
 /// Why a descriptor is not taken for a pidfd.
 #[derive(Debug, thiserror::Error)]
 #[error("fd {fd} is not a pidfd; the announcement that named it is wrong")]
@@ -76,6 +86,47 @@ impl Pidfd {
         Ok(())
     }
 
+    /// Passes a queued signal on, with its value and its sender. The number of those that may wait is limited: without room for
+    /// the value the signal goes without.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn pass_on(&self, queued: &libc::siginfo_t) -> io::Result<()> {
+        let signal = queued.si_signo;
+        // SAFETY: the descriptor is open for as long as `self` lives, and the record is read only.
+        let sent = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.fd.as_raw_fd(),
+                signal,
+                std::ptr::from_ref(queued),
+                0,
+            )
+        };
+        match Errno::result(sent) {
+            Ok(_) => Ok(()),
+            Err(Errno::EAGAIN) => self.signal(signal),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Kills the process group that this process, whose number is `pid`, leads or has led.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn kill_group(&self, pid: i32) -> io::Result<()> {
+        let info = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: as in `signal`.
+        let sent = unsafe {
+            let call = libc::SYS_pidfd_send_signal;
+            libc::syscall(call, self.fd.as_raw_fd(), libc::SIGKILL, info, PIDFD_SIGNAL_PROCESS_GROUP)
+        };
+        match Errno::result(sent) {
+            Ok(_) => Ok(()),
+            // Linux before 6.9. The number is the group's as long as its leader lives, and may be another's then.
+            Err(Errno::EINVAL) if !self.has_exited()? => {
+                Ok(nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL)?)
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// Whether the process has ended, without waiting and without reaping it.
     pub(crate) fn has_exited(&self) -> io::Result<bool> {
         let mut watched = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
@@ -91,33 +142,45 @@ impl Pidfd {
     /// Reaps the process if it has ended; `None` while it runs. Of a process that is not our child the end is
     /// seen as well, but never the status.
     pub(crate) fn reap(&self) -> io::Result<Option<Exit>> {
-        // SAFETY: siginfo_t is plain data, for which all zeroes is a valid value.
-        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        let id = self.fd.as_raw_fd() as libc::id_t;
-        let waited = loop {
-            // SAFETY: `info` is ours and outlives the call; the descriptor is open while `self` lives.
-            let waited = unsafe { libc::waitid(libc::P_PIDFD, id, &mut info, libc::WEXITED | libc::WNOHANG) };
-            match Errno::result(waited) {
-                Err(Errno::EINTR) => {}
-                other => break other,
-            }
-        };
-        match waited {
+        match self.wait(libc::WEXITED) {
             // ECHILD says "not a child of yours", which is true of a stranger that lives and of a child that
             // somebody else has reaped: only the pidfd tells them apart.
             Err(Errno::ECHILD) => Ok(self.has_exited()?.then_some(Exit::Unknown)),
             Err(errno) => Err(errno.into()),
-            Ok(_) => {
-                // SAFETY: waitid succeeded, so these fields of the union are the ones in use (zero: nobody
-                // has ended).
-                let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-                Ok(match (pid, info.si_code) {
-                    (0, _) => None,
-                    (_, libc::CLD_EXITED) => Some(Exit::Code(status)),
-                    _ => Some(Exit::Signal(status)),
-                })
+            Ok(ended) => Ok(ended.map(|(code, status)| match code {
+                libc::CLD_EXITED => Exit::Code(status),
+                _ => Exit::Signal(status),
+            })),
+        }
+    }
+
+    /// Whether this child of ours has been stopped, or goes on, since this was asked last.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn stop(&self) -> io::Result<Option<Stop>> {
+        let changed = self.wait(libc::WSTOPPED | libc::WCONTINUED)?;
+        Ok(changed.map(|(code, status)| match code {
+            libc::CLD_CONTINUED => Stop::Over,
+            _ => Stop::By(status),
+        }))
+    }
+
+    /// The code and the status of what has become of a child, without waiting.
+    fn wait(&self, what: c_int) -> Result<Option<(c_int, c_int)>, Errno> {
+        // SAFETY: siginfo_t is plain data, for which all zeroes is a valid value.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let id = self.fd.as_raw_fd() as libc::id_t;
+        loop {
+            // SAFETY: `info` is ours and outlives the call; the descriptor is open while `self` lives.
+            let waited = unsafe { libc::waitid(libc::P_PIDFD, id, &mut info, what | libc::WNOHANG) };
+            match Errno::result(waited) {
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+                Ok(_) => break,
             }
         }
+        // SAFETY: waitid succeeded, so these fields of the union are the ones in use (zero: nothing has happened).
+        let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+        Ok((pid != 0).then_some((info.si_code, status)))
     }
 }
 
@@ -152,6 +215,10 @@ impl fmt::Display for Exit {
         }
     }
 }
+
+/// Of pidfd_send_signal: to the group of which this process is the leader.
+#[cfg(feature = "supervisor")]
+const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
 
 #[cfg(test)]
 mod tests {

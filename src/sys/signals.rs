@@ -15,6 +15,15 @@ pub(crate) fn unblock_here(signals: &[c_int]) -> io::Result<()> {
     change_mask(libc::SIG_UNBLOCK, &signal_set(signals)?)
 }
 
+/// Whether the signal has no effect at all, as `nohup` leaves SIGHUP to what it starts.
+pub(crate) fn is_ignored(signal: c_int) -> bool {
+    // SAFETY: sigaction is plain data, for which all zeroes is a valid value.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: without a new action the call only writes the present one, to `now`, which is ours.
+    let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &mut now) };
+    asked == 0 && now.sa_sigaction == libc::SIG_IGN
+}
+
 /// Has the kernel send this process the signal when the thread that started it ends. nix knows no real-time signals.
 #[cfg(feature = "supervisor")]
 pub(crate) fn ask_at_parents_death(signal: c_int) -> io::Result<()> {

@@ -21,6 +21,7 @@ mod server;
 pub mod skip;
 pub mod slow;
 pub mod systemd;
+pub mod terminal;
 
 use std::fs::File;
 use std::time::Duration;

@@ -56,6 +56,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "HOW", default_value = "after=1s")]
     ready: Readiness,
 
+    /// Leave servers the standard input even if it is a terminal. Without it they have /dev/null instead then.
+    #[arg(long)]
+    keep_stdin: bool,
+
     /// A server that is not ready by then is killed; the old one serves on.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     start_timeout: Duration,
@@ -199,7 +203,8 @@ impl Run {
             .ready(self.ready)
             .stop_signal(self.stop_signal)
             .stop_delay(self.stop_delay)
-            .nonblocking(self.nonblocking);
+            .nonblocking(self.nonblocking)
+            .keep_stdin(self.keep_stdin);
         for mut listening in self.listen {
             if let Some(connections) = self.backlog {
                 listening = listening.backlog(connections);

@@ -17,6 +17,7 @@ use crate::handover::{Failure, Refusal};
 #[cfg(feature = "control")]
 use crate::operate::control::message::Reply;
 use crate::signals::{Reaction, Signal};
+use crate::sys::arrivals::Arrival;
 use crate::sys::pidfd::Exit;
 
 impl Driver {
@@ -54,31 +55,33 @@ impl Driver {
         }
     }
 
-    pub(super) fn signal(&mut self, now: Instant, signal: Signal) {
-        let reaction = self.map.reaction(signal);
+    pub(super) fn signal(&mut self, now: Instant, arrival: &Arrival) {
+        let signal = Signal::of(arrival);
+        let reaction = self.signals.reaction(&self.map, arrival);
         say!(info: %signal, ?reaction, "signal");
         // Two are one wait too many: an operator who stops once more means now.
         let is_late = self.hooking.is_some();
         self.hooked(now);
-        match self.map.begin(signal).filter(|_| !is_late) {
+        let reaction = reaction.unwrap_or(Reaction::Hooks);
+        match self.map.begin(signal, reaction).filter(|_| !is_late) {
             Some(hooking) => self.hooking = Some(hooking),
-            None => self.react(now, signal),
+            None => self.react(now, signal, reaction),
         }
     }
 
     /// The hooks before a reaction have run, or are not waited for.
     pub(super) fn hooked(&mut self, now: Instant) {
         if let Some(hooking) = self.hooking.take() {
-            self.react(now, hooking.signal);
+            self.react(now, hooking.signal, hooking.reaction);
         }
     }
 
-    fn react(&mut self, now: Instant, signal: Signal) {
-        match self.map.reaction(signal) {
-            Some(Reaction::Restart) => self.request(now, None),
-            Some(Reaction::Stop) => self.stop_by_signal(now, signal),
-            Some(Reaction::Hammer) => self.command(now, Command::Hammer),
-            Some(Reaction::Hooks) | None => {}
+    fn react(&mut self, now: Instant, signal: Signal, reaction: Reaction) {
+        match reaction {
+            Reaction::Restart => self.request(now, None),
+            Reaction::Stop => self.stop_by_signal(now, signal),
+            Reaction::Hammer => self.command(now, Command::Hammer),
+            Reaction::Hooks => {}
         }
         self.act();
         self.map.go_on(signal);

@@ -14,6 +14,7 @@ use super::readiness::Readiness;
 use super::spawner::{Spawner, all_signals};
 use super::status_file::StatusFile;
 use super::timed;
+use super::watcher::{Orders, Watcher};
 use crate::program::Program;
 use crate::restarter::successor::Recipe;
 use crate::signals::Signal;
@@ -39,9 +40,12 @@ use crate::supervisor::{Orphans, Supervisor, SupervisorError, SupervisorHandle};
 /// ```
 ///
 /// The worker finds its sockets from fd 3 on, announced in `LISTEN_FDS`, `LISTEN_FDNAMES` and `LISTEN_PID`, and in
-/// `SERVER_STARTER_PORT`; its generation is in `SERVER_STARTER_GENERATION`, and `NOTIFY_SOCKET` is there to be used (see [`Readiness`]). Signals
-/// come to it unblocked and with their default effect. It leads a process group of its own, and what is left of that when
-/// it ends is killed: nobody is to go on accepting unobserved.
+/// `SERVER_STARTER_PORT`; its generation is in `SERVER_STARTER_GENERATION`, and `NOTIFY_SOCKET` is there to be used (see [`Readiness`]).
+/// Signals
+/// come to it unblocked and with their default effect. It leads a session and a process group of its own, and what is left of
+/// that group when it ends is killed: nobody is to go on accepting unobserved. So it has no terminal, even if the supervisor has
+/// one: Ctrl-C is for the supervisor, which stops it; Ctrl-Z stops the supervisor alone, and the worker serves on. One that is
+/// stopped otherwise (SIGSTOP) does not count as ready until it goes on.
 ///
 /// A worker that counts as ready and accepts nothing is noticed: if connections wait, and a queue only grows, a warning names
 /// the socket and its number. Readiness by the clock says nothing of it, so what waits since the worker's start is told then.
@@ -59,6 +63,7 @@ pub struct WorkerCommand {
     stop_signal: Signal,
     stop_delay: Duration,
     nonblocking: bool,
+    keeps_stdin: bool,
     status_file: Option<PathBuf>,
     restart_every: Option<Duration>,
 }
@@ -81,6 +86,7 @@ impl WorkerCommand {
             stop_signal: Signal::TERM,
             stop_delay: Duration::ZERO,
             nonblocking: false,
+            keeps_stdin: false,
             status_file: None,
             restart_every: None,
         }
@@ -134,6 +140,14 @@ impl WorkerCommand {
         self
     }
 
+    /// Whether a worker has this process's standard input even if that is a terminal. Default no: it is `/dev/null` then, since
+    /// workers have no terminal to be in the foreground of, and would take its input away from a shell. Whatever else the
+    /// standard input is, they have it.
+    pub fn keep_stdin(mut self, on: bool) -> WorkerCommand {
+        self.keeps_stdin = on;
+        self
+    }
+
     /// A file with one `generation:pid` line for each worker that is alive, replaced at each change, removed at the end.
     pub fn status_file(mut self, path: impl Into<PathBuf>) -> WorkerCommand {
         self.status_file = Some(path.into());
@@ -150,14 +164,13 @@ impl WorkerCommand {
         Program::of(self.command.clone(), self.directory.clone())
     }
 
-    fn workers(&self, orphans: Orphans) -> Result<Workers, SupervisorError> {
+    fn workers(&self, orphans: Orphans, watcher: Option<Arc<Watcher>>) -> Result<Workers, SupervisorError> {
         let program = self.program();
         if self.readiness == Readiness::Heirloom {
             let recipe = Recipe::of_workers(program, all_signals(), Vec::new());
             let recipe = recipe.map_err(SupervisorError::Pidfd)?;
             return Ok(Workers::Heirloom { recipe, environment: self.environment.clone() });
         }
-        // In the child this is still the program that runs here, whatever lies at its path by now.
         std::fs::metadata(SHIM).map_err(SupervisorError::Proc)?;
         let spawner = Spawner::new(SHIM.into()).map_err(SupervisorError::System)?;
         let stop = self.stop_signal.number();
@@ -167,15 +180,15 @@ impl WorkerCommand {
             anywhere: self.directory.is_none(),
             environment: self.environment.clone(),
             readiness: self.readiness.clone(),
+            keeps_stdin: self.keeps_stdin,
             at_death: (orphans == Orphans::Stop).then_some(stop),
             spawner: Arc::new(spawner),
             newest: Default::default(),
+            watcher,
         };
         Ok(Workers::Foreign { foreign, stop, delay: self.stop_delay })
     }
 }
-
-const SHIM: &str = "/proc/self/exe";
 
 impl Supervisor {
     /// Supervises processes of `command`, and returns when the service has ended. The exit code is that of the last one;
@@ -198,8 +211,12 @@ impl Supervisor {
             )),
             None => None,
         };
+        let watcher = self.watcher(&command).map(Arc::new);
+        if let Some(watcher) = watcher.clone() {
+            self = self.started(move |_| drop(tokio::spawn(watcher.keep())));
+        }
         let maker = Commanded {
-            workers: command.workers(self.orphans)?,
+            workers: command.workers(self.orphans, watcher.clone())?,
             listenings: command.listenings.clone(),
             program: command.program().path,
             status_file,
@@ -213,9 +230,24 @@ impl Supervisor {
         if let Some(every) = command.restart_every {
             self = self.started(move |handle| drop(tokio::spawn(restart_every(handle, every))));
         }
-        self.supervise(Arc::new(maker))
+        let ended = self.supervise(Arc::new(maker));
+        watcher.inspect(|watcher| watcher.end());
+        ended
+    }
+
+    /// PID 1 needs none: with it, all are killed.
+    fn watcher(&self, command: &WorkerCommand) -> Option<Watcher> {
+        let is_needed = self.orphans == Orphans::Stop
+            && command.readiness != Readiness::Heirloom
+            && std::process::id() != 1;
+        let within = self.restarter.deadlines.shutdown;
+        let orders = Orders { stop: command.stop_signal.number(), within };
+        is_needed.then(|| Watcher::new(SHIM.into(), orders))
     }
 }
+
+/// In a child this is still the program that runs here, whatever lies at its path by now.
+const SHIM: &str = "/proc/self/exe";
 
 async fn restart_every(handle: SupervisorHandle, interval: Duration) {
     loop {

@@ -2,7 +2,8 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io;
+use std::fs::File;
+use std::io::{self, IsTerminal};
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use super::environment::{EnvironmentError, EnvironmentSource, apply};
 use super::numbers::{Announced, NumberError, announce, assign, is_ours_alone};
 use super::readiness::{Newest, Prepared, Queues, Readiness, ReadinessError};
 use super::spawner::{Launch, LaunchError, Spawner};
+use super::watcher::Watcher;
 use crate::address::Address;
 use crate::sys::spawn::Spawned;
 
@@ -31,10 +33,14 @@ pub(crate) struct Foreign {
     pub(crate) readiness: Readiness,
     /// The signal that workers are sent when this process dies without having stopped them.
     pub(crate) at_death: Option<i32>,
+    /// Leave them the standard input of this process, even if it is a terminal.
+    pub(crate) keeps_stdin: bool,
     /// Starts them.
     pub(crate) spawner: Arc<Spawner>,
     /// Which of them is the newest.
     pub(crate) newest: Newest,
+    /// Ends them after this process, if it is to.
+    pub(super) watcher: Option<Arc<Watcher>>,
 }
 
 /// One socket to hand to a worker.
@@ -60,6 +66,8 @@ pub(crate) enum ForeignError {
     Readiness(#[from] ReadinessError),
     #[error("cannot name a worker's notification socket")]
     Notify(#[source] io::Error),
+    #[error("cannot open /dev/null for a worker's standard input")]
+    Input(#[source] io::Error),
     #[error(transparent)]
     Launch(#[from] LaunchError),
 }
@@ -94,15 +102,19 @@ impl Foreign {
         let queues = Queues::new(queues, generation, &self.newest);
         let handed = sockets.iter().map(|socket| Arc::clone(&socket.fd)).zip(numbers.iter().copied());
         let line = prepared.line().map(|(fd, _)| Arc::clone(fd)).into_iter().zip(line);
+        let input = self.input().map_err(ForeignError::Input)?.map(|fd| (Arc::new(fd), libc::STDIN_FILENO));
         let spawned = self.spawner.start(Launch {
             file: instead.map_or_else(|| self.command[0].clone(), PathBuf::into_os_string),
             command: self.command.clone(),
             directory: self.directory.clone(),
             anywhere: self.anywhere,
             environment,
-            fds: handed.chain(line).collect(),
+            fds: handed.chain(line).chain(input).collect(),
             at_death: self.at_death,
         })?;
+        if let Some(watcher) = &self.watcher {
+            watcher.add(spawned.pid, &spawned.pidfd);
+        }
         Ok((spawned, prepared, queues))
     }
 
@@ -114,6 +126,12 @@ impl Foreign {
         Some(format!(
             "{address} is open for it at fd {number} (LISTEN_FDS, SERVER_STARTER_PORT): a server that binds it itself finds it in use"
         ))
+    }
+
+    /// What is its standard input instead of a terminal, from which the shell is read as soon as this is a background job.
+    fn input(&self) -> io::Result<Option<OwnedFd>> {
+        let is_replaced = !self.keeps_stdin && io::stdin().is_terminal();
+        is_replaced.then(|| File::open("/dev/null").map(OwnedFd::from)).transpose()
     }
 
     /// Whether the sources can be read and the descriptors numbered: what is wrong from the start need not wait for it.

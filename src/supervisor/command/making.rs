@@ -13,6 +13,7 @@ use super::listening::Listening;
 use super::readiness::{Heard, Prepared, Queues, Said, Watch};
 use super::spawner::LaunchError;
 use super::status_file::StatusFile;
+use super::stopped::{self, Stops};
 use crate::handover::Failure;
 use crate::listeners::Socket;
 use crate::restarter::successor::{Made, Recipe, not_started};
@@ -182,24 +183,35 @@ impl Watched {
     async fn until_ready(self) -> Result<(), Failure> {
         let Watched { prepared, queues, pid, heard } = self;
         let mut watch = prepared.watch(heard.clone(), queues).map_err(|error| failure(&error))?;
-        loop {
-            match watch.next().await {
-                Said::Ready => break,
-                Said::Never(why) => return Err(failure(&why)),
-                said => note(pid, said),
+        // Its number is its own: a death before this moment is for the driver to see first.
+        let mut stops = Pidfd::open(pid).and_then(Stops::new).map_err(|error| failure(&error))?;
+        let mut is_ready = false;
+        while !(is_ready && stops.are_over()) {
+            tokio::select! {
+                // In this order a worker that is stopped is not called ready by the clock of the same moment.
+                biased;
+                stop = stops.next() => stopped::note(pid, stop, false),
+                said = watch.next(), if !is_ready => match said {
+                    Said::Ready => is_ready = true,
+                    Said::Never(why) => return Err(failure(&why)),
+                    said => note(pid, said),
+                },
             }
         }
-        // Its number is its own: a death before this moment is for the driver to see first.
         if let Ok(pidfd) = Pidfd::open(pid) {
-            tokio::spawn(listen_on(watch, pid, pidfd, heard));
+            tokio::spawn(listen_on(watch, pid, (pidfd, stops), heard));
         }
         Ok(())
     }
 }
 
 /// A worker may wait for an answer (`BARRIER=1`), or name another main process, at any time.
-async fn listen_on(mut worker: Watch, pid: i32, pidfd: Pidfd, heard: Option<Arc<Heard>>) {
-    let mut held = pidfd;
+async fn listen_on(
+    mut worker: Watch,
+    pid: i32,
+    (mut held, mut stops): (Pidfd, Stops),
+    heard: Option<Arc<Heard>>,
+) {
     loop {
         let Ok(end) = watch(held) else { return };
         loop {
@@ -208,6 +220,7 @@ async fn listen_on(mut worker: Watch, pid: i32, pidfd: Pidfd, heard: Option<Arc<
                     Said::Never(_) => return,
                     said => note(pid, said),
                 },
+                stop = stops.next() => stopped::note(pid, stop, true),
                 _ = end.readable() => break,
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  supervisor         shim (this binary, for a millisecond)          worker
-//!    sockets at 3.., ──▶ LISTEN_PID, process group, signal at ──▶  its program
+//!    sockets at 3.., ──▶ LISTEN_PID, own session, signal at ──▶  its program
 //!    environment         the supervisor's death, exec
 //!               ◀── why it could not be executed, or the pipe's end
 //!               ◀────────────────────────── ready: a word, a line, an answer, or time
@@ -20,6 +20,7 @@
 //! - A worker's pid is its process group's as long as it has not been reaped: the group is killed first.
 //! - The signal at the supervisor's death comes when the *thread* ends that started the worker: the
 //!   [`spawner`] is one that lasts.
+//! - That signal is forgotten when the worker changes its user: the [`watcher`] is for those.
 //! - A check of a shared socket is answered by the old worker: see [`readiness`].
 
 mod builder;
@@ -32,7 +33,9 @@ mod readiness;
 mod shim;
 mod spawner;
 mod status_file;
+mod stopped;
 mod timed;
+mod watcher;
 
 pub use builder::WorkerCommand;
 pub use environment::{EnvironmentError, EnvironmentSource};

@@ -1,14 +1,14 @@
 //! The process between the supervisor and a worker's program: what only the child itself can do.
 //!
 //! `LISTEN_PID` names the process that the sockets are for, and posix_spawn cannot know a pid beforehand. So the
-//! supervisor's own binary is started first, in the child; it sets that variable, makes the child the leader of a process
-//! group, asks for a signal at the supervisor's death, and executes the program. It lives for about a millisecond.
+//! supervisor's own binary is started first, in the child; it sets that variable, makes the child the leader of a session
+//! and so of a process group, asks for a signal at the supervisor's death, and executes the program. It lives for about a millisecond.
 //!
 //! The supervisor learns whether that worked from a pipe: its end without a word means that the program runs; an error
 //! number is why it does not.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{OwnedFd, RawFd};
@@ -16,6 +16,7 @@ use std::os::unix::process::{CommandExt, parent_id};
 use std::process::Command;
 
 use super::numbers::LISTEN_FDS;
+use super::watcher;
 use crate::sys::inherit::adopt;
 use crate::sys::signals::ask_at_parents_death;
 
@@ -34,17 +35,19 @@ pub(super) struct Order {
     pub(super) command: Vec<OsString>,
 }
 
-/// Becomes a worker's program, if this process was started for that, and returns otherwise. A program that starts
+/// Becomes a worker's program, or watches over the workers, if this process was started for that, and returns otherwise. A program that starts
 /// foreign workers calls it first of all in `main`, before there are threads.
 ///
 /// # Errors
 ///
-/// The process was started as a worker's, and the program could not be executed. The supervisor has been told and reports
-/// it; nothing is left but to exit, without a word.
+/// The process was started as a worker's, and the program could not be executed: the supervisor has been told and reports it.
+/// Or it has watched over the workers, to the end. Nothing is left but to exit, without a word.
 pub fn become_worker() -> io::Result<()> {
     let mut arguments = env::args_os();
-    if arguments.next().as_deref() != Some(OsStr::new(NAME)) {
-        return Ok(());
+    match arguments.next() {
+        Some(name) if name == watcher::NAME => return watch_over(arguments),
+        Some(name) if name == NAME => {}
+        _ => return Ok(()),
     }
     let Some(order) = Order::decode(arguments) else {
         return Err(io::Error::new(
@@ -58,6 +61,13 @@ pub fn become_worker() -> io::Result<()> {
     // Without a supervisor to read it, the exit status says it too.
     let _ = File::from(report).write_all(&error.raw_os_error().unwrap_or(libc::EIO).to_ne_bytes());
     Err(error)
+}
+
+/// An error in any case: `main` is to end with it.
+fn watch_over(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
+    let orders = watcher::Orders::decode(arguments).ok_or(io::ErrorKind::InvalidInput)?;
+    watcher::watch_over(orders)?;
+    Err(io::Error::other("there is nothing left to watch over"))
 }
 
 impl Order {
@@ -86,9 +96,9 @@ impl Order {
 
     /// Returns only when it has failed.
     fn carry_out(&self) -> io::Error {
-        // Leader of a group: what the program starts can be found and killed with it.
-        if let Err(errno) = nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0))
-        {
+        // Leader of a group: what the program starts can be found and killed with it. And of a session, without a terminal:
+        // a background group on one would be stopped when it reads there, or writes under `stty tostop`.
+        if let Err(errno) = nix::unistd::setsid() {
             return errno.into();
         }
         if let Some(signal) = self.at_death {

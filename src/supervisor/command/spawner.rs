@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use thiserror::Error;
 
 use super::shim::Order;
+use crate::signals::stays_ignored;
 use crate::sys::spawn::{Spawn, SpawnError, Spawned, classify, kill_and_reap, spawn};
 
 /// A program to start, and everything that it starts with.
@@ -178,10 +179,10 @@ fn read_report(mut report: io::PipeReader) -> io::Result<Report> {
 }
 
 /// Every signal that can have a disposition and that the C library does not keep for itself: an ignored one would stay
-/// ignored in a program that never asked for that.
+/// ignored in a program that never asked for that. Not what `nohup` ignores, for whatever runs below it.
 pub(crate) fn all_signals() -> Vec<i32> {
     let unchangeable = [libc::SIGKILL, libc::SIGSTOP, 32, 33];
-    (1..=64).filter(|signal| !unchangeable.contains(signal)).collect()
+    (1..=64).filter(|signal| !unchangeable.contains(signal) && !stays_ignored(*signal)).collect()
 }
 
 /// An exec from a slow disk takes a second; nothing but the restart waits for it.

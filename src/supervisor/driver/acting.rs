@@ -168,7 +168,10 @@ impl Driver {
     fn stop(&mut self, now: Instant, worker: Worker) {
         self.operating.says_goodbye(worker);
         match self.workers.get(&worker).map(|process| process.manner) {
-            Some(Manner::Told) => self.tell(worker, &Message::Stop),
+            Some(Manner::Told) => {
+                self.tell(worker, &Message::Stop);
+                self.wake(worker);
+            }
             Some(Manner::Signalled { .. }) => {
                 self.signalled.insert(worker, now);
                 self.send_due_signals(now);
@@ -186,7 +189,15 @@ impl Driver {
                 && let Manner::Signalled { stop, .. } = process.manner
             {
                 process.signal(stop);
+                self.wake(worker);
             }
+        }
+    }
+
+    /// One that is stopped (SIGSTOP) could not obey.
+    fn wake(&self, worker: Worker) {
+        if let Some(process) = self.workers.get(&worker) {
+            process.signal(libc::SIGCONT);
         }
     }
 

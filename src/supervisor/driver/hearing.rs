@@ -22,6 +22,7 @@ use crate::supervisor::orphans::Children;
 use crate::supervisor::signals::Meaning;
 use crate::supervisor::worker::Process;
 use crate::supervisor::{Answer, Command};
+use crate::sys::arrivals::Arrival;
 use crate::sys::pidfd::Exit;
 
 impl Driver {
@@ -37,13 +38,14 @@ impl Driver {
         }
     }
 
-    pub(super) fn signal(&mut self, now: Instant, signal: Signal, meaning: Meaning) {
+    pub(super) fn signal(&mut self, now: Instant, arrival: &Arrival, meaning: Meaning) {
+        let signal = Signal::of(arrival);
         let Meaning::Reaction(reaction) = meaning else {
             // The first one serves before it has settled.
             let worker = self.machine.serving().or(self.machine.candidate());
             if let Some(process) = worker.and_then(|worker| self.workers.get(&worker)) {
                 say!(info: %signal, pid = process.pid, "forwarding a signal");
-                process.signal(signal.number());
+                process.pass_on(arrival);
             }
             return;
         };
@@ -51,21 +53,21 @@ impl Driver {
         // Two are one wait too many: an operator who stops once more means now.
         let is_late = self.hooking.is_some();
         self.hooked(now);
-        match self.signals.map.begin(signal).filter(|_| !is_late) {
+        match self.signals.map.begin(signal, reaction).filter(|_| !is_late) {
             Some(hooking) => self.hooking = Some(hooking),
-            None => self.react(now, signal),
+            None => self.react(now, signal, reaction),
         }
     }
 
     /// The hooks before a reaction have run, or are not waited for.
     pub(super) fn hooked(&mut self, now: Instant) {
         if let Some(hooking) = self.hooking.take() {
-            self.react(now, hooking.signal);
+            self.react(now, hooking.signal, hooking.reaction);
         }
     }
 
-    fn react(&mut self, now: Instant, signal: Signal) {
-        match self.signals.map.reaction(signal).unwrap_or(Reaction::Hooks) {
+    fn react(&mut self, now: Instant, signal: Signal, reaction: Reaction) {
+        match reaction {
             Reaction::Restart => self.request(now, None, None),
             Reaction::Stop => self.machine.stop(now),
             Reaction::Hammer => self.machine.hammer(now),

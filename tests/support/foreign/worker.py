@@ -141,6 +141,8 @@ INHERITED = [fd for fd in INHERITED if os.path.exists(f"/proc/self/fd/{fd}")]
 
 
 def main():
+    if "WORKER_READS" in os.environ:
+        threading.Thread(target=sys.stdin.readline, daemon=True).start()
     if fails():
         sys.exit(f"worker {GENERATION} fails, as it was told to")
     if "start" in EXTENDS:
