@@ -402,7 +402,7 @@ mod tests {
             .before(Signal::USR1, say("second"))
             .after(Signal::USR1, say("after"));
         assert_eq!(map.reaction(Signal::USR1), Some(Reaction::Hooks));
-        runtime.block_on(Hooking::over(&mut map.begin(Signal::USR1)));
+        runtime.block_on(Hooking::over(&mut map.begin(Signal::USR1, Reaction::Hooks)));
         map.go_on(Signal::USR1);
         HOOKS.finish(HOOK);
         drop((map, sender));
