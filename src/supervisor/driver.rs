@@ -245,6 +245,10 @@ impl Driver {
             Input::Asked(asked) => self.asked(asked),
             Input::Timeout => {
                 self.catch_up(now);
+                if let Some((worker, _)) = self.workers.iter().rfind(|(_, process)| !process.peer.is_heard())
+                {
+                    self.machine.unheard(now, *worker);
+                }
                 self.machine.timeout(now);
                 self.send_due_signals(now);
                 if self.operating.hammer_at.take_if(|due| now >= *due).is_some() {
