@@ -76,7 +76,8 @@ fn a_successor_stopped_in_the_middle_goes_on() {
     let mut clients = idle(server.target(), count);
     let mark = server.mark();
     let new = server.restart(Signal::SIGUSR2);
-    // Before it has taken anything: more is sent than the channel holds.
+    server.wait_for_settled(mark);
+    // Before it has taken everything: more is sent than the channel holds.
     proc::signal(new, Signal::SIGSTOP);
     server.wait_for_line(mark, "draining");
     clients.iter_mut().for_each(|client| client.send(request("/pid")));
@@ -102,6 +103,7 @@ fn what_a_stopped_successor_was_sent_has_moved() {
     let mut clients = idle(server.target(), count);
     let mark = server.mark();
     let new = server.restart(Signal::SIGUSR2);
+    server.wait_for_settled(mark);
     proc::signal(new, Signal::SIGSTOP);
     server.wait_for_exit(server.first_pid);
     let aborted: usize =

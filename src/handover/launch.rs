@@ -284,6 +284,19 @@ impl Launch {
         }
     }
 
+    /// The successor cannot be heard any more, alive as it is: it has closed its channel, or said too much in vain. What is
+    /// not heard is no sign that it is frozen, so it is judged by its death alone, as one of an older release is.
+    pub fn unheard(&mut self, now: Instant) {
+        let (unclaimed, deadline) = match &mut self.state {
+            State::Committed { unclaimed, until, .. } => (unclaimed, *until),
+            State::Probation { unclaimed, deadline, .. } => (unclaimed, *deadline),
+            State::Probing { unclaimed, .. } => (unclaimed, now),
+            _ => return,
+        };
+        let unclaimed = std::mem::take(unclaimed);
+        self.state = State::Probation { unclaimed, deadline, answers: false };
+    }
+
     /// The successor's process is gone, and all that it had said was given to [`message`](Self::message) before.
     pub fn died(&mut self, now: Instant, why: Failure) {
         match std::mem::replace(&mut self.state, State::Idle) {

@@ -225,6 +225,13 @@ impl Supervise {
         }
     }
 
+    /// A worker cannot be heard any more, alive as it is.
+    pub fn unheard(&mut self, now: Instant, worker: Worker) {
+        if self.candidate() == Some(worker) {
+            self.launch.unheard(now);
+        }
+    }
+
     /// A worker's process is gone, and all that it had said was given to [`message`](Self::message) before.
     pub fn died(&mut self, now: Instant, worker: Worker, how: String) {
         if self.leaving.remove(&worker).is_some() {

@@ -418,6 +418,9 @@ impl Driver {
             Input::Timeout => {
                 self.catch_up();
                 self.succeed.timeout(now);
+                if self.successor().is_some_and(|successor| !successor.is_heard()) {
+                    self.launch.unheard(now);
+                }
                 self.launch.timeout(now);
                 self.serving.timeout(now);
                 self.asking.timeout(now);

@@ -86,6 +86,11 @@ impl Peer {
         }
     }
 
+    /// Whether anything that it says still arrives.
+    pub(crate) fn is_heard(&self) -> bool {
+        !self.ended
+    }
+
     pub(crate) fn pidfd(&self) -> &Pidfd {
         self.pidfd.get_ref()
     }

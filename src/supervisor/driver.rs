@@ -272,6 +272,10 @@ impl Driver {
             Input::Extension(worker, time) => self.extend(now, worker, time),
             Input::Timeout => {
                 self.catch_up(now);
+                if let Some((worker, _)) = self.workers.iter().rfind(|(_, process)| !process.peer.is_heard())
+                {
+                    self.machine.unheard(now, *worker);
+                }
                 self.machine.timeout(now);
                 self.send_due_signals(now);
                 if self.operating.hammer_at.take_if(|due| now >= *due).is_some() {

@@ -159,6 +159,21 @@ fn g3_one_that_freezes_is_killed_and_what_it_had_is_taken_back_when_it_is_dead()
 }
 
 #[test]
+fn one_that_cannot_be_heard_any_more_is_not_taken_for_frozen() {
+    let now = Instant::now();
+    let mut probing = committed(now, PROBATION);
+    probing.message(now, Message::Accepting);
+    let watched = probing.clone();
+    probing.timeout(now + PROBATION);
+    actions(&mut probing);
+    for mut launch in [committed(now, PROBATION), watched, probing] {
+        launch.unheard(now + PROBATION);
+        launch.timeout(now + PROBATION);
+        assert_eq!(actions(&mut launch), [Announce]);
+    }
+}
+
+#[test]
 fn g5_a_stop_while_a_frozen_one_is_being_killed_ends_the_service() {
     let now = Instant::now();
     let mut launch = committed(now, PROBATION);
