@@ -4,7 +4,9 @@
 //!   listening socket is never closed by all at once, never bound again, never `shutdown()`.
 //! * **G2 No request is lost.** A request whose bytes the server may have received gets its full response, up to the
 //!   drain deadline. Up to the idle linger, a connection on which a request may be on its way is not closed without
-//!   having said so first.
+//!   having said so first. A client that ends its own direction and waits (`shutdown(SHUT_WR)`) gets its response too, over
+//!   HTTP/1; one that is sent nothing for a minute after that has probably gone, and its request ends
+//!   (`http::Config::half_closed_timeout`: over TCP the two cannot be told apart before something is written).
 //! * **G3 A failed successor changes nothing.** Missing, not executable, of another architecture, crashed at its start,
 //!   gone with status 0 before it was ready, hanging, failed in its own initialisation, dead or frozen right *after* it
 //!   was ready: the predecessor serves on, reports the reason, and the next restart works.
@@ -41,7 +43,9 @@
 //!   systemd keeps the listening sockets (feature `systemd`), and else lost with the last process that has them.
 //! * HTTP/2 and TLS connections do not outlive their process: they are told to go, and reconnect.
 //! * An HTTP/1 request that is answered before its upload ends: hyper does not say whether a body was read to its end, so
-//!   if the drain begins meanwhile the connection is closed when the upload is over, without notice.
+//!   if the drain begins meanwhile the connection is closed when the upload is over, without notice: the head of the
+//!   response, which could have said so, is out.
+//! * A half-closed client over HTTP/2, or one that ends a TLS connection without saying so in TLS: that is an end.
 //! * A connection that one generation moves late (its request lasted) to a successor that has itself handed over by then
 //!   is told to close, and does not move on.
 //! * A program whose own runtime hangs while heirloom's thread goes on. That thread says, after COMMIT and again at the end
@@ -74,6 +78,8 @@
 //! * A reason at once where the successor hangs for want of threads before it has said anything: tokio's multi-threaded
 //!   runtime does when it can make some of its workers and not all. Then it is the start timeout that ends it.
 //! * A process that is out of memory: Rust's allocations abort it.
+//!   request. `http::serve` does not. What such a loop has in flight is answered if it runs in
+//!   [`Restarter::run_with`](crate::Restarter::run_with), or somebody holds a [`Restarter::hold`](crate::Restarter::hold) for it.
 //! * Connections to a *dropped* listener that arrive between its last EAGAIN and its close.
 //! * A listener that a process makes while its successor is being started: when that settles, this one's queue is served and
 //!   it is closed. (Under a supervisor it stays open, and its connections wait until the successor asks for it.)

@@ -151,7 +151,8 @@ impl Config {
         self
     }
 
-    /// Whether each request carries a [`Peer`](super::Peer) extension, which knows the client's address.
+    /// Whether each request carries a [`Peer`](super::Peer) extension, which knows the client's address; axum's `ConnectInfo`
+    /// can be made of it.
     ///
     /// Default no: an extension costs three allocations a request.
     pub fn peer(mut self, on: bool) -> Self {

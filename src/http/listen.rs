@@ -51,6 +51,9 @@ where
 /// Serves what `listener` accepts with a tower service and the default [`Config`], on a task of its own that ends
 /// when this process accepts no more. Call it once for each listener, then [`Restarter::run`].
 ///
+/// Handlers that ask for axum's `ConnectInfo` do not find it here: [`Peer`](super::Peer) has the recipe, with
+/// [`Config::peer`] and [`Server::accept_from`].
+///
 /// # Panics
 ///
 /// Outside a tokio runtime.
