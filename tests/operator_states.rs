@@ -199,10 +199,9 @@ fn a_server_with_capabilities_of_its_own_is_operated_by_its_own_user() {
         asking.args(&user[1..]).arg(&command).args(arguments).current_dir("/");
         finish(asking.env("TMPDIR", temporary).env("XDG_RUNTIME_DIR", ""))
     };
+    // The kernel hides what it has open: the socket is found where it has to be, though the C library has taken TMPDIR from
+    // the server.
     as_user(&["status", "--pid", &pid], &place.0).is(code::DONE, &["serves, generation 1"]);
-    // The kernel hides what it has open, so all depends on the place.
-    as_user(&["status", "--pid", &pid], Path::new("/nowhere"))
-        .is(code::NO_PERMISSION, &["privileges of its own", "--control"]);
     as_user(&["restart", "--pid", &pid], &place.0).is(code::DONE, &["settled"]);
 }
 
