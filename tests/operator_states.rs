@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use operator::{code, heirloom};
+use operator::{code, finish, heirloom};
 use support::{Setup, Signal, TestDir, alone, proc};
 
 #[test]
@@ -171,6 +171,38 @@ print('there', flush=True); sys.stdin.read()";
         heirloom(&["restart", option, &path.display().to_string()]).is(code::DONE, &["settled"]);
     }
     drop(theirs);
+}
+
+#[test]
+fn a_server_with_capabilities_of_its_own_is_operated_by_its_own_user() {
+    let has_setcap = Command::new("setcap").arg("-h").output().is_ok();
+    if !nix::unistd::geteuid().is_root() || !has_setcap {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "this test needs root and setcap");
+        eprintln!("\n*** SKIPPED: only root can give capabilities, by setcap of libcap2-bin ***\n");
+        return;
+    }
+    let _alone = alone();
+    let place = Place::new();
+    let setup = Setup::hello();
+    let (server, command) = (place.0.join("hello"), place.0.join("heirloom"));
+    fs::copy(setup.dir().join("bin/hello"), &server).unwrap();
+    fs::copy(operator::program(), &command).unwrap();
+    let given = Command::new("setcap").arg("cap_net_bind_service=ep").arg(&server).status().unwrap();
+    assert!(given.success(), "{given:?}");
+    let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let setup = setup.run_as(&server).under(user).directory(&place.0).env("TMPDIR", &place.0);
+    let running = setup.env("XDG_RUNTIME_DIR", "").args(&["--probation", "100ms"]).start();
+    running.wait_for_line(0, "accepting generation=1");
+    let pid = running.first_pid.to_string();
+    let as_user = |arguments: &[&str], temporary: &Path| {
+        let mut asking = Command::new(user[0]);
+        asking.args(&user[1..]).arg(&command).args(arguments).current_dir("/");
+        finish(asking.env("TMPDIR", temporary).env("XDG_RUNTIME_DIR", ""))
+    };
+    // The kernel hides what it has open: the socket is found where it has to be, though the C library has taken TMPDIR from
+    // the server.
+    as_user(&["status", "--pid", &pid], &place.0).is(code::DONE, &["serves, generation 1"]);
+    as_user(&["restart", "--pid", &pid], &place.0).is(code::DONE, &["settled"]);
 }
 
 #[test]

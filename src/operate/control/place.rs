@@ -272,9 +272,14 @@ fn directories() -> Vec<PathBuf> {
     [runtime, root, session, Some(temporary)].into_iter().flatten().collect()
 }
 
-/// Where the socket of a process may lie that was started with an environment like this one's.
+/// Where the socket of a process may lie that was started with an environment like this one's. Of one with privileges of
+/// its own, glibc takes TMPDIR away.
 pub(crate) fn usual_places(pid: u32) -> impl Iterator<Item = PathBuf> {
-    directories().into_iter().map(move |directory| directory.join(name_for(OsStr::new(""), pid)))
+    let temporary = PathBuf::from(format!("/tmp/heirloom-{}", nix::unistd::geteuid()));
+    directories()
+        .into_iter()
+        .chain([temporary])
+        .map(move |directory| directory.join(name_for(OsStr::new(""), pid)))
 }
 
 /// Makes sure that nobody else can put anything there, or come in.
