@@ -12,7 +12,9 @@
 //!   the binary may have changed after the spawn, and acted on after the outcome: by the successor if it settled, else
 //!   by the predecessor. A burst of a thousand signals makes at most two restarts.
 //! * **G5 Everything ends.** Each wait has a deadline that can be set. A process asked to stop is gone by its deadline; a
-//!   second request makes it immediate.
+//!   second request makes it immediate. Nothing that others hold up keeps it: a log that nobody reads (what does not fit
+//!   into a queue is counted, and told later), a disk that hangs below the pid file, the status file or the control socket's
+//!   path (waited for a second, and written once it answers), a hook that does not return (waited for 5 s).
 //! * **G6 Nothing leaks.** After a thousand restarts: the same descriptors, the same size of environment, no zombies, no
 //!   growth in memory, and no inherited descriptor reaches an unrelated grandchild.
 //! * **G7 Mixed versions work.** Predecessor and successor may be built against different releases of heirloom. The
@@ -38,5 +40,8 @@
 //!   the bind fails with an error that says so. Go by way of another port, in two restarts.
 //! * A program that does not return from `main` when [`Restarter::run`](crate::Restarter::run) does. The library never
 //!   exits for it; tokio's runtime, for one, waits for blocking tasks when it is dropped.
+//! * The last lines of a log that nobody reads: an end waits 200 ms for them. (The program's own lines are its own: whoever
+//!   must not hang with the log gives `tracing` a writer that does not block.)
+//! * A recorder of metrics that hangs: it is called on heirloom's own thread.
 //! * Under a supervisor that is killed: what waits in the queue, if its workers are to stop then (the default).
 //! * A machine that reboots.
