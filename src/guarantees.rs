@@ -21,6 +21,9 @@
 //!   write there any more does not keep it from its end. Started with SIGHUP ignored (`nohup`) it goes on.
 //!   Foreign workers of a supervisor that is killed stop, or are killed at the shutdown deadline, whatever they have done to
 //!   their user (if the supervisor's user may signal them, and their watcher is not killed at the same moment).
+//!   second request makes it immediate. Nothing that others hold up keeps it: a log that nobody reads (what does not fit
+//!   into a queue is counted, and told later), a disk that hangs below the pid file, the status file or the control socket's
+//!   path (waited for a second, and written once it answers), a hook that does not return (waited for 5 s).
 //! * **G6 Nothing leaks.** After a thousand restarts: the same descriptors, the same size of environment, no zombies, no
 //!   growth in memory, and no inherited descriptor reaches an unrelated grandchild.
 //! * **G7 Mixed versions work.** Predecessor and successor may be built against different releases of heirloom. The
@@ -87,5 +90,8 @@
 //!   the bind fails with an error that says so. Go by way of another port, in two restarts.
 //! * A program that does not return from `main` when [`Restarter::run`](crate::Restarter::run) does. The library never
 //!   exits for it; tokio's runtime, for one, waits for blocking tasks when it is dropped.
+//! * The last lines of a log that nobody reads: an end waits 200 ms for them. (The program's own lines are its own: whoever
+//!   must not hang with the log gives `tracing` a writer that does not block.)
+//! * A recorder of metrics that hangs: it is called on heirloom's own thread.
 //! * Under a supervisor that is killed: what waits in the queue, if its workers are to stop then (the default).
 //! * A machine that reboots.

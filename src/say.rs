@@ -4,6 +4,8 @@
 //! full. So a line is put together where it is said, and handed to a thread of heirloom's that does nothing but say lines,
 //! in order. What does not fit into its queue is counted, and told as one line later.
 
+use std::error::Error;
+use std::fmt;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -116,6 +118,50 @@ macro_rules! plain {
 }
 
 plain!(bool u16 u32 u64 usize i32);
+#[cfg(feature = "fetch")]
+plain!(f64 Option<u64>);
+
+#[cfg(feature = "fetch")]
+impl Keep for Option<String> {
+    type Kept = Option<String>;
+
+    fn keep(&self) -> Option<String> {
+        self.clone()
+    }
+}
+
+/// An error and its sources, without what it holds.
+#[derive(Debug)]
+pub(crate) struct Told {
+    text: String,
+    source: Option<Box<Told>>,
+}
+
+impl Told {
+    fn of(error: &dyn Error) -> Told {
+        Told { text: error.to_string(), source: error.source().map(|source| Box::new(Told::of(source))) }
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for Told {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
+
+impl Keep for dyn Error + 'static {
+    type Kept = Box<dyn Error + Send + 'static>;
+
+    fn keep(&self) -> Self::Kept {
+        Box::new(Told::of(self))
+    }
+}
 
 /// Whose lines these are, on a thread that is heirloom's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -317,7 +363,7 @@ mod tests {
             .with_ansi(false)
             .with_writer(move || writer.clone());
         tracing::subscriber::with_default(subscriber.finish(), speak);
-        finish();
+        LOG.finish(Duration::from_secs(60));
         String::from_utf8(page.0.lock().unwrap().clone()).unwrap()
     }
 
@@ -325,15 +371,20 @@ mod tests {
     fn a_line_looks_as_tracing_itself_would_have_it() {
         let (name, count, error) = ("x y".to_owned(), 3_usize, io::Error::other("no"));
         let within = Duration::from_millis(1500);
+        let deep = crate::ListenError::Bind {
+            address: crate::Address::Unnamed,
+            source: io::ErrorKind::NotConnected.into(),
+        };
+        let chain: &(dyn Error + 'static) = &deep;
         let plain = written(|| {
             let _in = tracing::info_span!("heirloom", generation = 7_u64).entered();
             tracing::warn!(name, count, %error, ?within, half = count / 2, "it {count} {}", "went");
-            tracing::info!("and on");
+            tracing::info!(error = chain, "and on");
         });
         let aside = written(|| {
             let _in = tracing::info_span!("heirloom", generation = 7_u64).entered();
             say!(warn: name, count, %error, ?within, half = count / 2, "it {count} {}", "went");
-            say!(info: "and on");
+            say!(info: error = chain, "and on");
         });
         assert_eq!(aside, plain);
         assert!(plain.contains("generation=7") && plain.contains("1.5s"), "{plain}");

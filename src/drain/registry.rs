@@ -321,7 +321,7 @@ impl Shared {
                 // The next connection tries again.
                 Err(error) => {
                     drop(registry);
-                    say_seldom!(error: %error, "no thread to enforce limits of connections");
+                    say_seldom!(error: error = &error as &(dyn std::error::Error + 'static), "no thread to enforce limits of connections");
                 }
             }
         }

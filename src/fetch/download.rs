@@ -133,7 +133,7 @@ impl Download {
         // Closed, and not just dropped: a file that is open for writing cannot be executed.
         drop(file.into_std().await);
         let seconds = self.progress.began.elapsed().as_secs_f64();
-        tracing::info!(target: "heirloom", from = %self.from, bytes = self.received, seconds, "downloaded");
+        say!(info: from = %self.from, bytes = self.received, seconds, "downloaded");
         Ok(Downloaded { file: temporary, digest: self.hasher.finish() })
     }
 
@@ -152,7 +152,7 @@ impl Download {
         let (received, total) = (self.received, self.total);
         let elapsed = self.progress.began.elapsed().as_secs_f64();
         let rate = (received as f64 / elapsed) as u64;
-        tracing::info!(target: "heirloom", from = %self.from, received, total, rate, "downloading");
+        say!(info: from = %self.from, received, total, rate, "downloading");
         let _ = self.terms.events.send(FetchEvent::Downloading { received, total, rate });
     }
 }

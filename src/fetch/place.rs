@@ -162,7 +162,7 @@ impl Place {
         let (Some(directory), Some(prefix)) = (prefix.parent(), prefix.file_name()) else { return };
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             if entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
-                tracing::info!(target: "heirloom", path = %entry.path().display(), "removed what a killed process left");
+                say!(info: path = %entry.path().display(), "removed what a killed process left");
                 let _ = fs::remove_file(entry.path());
             }
         }

@@ -193,7 +193,7 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
     fn tell(&mut self, polled: Result<Polled, UpdateError>) -> Duration {
         let error = match polled {
             Ok(polled) => {
-                tracing::debug!(target: "heirloom", ?polled, "polled for a new binary");
+                say!(debug: ?polled, "polled for a new binary");
                 self.failures = 0;
                 self.tell_of_the_lock(polled);
                 return self.schedule.next(0, None);
@@ -210,7 +210,7 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
         let next = self.schedule.next(failures, retry_after);
         let times = self.failures;
         let cause: &dyn std::error::Error = &*error;
-        tracing::warn!(target: "heirloom", error = cause, times, ?next, "no update, the running version serves on");
+        say!(warn: error = cause, times, ?next, "no update, the running version serves on");
         let _ = self.events.send(FetchEvent::Failed { error, times, next });
         next
     }

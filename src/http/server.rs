@@ -111,9 +111,7 @@ fn tell(id: u64, ended: Result<(), ServeError>) {
         Ok(()) => say!(trace: connection = id, "connection ended"),
         Err(ServeError::Hammered) => say!(warn: connection = id, "connection aborted by the hammer"),
         Err(error) => {
-            // What the system said is in the source, and nowhere else.
-            let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-            say!(debug: connection = id, error = %format_args!("{error}{}", source.unwrap_or_default()), "connection ended")
+            say!(debug: connection = id, error = &error as &(dyn std::error::Error + 'static), "connection ended")
         }
     }
 }

@@ -188,7 +188,7 @@ fn not_regular() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::alone::scratch;
+    use crate::sys::alone::{alone, scratch};
     use std::sync::mpsc;
 
     fn text(path: &Path) -> String {
@@ -226,6 +226,15 @@ mod tests {
 
     #[test]
     fn a_disk_that_hangs_is_not_waited_for_and_nothing_old_is_written_when_it_comes_back() {
+        // Other tests write files as well.
+        alone(
+            "operate::kept_file::tests::a_disk_that_hangs_is_not_waited_for_and_nothing_old_is_written_when_it_comes_back",
+            &[],
+            hang,
+        );
+    }
+
+    fn hang() {
         let directory = scratch("kept-file-hangs");
         let path = directory.join("file");
         let file = KeptFile::new("file", path.clone(), false).unwrap();

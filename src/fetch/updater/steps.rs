@@ -91,7 +91,7 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
         }
         self.checks.try_out(&binary).await.map_err(|error| self.refuse(&from, error))?;
         let wait = self.delay + self.stagger;
-        tracing::info!(target: "heirloom", from, version, %digest, ?wait, "a new binary has passed its checks");
+        say!(info: from, version, %digest, ?wait, "a new binary has passed its checks");
         let _ = self.events.send(FetchEvent::Checked { version, digest, wait });
         sleep(wait).await;
         Ok(Looked::New(Checked { binary, digest, published: as_published, lock }))
@@ -106,7 +106,7 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
                 let place = self.place.clone();
                 let previous = blocking(move || Ok(place.install(binary)?)).await?;
                 self.in_hand = false;
-                tracing::info!(target: "heirloom", path = %self.place.path().display(), %digest, "a new binary is in place");
+                say!(info: path = %self.place.path().display(), %digest, "a new binary is in place");
                 let _ = self.events.send(FetchEvent::Installed { digest });
                 (digest, published, previous, lock)
             }

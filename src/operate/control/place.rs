@@ -107,17 +107,9 @@ pub(crate) fn bound(wanted: &Wanted, inherited: Option<OwnedFd>) -> Result<Optio
         (Ok((listener, place)), _) => Ok(Some((listener, Arc::new(place)))),
         (Err(error), Wanted::At(_)) => Err(error),
         (Err(error), Wanted::Somewhere) => {
-            say!(warn: error = %chain(&error), "there is no place for a control socket; starting without");
+            say!(warn: error = &error as &(dyn std::error::Error + 'static), "there is no place for a control socket; starting without");
             Ok(None)
         }
-    }
-}
-
-/// With what the system said.
-fn chain(error: &ControlError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }
 
