@@ -75,7 +75,7 @@ impl Driver {
                 takes_operators: self.operating.takes_operators(),
                 adopts: self.children.reaps_orphans(),
             },
-            extensions: self.extensions.0.clone(),
+            extensions: self.extends.clone(),
         };
         let sockets = order.sockets.iter().map(|socket| socket.cookie).collect();
         let (maker, children) = (Arc::clone(&self.maker), Arc::clone(&self.children));
