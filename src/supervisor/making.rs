@@ -27,6 +27,11 @@ pub(super) trait Make: fmt::Debug + Send + Sync {
     /// Starts a worker. Blocks until it has executed its program; called on a thread of its own.
     fn make(&self, order: Order) -> Result<Born, Failure>;
 
+    /// What somebody who tries a server is to know when it fails although no other one serves.
+    fn advice(&self) -> Option<String> {
+        None
+    }
+
     /// A worker has been reaped.
     fn gone(&self, _generation: u64) {}
 }

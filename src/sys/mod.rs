@@ -29,4 +29,6 @@ pub(crate) mod reading;
 pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod spawn;
+#[cfg(feature = "supervisor")]
+pub(crate) mod waiting;
 pub(crate) mod watched;

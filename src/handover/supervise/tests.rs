@@ -192,6 +192,37 @@ fn g5_a_stop_reaches_every_worker_and_a_second_one_is_the_hammer() {
 }
 
 #[test]
+fn more_time_moves_the_deadline_of_what_a_worker_is_about_and_no_other() {
+    let now = Instant::now();
+    let mut machine = serving(now);
+    machine.request(now).unwrap();
+    machine.spawned(now, 2, Some(1));
+    assert!(!machine.extend(now, 2, 30 * SECOND), "the deadline is later than that");
+    assert!(machine.extend(now + 50 * SECOND, 2, 30 * SECOND));
+    assert!(!machine.extend(now, 1, 3600 * SECOND), "it serves");
+    actions(&mut machine);
+    machine.timeout(now + 79 * SECOND);
+    assert!(actions(&mut machine).is_empty() && machine.candidate() == Some(2));
+    machine.timeout(now + 80 * SECOND);
+    assert_eq!(actions(&mut machine), [Action::Kill(2)]);
+    assert!(!machine.extend(now + 80 * SECOND, 2, 3600 * SECOND), "it was given up");
+}
+
+#[test]
+fn more_time_for_the_end_too() {
+    let now = Instant::now();
+    let mut machine = serving(now);
+    machine.stop(now);
+    assert!(machine.extend(now + 8 * SECOND, 1, 5 * SECOND));
+    actions(&mut machine);
+    machine.timeout(now + 12 * SECOND);
+    assert!(actions(&mut machine).is_empty());
+    machine.timeout(now + 13 * SECOND);
+    assert_eq!(actions(&mut machine), [Action::Kill(1), Action::Report(Report::Killed { worker: 1 })]);
+    assert!(!machine.extend(now + 14 * SECOND, 1, 3600 * SECOND));
+}
+
+#[test]
 fn what_cannot_even_be_executed_ends_the_first_start_and_no_later_one() {
     let now = Instant::now();
     let why = Failure::Spawn { reason: "no such file".into() };

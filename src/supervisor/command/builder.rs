@@ -39,9 +39,12 @@ use crate::supervisor::{Orphans, Supervisor, SupervisorError, SupervisorHandle};
 /// ```
 ///
 /// The worker finds its sockets from fd 3 on, announced in `LISTEN_FDS`, `LISTEN_FDNAMES` and `LISTEN_PID`, and in
-/// `SERVER_STARTER_PORT`; its generation is in `SERVER_STARTER_GENERATION`, and `NOTIFY_SOCKET` is there to be used. Signals
+/// `SERVER_STARTER_PORT`; its generation is in `SERVER_STARTER_GENERATION`, and `NOTIFY_SOCKET` is there to be used (see [`Readiness`]). Signals
 /// come to it unblocked and with their default effect. It leads a process group of its own, and what is left of that when
 /// it ends is killed: nobody is to go on accepting unobserved.
+///
+/// A worker that counts as ready and accepts nothing is noticed: if connections wait, and a queue only grows, a warning names
+/// the socket and its number. Readiness by the clock says nothing of it, so what waits since the worker's start is told then.
 ///
 /// While a new worker is on probation both accept, since nobody can tell a foreign program to pause; then the old one is
 /// sent the [stop signal](Self::stop_signal). Whether it closes its connections without losing a request is its own affair.
@@ -160,10 +163,12 @@ impl WorkerCommand {
         let foreign = Foreign {
             command: self.command.clone(),
             directory: Some(program.directory),
+            anywhere: self.directory.is_none(),
             environment: self.environment.clone(),
             readiness: self.readiness.clone(),
             at_death: (orphans == Orphans::Stop).then_some(stop),
             spawner: Arc::new(spawner),
+            newest: Default::default(),
         };
         Ok(Workers::Foreign { foreign, stop, delay: self.stop_delay })
     }
@@ -196,6 +201,7 @@ impl Supervisor {
             program: command.program().path,
             status_file,
             nonblocking: command.nonblocking,
+            advice: Mutex::default(),
         };
         self.restarter.deadlines.drain = self.restarter.deadlines.drain.saturating_add(command.stop_delay);
         for Listening { listen, udp, .. } in command.listenings {

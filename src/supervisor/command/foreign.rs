@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::environment::{EnvironmentError, EnvironmentSource, apply};
 use super::numbers::{Announced, NumberError, announce, assign, is_ours_alone};
-use super::readiness::{Prepared, Readiness, ReadinessError};
+use super::readiness::{Newest, Prepared, Queues, Readiness, ReadinessError};
 use super::spawner::{Launch, LaunchError, Spawner};
 use crate::address::Address;
 use crate::sys::spawn::Spawned;
@@ -23,6 +23,8 @@ pub(crate) struct Foreign {
     pub(crate) command: Vec<OsString>,
     /// Where it starts; `None` is where this process is.
     pub(crate) directory: Option<PathBuf>,
+    /// Whether it starts all the same once that is gone: nobody has chosen it.
+    pub(crate) anywhere: bool,
     /// What is read anew for each worker, a later one over an earlier.
     pub(crate) environment: Vec<EnvironmentSource>,
     /// How a worker shows that it is ready.
@@ -31,6 +33,8 @@ pub(crate) struct Foreign {
     pub(crate) at_death: Option<i32>,
     /// Starts them.
     pub(crate) spawner: Arc<Spawner>,
+    /// Which of them is the newest.
+    pub(crate) newest: Newest,
 }
 
 /// One socket to hand to a worker.
@@ -68,10 +72,11 @@ impl Foreign {
         generation: u64,
         instead: Option<PathBuf>,
         sockets: &[Handed],
-    ) -> Result<(Spawned, Prepared), ForeignError> {
+    ) -> Result<(Spawned, Prepared, Queues), ForeignError> {
         // First, since it is what somebody may have got wrong a moment ago.
         let mut environment = self.environment()?;
         let prepared = self.readiness.prepare()?;
+        let own = sockets.len();
         let mut sockets = sockets.to_vec();
         sockets.extend(prepared.socket().map(|(fd, address)| Handed {
             fd: Arc::clone(fd),
@@ -84,17 +89,31 @@ impl Foreign {
         let (numbers, line) = assign(&announced, &line)?;
         environment.extend(announce(&announced, &numbers, generation));
         environment.extend(prepared.environment(line.first().copied()).map_err(ForeignError::Notify)?);
+        let shared = sockets.iter().zip(numbers.iter().copied()).take(own);
+        let queues = shared.map(|(socket, number)| (Arc::clone(&socket.fd), socket.address.clone(), number));
+        let queues = Queues::new(queues, generation, &self.newest);
         let handed = sockets.iter().map(|socket| Arc::clone(&socket.fd)).zip(numbers.iter().copied());
         let line = prepared.line().map(|(fd, _)| Arc::clone(fd)).into_iter().zip(line);
         let spawned = self.spawner.start(Launch {
             file: instead.map_or_else(|| self.command[0].clone(), PathBuf::into_os_string),
             command: self.command.clone(),
             directory: self.directory.clone(),
+            anywhere: self.anywhere,
             environment,
             fds: handed.chain(line).collect(),
             at_death: self.at_death,
         })?;
-        Ok((spawned, prepared))
+        Ok((spawned, prepared, queues))
+    }
+
+    /// What to know of a first worker's failure, if it was handed sockets.
+    pub(crate) fn advice(&self, sockets: &[Handed]) -> Option<String> {
+        let (numbers, _) = assign(&sockets.iter().map(Handed::announced).collect::<Vec<_>>(), &[]).ok()?;
+        let (socket, number) = sockets.iter().zip(numbers).next()?;
+        let address = &socket.address;
+        Some(format!(
+            "{address} is open for it at fd {number} (LISTEN_FDS, SERVER_STARTER_PORT): a server that binds it itself finds it in use"
+        ))
     }
 
     /// Whether the sources can be read and the descriptors numbered: what is wrong from the start need not wait for it.

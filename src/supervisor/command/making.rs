@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::environment::EnvironmentSource;
 use super::foreign::{Foreign, ForeignError, Handed};
 use super::listening::Listening;
-use super::readiness::{Heard, Prepared, Said, Watch};
+use super::readiness::{Heard, Prepared, Queues, Said, Watch};
 use super::spawner::LaunchError;
 use super::status_file::StatusFile;
 use crate::handover::Failure;
@@ -32,6 +32,8 @@ pub(super) struct Commanded {
     pub(super) program: PathBuf,
     pub(super) status_file: Option<Mutex<StatusFile>>,
     pub(super) nonblocking: bool,
+    /// What to know of a worker that dies before any has served.
+    pub(super) advice: Mutex<Option<String>>,
 }
 
 /// What kind of program the command is.
@@ -55,7 +57,9 @@ impl Make for Commanded {
         }
         match &self.workers {
             Workers::Foreign { foreign, .. } => {
-                foreign.check(&self.handed(sockets))?;
+                let handed = self.handed(sockets);
+                foreign.check(&handed)?;
+                *self.advice.lock().unwrap_or_else(PoisonError::into_inner) = foreign.advice(&handed);
                 if !self.nonblocking {
                     for socket in sockets {
                         // Before there is a worker: afterwards the flag would change under it.
@@ -80,6 +84,10 @@ impl Make for Commanded {
         Ok(born)
     }
 
+    fn advice(&self) -> Option<String> {
+        self.advice.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn gone(&self, generation: u64) {
         self.note(|file| file.remove(generation));
     }
@@ -93,10 +101,10 @@ impl Commanded {
                 // Nobody has the other end: nothing is ever said here.
                 let (channel, _) = Channel::pair().map_err(|error| failure(&error))?;
                 let sockets = self.handed(&sockets);
-                let (spawned, mut prepared) = foreign.start(generation, instead, &sockets)?;
+                let (spawned, mut prepared, queues) = foreign.start(generation, instead, &sockets)?;
                 let heard = prepared.hear(spawned.pid, generation, extensions);
                 let addressee = Addressee::of(heard.clone().map(|heard| heard as Arc<dyn Words>));
-                let watched = Watched { prepared, pid: spawned.pid, heard };
+                let watched = Watched { prepared, queues, pid: spawned.pid, heard };
                 Ok(Born {
                     made: Made { spawned, channel },
                     ready: Some(Box::pin(watched.until_ready())),
@@ -161,6 +169,7 @@ impl Commanded {
 /// What is watched of a worker that has been started.
 struct Watched {
     prepared: Prepared,
+    queues: Queues,
     pid: i32,
     heard: Option<Arc<Heard>>,
 }
@@ -168,8 +177,8 @@ struct Watched {
 impl Watched {
     /// Resolves when it is ready, and goes on listening to it until it ends.
     async fn until_ready(self) -> Result<(), Failure> {
-        let Watched { prepared, pid, heard } = self;
-        let mut watch = prepared.watch(heard.clone()).map_err(|error| failure(&error))?;
+        let Watched { prepared, queues, pid, heard } = self;
+        let mut watch = prepared.watch(heard.clone(), queues).map_err(|error| failure(&error))?;
         loop {
             match watch.next().await {
                 Said::Ready => break,

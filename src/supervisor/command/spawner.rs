@@ -27,6 +27,8 @@ pub(crate) struct Launch {
     pub(crate) command: Vec<OsString>,
     /// Where it starts; `None` is where this process is.
     pub(crate) directory: Option<PathBuf>,
+    /// Whether it starts where this process is, once that directory is gone.
+    pub(crate) anywhere: bool,
     /// The whole environment, but for `LISTEN_PID`.
     pub(crate) environment: Vec<(OsString, OsString)>,
     /// Which descriptor it finds at which number.
@@ -99,7 +101,7 @@ fn start(shim: &Path, launch: &Launch) -> Result<Spawned, LaunchError> {
         command: launch.command.clone(),
     };
     let fds = launch.fds.iter().map(|(fd, number)| (fd.as_fd(), *number));
-    let spawned = spawn(&Spawn {
+    let mut request = Spawn {
         program: shim.to_owned(),
         argv: order.encode(),
         env: launch.environment.clone(),
@@ -107,7 +109,19 @@ fn start(shim: &Path, launch: &Launch) -> Result<Spawned, LaunchError> {
         fds: fds.chain([(far.as_fd(), number)]).collect(),
         blocked: Vec::new(),
         defaults: all_signals(),
-    })?;
+    };
+    let spawned = match spawn(&request) {
+        Err(SpawnError::Directory { directory, source, .. }) if launch.anywhere => {
+            say!(warn: directory = %directory.display(), error = %source, "the start directory is gone, starting the worker in the current one");
+            request.directory = None;
+            spawn(&request)
+        }
+        // Whoever reads it has started the program, and knows nothing of a shim.
+        Err(SpawnError::Directory { directory, source, .. }) => {
+            Err(SpawnError::Directory { program: program.clone(), directory, source })
+        }
+        spawned => spawned,
+    }?;
     drop(far);
     let failed = match read_report(report) {
         Ok(Report::Started) => return Ok(spawned),
@@ -204,6 +218,7 @@ mod tests {
             file: "sh".into(),
             command: ["sh", "-c", script].map(OsString::from).to_vec(),
             directory: None,
+            anywhere: false,
             environment: vec![("PATH".into(), std::env::var_os("PATH").unwrap())],
             fds,
             at_death: None,
@@ -262,6 +277,28 @@ mod tests {
                 let error = spawner.start(missing).unwrap_err().to_string();
                 assert!(error.contains("/nowhere/server") && error.contains("no such file"), "{error}");
                 assert!(crate::sys::orphan::ended().unwrap().is_empty(), "a zombie was left");
+                std::fs::remove_dir_all(directory).unwrap();
+            },
+        );
+    }
+
+    #[test]
+    fn a_start_directory_that_is_gone_is_done_without_unless_it_was_chosen() {
+        alone(
+            "supervisor::command::spawner::tests::a_start_directory_that_is_gone_is_done_without_unless_it_was_chosen",
+            &[],
+            || {
+                let directory = scratch("spawner-directory");
+                let spawner = spawner(&directory);
+                let from = |anywhere| {
+                    let directory = Some("/nowhere/release".into());
+                    spawner.start(Launch { directory, anywhere, ..launch("exit 0", vec![]) })
+                };
+                let started = from(true).unwrap();
+                await_exit(&started.pidfd);
+                assert_eq!(started.pidfd.reap().unwrap(), Some(Exit::Code(0)));
+                let error = from(false).unwrap_err().to_string();
+                assert!(error.contains("cannot start sh: its start directory /nowhere/release"), "{error}");
                 std::fs::remove_dir_all(directory).unwrap();
             },
         );

@@ -1,6 +1,6 @@
 //! What the driver hears: commands, signals, and the workers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Driver;
 use crate::handover::history::FailureKind;
@@ -122,11 +122,23 @@ impl Driver {
                 self.signalled.remove(&worker);
                 self.readiness.take_if(|(whose, _)| *whose == worker);
                 self.last_exit = Some(exit);
-                let how = self.operating.with_last_words(worker, exit.to_string());
+                let lived = process.started.elapsed();
+                let how = self.operating.with_last_words(worker, self.with_advice(worker, exit, lived));
                 self.operating.gone(worker, process.pid);
                 self.machine.died(now, worker, how);
             }
         }
+    }
+
+    /// How it ended. With what may be the reason, where a program may be new here: it failed by itself, soon, and no other
+    /// one serves.
+    fn with_advice(&self, worker: Worker, exit: Exit, lived: Duration) -> String {
+        let is_first = self.machine.serving().is_none_or(|serving| serving == worker);
+        let advice = match exit {
+            Exit::Code(1..) if is_first && lived < YOUNG => self.maker.advice(),
+            _ => None,
+        };
+        advice.map_or_else(|| exit.to_string(), |advice| format!("{exit} ({advice})"))
     }
 
     /// The worker that is to replace this one, or has, was started without it.
@@ -153,3 +165,6 @@ impl Driver {
         self.machine.message(now, worker, message);
     }
 }
+
+/// Longer than a server takes to find its address in use. A later death has other reasons.
+const YOUNG: Duration = Duration::from_secs(10);

@@ -7,7 +7,11 @@ import signal
 import socket
 import sys
 import threading
+import time
 
+# Longer than the deadline that a test has set.
+EXTENDED = 4
+EXTENDS = os.environ.get("WORKER_EXTENDS", "")
 GENERATION = os.environ["SERVER_STARTER_GENERATION"]
 # Set once it has said that it is ready.
 TOLD = threading.Event()
@@ -91,18 +95,42 @@ def echo(datagrams):
         datagrams.sendto(GENERATION.encode() + b" " + data, peer)
 
 
+def notify(words):
+    name = os.environ["NOTIFY_SOCKET"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify_socket:
+        notify_socket.connect("\0" + name[1:] if name.startswith("@") else name)
+        notify_socket.send(words.encode())
+
+
+def leave(how):
+    """Goes on in a child, and ends. `session`: nothing but MAINPID= tells that it is this worker's."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        if how == "session":
+            os.setsid()
+        os.close(write)
+        # Not before its parent is gone.
+        os.read(read, 1)
+        os.close(read)
+        return
+    notify(f"MAINPID={child}")
+    os._exit(0)
+
+
 def ready(how):
     if how in ("notify", "main"):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.connect("\0" + os.environ["NOTIFY_SOCKET"][1:])
-            # Behind a wrapper: signals are for this process.
-            main = f"MAINPID={os.getpid()}\n" if how == "main" else ""
-            notify.send(f"{main}STATUS=about to serve\nREADY=1".encode())
+        # Behind a wrapper: signals are for this process.
+        main = f"MAINPID={os.getpid()}\n" if how == "main" else ""
+        notify(f"{main}STATUS=about to serve\nREADY=1")
     elif how == "fd":
         os.write(int(os.environ["HEIRLOOM_READY_FD"]), b"ready\n")
 
 
 def stop(number, frame):
+    if "stop" in EXTENDS:
+        notify("EXTEND_TIMEOUT_USEC=60000000")
+        time.sleep(EXTENDED)
     print(f"worker {GENERATION} stops", flush=True)
     os._exit(int(os.environ.get("WORKER_STATUS", "0")))
 
@@ -115,11 +143,17 @@ INHERITED = [fd for fd in INHERITED if os.path.exists(f"/proc/self/fd/{fd}")]
 def main():
     if fails():
         sys.exit(f"worker {GENERATION} fails, as it was told to")
+    if "start" in EXTENDS:
+        notify("EXTEND_TIMEOUT_USEC=60000000")
+        time.sleep(EXTENDED)
+    leaves = os.environ.get("WORKER_LEAVES")
+    if leaves:
+        leave(leaves)
     # A signal that comes just before a pause() would only be acted on at the next one; what it writes here is kept.
     wakeups, write = os.pipe()
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write)
-    if "LISTEN_FDS" in os.environ and os.environ.get("WORKER_READY") != "main":
+    if "LISTEN_FDS" in os.environ and os.environ.get("WORKER_READY") != "main" and not leaves:
         assert os.environ["LISTEN_PID"] == str(os.getpid()), "LISTEN_PID"
     if os.environ.get("WORKER_STUBBORN"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -11,6 +11,7 @@ mod family;
 mod notice;
 mod notify;
 mod place;
+mod queues;
 mod way;
 
 use std::ffi::OsString;
@@ -30,6 +31,7 @@ use tokio::sync::mpsc;
 use self::check::Check;
 pub(crate) use self::notify::Heard;
 use self::notify::Notify;
+pub(crate) use self::queues::{Newest, Queues};
 pub use self::way::{Readiness, ReadinessError};
 use crate::address::Address;
 use crate::sys::notify::NotifySocket;
@@ -61,7 +63,9 @@ pub(crate) struct Prepared {
 /// Watches one worker from its start on, ready or not.
 pub(crate) struct Watch {
     notify: Option<Notify>,
+    queues: Queues,
     was_ready: bool,
+    by_the_clock: bool,
     means: Option<Means>,
     /// Open as long as the worker lives: one that writes once more must not get a SIGPIPE for it.
     _line: Option<Arc<pipe::Receiver>>,
@@ -138,10 +142,11 @@ impl Prepared {
         Some(Arc::new(Heard::new(socket, pid, generation, extensions)))
     }
 
-    /// Begins to watch that worker. Within a runtime only.
-    pub(crate) fn watch(self, heard: Option<Arc<Heard>>) -> io::Result<Watch> {
+    /// Begins to watch that worker, and the sockets that it was handed. Within a runtime only.
+    pub(crate) fn watch(self, heard: Option<Arc<Heard>>, queues: Queues) -> io::Result<Watch> {
         let complaint = check::Complaint::default();
         let notify = heard.map(Notify::new).transpose()?;
+        let by_the_clock = matches!(self.readiness, Readiness::After(_));
         let counts = matches!(self.readiness, Readiness::After(_) | Readiness::Notify);
         // Our copy of the writing end goes: the worker's is the last.
         let reader = self.line.map(|(reader, _)| pipe::Receiver::from_owned_fd(reader.into())).transpose()?;
@@ -161,7 +166,7 @@ impl Prepared {
             }
             _ => None,
         };
-        Ok(Watch { notify, was_ready: false, means, _line: reader, counts, complaint })
+        Ok(Watch { notify, queues, was_ready: false, by_the_clock, means, _line: reader, counts, complaint })
     }
 }
 
@@ -175,6 +180,7 @@ impl Watch {
                 notice = hear(&mut self.notify) => match notice {
                     Ok(notice::Notice::Ready) if self.counts && !self.was_ready => {
                         self.means = None;
+                        self.queues.ready(false);
                         Ok(())
                     }
                     Ok(notice::Notice::Stopping) => return Said::Stopping,
@@ -183,7 +189,13 @@ impl Watch {
                     Ok(_) => continue,
                     Err(error) => Err(NotReady::Other(error)),
                 },
-                outcome = wait_for(&mut self.means) => outcome,
+                outcome = wait_for(&mut self.means) => {
+                    if outcome.is_ok() {
+                        self.queues.ready(self.by_the_clock);
+                    }
+                    outcome
+                }
+                () = self.queues.watch() => continue,
             };
             self.was_ready |= outcome.is_ok();
             return outcome.map_or_else(Said::Never, |()| Said::Ready);

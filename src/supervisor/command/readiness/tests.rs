@@ -28,7 +28,8 @@ type Extensions = mpsc::UnboundedReceiver<(u64, Duration)>;
 fn watch_and_hear(mut prepared: Prepared, pid: i32) -> (Watch, Arc<Heard>, Extensions) {
     let (sender, extensions) = mpsc::unbounded_channel();
     let heard = prepared.hear(pid, 7, sender).unwrap();
-    (prepared.watch(Some(Arc::clone(&heard))).unwrap(), heard, extensions)
+    let queues = Queues::new(std::iter::empty(), 7, &Newest::default());
+    (prepared.watch(Some(Arc::clone(&heard)), queues).unwrap(), heard, extensions)
 }
 
 fn own_pid() -> i32 {
