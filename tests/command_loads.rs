@@ -1,4 +1,4 @@
-//! Servers in four languages under `heirloom run`: twenty restarts each, under load, with every failure counted.
+//! Servers in many languages under `heirloom run`: twenty restarts each, under load, with every failure counted.
 //!
 //! What `heirloom run` answers for is the sockets: that no connection is refused or reset, whatever the server. How a server
 //! says goodbye to the connections that it has accepted is its own: where one loses requests there, the test says whose they are.
@@ -72,6 +72,64 @@ fn ruby_unicorn() {
     for report in restarts_under_load(&running, RESTARTS) {
         report.assert_none_failed();
     }
+}
+
+/// With the gem sd_notify it says itself when it is ready; Debian has that as a package of its own.
+#[test]
+fn ruby_puma() {
+    if !is_installed("puma", "--version") {
+        return;
+    }
+    let _alone = alone();
+    let app = foreign("config.ru");
+    for (ready, restarts) in [("notify", RESTARTS), ("http=/", 5)] {
+        let words = ["puma", "--bind-to-activated-sockets=only", "-e", "none", "-t", "16:16"];
+        let command: Vec<_> = words.iter().map(OsStr::new).chain([app.as_os_str()]).collect();
+        let running = setup(&["--ready", ready]).command(&command);
+        let [new, keep, late] = restarts_under_load(&running, restarts);
+        let kept = keep.failed() + late.failed();
+        println!("puma's own: {} failed with new connections, {kept} with kept ones", new.failed());
+        new.assert_none_failed();
+    }
+}
+
+#[test]
+fn python_uvicorn() {
+    // One socket alone, so no further one to be asked at; and it has no word of its own.
+    asgi("uvicorn", &["--fd", "3", "--no-access-log"], "notify");
+}
+
+#[test]
+fn python_hypercorn() {
+    asgi("hypercorn", &["--bind", "fd://3", "--bind", "fd://4"], "http=/");
+}
+
+/// How a server of ASGI closes the connections that it has accepted is its own.
+fn asgi(server: &str, options: &[&str], ready: &str) {
+    let server = in_venv(server);
+    if !is_installed(&server, "--version") {
+        return;
+    }
+    let _alone = alone();
+    let words = [&[server.as_str()], options, &["asgi:application"]].concat();
+    let command: Vec<_> = words.iter().map(OsStr::new).collect();
+    let running = setup(&["--ready", ready]).env("PYTHONPATH", foreign("")).command(&command);
+    let [new, keep, late] = restarts_under_load(&running, 5);
+    let kept = keep.failed() + late.failed();
+    println!("{server}'s own: {} failed with new connections, {kept} with kept ones", new.failed());
+    // It was accepted, and then closed: asyncio drops what it has accepted in the turn of its close.
+    for report in [new, keep, late] {
+        let closed =
+            report.count(Failure::Reset) + report.count(Failure::Empty) + report.count(Failure::CutOff);
+        assert_eq!(report.failed(), closed, "{report}");
+    }
+}
+
+/// Where `.ci/run` puts what Debian has not.
+fn in_venv(program: &str) -> String {
+    let venv = std::env::var("HEIRLOOM_VENV")
+        .unwrap_or_else(|_| format!("{}/.cache/heirloom/venv", std::env::var("HOME").unwrap_or_default()));
+    format!("{venv}/bin/{program}")
 }
 
 #[test]
