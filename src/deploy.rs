@@ -25,6 +25,11 @@
 //! `server-activated.socket` with its service (systemd makes the socket, before there is a server), and
 //! `any-server.service` (the supervisor, for a server in any language).
 //!
+//! What is in `any-server.service` for a reason: `KillMode=mixed`, since systemd's default sends the stop signal to the server
+//! as well as to the supervisor, which passes it on, and a second one means at once to many servers (those of Python and Go,
+//! Node with `process.once`): their requests in flight are lost. And `SuccessExitStatus=143`, since the supervisor's status is
+//! the server's, and many end by the signal that stopped them once they have finished (uvicorn, Puma).
+//!
 //! # A container
 //!
 //! PID 1 of a container must not exit: the container ends with it. A server that is PID 1 itself therefore refuses to restart
@@ -42,7 +47,8 @@
 //!
 //! * **A place for the control socket.** `docker exec CONTAINER heirloom restart --pid 1` asks a socket in `/tmp/heirloom-UID` (as
 //!   root, `/run/heirloom`). With `--read-only`, give it one: `--tmpfs /tmp`. Without, the server says so in its log and serves,
-//!   the command ends with status 5, and `docker kill --signal HUP CONTAINER` restarts all the same.
+//!   the command ends with status 5, and `docker kill --signal HUP CONTAINER` restarts all the same. A server's `NOTIFY_SOCKET`
+//!   wants the same place.
 //! * **The user.** The command asks as the container's own user, as `docker exec` runs it. Root in the container can be refused:
 //!   without CAP_SYS_PTRACE it may not look at another user's process.
 //! * **What the server says at once.** The image counts a worker that says nothing as ready when it has run for a second. One that

@@ -260,6 +260,27 @@ fn the_units_that_we_ship_work() {
     systemd.expect(&["systemctl", "stop", "server-activated.socket"]);
 }
 
+/// To many servers a second stop signal means at once: with systemd's own KillMode it comes right behind the first.
+#[test]
+fn g2_a_stop_of_any_server_is_one_signal_and_a_success() {
+    let Some(systemd) = Systemd::get() else { return };
+    let _alone = alone();
+    let script = concat!("/usr/bin/python3 ", env!("CARGO_MANIFEST_DIR"), "/tests/support/foreign/once.py");
+    let ours = |text: String| {
+        text.replace("0.0.0.0:8080", "127.0.0.1:0").replace("/usr/local/bin/any-server", script)
+    };
+    let unit = systemd.shipped("any-server", ours);
+    for round in 1..=3 {
+        unit.start();
+        let path = format!("/slow/{round}");
+        let waiting = ask(&unit.target(), &path);
+        unit.wait_for_word(&format!("was asked for {path}"));
+        unit.stop();
+        assert_eq!(waiting.answer().lines().last(), Some("answer"), "round {round}");
+        assert_eq!(unit.show("Result"), "success", "it ended by SIGTERM, which is its way");
+    }
+}
+
 #[test]
 fn systemd_has_nothing_to_say_against_the_units_that_we_ship() {
     // The one that knows all that is in them.
