@@ -12,7 +12,8 @@
 //!   the binary may have changed after the spawn, and acted on after the outcome: by the successor if it settled, else
 //!   by the predecessor. A burst of a thousand signals makes at most two restarts.
 //! * **G5 Everything ends.** Each wait has a deadline that can be set. A process asked to stop is gone by its deadline; a
-//!   second request makes it immediate.
+//!   second request makes it immediate. (A foreign server under a supervisor may ask for more time, as of systemd:
+//!   `EXTEND_TIMEOUT_USEC=`.)
 //! * **G6 Nothing leaks.** After a thousand restarts: the same descriptors, the same size of environment, no zombies, no
 //!   growth in memory, and no inherited descriptor reaches an unrelated grandchild.
 //! * **G7 Mixed versions work.** Predecessor and successor may be built against different releases of heirloom. The

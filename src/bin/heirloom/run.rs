@@ -38,7 +38,10 @@ pub(crate) struct Run {
 
     /// How the server shows that it is ready: after=1s (it has run so long), notify (READY=1 to NOTIFY_SOCKET), fd or fd=N
     /// (a line written there; HEIRLOOM_READY_FD names it), http=/path (a 2xx at one more socket that it is handed),
-    /// http=ADDRESS/path or tcp=ADDRESS (at an address of its own), heirloom (it is a heirloom program).
+    /// http=ADDRESS/path or tcp=ADDRESS (at an address of its own), heirloom (it is a heirloom program). NOTIFY_SOCKET is a
+    /// path, as under systemd, and offered with every choice but heirloom: STATUS=, MAINPID= (the main process, also when its
+    /// starter ends), STOPPING= and EXTEND_TIMEOUT_USEC= (more time to start or to stop) are heard there. Where no directory
+    /// can be had for it, it is an abstract name (@...) for notify, and left out otherwise.
     #[arg(long, value_name = "HOW", default_value = "after=1s")]
     ready: Readiness,
 

@@ -23,8 +23,18 @@ use crate::listen::{Listen, ListenParseError};
 /// # Ok::<(), heirloom::supervisor::ReadinessError>(())
 /// ```
 ///
-/// `NOTIFY_SOCKET` is offered with every choice, for `STATUS=`, `MAINPID=` and barriers. `READY=1` counts where nothing
-/// better is asked for (`notify`, `after`): some servers say it before they have loaded their application (gunicorn).
+/// `NOTIFY_SOCKET` is offered with every choice but `heirloom`, for `STATUS=`, `MAINPID=`, `EXTEND_TIMEOUT_USEC=` and barriers.
+/// `READY=1` counts where nothing better is asked for (`notify`, `after`): some servers say it before they have loaded their
+/// application (gunicorn).
+///
+/// It is a path, as systemd's: in a directory of its own below `/run/heirloom-notify` (for root; else in `$RUNTIME_DIRECTORY`,
+/// `$XDG_RUNTIME_DIR`, or the directory for temporary files), whose name only the worker is told; it may have changed its user or
+/// its network, but not its root directory. Where none of these can be written to, `notify` falls back to an abstract name,
+/// which some programs (those of Ruby) cannot use and every other user can write to, and the other choices go without.
+///
+/// As by systemd, `MAINPID=` is followed: when the process that was started ends and the one that it has named goes on, the
+/// worker has not died. (The starter stays a zombie as long.) `EXTEND_TIMEOUT_USEC=` gives the worker that much time from then
+/// on, to be ready or to be gone, where its deadline would be sooner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Readiness {
