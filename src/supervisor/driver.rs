@@ -122,7 +122,9 @@ struct Driver {
     answers: Vec<Answer>,
     later: Vec<Answer>,
     /// Workers that want more time, and how much from the moment when they said so.
-    extensions: (mpsc::UnboundedSender<(Worker, Duration)>, mpsc::UnboundedReceiver<(Worker, Duration)>),
+    extensions: mpsc::UnboundedReceiver<(Worker, Duration)>,
+    /// For the next worker.
+    extends: mpsc::UnboundedSender<(Worker, Duration)>,
     operating: Operating,
     /// How the worker ended that served last.
     last_exit: Option<Exit>,
@@ -162,6 +164,7 @@ impl Driver {
             tokio::spawn(Arc::clone(&children).reap_for_ever());
         }
         let (commands, received) = mpsc::unbounded_channel();
+        let (extends, extensions) = mpsc::unbounded_channel();
         let program = Arc::from(maker.program());
         let handle = SupervisorHandle { commands, events: broadcast::Sender::new(EVENTS), program };
         let signals = Heard::new(signals, &forwarded).map_err(SupervisorError::System)?;
@@ -186,7 +189,8 @@ impl Driver {
             signalled: BTreeMap::new(),
             answers: Vec::new(),
             later: Vec::new(),
-            extensions: mpsc::unbounded_channel(),
+            extensions,
+            extends,
             operating: Operating::new(control).map_err(SupervisorError::System)?,
             last_exit: None,
             ended: None,
@@ -226,7 +230,7 @@ impl Driver {
             (signal, meaning) = self.signals.next() => Input::Signal(signal, meaning),
             asked = self.operating.next() => asked,
             Some(command) = self.commands.recv() => Input::Command(command),
-            Some((worker, time)) = self.extensions.1.recv() => Input::Extension(worker, time),
+            Some((worker, time)) = self.extensions.recv() => Input::Extension(worker, time),
             () = sleep_until(deadline) => Input::Timeout,
         }
     }
@@ -271,7 +275,7 @@ impl Driver {
         }
         // Heard here, if it was not yet.
         self.workers.values().for_each(|process| drop(process.addressee.main()));
-        while let Ok((worker, time)) = self.extensions.1.try_recv() {
+        while let Ok((worker, time)) = self.extensions.try_recv() {
             self.extend(now, worker, time);
         }
     }

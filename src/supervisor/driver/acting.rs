@@ -72,7 +72,7 @@ impl Driver {
                 peer,
                 takes_operators: self.operating.takes_operators(),
             },
-            extensions: self.extensions.0.clone(),
+            extensions: self.extends.clone(),
         };
         let sockets = order.sockets.iter().map(|socket| socket.cookie).collect();
         let (maker, children) = (Arc::clone(&self.maker), Arc::clone(&self.children));
