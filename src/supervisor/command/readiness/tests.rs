@@ -141,10 +141,10 @@ async fn a_line_is_ready_and_an_end_without_one_is_not() {
 async fn a_port_is_ready_when_it_is_open() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let mut watch = Readiness::Tcp(Address::Inet(address)).prepare().unwrap().watch(own_pid()).unwrap();
+    let mut watch = Readiness::Tcp(vec![Address::Inet(address)]).prepare().unwrap().watch(own_pid()).unwrap();
     assert!(matches!(next(&mut watch).await, Said::Ready));
     drop(listener);
-    let mut watch = Readiness::Tcp(Address::Inet(address)).prepare().unwrap().watch(own_pid()).unwrap();
+    let mut watch = Readiness::Tcp(vec![Address::Inet(address)]).prepare().unwrap().watch(own_pid()).unwrap();
     while watch.complaint().is_none() {
         tokio::select! {
             said = watch.next() => panic!("{said:?}"),
@@ -155,6 +155,20 @@ async fn a_port_is_ready_when_it_is_open() {
     // The same port again: nobody else had it meanwhile, or this fails to bind.
     let _listener = TcpListener::bind(address).unwrap();
     assert!(matches!(next(&mut watch).await, Said::Ready));
+}
+
+#[tokio::test]
+async fn of_a_names_addresses_any_will_do() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let open = listener.local_addr().unwrap();
+    // The same host by another of its addresses, where nobody listens.
+    let refused = SocketAddr::from(([127, 0, 0, 2], open.port()));
+    for addresses in [[refused, open], [open, refused]] {
+        let readiness = Readiness::Tcp(addresses.map(Address::Inet).to_vec());
+        assert!(readiness.check(&[Address::Inet(open)]).is_err(), "one that all workers share is among them");
+        let mut watch = readiness.prepare().unwrap().watch(own_pid()).unwrap();
+        assert!(matches!(next(&mut watch).await, Said::Ready));
+    }
 }
 
 #[tokio::test]
