@@ -8,8 +8,12 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::oneshot;
 
 use crate::address::Address;
 
@@ -30,9 +34,17 @@ use crate::address::Address;
 /// **Which inherited socket it finds.** One of the same kind and name whose address is the one asked for. Port 0
 /// finds the socket that an earlier generation got for port 0, so that it keeps its port. Equal specs match in
 /// order. If a name's address has changed, the new address is bound and the old socket is served empty and closed.
+///
+/// **A host name** (`localhost:8080`) is looked up when it is read, on a thread of its own and for ten seconds at the most: the
+/// resolver's own patience with one server that is silent is five. Within a runtime use [`resolve`](Self::resolve), which
+/// does not block; `http::run` does. Of several addresses one is listened on, as in `std`: one that was inherited, or else the
+/// first that this machine has. (One that is in use is an error: to go on to the next would leave the clients of this one to
+/// somebody else.) To listen on both families write `[::]:8080`, or one listener for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     pub(crate) address: Address,
+    /// What else a host name stands for.
+    pub(crate) alternatives: Vec<Address>,
     pub(crate) name: String,
     pub(crate) backlog: u32,
     pub(crate) reuse_port: bool,
@@ -86,6 +98,7 @@ impl Listen {
     pub fn new(address: Address) -> Listen {
         Listen {
             address,
+            alternatives: Vec::new(),
             name: String::new(),
             backlog: BACKLOG,
             reuse_port: false,
@@ -93,6 +106,34 @@ impl Listen {
             nodelay: true,
             access: Access::default(),
         }
+    }
+
+    /// As `text.parse()`, but a host name is looked up without blocking this thread. Within a runtime.
+    ///
+    /// # Errors
+    ///
+    /// As for [`parse`](str::parse).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a lookup that nobody waits for any more ends by itself.
+    pub async fn resolve(text: &str) -> Result<Listen, ListenParseError> {
+        match read(text)? {
+            Read::Address(address) => Ok(Listen::new(address)),
+            Read::Name => {
+                let (tell, heard) = oneshot::channel();
+                look_up(text.to_owned(), |found| drop(tell.send(found)))
+                    .map_err(|error| unresolved(text, error))?;
+                let found = tokio::time::timeout(PATIENCE, heard).await.ok().and_then(Result::ok);
+                named(text, found)
+            }
+        }
+    }
+
+    /// This one, and those that differ from it in the address that a name stands for.
+    pub(crate) fn choices(&self) -> impl Iterator<Item = Listen> {
+        let other = |address: &Address| Listen { address: address.clone(), ..self.clone() };
+        std::iter::once(self.clone()).chain(self.alternatives.iter().map(other))
     }
 
     /// Names it, for the match with an inherited socket (heirloom's own or `LISTEN_FDNAMES`) and for logs.
@@ -195,73 +236,131 @@ impl FromStr for Listen {
     type Err = ListenParseError;
 
     fn from_str(text: &str) -> Result<Listen, ListenParseError> {
-        parse(text).map(Listen::new)
+        match read(text)? {
+            Read::Address(address) => Ok(Listen::new(address)),
+            Read::Name => {
+                let (tell, heard) = mpsc::sync_channel(1);
+                look_up(text.to_owned(), move |found| drop(tell.send(found)))
+                    .map_err(|error| unresolved(text, error))?;
+                named(text, heard.recv_timeout(PATIENCE).ok())
+            }
+        }
     }
 }
 
 /// What [`Restarter::listen`](crate::Restarter::listen) takes: a [`Listen`], a [`SocketAddr`], or a string.
 pub trait IntoListen: sealed::Sealed {
     /// The listener that is meant.
-    fn into_listen(self) -> Result<Listen, ListenParseError>;
-}
-
-impl IntoListen for Listen {
-    fn into_listen(self) -> Result<Listen, ListenParseError> {
-        Ok(self)
+    fn into_listen(self) -> Result<Listen, ListenParseError>
+    where
+        Self: Sized,
+    {
+        match self.given() {
+            sealed::Given::Listen(listen) => Ok(listen),
+            sealed::Given::Text(text) => text.parse(),
+        }
     }
 }
 
-impl IntoListen for SocketAddr {
-    fn into_listen(self) -> Result<Listen, ListenParseError> {
-        Ok(Listen::new(Address::Inet(self)))
+/// As [`IntoListen::into_listen`], without blocking the thread.
+#[cfg(feature = "http")]
+pub(crate) async fn resolved(listen: impl IntoListen) -> Result<Listen, ListenParseError> {
+    match listen.given() {
+        sealed::Given::Listen(listen) => Ok(listen),
+        sealed::Given::Text(text) => Listen::resolve(&text).await,
     }
 }
 
-impl IntoListen for &str {
-    fn into_listen(self) -> Result<Listen, ListenParseError> {
-        self.parse()
-    }
-}
-
-impl IntoListen for String {
-    fn into_listen(self) -> Result<Listen, ListenParseError> {
-        self.parse()
-    }
-}
-
-impl IntoListen for &String {
-    fn into_listen(self) -> Result<Listen, ListenParseError> {
-        self.parse()
-    }
-}
+impl IntoListen for Listen {}
+impl IntoListen for SocketAddr {}
+impl IntoListen for &str {}
+impl IntoListen for String {}
+impl IntoListen for &String {}
 
 mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::Listen {}
-    impl Sealed for std::net::SocketAddr {}
-    impl Sealed for &str {}
-    impl Sealed for String {}
-    impl Sealed for &String {}
+    use super::{Address, Listen, SocketAddr};
+
+    pub trait Sealed {
+        fn given(self) -> Given;
+    }
+
+    /// What was given, before a name in it is looked up.
+    #[derive(Debug)]
+    pub enum Given {
+        Listen(Listen),
+        Text(String),
+    }
+
+    impl Sealed for Listen {
+        fn given(self) -> Given {
+            Given::Listen(self)
+        }
+    }
+
+    impl Sealed for SocketAddr {
+        fn given(self) -> Given {
+            Given::Listen(Listen::new(Address::Inet(self)))
+        }
+    }
+
+    impl Sealed for &str {
+        fn given(self) -> Given {
+            Given::Text(self.to_owned())
+        }
+    }
+
+    impl Sealed for String {
+        fn given(self) -> Given {
+            Given::Text(self)
+        }
+    }
+
+    impl Sealed for &String {
+        fn given(self) -> Given {
+            Given::Text(self.clone())
+        }
+    }
 }
 
-fn parse(text: &str) -> Result<Address, ListenParseError> {
+/// What a text is, by itself.
+enum Read {
+    Address(Address),
+    /// A host's name and a port.
+    Name,
+}
+
+fn read(text: &str) -> Result<Read, ListenParseError> {
     if let Some(path) = text.strip_prefix("unix:") {
-        return parse_unix(text, path);
+        return parse_unix(text, path).map(Read::Address);
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return Ok(Address::Inet(address));
+        return Ok(Read::Address(Address::Inet(address)));
     }
-    let named =
+    let is_named =
         text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-    if !named {
-        return Err(ListenParseError::Malformed { address: text.to_owned() });
-    }
-    let resolved = text
-        .to_socket_addrs()
-        .map_err(|source| ListenParseError::Resolve { address: text.to_owned(), source })?
-        .next();
-    resolved.map(Address::Inet).ok_or_else(|| ListenParseError::Malformed { address: text.to_owned() })
+    if is_named { Ok(Read::Name) } else { Err(ListenParseError::Malformed { address: text.to_owned() }) }
 }
+
+/// The system's resolver has no deadline, so it gets a thread that nobody has to wait for.
+fn look_up(text: String, tell: impl FnOnce(io::Result<Vec<SocketAddr>>) + Send + 'static) -> io::Result<()> {
+    let found = move || tell(text.to_socket_addrs().map(Iterator::collect));
+    thread::Builder::new().name("heirloom-lookup".to_owned()).spawn(found).map(drop)
+}
+
+fn named(text: &str, found: Option<io::Result<Vec<SocketAddr>>>) -> Result<Listen, ListenParseError> {
+    let found = found.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
+    let mut addresses = found.map_err(|error| unresolved(text, error))?.into_iter().map(Address::Inet);
+    let first = addresses.next().ok_or_else(|| unresolved(text, io::ErrorKind::NotFound.into()))?;
+    Ok(Listen { alternatives: addresses.collect(), ..Listen::new(first) })
+}
+
+fn unresolved(text: &str, source: io::Error) -> ListenParseError {
+    ListenParseError::Resolve { address: text.to_owned(), source }
+}
+
+/// For a name: the resolver asks a server for five seconds, so this lets it try a second one, and ends well within any start
+/// timeout.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn parse_unix(text: &str, path: &str) -> Result<Address, ListenParseError> {
     /// sun_path holds 108 bytes, one of them for the end of the string (or the abstract name's leading zero).
@@ -290,6 +389,27 @@ mod tests {
         assert!(
             matches!("localhost:80".parse::<Listen>().unwrap().address, Address::Inet(a) if a.ip().is_loopback())
         );
+    }
+
+    #[tokio::test]
+    async fn a_name_is_looked_up_elsewhere_and_stands_for_all_its_addresses() {
+        let listen = Listen::resolve("localhost:80").await.unwrap();
+        assert_eq!(listen, "localhost:80".parse().unwrap());
+        assert!(listen.choices().all(|choice| choice.address.inet().unwrap().ip().is_loopback()));
+        let several = ["[::1]:80", "127.0.0.1:80"].map(|text| text.parse().unwrap());
+        let listen = named("both:80", Some(Ok(several.to_vec()))).unwrap();
+        let choices: Vec<_> = listen.choices().map(|choice| choice.to_string()).collect();
+        assert_eq!(choices, ["[::1]:80", "127.0.0.1:80"]);
+    }
+
+    #[test]
+    fn g5_a_resolver_that_says_nothing_is_not_waited_for() {
+        let error = named("silent:80", None).unwrap_err();
+        assert!(
+            matches!(&error, ListenParseError::Resolve { source, .. } if source.kind() == io::ErrorKind::TimedOut)
+        );
+        let error = named("empty:80", Some(Ok(Vec::new()))).unwrap_err();
+        assert!(error.to_string().contains("empty:80"), "{error}");
     }
 
     #[test]

@@ -155,3 +155,26 @@ fn the_path_of_a_unix_socket_has_its_mode_whatever_the_umask() {
     assert!(matches!(error, ListenError::Access { .. }), "{error}");
     std::fs::remove_dir_all(directory).unwrap();
 }
+
+#[test]
+fn of_a_name_s_addresses_the_first_that_is_there_is_bound() {
+    use crate::listen::Listen;
+    use crate::listeners::ListenError;
+
+    let listeners = Listeners::new(Vec::new(), Arc::new(Service::default()));
+    // The first is for documentation: no machine has it.
+    let [nowhere, here] = ["192.0.2.1:0", "127.0.0.1:0"].map(|text| Address::Inet(text.parse().unwrap()));
+    let listen = Listen { alternatives: vec![here.clone()], ..Listen::new(nowhere.clone()) };
+    let bound = listeners.inherit_or_bind(&listen, Kind::Tcp).unwrap();
+    let Address::Inet(address) = bound.address else { panic!("a TCP listener") };
+    assert!(address.ip().is_loopback());
+    let error = listeners.inherit_or_bind(&Listen::new(nowhere), Kind::Tcp).unwrap_err();
+    assert!(
+        matches!(&error, ListenError::Bind { address, .. } if address.to_string() == "192.0.2.1:0"),
+        "{error}"
+    );
+    // One that is in use is somebody's: its clients would be theirs.
+    let listen = Listen { alternatives: vec![here], ..Listen::new(bound.address.clone()) };
+    let error = listeners.inherit_or_bind(&listen, Kind::Tcp).unwrap_err();
+    assert!(matches!(error, ListenError::InUse { .. }), "{error}");
+}

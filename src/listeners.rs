@@ -83,7 +83,10 @@ impl Listeners {
         }
         let socket = match self.bind_again(&mut state, listen, kind)? {
             Some(again) => again,
-            None => self.claim_or_bind(&mut state, listen, kind)?,
+            None => match listen.choices().find_map(|choice| self.claim(&mut state, &choice, kind)) {
+                Some(claimed) => claimed?,
+                None => self.bind_first(&mut state, listen, kind)?,
+            },
         };
         let socket = state.fitting(socket)?;
         self.service.opened(&socket);
@@ -92,21 +95,39 @@ impl Listeners {
         Ok(socket)
     }
 
-    fn claim_or_bind(&self, state: &mut State, listen: &Listen, kind: Kind) -> Result<Socket, ListenError> {
+    /// An inherited one, if there is.
+    fn claim(&self, state: &mut State, listen: &Listen, kind: Kind) -> Option<Result<Socket, ListenError>> {
         let is_meant = |socket: &InheritedSocket| is_meant(socket, listen, kind);
         let announced = state.inherited.iter_mut().find_map(|slot| slot.take_if(|socket| is_meant(socket)));
         let claimed = announced.or_else(|| {
             let index = state.offered.iter().position(is_meant)?;
             Some(state.offered.remove(index))
         });
-        match claimed.and_then(|inherited| self.if_reachable(inherited)) {
-            Some(inherited) => Socket::claim(inherited, listen),
-            None => match Socket::bind(listen, kind) {
-                Err(ListenError::InUse { .. }) if self.make_room(state, listen) => {
-                    bind_soon(listen, kind).map_err(|error| error.explained(kind))
-                }
-                bound => bound.map_err(|error| error.explained(kind)),
-            },
+        let reachable = claimed.and_then(|inherited| self.if_reachable(inherited))?;
+        Some(Socket::claim(reachable, listen))
+    }
+
+    /// At the first of a name's addresses that this machine has. The error is of the first of them all.
+    fn bind_first(&self, state: &mut State, listen: &Listen, kind: Kind) -> Result<Socket, ListenError> {
+        let first = match self.bind(state, listen, kind) {
+            Err(error) if error.is_not_of_this_host() => error,
+            bound => return bound,
+        };
+        for other in listen.choices().skip(1) {
+            match self.bind(state, &other, kind) {
+                Err(error) if error.is_not_of_this_host() => {}
+                bound => return bound,
+            }
+        }
+        Err(first)
+    }
+
+    fn bind(&self, state: &mut State, listen: &Listen, kind: Kind) -> Result<Socket, ListenError> {
+        match Socket::bind(listen, kind) {
+            Err(ListenError::InUse { .. }) if self.make_room(state, listen) => {
+                bind_soon(listen, kind).map_err(|error| error.explained(kind))
+            }
+            bound => bound.map_err(|error| error.explained(kind)),
         }
     }
 

@@ -43,7 +43,8 @@ where
         builder.systemd(crate::systemd::Systemd::new().runtime(this))
     };
     let restarter = builder.start()?;
-    let listener = restarter.check(restarter.listen(address)).await?;
+    let address = crate::listen::resolved(address).await.map_err(ListenError::Parse);
+    let listener = restarter.check(address.and_then(|address| restarter.listen(address))).await?;
     serve(listener, service);
     Ok(restarter.run().await?)
 }

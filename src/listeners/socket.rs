@@ -173,6 +173,12 @@ impl ListenError {
             other => other,
         }
     }
+
+    /// This machine has no such address, or none of its family; of a name's others it may have one.
+    pub(super) fn is_not_of_this_host(&self) -> bool {
+        let ListenError::Bind { source, .. } = self else { return false };
+        matches!(source.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
+    }
 }
 
 impl Socket {

@@ -18,11 +18,11 @@ pub(super) type Complaint = Arc<Mutex<Option<String>>>;
 /// One kind of question.
 #[derive(Debug)]
 pub(super) enum Check {
-    /// Whether connections are accepted there.
-    Connect(Address),
-    /// Whether it says yes there.
+    /// Whether connections are accepted at one of these.
+    Connect(Vec<Address>),
+    /// Whether it says yes at one of these.
     Get {
-        at: SocketAddr,
+        at: Vec<SocketAddr>,
         path: String,
         /// Whether nobody but the worker can answer: then the first question simply waits in the kernel's queue until the
         /// worker gets to it.
@@ -33,11 +33,12 @@ pub(super) enum Check {
 impl Check {
     /// Asks until the answer is yes. Nothing tells when it would be: asking again and again is all there is.
     pub(super) async fn until_passed(&self, complaint: &Complaint) {
-        loop {
+        // In turn, with the same pause: a name's addresses are few.
+        for turn in 0.. {
             let attempt = async {
                 match self {
-                    Check::Connect(address) => connect(address).await,
-                    Check::Get { at, path, .. } => get(*at, path).await,
+                    Check::Connect(addresses) => connect(in_turn(addresses, turn)?).await,
+                    Check::Get { at, path, .. } => get(*in_turn(at, turn)?, path).await,
                 }
             };
             let outcome = match self {
@@ -53,6 +54,11 @@ impl Check {
             sleep(PAUSE).await;
         }
     }
+}
+
+fn in_turn<T>(addresses: &[T], turn: usize) -> io::Result<&T> {
+    let at = turn.checked_rem(addresses.len()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+    Ok(&addresses[at])
 }
 
 async fn connect(address: &Address) -> io::Result<()> {

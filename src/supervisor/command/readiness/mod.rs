@@ -100,7 +100,9 @@ impl Readiness {
             _ => None,
         };
         let private = match self {
-            Readiness::Http { at: None, .. } => Some(private_listener().map_err(ReadinessError::Other)?),
+            Readiness::Http { at, .. } if at.is_empty() => {
+                Some(private_listener().map_err(ReadinessError::Other)?)
+            }
             _ => None,
         };
         let notify = place::bind(*self == Readiness::Notify).map_err(ReadinessError::Other)?;
@@ -157,12 +159,12 @@ impl Prepared {
                 Ok(())
             })),
             (Readiness::Line(_), Some(reader), _) => Some(Box::pin(line(Arc::clone(reader)))),
-            (Readiness::Tcp(address), ..) => Some(checking(Check::Connect(address), &complaint)),
-            (Readiness::Http { at: Some(at), path }, ..) => {
-                Some(checking(Check::Get { at, path, alone: false }, &complaint))
+            (Readiness::Tcp(addresses), ..) => Some(checking(Check::Connect(addresses), &complaint)),
+            (Readiness::Http { path, .. }, _, Some((_, at))) => {
+                Some(checking(Check::Get { at: vec![at], path, alone: true }, &complaint))
             }
-            (Readiness::Http { at: None, path }, _, Some((_, at))) => {
-                Some(checking(Check::Get { at, path, alone: true }, &complaint))
+            (Readiness::Http { at, path }, ..) => {
+                Some(checking(Check::Get { at, path, alone: false }, &complaint))
             }
             _ => None,
         };

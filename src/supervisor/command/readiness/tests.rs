@@ -175,10 +175,10 @@ async fn a_port_is_ready_when_it_is_open() {
     let kept = kept_port();
     let address = kept.local_addr().unwrap().as_socket().unwrap();
     let listener = TcpListener::bind(address).unwrap();
-    let mut watch = watched(Readiness::Tcp(Address::Inet(address)).prepare().unwrap(), own_pid());
+    let mut watch = watched(Readiness::Tcp(vec![Address::Inet(address)]).prepare().unwrap(), own_pid());
     assert!(matches!(next(&mut watch).await, Said::Ready));
     drop(listener);
-    let mut watch = watched(Readiness::Tcp(Address::Inet(address)).prepare().unwrap(), own_pid());
+    let mut watch = watched(Readiness::Tcp(vec![Address::Inet(address)]).prepare().unwrap(), own_pid());
     while watch.complaint().is_none() {
         tokio::select! {
             said = watch.next() => panic!("{said:?}"),
@@ -196,6 +196,20 @@ fn kept_port() -> socket2::Socket {
     socket.set_reuse_address(true).unwrap();
     socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     socket
+}
+
+#[tokio::test]
+async fn of_a_names_addresses_any_will_do() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let open = listener.local_addr().unwrap();
+    // The same host by another of its addresses, where nobody listens.
+    let refused = SocketAddr::from(([127, 0, 0, 2], open.port()));
+    for addresses in [[refused, open], [open, refused]] {
+        let readiness = Readiness::Tcp(addresses.map(Address::Inet).to_vec());
+        assert!(readiness.check(&[Address::Inet(open)]).is_err(), "one that all workers share is among them");
+        let mut watch = watched(readiness.prepare().unwrap(), own_pid());
+        assert!(matches!(next(&mut watch).await, Said::Ready));
+    }
 }
 
 #[tokio::test]

@@ -49,14 +49,15 @@ pub enum Readiness {
     /// It writes a line to this descriptor, as for s6's `notification-fd`. Without a number it gets the first free one, and
     /// `HEIRLOOM_READY_FD` names it either way. Closing it without a line is a failure.
     Line(Option<RawFd>),
-    /// It accepts connections at an address of its own, one that no other worker listens on.
-    Tcp(Address),
+    /// It accepts connections at an address of its own, one that no other worker listens on; of several (those of a host
+    /// name) at any.
+    Tcp(Vec<Address>),
     /// It answers `GET` for this path with a status from 200 to 299: at an address of its own, or else at one more
     /// listening socket that heirloom hands it as the last one, by the name `ready`. For programs that serve every socket
     /// that they are handed.
     Http {
-        /// Its own address.
-        at: Option<SocketAddr>,
+        /// Its own address, or what a host name stands for: any of them will do. Empty for a socket from heirloom.
+        at: Vec<SocketAddr>,
         /// The path, with its leading slash.
         path: String,
     },
@@ -96,13 +97,14 @@ impl Readiness {
     /// Whether it can tell the new worker from the others, when all of them share `listeners`.
     pub(crate) fn check(&self, listeners: &[Address]) -> Result<(), ReadinessError> {
         let asked = match self {
-            Readiness::Tcp(address) => address.clone(),
-            Readiness::Http { at: Some(at), .. } => Address::Inet(*at),
+            Readiness::Tcp(addresses) => addresses.clone(),
+            Readiness::Http { at, .. } => at.iter().copied().map(Address::Inet).collect(),
             _ => return Ok(()),
         };
-        match listeners.iter().any(|listener| reaches(&asked, listener)) {
-            true => Err(ReadinessError::Shared { address: asked }),
-            false => Ok(()),
+        let is_shared = |asked: &Address| listeners.iter().any(|listener| reaches(asked, listener));
+        match asked.into_iter().find(is_shared) {
+            Some(address) => Err(ReadinessError::Shared { address }),
+            None => Ok(()),
         }
     }
 }
@@ -121,9 +123,8 @@ impl fmt::Display for Readiness {
             Readiness::Notify => f.write_str("notify"),
             Readiness::Line(None) => f.write_str("fd"),
             Readiness::Line(Some(fd)) => write!(f, "fd={fd}"),
-            Readiness::Tcp(address) => write!(f, "tcp={address}"),
-            Readiness::Http { at: None, path } => write!(f, "http={path}"),
-            Readiness::Http { at: Some(at), path } => write!(f, "http={at}{path}"),
+            Readiness::Tcp(addresses) => write!(f, "tcp={}", joined(addresses)),
+            Readiness::Http { at, path } => write!(f, "http={}{path}", joined(at)),
         }
     }
 }
@@ -140,20 +141,34 @@ impl FromStr for Readiness {
             ("fd", None) => Readiness::Line(None),
             ("fd", Some(number)) => Readiness::Line(Some(number.parse().map_err(|_| malformed())?)),
             ("after", Some(time)) => Readiness::After(duration(time).ok_or_else(malformed)?),
-            ("tcp", Some(address)) => Readiness::Tcp(address.parse::<Listen>()?.address().clone()),
+            ("tcp", Some(address)) => {
+                Readiness::Tcp(address.parse::<Listen>()?.choices().map(|choice| choice.address).collect())
+            }
             ("http", Some(rest)) => {
                 let slash = rest.find('/').ok_or_else(malformed)?;
                 let (at, path) = rest.split_at(slash);
                 let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic());
                 let at = match at {
-                    "" => None,
-                    at => Some(at.parse::<Listen>()?.address().inet().ok_or_else(malformed)?),
+                    "" => Vec::new(),
+                    at => {
+                        let choices = at.parse::<Listen>()?;
+                        choices
+                            .choices()
+                            .map(|choice| choice.address.inet())
+                            .collect::<Option<_>>()
+                            .ok_or_else(malformed)?
+                    }
                 };
                 Readiness::Http { at, path: is_plain.then(|| path.to_owned()).ok_or_else(malformed)? }
             }
             _ => return Err(malformed()),
         })
     }
+}
+
+/// One is as it was written.
+fn joined(addresses: &[impl ToString]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// Seconds or milliseconds, as they print.
