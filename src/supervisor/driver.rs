@@ -19,6 +19,7 @@ use tracing::Instrument;
 use self::operating::Operating;
 use super::binaries::Binaries;
 use super::builder::{Hooks, SupervisorError};
+use super::leftovers::Leftovers;
 use super::making::{Born, Make, Readiness};
 use super::metrics;
 use super::orphans::Children;
@@ -74,6 +75,10 @@ pub(super) fn run(start: Start) -> Result<ExitCode, SupervisorError> {
         }
     };
     driver.operating.ended();
+    if driver.maker.is_foreign() {
+        let alive = driver.abandoned.values().map(|process| process.pid);
+        Leftovers::new(&driver.store.sockets(), alive).kill_all();
+    }
     driver.store.close();
     if let Some(pid_file) = &driver.pid_file {
         pid_file.remove();

@@ -26,6 +26,11 @@ pub(super) trait Make: fmt::Debug + Send + Sync {
     /// Starts a worker. Blocks until it has executed its program; called on a thread of its own.
     fn make(&self, order: Order) -> Result<Born, Failure>;
 
+    /// Whether the workers are of another kind than this library's own.
+    fn is_foreign(&self) -> bool {
+        false
+    }
+
     /// A worker has been reaped.
     fn gone(&self, _generation: u64) {}
 }

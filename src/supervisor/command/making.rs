@@ -81,6 +81,10 @@ impl Make for Commanded {
         Ok(born)
     }
 
+    fn is_foreign(&self) -> bool {
+        matches!(self.workers, Workers::Foreign { .. })
+    }
+
     fn gone(&self, generation: u64) {
         self.note(|file| file.remove(generation));
     }

@@ -13,8 +13,9 @@ use crate::operate::control::message::Reply;
 use crate::restarter::RestartError;
 use crate::restarter::peer::Did;
 use crate::signals::{Reaction, Signal};
+use crate::supervisor::leftovers::Leftovers;
 use crate::supervisor::signals::Meaning;
-use crate::supervisor::{Answer, Command};
+use crate::supervisor::{Answer, Command, WorkerRole};
 use crate::sys::arrivals::Arrival;
 use crate::sys::pidfd::Exit;
 
@@ -114,7 +115,11 @@ impl Driver {
             }
             Did::Die => {
                 let Some(process) = self.workers.remove(&worker) else { return };
+                // Before its group is killed.
+                let left = self.left_behind();
                 let exit = process.reap().unwrap_or(Exit::Unknown);
+                // One that forks in this moment is missed by one of the two looks.
+                let left = left.or(self.leftovers().and_then(|leftovers| leftovers.kill_holders()));
                 self.gone(worker, process.pid);
                 say!(info: worker, pid = process.pid, how = %exit, "a worker is gone");
                 self.signalled.remove(&worker);
@@ -122,9 +127,39 @@ impl Driver {
                 self.last_exit = Some(exit);
                 let how = self.operating.with_last_words(worker, exit.to_string());
                 self.operating.gone(worker, process.pid);
-                self.machine.died(now, worker, how);
+                match left {
+                    Some(left) if exit == Exit::Code(0) && self.role(worker) != WorkerRole::Leaving => {
+                        self.daemonised(
+                            now,
+                            worker,
+                            &format!("{how}, and left pid {left} behind with its sockets"),
+                        );
+                    }
+                    _ => self.machine.died(now, worker, how),
+                }
             }
         }
+    }
+
+    /// One that goes into the background does so each time: there is no use in starting the first one again.
+    fn daemonised(&mut self, now: Instant, worker: Worker, how: &str) {
+        let reason = format!("{how}: it daemonises; run it in the foreground");
+        match worker {
+            1 => self.machine.spawn_failed(now, worker, Failure::Spawn { reason }),
+            _ => self.machine.died(now, worker, reason),
+        }
+    }
+
+    /// A process that a foreign worker has left with a socket, if there is one.
+    fn left_behind(&self) -> Option<i32> {
+        self.leftovers()?.holders().first().copied()
+    }
+
+    /// Not while one is being started: nobody knows its number yet. What is left then is found the next time.
+    fn leftovers(&self) -> Option<Leftovers> {
+        let is_known = self.maker.is_foreign() && self.spawning.is_none();
+        let alive = self.workers.values().chain(self.abandoned.values()).map(|process| process.pid);
+        is_known.then(|| Leftovers::new(&self.store.sockets(), alive))
     }
 
     /// The worker that is to replace this one, or has, was started without it.
