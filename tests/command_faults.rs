@@ -480,6 +480,58 @@ fn replace_watcher(supervisor: i32) {
 }
 
 #[test]
+fn a_server_that_goes_into_the_background_is_given_up_and_ended() {
+    let _alone = alone();
+    let setup = quick().listen().options(&["--ready", "after=10s"]).env("IN_THE_BACKGROUND", "1");
+    let running = setup.spawn(&[python().as_ref(), "-c".as_ref(), BACKGROUND.as_ref()]);
+    let others = || proc::pids().filter(|pid| proc::environment(*pid).contains_key("IN_THE_BACKGROUND"));
+    let (status, lines) = running.end();
+    assert_eq!(status.code(), Some(1), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("it daemonises; run it in the foreground")), "{lines:?}");
+    assert!(others().next().is_none(), "something is left");
+}
+
+#[test]
+fn a_new_version_that_goes_into_the_background_leaves_the_old_one_serving() {
+    let _alone = alone();
+    let setup = quick().listen().env("WORKER_READY", "notify").options(&["--ready", "notify"]);
+    let script = setup.dir().join("server");
+    let is = |what: &str| fs::write(&script, format!("exec {what}\n")).unwrap();
+    is(&format!("{} {}", python(), foreign("worker.py").display()));
+    let running = setup.command(&["sh".as_ref(), script.as_os_str()]);
+    running.wait_for_line(0, "worker settled");
+    let before = running.others();
+    is(&format!("{} -c '{BACKGROUND}'", python()));
+    running.signal(Signal::SIGHUP);
+    let why = running.wait_for_line(0, "restart failed, the old worker serves on");
+    assert!(why.contains("it daemonises; run it in the foreground"), "{why}");
+    assert_eq!(running.get("/generation"), "1");
+    assert_eq!(running.others(), before);
+}
+
+#[test]
+fn what_workers_have_started_ends_with_the_service() {
+    let _alone = alone();
+    let setup = quick().options(&["--ready", "after=10ms"]);
+    let running = shell(setup, "setsid sleep 1000 & echo helper $!; exec sleep 1000");
+    let helper = running.wait_for_line(0, "helper ");
+    let helper: i32 = helper.rsplit(' ').next().unwrap().parse().unwrap();
+    running.wait_for_line(0, "worker settled");
+    // Without a socket it may outlive its worker, as what a deployment has started does.
+    running.restart();
+    assert!(Path::new(&format!("/proc/{helper}")).exists());
+    running.signal(Signal::SIGTERM);
+    running.end();
+    assert!(proc::wait_for_exit(helper, PATIENCE / 6), "pid {helper} is still there");
+}
+
+const BACKGROUND: &str = "import os, time\n\
+                          if os.fork(): os._exit(0)\n\
+                          os.setsid()\n\
+                          if os.fork(): os._exit(0)\n\
+                          time.sleep(1000)\n";
+
+#[test]
 fn one_that_dies_right_after_it_was_ready_is_taken_back() {
     let _alone = alone();
     let setup = quick().options(&["--probation", "20s"]).listen().file("--env-file", "vars");

@@ -256,9 +256,14 @@ impl Supervisor {
     }
 
     /// Whether the supervisor adopts and reaps what its descendants leave behind. As PID 1 it does in any case, as an init
-    /// must. Whatever else starts a process in the supervisor has a second to collect its status.
+    /// must, and for foreign workers. Whatever else starts a process in the supervisor has a second to collect its status.
     pub fn subreaper(mut self, on: bool) -> Supervisor {
         self.subreaper = on;
+        self
+    }
+
+    pub(super) fn adopting(mut self, needed: bool) -> Supervisor {
+        self.subreaper |= needed;
         self
     }
 

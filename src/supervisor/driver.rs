@@ -18,6 +18,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use self::operating::Operating;
 use super::binaries::Binaries;
 use super::builder::{Hooks, SupervisorError};
+use super::leftovers::Leftovers;
 use super::making::{Born, Make, Readiness};
 use super::metrics;
 use super::orphans::Children;
@@ -73,6 +74,10 @@ pub(super) fn run(start: Start) -> Result<ExitCode, SupervisorError> {
         }
     };
     driver.operating.ended();
+    if driver.maker.is_foreign() {
+        let alive = driver.abandoned.values().flat_map(Process::numbers);
+        Leftovers::new(&driver.store.sockets(), alive).kill_all();
+    }
     driver.store.close();
     if let Some(pid_file) = &driver.pid_file {
         pid_file.remove();

@@ -38,6 +38,11 @@ pub(super) trait Make: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether the workers are of another kind than this library's own.
+    fn is_foreign(&self) -> bool {
+        false
+    }
+
     /// A worker has been reaped.
     fn gone(&self, _generation: u64) {}
 }

@@ -42,6 +42,7 @@ mod binaries;
 mod builder;
 mod command;
 mod driver;
+mod leftovers;
 mod making;
 mod metrics;
 mod orphans;

@@ -55,6 +55,12 @@ impl Process {
         self.peer.pidfd()
     }
 
+    /// Its process, and the main process that it has named.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = i32> + use<> {
+        let main = self.addressee.main().map(|main| main.pid);
+        i32::try_from(self.pid).ok().into_iter().chain(main)
+    }
+
     /// ESRCH: it is dead already, and its death is on its way to us.
     pub(super) fn signal(&self, signal: i32) {
         self.send(|pidfd| pidfd.signal(signal));

@@ -132,6 +132,7 @@ impl Arrival {
     }
 
     /// The record that `sigqueue` made, which can be passed on as it is.
+    #[cfg(feature = "supervisor")]
     pub(crate) fn queued(&self) -> Option<&siginfo_t> {
         (self.info.si_code == libc::SI_QUEUE).then_some(&self.info)
     }

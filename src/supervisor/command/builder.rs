@@ -43,7 +43,9 @@ use crate::supervisor::{Orphans, Supervisor, SupervisorError, SupervisorHandle};
 /// `SERVER_STARTER_PORT`; its generation is in `SERVER_STARTER_GENERATION`, and `NOTIFY_SOCKET` is there to be used (see [`Readiness`]).
 /// Signals
 /// come to it unblocked and with their default effect. It leads a session and a process group of its own, and what is left of
-/// that group when it ends is killed: nobody is to go on accepting unobserved. So it has no terminal, even if the supervisor has
+/// that group when it ends is killed, and whatever else it has left that holds one of the sockets: nobody is to go on accepting
+/// unobserved. A first worker that goes into the background is given up; run it in the foreground. When the supervisor stops,
+/// all that its workers have started goes with it. So it has no terminal, even if the supervisor has
 /// one: Ctrl-C is for the supervisor, which stops it; Ctrl-Z stops the supervisor alone, and the worker serves on. One that is
 /// stopped otherwise (SIGSTOP) does not count as ready until it goes on.
 ///
@@ -212,6 +214,8 @@ impl Supervisor {
             None => None,
         };
         let watcher = self.watcher(&command).map(Arc::new);
+        // What a foreign worker leaves behind is to be found.
+        self = self.adopting(command.readiness != Readiness::Heirloom);
         if let Some(watcher) = watcher.clone() {
             self = self.started(move |_| drop(tokio::spawn(watcher.keep())));
         }

@@ -92,6 +92,10 @@ impl Make for Commanded {
         self.advice.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn is_foreign(&self) -> bool {
+        matches!(self.workers, Workers::Foreign { .. })
+    }
+
     fn gone(&self, generation: u64) {
         self.note(|file| file.remove(generation));
     }

@@ -18,10 +18,11 @@ use crate::restarter::RestartError;
 use crate::restarter::peer::Did;
 use crate::signals::{HOOK, Reaction, Signal};
 use crate::supervisor::builder::BeforeRestart;
+use crate::supervisor::leftovers::Leftovers;
 use crate::supervisor::orphans::Children;
 use crate::supervisor::signals::Meaning;
 use crate::supervisor::worker::Process;
-use crate::supervisor::{Answer, Command};
+use crate::supervisor::{Answer, Command, WorkerRole};
 use crate::sys::arrivals::Arrival;
 use crate::sys::pidfd::Exit;
 
@@ -142,7 +143,11 @@ impl Driver {
                     return say!(info: worker, pid, "the worker's starter has ended, its main process goes on");
                 }
                 let Some(process) = self.workers.remove(&worker) else { return };
+                // Before its group is killed.
+                let left = self.left_behind();
                 let exit = process.reap().unwrap_or(Exit::Unknown);
+                // One that forks in this moment is missed by one of the two looks.
+                let left = left.or(self.leftovers().and_then(|leftovers| leftovers.kill_holders()));
                 self.gone(worker, process.pid);
                 say!(info: worker, pid = process.pid, how = %exit, "a worker is gone");
                 self.signalled.remove(&worker);
@@ -151,7 +156,16 @@ impl Driver {
                 let lived = process.started.elapsed();
                 let how = self.operating.with_last_words(worker, self.with_advice(worker, exit, lived));
                 self.operating.gone(worker, process.pid);
-                self.machine.died(now, worker, how);
+                match left {
+                    Some(left) if exit == Exit::Code(0) && self.role(worker) != WorkerRole::Leaving => {
+                        self.daemonised(
+                            now,
+                            worker,
+                            &format!("{how}, and left pid {left} behind with its sockets"),
+                        );
+                    }
+                    _ => self.machine.died(now, worker, how),
+                }
             }
         }
     }
@@ -165,6 +179,28 @@ impl Driver {
             _ => None,
         };
         advice.map_or_else(|| exit.to_string(), |advice| format!("{exit} ({advice})"))
+    }
+
+    /// One that goes into the background does so each time: there is no use in starting the first one again.
+    fn daemonised(&mut self, now: Instant, worker: Worker, how: &str) {
+        let reason = format!("{how}: it daemonises; run it in the foreground");
+        match worker {
+            1 => self.machine.spawn_failed(now, worker, Failure::Spawn { reason }),
+            _ => self.machine.died(now, worker, reason),
+        }
+    }
+
+    /// A process that a foreign worker has left with a socket, if there is one.
+    fn left_behind(&self) -> Option<i32> {
+        self.leftovers()?.holders().first().copied()
+    }
+
+    /// Not while one is being started: nobody knows its number yet. What is left then is found the next time.
+    fn leftovers(&self) -> Option<Leftovers> {
+        let is_known = self.maker.is_foreign() && self.spawning.is_none();
+        let processes = self.workers.values().chain(self.abandoned.values());
+        let alive = processes.flat_map(Process::numbers);
+        is_known.then(|| Leftovers::new(&self.store.sockets(), alive))
     }
 
     /// The worker that is to replace this one, or has, was started without it.
