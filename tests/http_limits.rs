@@ -5,7 +5,6 @@ mod http_support;
 use std::time::{Duration, Instant};
 
 use heirloom::http::Config;
-use http_body_util::BodyExt;
 use http_support::{Fixture, GET, soon};
 
 const LIMIT: Duration = Duration::from_secs(1);
@@ -47,28 +46,6 @@ async fn a_head_that_drips_ends_the_connection() {
         client.send("GET / HT").await;
         client.ends().await;
         assert_not_early(begun);
-    }
-}
-
-#[tokio::test]
-async fn a_body_that_pauses_behind_its_answer_is_no_head() {
-    let config = Config::new().header_read_timeout(LIMIT).keep_alive_timeout(None);
-    for method in ["GET", "POST"] {
-        let mut fixture = Fixture::start(config.clone()).await;
-        let mut client = fixture.client().await;
-        let asked = format!("{method} /early HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n");
-        assert_eq!(client.ask(&asked).await.body, "hello");
-        fixture.entered().await;
-        client.send("bo").await;
-        tokio::time::sleep(LONGER).await; // allow: sleep (a slow client)
-        client.send("dy").await;
-        // By its pieces: hyper tells the end of a body that was answered before only with the next request.
-        let mut kept = fixture.stage.kept.lock().unwrap().pop().unwrap();
-        for piece in ["bo", "dy"] {
-            let frame = soon("a piece of the body", kept.frame()).await.expect("more").expect("open");
-            assert_eq!(frame.into_data().unwrap(), piece);
-        }
-        assert_eq!(client.ask(GET).await.body, "hello");
     }
 }
 

@@ -66,7 +66,7 @@ pub(crate) struct Stage {
     /// It has had a request: part of the last one's body may still be on its way after the response, and only hyper
     /// knows.
     pub(crate) asked: bool,
-    /// That request had a body.
+    /// That request is of a kind that has a body, as a rule.
     pub(crate) body: bool,
     /// The last request asked for an upgrade, or for a tunnel.
     pub(crate) may_upgrade: bool,

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::Service;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use pin_project_lite::pin_project;
 
 use super::baggage::Baggage;
@@ -95,8 +95,7 @@ impl<H: HttpService> Service<Request<Incoming>> for TrackedService<H> {
     #[inline(always)]
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         // hyper gives an extension to what can become an upgrade, and to nothing else.
-        // By how it is framed, whatever its method: it may come after the answer.
-        let body = !request.body().is_end_stream();
+        let body = !matches!(*request.method(), Method::GET | Method::HEAD);
         let may_upgrade = !request.extensions().is_empty();
         turn::request_began(body, may_upgrade);
         if let Some(extras) = &self.extras {

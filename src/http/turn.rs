@@ -105,7 +105,7 @@ pub(super) fn interrupted<T>(entry: &Entry, during: impl FnOnce() -> T) -> T {
     done
 }
 
-/// The service is called, with a request that has a body or has none, and may ask to upgrade the connection.
+/// The service is called, with a request that may have a body, and may ask to upgrade the connection.
 #[inline]
 pub(super) fn request_began(body: bool, may_upgrade: bool) {
     enter(Stage { base: Base::Busy, asked: true, body, may_upgrade }, 0);
@@ -159,7 +159,8 @@ impl Told {
         if stage.base == Base::Flushing && self.has(FLUSHED) {
             stage.base = Base::Idle;
         }
-        // After a request with a body, what is read may be the rest of that.
+        // After a request with a body, what is read may be the rest of that. (So it may after a GET, where hardly one has a
+        // body; hyper is asked before such a connection moves.)
         if self.has(READ) && (stage.base == Base::Fresh || stage.base == Base::Idle && !stage.body) {
             stage.base = Base::Head;
         }
