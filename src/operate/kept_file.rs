@@ -54,6 +54,7 @@ impl KeptFile {
     }
 
     /// Writes this now; a failure is told.
+    #[cfg(feature = "supervisor")]
     pub(crate) fn create(&self, text: String) -> io::Result<()> {
         self.next(text, false).place()
     }
