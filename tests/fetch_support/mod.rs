@@ -5,6 +5,7 @@ pub mod binaries;
 mod body;
 pub mod origin;
 pub mod signing;
+#[allow(clippy::duplicate_mod, reason = "a test may have the rest of the support as well")]
 #[path = "../support/skip.rs"]
 mod skip;
 pub mod small_disk;

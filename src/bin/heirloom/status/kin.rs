@@ -64,7 +64,7 @@ impl Look<'_> {
             .filter_map(|generation| Some((generation.pid, self.aim.generation(generation, self.peer)?)));
         let supervisor = status.supervisor.and_then(|pid| Some((pid, self.aim.kin(pid, self.peer).ok()?)));
         let all: Vec<_> = unheard.chain(supervisor).collect();
-        self.new(all, None)
+        self.unasked(all, None)
     }
 
     /// Those whose sockets lie in the same directory.
@@ -80,10 +80,10 @@ impl Look<'_> {
                 .filter(|(_, aim)| aim.socket == entry.path() && sibling(&aim.socket, pid).is_some())
         });
         let all = all.collect();
-        self.new(all, Some(status.born_unix_ms))
+        self.unasked(all, Some(status.born_unix_ms))
     }
 
-    fn new(&mut self, all: Vec<(u32, Aim)>, born: Option<u64>) -> Vec<Whom> {
+    fn unasked(&mut self, all: Vec<(u32, Aim)>, born: Option<u64>) -> Vec<Whom> {
         let new = all.into_iter().filter(|(pid, _)| self.asked.len() < MOST && self.asked.insert(*pid));
         new.map(|(pid, aim)| Whom { pid, aim, born }).collect()
     }
@@ -98,7 +98,9 @@ impl Look<'_> {
                 let Ok((status, _)) = fetch(&aim, deadline) else { return };
                 let belongs =
                     born.is_none_or(|born| born == status.born_unix_ms && status.kind == "restarter");
-                let _ = (belongs && status.pid == pid).then(|| tell.send(status));
+                if belongs && status.pid == pid {
+                    let _ = tell.send(status);
+                }
             });
         }
         drop(tell);
