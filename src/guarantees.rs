@@ -16,14 +16,13 @@
 //! * **G5 Everything ends.** Each wait has a deadline that can be set. A process asked to stop is gone by its deadline; a
 //!   second request makes it immediate. (A foreign server under a supervisor may ask for more time, as of systemd:
 //!   `EXTEND_TIMEOUT_USEC=`.)
-//!   second request makes it immediate.
+//!   Nothing that others hold up keeps a process: a log that nobody reads (what does not fit into a queue is counted, and told
+//!   later), a disk that hangs below the pid file, the status file or the control socket's path (waited for a second, and
+//!   written once it answers), a hook that does not return (waited for 5 s).
 //!   A server whose terminal is closed is one that is asked to stop, whoever else sends SIGHUP for a restart; that it cannot
 //!   write there any more does not keep it from its end. Started with SIGHUP ignored (`nohup`) it goes on.
 //!   Foreign workers of a supervisor that is killed stop, or are killed at the shutdown deadline, whatever they have done to
 //!   their user (if the supervisor's user may signal them, and their watcher is not killed at the same moment).
-//!   second request makes it immediate. Nothing that others hold up keeps it: a log that nobody reads (what does not fit
-//!   into a queue is counted, and told later), a disk that hangs below the pid file, the status file or the control socket's
-//!   path (waited for a second, and written once it answers), a hook that does not return (waited for 5 s).
 //! * **G6 Nothing leaks.** After a thousand restarts: the same descriptors, the same size of environment, no zombies, no
 //!   growth in memory, and no inherited descriptor reaches an unrelated grandchild.
 //! * **G7 Mixed versions work.** Predecessor and successor may be built against different releases of heirloom. The
@@ -34,6 +33,7 @@
 //! connection is refused for want of a helper thread. Under a supervisor a dead worker is replaced as soon as there is
 //! room, with the usual backoff. Clients do not use up the descriptors: the last 64 (or the last quarter, of fewer than 256)
 //! are for operators and for a restart; connections beyond wait in the kernel's queue. No limit is raised unasked.
+//!
 //! # Who is believed
 //!
 //! * An operator's request goes to the process that was named, and to nobody else: not by way of a link, a socket or a pid file
@@ -66,8 +66,9 @@
 //! * Under a supervisor that adopts orphans (PID 1, a subreaper), a worker behind a wrapper that closes the handover's
 //!   descriptors is not told so: it looks like a daemon that a worker has left, and starts like any first generation.
 //! * An accept loop that is not heirloom's (axum's own, actix-web's): it cannot be paused, so both generations accept
-//!   during probation, and its goodbye is its own. Most of them close idle connections, and each close can cost a
-//!   request. `http::serve` does not.
+//!   during probation, and it closes connections in its own way. Most of them close idle ones, and each close can cost a
+//!   request. `http::serve` does not. What such a loop has in flight is answered if it runs in
+//!   [`Restarter::run_with`](crate::Restarter::run_with), or somebody holds a [`Restarter::hold`](crate::Restarter::hold) for it.
 //! * A thread that waits in accept(2) itself, on a socket that [`Listener::into_std`](crate::Listener::into_std) gave and the
 //!   program made blocking. O_NONBLOCK is shared by all generations: heirloom leaves it as it finds it, and sets it only when
 //!   the successor's own loop has settled (until then that loop leaves the socket to the predecessor). But nothing wakes such
@@ -76,13 +77,11 @@
 //!   this.
 //! * Clients of a Unix socket whose path somebody has removed, until the next restart, which makes it again. (What waits in the
 //!   old one's queue is served; and under a supervisor, should that restart fail, who connects waits for the next one.)
-//! * The same of descriptors where the accept loop is not heirloom's, or the program opens files and sockets of its own:
+//! * Descriptors for operators and restarts where the accept loop is not heirloom's, or the program opens files and sockets of its own:
 //!   heirloom keeps the last descriptors from its own connections only.
 //! * A reason at once where the successor hangs for want of threads before it has said anything: tokio's multi-threaded
 //!   runtime does when it can make some of its workers and not all. Then it is the start timeout that ends it.
 //! * A process that is out of memory: Rust's allocations abort it.
-//!   request. `http::serve` does not. What such a loop has in flight is answered if it runs in
-//!   [`Restarter::run_with`](crate::Restarter::run_with), or somebody holds a [`Restarter::hold`](crate::Restarter::hold) for it.
 //! * Connections to a *dropped* listener that arrive between its last EAGAIN and its close.
 //! * A listener that a process makes while its successor is being started: when that settles, this one's queue is served and
 //!   it is closed. (Under a supervisor it stays open, and its connections wait until the successor asks for it.)
