@@ -31,7 +31,7 @@ mod tests {
     #[test]
     fn what_main_prints_is_for_people() {
         let error = StartError::Thread(io::Error::other("no more of them"));
-        let told = "cannot start heirloom's thread: no more of them";
+        let told = "cannot start heirloom's thread; look at RLIMIT_NPROC (ulimit -u) and the cgroup's pids.max: no more of them";
         assert_eq!(format!("{error:?}"), told);
         assert_eq!(format!("{:?}", Box::<dyn std::error::Error>::from(error)), told);
         let error = ListenError::NotASocket { path: "/a".into() };

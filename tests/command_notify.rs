@@ -165,11 +165,12 @@ fn a_server_that_accepts_nothing_is_told_of() {
     let Target::Tcp(address) = *running.target() else { panic!("{:?}", running.targets) };
     assert_eq!(running.get("/generation"), "1");
     assert!(running.lines(0, "nobody accepts").is_empty());
-    proc::signal(running.get("/pid").parse().unwrap(), Signal::SIGSTOP);
+    let worker = running.get("/pid").parse().unwrap();
+    proc::signal(worker, Signal::SIGSTOP);
     // One is for the thread that was in accept when the signal came.
     let _late: Vec<_> = (0..4).map(|_| TcpStream::connect(address).unwrap()).collect();
     running.wait_for_line(0, "nobody accepts at");
-    proc::signal(proc::children(running.pid)[0], Signal::SIGCONT);
+    proc::signal(worker, Signal::SIGCONT);
     running.wait_for_line(0, "connections are accepted again at");
     assert_eq!(running.lines(0, "nobody accepts").len(), 1, "once");
 }

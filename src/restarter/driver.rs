@@ -348,7 +348,8 @@ impl Driver {
             || !self.arrivals.is_empty()
             || self.giving.is_stuck()
             || self.asking.is_stuck()
-            || self.superior.as_ref().is_some_and(Superior::is_stuck);
+            || self.superior.as_ref().is_some_and(Superior::is_stuck)
+            || self.peers().any(Peer::is_stuck);
         let signals = &mut self.signals;
         let attempt = &mut self.attempt;
         let predecessor = &mut self.predecessor;
@@ -374,6 +375,15 @@ impl Driver {
             () = told(&mut self.announcing), if self.announcing.is_some() => Input::Announced,
             () = sleep_until(deadline) => Input::Timeout,
         }
+    }
+
+    fn peers(&self) -> impl Iterator<Item = &Peer> {
+        let successor = self.attempt.as_ref().and_then(|attempt| match &attempt.step {
+            Step::Running { peer, .. } => Some(peer),
+            Step::Spawning(_) => None,
+        });
+        let superior = self.superior.as_ref().and_then(|superior| superior.peer.as_ref());
+        successor.into_iter().chain(&self.predecessor).chain(superior)
     }
 
     fn take(&mut self, input: Input) {
@@ -402,7 +412,7 @@ impl Driver {
             Input::Supervisor(did) => self.supervisor_did(now, did),
             Input::Departure(departure) => self.moves.depart(departure),
             Input::State(made) => self.giving.made(made),
-            Input::Retry => {}
+            Input::Retry => self.peers().for_each(Peer::send_unsent),
             Input::BacklogServed => {
                 self.watches.backlog = false;
                 self.serving.emptied_backlog();

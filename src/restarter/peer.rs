@@ -1,5 +1,7 @@
 //! The process at the other end of the handover channel, seen from either side.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -22,6 +24,8 @@ pub(crate) struct Peer {
     ended: bool,
     /// How much it has said that led to nothing.
     in_vain: usize,
+    /// What it is to be told next, in order, while the channel is full.
+    unsent: RefCell<VecDeque<Message>>,
 }
 
 /// How much a peer may say in vain before it is not heard any more. A release that is not understood says a message or
@@ -34,6 +38,9 @@ const QUEUED: usize = 1024;
 
 /// How much a peer may say before others are heard again. A handover is six messages; more is babble.
 pub(crate) const MESSAGES_AT_ONCE: usize = 64;
+
+/// How much may wait for a peer to read: more than a handover has messages.
+const UNSENT: usize = 64;
 
 /// What the peer did.
 #[derive(Debug)]
@@ -59,22 +66,49 @@ const LOOK: Duration = Duration::from_millis(100);
 impl Peer {
     /// Must be called on the driver's runtime.
     pub(crate) fn new(channel: Channel, pidfd: Pidfd) -> io::Result<Peer> {
-        Ok(Peer { channel: watch(channel)?, pidfd: watch(pidfd)?, ended: false, in_vain: 0 })
+        Ok(Peer {
+            channel: watch(channel)?,
+            pidfd: watch(pidfd)?,
+            ended: false,
+            in_vain: 0,
+            unsent: RefCell::default(),
+        })
     }
 
     /// Sends with descriptors. `WouldBlock` and ETOOMANYREFS mean later.
     pub(crate) fn send_with(&self, message: &Message, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        if self.is_stuck() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         self.channel.get_ref().send(&message.encode(), fds)
     }
 
-    /// Sends at once, or not at all: the messages of one handover fit into a socket's buffer many times over, so a
-    /// full one means a peer that has stopped reading. Its deadline ends that.
+    /// Sends, now or when there is room again. The messages of one handover fit into a socket's buffer many times over: a full
+    /// one means a peer that has stopped reading, whose deadline ends that, or somebody in this process who writes there too.
     pub(crate) fn send(&self, message: &Message) {
-        let sent = self.channel.get_ref().send(&message.encode(), &[]);
-        match sent {
-            Ok(()) => say!(debug: ?message, "sent"),
-            Err(error) => say!(debug: ?message, %error, "could not send"),
+        if self.unsent.borrow().len() < UNSENT {
+            self.unsent.borrow_mut().push_back(message.clone());
+        } else {
+            say!(debug: ?message, "could not send: too much waits already");
         }
+        self.send_unsent();
+    }
+
+    /// To be called now and then while [stuck](Self::is_stuck).
+    pub(crate) fn send_unsent(&self) {
+        let mut unsent = self.unsent.borrow_mut();
+        while let Some(message) = unsent.front() {
+            match self.channel.get_ref().send(&message.encode(), &[]) {
+                Ok(()) => say!(debug: ?message, "sent"),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => say!(debug: ?message, %error, "could not send"),
+            }
+            unsent.pop_front();
+        }
+    }
+
+    pub(crate) fn is_stuck(&self) -> bool {
+        !self.unsent.borrow().is_empty()
     }
 
     /// What it said last led to nothing. Past the limit it is watched for its end alone.

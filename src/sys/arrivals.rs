@@ -27,6 +27,9 @@ unsafe impl Send for Arrival {}
 pub(crate) struct Arrivals {
     queues: Vec<Queue>,
     woken: UnixStream,
+    /// The handlers' end. Where no signal is handled it is the only hold on it, and without one the other end would be readable
+    /// for ever.
+    _waker: Arc<Wakes>,
 }
 
 struct Queue {
@@ -40,8 +43,9 @@ impl Arrivals {
     pub(crate) fn new(signals: &[c_int]) -> io::Result<Arrivals> {
         let (woken, waker) = Wakes::pair()?;
         woken.set_nonblocking(true)?;
-        let mut arrivals = Arrivals { queues: Vec::new(), woken: UnixStream::from_std(woken)? };
         let waker = Arc::new(waker);
+        let woken = UnixStream::from_std(woken)?;
+        let mut arrivals = Arrivals { queues: Vec::new(), woken, _waker: Arc::clone(&waker) };
         for signal in signals {
             arrivals.queues.push(Queue::new(*signal, &waker)?);
         }

@@ -297,7 +297,7 @@ impl Driver {
                 self.answer_failed(&Err(RestartError::TakenBack(failure)));
             }
             Report::OutOfTurn(message) => {
-                say_seldom!(warn: ?message, "the successor speaks out of turn");
+                say!(warn: ?message, "the successor speaks out of turn");
                 if let Some(successor) = self.successor() {
                     successor.spoke_in_vain();
                 }

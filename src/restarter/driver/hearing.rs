@@ -222,7 +222,7 @@ impl Driver {
                 self.launch.message(now, message);
             }
             Did::Babble(error) => {
-                say_seldom!(warn: %error, "the successor cannot be understood");
+                say!(warn: %error, "the successor cannot be understood");
                 self.launch.garbage(now, error.to_string());
             }
             Did::Die => {
@@ -267,7 +267,7 @@ impl Driver {
                     self.succeed.message(now, message);
                 }
             }
-            Did::Babble(error) => say_seldom!(warn: %error, "the predecessor cannot be understood"),
+            Did::Babble(error) => say!(warn: %error, "the predecessor cannot be understood"),
             Did::Die => {
                 say!(debug: "the predecessor is gone");
                 self.predecessor = None;

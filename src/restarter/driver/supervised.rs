@@ -160,7 +160,7 @@ impl Driver {
                     self.succeed.message(now, message);
                 }
             }
-            Did::Babble(error) => say_seldom!(warn: %error, "the supervisor cannot be understood"),
+            Did::Babble(error) => say!(warn: %error, "the supervisor cannot be understood"),
             Did::Die => self.supervisor_died(now),
         }
     }

@@ -14,7 +14,7 @@ use super::environment::{EnvironmentError, EnvironmentSource, apply};
 use super::numbers::{Announced, NumberError, announce, assign, is_ours_alone};
 use super::readiness::{Newest, Prepared, Queues, Readiness, ReadinessError};
 use super::spawner::{Launch, LaunchError, Spawner};
-use super::watcher::Watcher;
+use super::watcher::{ToldBy, Watcher};
 use crate::address::Address;
 use crate::sys::spawn::Spawned;
 
@@ -103,6 +103,7 @@ impl Foreign {
         let handed = sockets.iter().map(|socket| Arc::clone(&socket.fd)).zip(numbers.iter().copied());
         let line = prepared.line().map(|(fd, _)| Arc::clone(fd)).into_iter().zip(line);
         let input = self.input().map_err(ForeignError::Input)?.map(|fd| (Arc::new(fd), libc::STDIN_FILENO));
+        let told_by = self.watcher.as_ref().map(|watcher| watcher.tells());
         let spawned = self.spawner.start(Launch {
             file: instead.map_or_else(|| self.command[0].clone(), PathBuf::into_os_string),
             command: self.command.clone(),
@@ -110,10 +111,10 @@ impl Foreign {
             anywhere: self.anywhere,
             environment,
             fds: handed.chain(line).chain(input).collect(),
-            at_death: self.at_death,
+            at_death: self.at_death.filter(|_| told_by != Some(ToldBy::Watcher)),
         })?;
-        if let Some(watcher) = &self.watcher {
-            watcher.add(spawned.pid, &spawned.pidfd);
+        if let (Some(watcher), Some(told_by)) = (&self.watcher, told_by) {
+            watcher.add(spawned.pid, &spawned.pidfd, told_by);
         }
         Ok((spawned, prepared, queues))
     }

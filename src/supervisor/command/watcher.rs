@@ -1,7 +1,8 @@
 //! What ends the workers of a supervisor that was killed, whatever they have done to their credentials.
 //!
 //! The kernel signals a child at its parent's death, but forgets to as soon as the child changes its user or its group, as
-//! servers do that start as root. So a process of its own ([`process`]) holds the supervisor and its workers by pidfd and
+//! servers do that start as root; and it signals once for each thread of the dying parent that takes the child over on the
+//! way, while to most servers a second signal means "at once". So a process of its own ([`process`]) holds the supervisor and its workers by pidfd and
 //! does nothing until the supervisor is gone. The supervisor starts it with the first worker, tells it of each, and starts
 //! another if it dies: no child depends on it, and two processes must be killed at once for a worker to be left alone.
 //!
@@ -47,8 +48,23 @@ pub(super) struct Watcher {
 struct State {
     running: Option<Running>,
     /// Those that are alive, for a watcher that replaces a dead one.
-    workers: Vec<(i32, OwnedFd)>,
+    workers: Vec<Worker>,
     is_over: bool,
+}
+
+#[derive(Debug)]
+struct Worker {
+    pid: i32,
+    pidfd: OwnedFd,
+    told_by: ToldBy,
+}
+
+/// Who sends a worker its stop signal when the supervisor has been killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ToldBy {
+    Watcher,
+    /// There was no watcher when it was started. Unless it has changed its user since.
+    Kernel,
 }
 
 #[derive(Debug)]
@@ -62,10 +78,20 @@ impl Watcher {
         Watcher { orders, shim, state: Mutex::default() }
     }
 
-    /// A worker has been started. Blocks for the exec of a watcher, if it takes one.
-    pub(super) fn add(&self, pid: i32, pidfd: &Pidfd) {
+    /// Who is to tell a worker that is about to be started. Blocks for the exec of a watcher, if it takes one.
+    pub(super) fn tells(&self) -> ToldBy {
+        let mut state = self.lock();
+        state.forget_the_dead();
+        if state.running.is_none() {
+            state.running = self.try_to_start(&state.workers);
+        }
+        if state.running.is_some() { ToldBy::Watcher } else { ToldBy::Kernel }
+    }
+
+    /// A worker has been started. Blocks as [`tells`](Self::tells) does.
+    pub(super) fn add(&self, pid: i32, pidfd: &Pidfd, told_by: ToldBy) {
         match pidfd.as_fd().try_clone_to_owned() {
-            Ok(pidfd) => self.try_again(Some((pid, pidfd))),
+            Ok(pidfd) => self.try_again(Some(Worker { pid, pidfd, told_by })),
             Err(error) => say!(warn: pid, %error, "a worker will not be ended if this process is killed"),
         }
     }
@@ -97,12 +123,11 @@ impl Watcher {
         }
     }
 
-    fn try_again(&self, new: Option<(i32, OwnedFd)>) {
+    fn try_again(&self, new: Option<Worker>) {
         let mut state = self.lock();
-        state.workers.retain(|(_, pidfd)| is_alive(pidfd));
-        state.running.take_if(|running| !matches!(running.process.pidfd.reap(), Ok(None)));
+        state.forget_the_dead();
         let told = match (&state.running, &new) {
-            (Some(running), Some(worker)) => running.tell(worker).is_ok(),
+            (Some(running), Some(worker)) => tell(&running.channel, worker).is_ok(),
             (Some(_), None) => true,
             (None, _) => false,
         };
@@ -113,16 +138,21 @@ impl Watcher {
         if let Some(deaf) = state.running.take() {
             kill_and_reap(deaf.process.pid);
         }
-        match self.start(&state.workers) {
-            Ok(running) => state.running = Some(running),
-            Err(error) => {
-                say!(warn: %error, "nobody watches over the workers: those that change their user outlive this process if it is killed");
-            }
-        }
+        state.running = self.try_to_start(&state.workers);
     }
 
-    fn start(&self, workers: &[(i32, OwnedFd)]) -> io::Result<Running> {
+    fn try_to_start(&self, workers: &[Worker]) -> Option<Running> {
+        let started = self.start(workers);
+        if let Err(error) = &started {
+            say!(warn: %error, "nobody watches over the workers: those that change their user outlive this process if it is killed");
+        }
+        started.ok()
+    }
+
+    fn start(&self, workers: &[Worker]) -> io::Result<Running> {
         let (channel, far) = Channel::pair()?;
+        // Before it is there: from its first moment on it knows them.
+        workers.iter().try_for_each(|worker| tell(&channel, worker))?;
         let own = Pidfd::own()?;
         let nothing = File::options().read(true).write(true).open("/dev/null")?;
         let streams = [0, 1, 2].map(|number| (nothing.as_fd(), number));
@@ -140,14 +170,7 @@ impl Watcher {
             defaults: all_signals(),
         })
         .map_err(io::Error::other)?;
-        let running = Running { channel, process };
-        match workers.iter().try_for_each(|worker| running.tell(worker)) {
-            Ok(()) => Ok(running),
-            Err(error) => {
-                kill_and_reap(running.process.pid);
-                Err(error)
-            }
-        }
+        Ok(Running { channel, process })
     }
 
     /// The state is whole at every step.
@@ -156,10 +179,17 @@ impl Watcher {
     }
 }
 
-impl Running {
-    fn tell(&self, (pid, pidfd): &(i32, OwnedFd)) -> io::Result<()> {
-        self.channel.send(&pid.to_ne_bytes(), &[pidfd.as_fd()])
+impl State {
+    fn forget_the_dead(&mut self) {
+        self.workers.retain(|worker| is_alive(&worker.pidfd));
+        self.running.take_if(|running| !matches!(running.process.pidfd.reap(), Ok(None)));
     }
+}
+
+fn tell(channel: &Channel, worker: &Worker) -> io::Result<()> {
+    let [first, second, third, fourth] = worker.pid.to_ne_bytes();
+    let by_kernel = u8::from(worker.told_by == ToldBy::Kernel);
+    channel.send(&[first, second, third, fourth, by_kernel], &[worker.pidfd.as_fd()])
 }
 
 impl Orders {

@@ -20,6 +20,8 @@ pub(super) const SUPERVISOR: RawFd = 4;
 struct Worker {
     pid: i32,
     pidfd: Pidfd,
+    /// The kernel tells it, unless it has changed its user.
+    by_kernel: bool,
 }
 
 /// Returns once the supervisor and its workers are gone.
@@ -48,9 +50,11 @@ fn hear(channel: &Channel, workers: &mut Vec<Worker>) -> io::Result<bool> {
     loop {
         match channel.recv() {
             Ok(Received::Message { bytes, fds, .. }) => {
-                let pid = bytes.as_slice().try_into().map(i32::from_ne_bytes);
-                if let (Ok(pid), Some(fd)) = (pid, fds.into_iter().next()) {
-                    workers.push(Worker { pid, pidfd: Pidfd::from_fd(fd)? });
+                if let ([first, second, third, fourth, by_kernel], Some(fd)) =
+                    (&*bytes, fds.into_iter().next())
+                {
+                    let pid = i32::from_ne_bytes([*first, *second, *third, *fourth]);
+                    workers.push(Worker { pid, pidfd: Pidfd::from_fd(fd)?, by_kernel: *by_kernel != 0 });
                 }
             }
             Ok(Received::End) => return Ok(false),
@@ -63,8 +67,8 @@ fn hear(channel: &Channel, workers: &mut Vec<Worker>) -> io::Result<bool> {
 fn end(orders: Orders, mut workers: Vec<Worker>) -> io::Result<()> {
     let deadline = Instant::now() + orders.within;
     for worker in &workers {
-        // The kernel has told the others, and to most servers a second one means "at once".
-        if worker.has_other_credentials() {
+        // To most servers a second one means "at once".
+        if !worker.by_kernel || worker.has_other_credentials() {
             let _ = worker.pidfd.signal(orders.stop);
         }
         // One that is stopped could not obey.
