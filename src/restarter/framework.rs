@@ -77,7 +77,7 @@ pub enum RunWithError<E: Error + 'static> {
     Serve(#[source] E),
 }
 
-/// As [`debug_as_told`] has it.
+// As `debug_as_told` has it, which takes no type with parameters.
 impl<E: Error + 'static> fmt::Debug for RunWithError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         with_causes(self, f)

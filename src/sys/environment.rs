@@ -6,6 +6,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 
+#[cfg(any(feature = "control", feature = "supervisor", feature = "systemd"))]
 /// A variable, unless whoever set it has fewer rights than this process.
 pub(crate) fn variable(name: impl AsRef<OsStr>) -> Option<OsString> {
     env::var_os(name).filter(|_| is_trusted())
