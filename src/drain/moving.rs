@@ -84,7 +84,7 @@ impl Registration {
         let entry = &self.entry;
         let bytes = received.len() + state.map_or(0, <[u8]>::len);
         if bytes > MAX_BAGGAGE {
-            say_seldom!(warn:
+            say!(warn:
                 connection = entry.id,
                 bytes,
                 limit = MAX_BAGGAGE,

@@ -3,13 +3,15 @@
 //! A set-user-id program runs with more rights than whoever started it, and the environment is that one's: what it says of
 //! descriptors, programs, sockets and directories is a stranger's wish.
 
-use std::env;
 use std::ffi::{OsStr, OsString};
 
-#[cfg(any(feature = "control", feature = "supervisor", feature = "systemd"))]
+#[cfg_attr(
+    not(any(feature = "control", feature = "supervisor", feature = "systemd")),
+    expect(dead_code, reason = "the announcement alone is read without them, and that by inherited::take")
+)]
 /// A variable, unless whoever set it has fewer rights than this process.
 pub(crate) fn variable(name: impl AsRef<OsStr>) -> Option<OsString> {
-    env::var_os(name).filter(|_| is_trusted())
+    std::env::var_os(name).filter(|_| is_trusted())
 }
 
 /// Whether whoever set the environment has the rights of this process. As of the exec: what the program has done to its
