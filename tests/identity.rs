@@ -134,7 +134,11 @@ fn a_set_user_id_server_believes_nothing_of_its_callers() {
         for path in [setup.dir(), &bin] {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        fs::set_permissions(bin.join(example), fs::Permissions::from_mode(0o4755)).unwrap();
+        // A copy: what lies there is a link to the example of all tests, which would be set-user-id for them as well.
+        let copy = bin.join("copy");
+        fs::copy(bin.join(example), &copy).unwrap();
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o4755)).unwrap();
+        fs::rename(copy, bin.join(example)).unwrap();
         let setup = setup.under(nobody.iter().copied().chain(["bash", "-c", lies]));
         let setup = setup.env("HEIRLOOM", announcement.encode().unwrap());
         setup.env("EVIL", &program).env("NOTIFY_SOCKET", "/nowhere/at/all")
