@@ -171,7 +171,7 @@ fn a_new_version_that_keeps_crashing_is_rolled_back() {
     let good = server.pid();
     let load = load(&server);
     // It is ready and settled on, and dies before it accepts anything.
-    faulty(&server, "die-at-commit");
+    faulty(&server, "die-at-commit 300");
     let mark = server.mark();
     proc::signal(server.first_pid, Signal::SIGHUP);
     server.wait_for_line(mark, "going back to the last good one");

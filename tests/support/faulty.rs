@@ -8,7 +8,7 @@
 //! init-for-ever        never gets ready
 //! freeze-at-ready MICROS  stops itself that long after it began to say that it is ready
 //! die-at-ready MICROS  is killed that long after it began to say that it is ready
-//! die-at-commit        is killed when it may accept, before it does
+//! die-at-commit [MS]   is killed when it may accept, before it does; or so long after it has said that it does
 //! exit-at-commit       ends with status 0 there
 //! ```
 
@@ -57,6 +57,8 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         }
         "die-at-commit" => {
             restarter.ready().await?;
+            // allow: sleep (that long it looks as if it accepted)
+            tokio::time::sleep(Duration::from_millis(detail.parse().unwrap_or(0))).await;
             raise(Signal::SIGKILL)?;
         }
         "exit-at-commit" => {
