@@ -34,13 +34,15 @@
 #![cfg_attr(not(feature = "http"), allow(dead_code))]
 
 mod connection;
+pub(crate) mod departure;
 mod entry;
 mod limits;
-mod moving;
+mod move_on;
 mod presence;
 mod registry;
 mod signal;
 mod status;
+pub mod stream;
 mod sweeper;
 mod told;
 mod tracker;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::address::Address;
+use crate::sys::address::Address;
 
 /// Where a [`Tracker`](super::Tracker) is on its way from serving to gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

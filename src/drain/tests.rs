@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::*;
-use crate::address::Address;
+use crate::sys::address::Address;
 
 const SECOND: Duration = Duration::from_secs(1);
 

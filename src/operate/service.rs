@@ -12,9 +12,9 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::store::Stored;
-use crate::event::Event;
-use crate::listeners::Socket;
+use crate::operate::event::Event;
+use crate::sockets::socket::Socket;
+use crate::sockets::stored_name::Stored;
 
 /// Those who are told what happens to the service.
 #[derive(Debug, Default)]

@@ -5,13 +5,14 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use crate::handdown::inherited::InheritedSocket;
 use crate::handover::announcement::MAX_DESCRIPTORS;
 use crate::handover::message::{KeptSocket, MAX_SOCKETS};
 use crate::handover::supervise::Worker;
-use crate::inherited::InheritedSocket;
-use crate::listen::Listen;
-use crate::listeners::{ListenError, Listeners, Socket};
 use crate::operate::service::Service;
+use crate::sockets::listen::Listen;
+use crate::sockets::listeners::Listeners;
+use crate::sockets::socket::{ListenError, Socket};
 use crate::sys::socket::{self, Kind};
 
 /// Sockets in the order of their coming, and descriptors by name.

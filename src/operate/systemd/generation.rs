@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::notifier::Notifier;
-use crate::event::Event;
-use crate::listeners::Socket;
-use crate::operate::store::Stored;
+use crate::operate::event::Event;
+use crate::sockets::socket::Socket;
+use crate::sockets::stored_name::Stored;
 
 /// A generation, as the service manager is to see it.
 #[derive(Debug)]

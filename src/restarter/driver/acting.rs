@@ -5,12 +5,11 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::outcome::{Outcome, RestartError};
-use super::super::peer::{Did, Peer};
 use super::super::shared::{Answer, Life};
 use super::{Attempt, Driver, Step};
+use crate::aside::own_thread::on_own_thread_or;
 use crate::drain::{ConnectionStatus, Kind, State};
-use crate::ending::Ending;
-use crate::event::Event;
+use crate::handdown::peer::{Did, Peer};
 use crate::handover::Failure;
 use crate::handover::after;
 use crate::handover::history::{FailureKind, History, unix_millis};
@@ -18,11 +17,12 @@ use crate::handover::launch::{self, Report};
 use crate::handover::message::Message;
 use crate::handover::serving::{self, Reason};
 use crate::handover::succeed::{self, Departure};
-use crate::listeners::Socket;
 #[cfg(feature = "control")]
 use crate::operate::control::message::Reply;
-use crate::own_thread::on_own_thread_or;
-use crate::signals::finish_hooks;
+use crate::operate::event::Event;
+use crate::restarter::ending::Ending;
+use crate::restarter::signals::finish_hooks;
+use crate::sockets::socket::Socket;
 
 impl Driver {
     /// Does what the machines ask, until they ask for nothing more.
@@ -171,7 +171,7 @@ impl Driver {
         }
         self.answer_stopped();
         self.operating.ended();
-        crate::say::finish();
+        crate::aside::say::finish();
         self.shared.life.send_replace(Life::Left(departure));
         self.shared.tracker.begin(Duration::ZERO);
     }
@@ -333,7 +333,7 @@ impl Driver {
     ) {
         for answer in waiting {
             // Whoever hears of it finds it in the log.
-            crate::say::finish();
+            crate::aside::say::finish();
             match answer {
                 // Whoever has dropped the future does not want to know.
                 Answer::Handle(answer) => drop(answer.send(result.clone())),
@@ -433,7 +433,7 @@ impl Driver {
             self.shared.report(Event::Ended);
             self.shared.service.flush();
             finish_hooks();
-            crate::say::finish();
+            crate::aside::say::finish();
             self.shared.ending.send_replace(Some(ending));
         }
     }

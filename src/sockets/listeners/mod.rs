@@ -1,8 +1,6 @@
 //! Inherit or bind: every listening socket of this process, and which of them were handed down and wait for somebody
 //! to ask for them.
 
-mod holder;
-mod socket;
 mod stored;
 
 use std::io;
@@ -12,19 +10,17 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::address::Address;
+use self::stored::{bind_soon, stored_place};
+use super::socket::{self, ListenError, Socket};
 use crate::drain::Tracker;
+use crate::drain::departure::Arrival;
+use crate::handdown::inherited::InheritedSocket;
 use crate::handover::announcement::MAX_SOCKETS_LENGTH;
 use crate::handover::message::MAX_SOCKETS;
-use crate::inherited::InheritedSocket;
-use crate::listen::Listen;
-use crate::moving::Arrival;
 use crate::operate::service::Service;
+use crate::sockets::listen::Listen;
+use crate::sys::address::Address;
 use crate::sys::socket::Kind;
-
-pub use socket::ListenError;
-pub(crate) use socket::Socket;
-use stored::{bind_soon, stored_place};
 
 /// All listening sockets of this process.
 #[derive(Debug)]

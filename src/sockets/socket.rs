@@ -12,15 +12,15 @@ use std::sync::{Arc, Mutex};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
-use super::Gate;
 use super::holder::holder;
-use crate::address::Address;
+use super::listeners::Gate;
 use crate::aside::{FILE, FILES};
+use crate::drain::departure::Arrival;
+use crate::handdown::inherited::InheritedSocket;
 use crate::handover::announcement::AnnouncedSocket;
 use crate::handover::message::KeptSocket;
-use crate::inherited::InheritedSocket;
-use crate::listen::{Access, Listen, ListenParseError};
-use crate::moving::Arrival;
+use crate::sockets::listen::{Access, Listen, ListenParseError};
+use crate::sys::address::Address;
 use crate::sys::lock::{LockError, PathLock, PathState, is_stale_socket};
 use crate::sys::socket::{self, Kind, TcpOptions, UdpOptions};
 

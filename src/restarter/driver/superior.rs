@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::outcome::{Outcome, RestartError};
-use super::super::peer::{Did, Peer};
 use super::super::shared::{Answer, Shared};
 use super::moving::is_for_later;
 use super::{Attempt, Driver, Step};
-use crate::event::Event;
+use crate::handdown::inherited;
+use crate::handdown::peer::{Did, Peer};
 use crate::handover::history::FailureKind;
 use crate::handover::message::{KeptSocket, Message, Told};
 use crate::handover::supervised::Action;
 use crate::handover::{Refusal, Supervised};
-use crate::inherited;
-use crate::listeners::Socket;
+use crate::operate::event::Event;
+use crate::sockets::socket::Socket;
 use crate::sys::channel::Channel;
 use crate::sys::pidfd::Pidfd;
 

@@ -12,14 +12,14 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::address::Address;
 use crate::handover::announcement::{
     AnnouncedDescriptor, AnnouncedSocket, Announcement, AnnouncementError, VARIABLE,
 };
 use crate::handover::history::History;
 use crate::handover::message::KeptSocket;
 use crate::handover::supervised::Orphans;
-use crate::operate::store::Stored;
+use crate::sockets::stored_name::Stored;
+use crate::sys::address::Address;
 use crate::sys::channel::Channel;
 use crate::sys::environment;
 use crate::sys::inherit::{AdoptError, adopt, peek_cookie, peek_identity};

@@ -3,11 +3,12 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::{ListenError, Listeners, Socket, State, socket};
-use crate::address::Address;
-use crate::inherited::InheritedSocket;
-use crate::listen::Listen;
-use crate::operate::store::Stored;
+use super::{Listeners, State};
+use crate::handdown::inherited::InheritedSocket;
+use crate::sockets::listen::Listen;
+use crate::sockets::socket::{self, ListenError, Socket};
+use crate::sockets::stored_name::Stored;
+use crate::sys::address::Address;
 use crate::sys::{self, socket::Kind};
 
 impl Listeners {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::descriptors::NameTooLong;
+use crate::handdown::descriptors::NameTooLong;
 use crate::handover::state::Withheld;
 use crate::sys::memfd::{self, Mapped};
 
