@@ -122,7 +122,7 @@ pub use operate::metrics;
 pub use operate::systemd;
 
 pub use handdown::descriptors::{HandDownError, NameTooLong};
-pub use handdown::inherited::{DescriptorError, InheritError};
+pub use handdown::inherited::InheritError;
 pub use handdown::state::{State, StateError, StateWriter};
 pub use handover::{Failure, Refusal};
 pub use operate::event::Event;
@@ -134,6 +134,7 @@ pub use restarter::{
 };
 pub use sockets::accept::Listener;
 pub use sockets::blocking::{BlockingConnection, BlockingListener, Waited};
+pub use sockets::inherited::DescriptorError;
 pub use sockets::listen::{IntoListen, Listen, ListenParseError};
 pub use sockets::socket::ListenError;
 #[cfg(feature = "supervisor")]

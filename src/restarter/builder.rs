@@ -362,7 +362,7 @@ impl Builder {
             Some(_) => Arc::default(),
             None => Arc::new(self.service(inherited.generation)?),
         };
-        inherited.unwanted.into_iter().for_each(|stored| service.unwanted(stored));
+        inherited.unwanted.into_iter().for_each(|stored| service.unwanted(stored.encode()));
         let is_tried = inherited.predecessor.is_some() || inherited.supervisor.is_some();
         let shared = Arc::new(Shared {
             generation: inherited.generation,

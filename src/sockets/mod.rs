@@ -6,6 +6,7 @@
 pub(crate) mod accept;
 pub(crate) mod blocking;
 mod holder;
+pub(crate) mod inherited;
 pub(crate) mod listen;
 pub(crate) mod listeners;
 pub(crate) mod reserve;

@@ -16,10 +16,12 @@ use super::holder::holder;
 use super::listeners::Gate;
 use crate::aside::{FILE, FILES};
 use crate::drain::departure::Arrival;
-use crate::handdown::inherited::InheritedSocket;
 use crate::handover::announcement::AnnouncedSocket;
 use crate::handover::message::KeptSocket;
+use crate::operate::service::Kept;
+use crate::sockets::inherited::InheritedSocket;
 use crate::sockets::listen::{Access, Listen, ListenParseError};
+use crate::sockets::stored_name::Stored;
 use crate::sys::address::Address;
 use crate::sys::lock::{LockError, PathLock, PathState, is_stale_socket};
 use crate::sys::socket::{self, Kind, TcpOptions, UdpOptions};
@@ -350,6 +352,13 @@ impl Socket {
         let (kind, name, requested) =
             (self.kind.name().to_owned(), self.name.clone(), self.requested.clone());
         KeptSocket { kind, name, requested }
+    }
+
+    /// As the service manager keeps it.
+    pub(crate) fn kept(&self) -> Kept {
+        let Socket { cookie, name, requested, .. } = self;
+        let stored = Stored { cookie: *cookie, name: name.clone(), requested: requested.clone() };
+        Kept { name: stored.encode(), fd: Arc::clone(&self.fd) }
     }
 
     pub(super) fn set(&self, gate: Gate) {

@@ -316,7 +316,7 @@ impl Supervisor {
         let inherited = Inherited::take()?;
         let sockets = inherited.sockets.into_iter().flatten().collect();
         let service = Arc::new(self.restarter.service(1)?);
-        inherited.unwanted.into_iter().for_each(|stored| service.unwanted(stored));
+        inherited.unwanted.into_iter().for_each(|stored| service.unwanted(stored.encode()));
         let mut store = Store::new(sockets, Arc::clone(&service)).map_err(SupervisorError::System)?;
         for (listen, udp) in std::mem::take(&mut self.listens) {
             let listen = listen.map_err(ListenError::Parse)?;

@@ -238,6 +238,7 @@ impl Driver {
         self.operating.points_to(pid);
         let mut late = self.shared.listeners.open();
         late.retain(|socket| !self.sockets().iter().any(|handed| Arc::ptr_eq(handed, socket)));
+        let late: Vec<_> = late.iter().map(|socket| socket.kept()).collect();
         self.announcing = self.shared.service.announce_successor(pid, &late);
         self.watches.announced = self.announcing.is_none();
     }
@@ -245,7 +246,7 @@ impl Driver {
     fn announce_own(&mut self, is_known: bool) {
         // What was said of the successor does not count any more.
         (self.announcing, self.is_announced) = (None, true);
-        self.shared.service.announce_own(&self.shared.listeners.open(), is_known);
+        self.shared.service.announce_own(&self.shared.listeners.kept(), is_known);
         if let Some(pid_file) = &self.pid_file {
             pid_file.write_own();
         }

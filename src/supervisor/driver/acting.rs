@@ -285,7 +285,7 @@ impl Driver {
             Report::Ready { worker } if self.operating.is_restart() => {
                 self.service.worker_observed(&Event::Ready { pid: pid(worker), after: Duration::ZERO });
             }
-            Report::Settled { worker } => self.service.worker_settled(*worker, &self.store.sockets()),
+            Report::Settled { worker } => self.service.worker_settled(*worker, &self.store.kept()),
             Report::Failed { why, .. } => self.service.worker_observed(&Event::Failed(why.clone())),
             Report::TakenBack { why, .. } => self.service.worker_observed(&Event::TakenBack(why.clone())),
             Report::Stopping { within } => self.service.worker_observed(&Event::Stopping { notice: *within }),
