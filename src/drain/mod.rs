@@ -53,7 +53,7 @@ mod tests;
 pub use connection::Connection;
 pub(crate) use connection::Registration;
 pub use signal::DrainSignal;
-pub use status::{ConnectionStatus, Kind, Phase, State};
+pub use status::{ConnectionState, ConnectionStatus, Kind, Phase};
 pub use tracker::{Hold, Tracker};
 
 #[cfg(feature = "http")]

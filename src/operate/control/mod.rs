@@ -71,7 +71,7 @@ pub use self::find::{FindError, halted, process_in, socket_of};
 pub use self::message::{ErrorCode, Lost, MAX_REPLY, MAX_REQUEST, Reply, Request, VERSION};
 pub use self::place::{ControlError, sibling};
 pub use self::status::{
-    ConnectionStatus, GenerationDetail, GenerationStatus, Moved, OLDEST, PastFailure, PastRestart,
+    ConnectionDetail, GenerationDetail, GenerationStatus, Moved, OLDEST, PastFailure, PastRestart,
     RestartStatus, Restarts, Role, ServiceStatus,
 };
 

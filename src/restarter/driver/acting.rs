@@ -8,7 +8,7 @@ use super::super::outcome::{Outcome, RestartError};
 use super::super::shared::{Answer, Life};
 use super::{Attempt, Driver, Step};
 use crate::aside::own_thread::on_own_thread_or;
-use crate::drain::{ConnectionStatus, Kind, State};
+use crate::drain::{ConnectionState, ConnectionStatus, Kind};
 use crate::handdown::peer::{Did, Peer};
 use crate::handover::Failure;
 use crate::handover::after;
@@ -376,7 +376,7 @@ impl Driver {
     fn leave_to_successor(&mut self, aborted: &mut Vec<ConnectionStatus>) {
         let (all, mut sent) = (aborted.len(), self.moves.unanswered());
         aborted.retain(|connection| {
-            let has_moved = sent > 0 && connection.state == State::Moving;
+            let has_moved = sent > 0 && connection.state == ConnectionState::Moving;
             sent -= usize::from(has_moved);
             !has_moved
         });

@@ -17,7 +17,7 @@ use crate::aside::own_thread::on_own_thread_or;
 use crate::handdown::peer::Peer;
 use crate::handdown::state::{Providers, Snapshot, State, StateError};
 use crate::handover::message::Message;
-use crate::handover::state::{StateAnswer, Withheld};
+use crate::handover::state_reply::{StateAnswer, Withheld};
 use crate::sys::memfd::Mapped;
 
 /// What one state may cost.

@@ -33,7 +33,7 @@ use crate::aside::say::Voice;
 use crate::drain::ConnectionStatus;
 use crate::drain::departure::Departure;
 use crate::handdown::inherited::{self, Predecessor};
-use crate::handdown::peer::{Did, MESSAGES_AT_ONCE, Peer};
+use crate::handdown::peer::{Did, MESSAGES_AT_ONCE, Peer, sleep_until};
 use crate::handdown::recipe::{Made, Recipe};
 use crate::handover::history::History;
 use crate::handover::serving::Reason;
@@ -481,13 +481,5 @@ async fn next_of(peer: Option<&mut Peer>) -> Did {
 async fn told(announcing: &mut Option<oneshot::Receiver<()>>) {
     if let Some(announcing) = announcing {
         let _ = announcing.await;
-    }
-}
-
-/// At the deadline, if there is one.
-pub(crate) async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
     }
 }
