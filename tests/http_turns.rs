@@ -101,7 +101,7 @@ async fn what_comes_of_a_body_after_the_answer_is_no_head() {
         client.write_all(b"hello").await.unwrap();
         assert_eq!(parts.recv().await, Some(5));
         // On one thread: what the connection's task read it in is over.
-        assert_ne!(tracker.snapshot()[0].state, State::ReadingHead);
+        assert_ne!(tracker.snapshot()[0].state, ConnectionState::ReadingHead);
     }
     ask(&mut client, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
 }
