@@ -76,7 +76,7 @@
 //! * [`Builder`]: every deadline, with its default and the reason for it.
 //! * [`deploy`]: under systemd, in containers, and behind load balancers; `systemd` (a feature): what it is told;
 //!   `metrics` (a feature): what is counted.
-//! * `control` (a feature, on by default): operating a process from outside, which the command `heirloom` does.
+//! * [`control`]: operating a process from outside, which the command `heirloom` does.
 //! * [`SignalMap`]: which signal does what. [`Event`]: what happens, as it happens.
 #![cfg_attr(
     not(feature = "http"),
@@ -114,13 +114,13 @@ mod sys;
 pub mod tls;
 
 pub use drain::stream;
-#[cfg(feature = "control")]
 pub use operate::control;
 #[cfg(feature = "metrics")]
 pub use operate::metrics;
 #[cfg(feature = "systemd")]
 pub use operate::systemd;
 
+pub use error::Cause;
 pub use handdown::descriptors::{HandDownError, NameTooLong};
 pub use handdown::inherited::InheritError;
 pub use handdown::state::{State, StateError, StateWriter};

@@ -43,7 +43,6 @@ pub(crate) struct Inherited {
     /// What came from the service manager's store and is of no use.
     pub(crate) unwanted: Vec<Stored>,
     /// The lock that owns the control socket's stable path.
-    #[cfg_attr(not(feature = "control"), expect(dead_code, reason = "closed, so that nobody inherits it"))]
     pub(crate) control: Option<OwnedFd>,
     /// What became of earlier restarts.
     pub(crate) history: History,

@@ -8,7 +8,6 @@ use super::config::Config;
 use super::server::Server;
 use super::service::HttpService;
 use crate::restarter::ending::Ending;
-use crate::restarter::signals::SignalMap;
 use crate::restarter::{ReadyError, Restarter, StartError};
 use crate::sockets::accept::Listener;
 use crate::sockets::listen::IntoListen;
@@ -36,7 +35,7 @@ pub async fn run<T>(address: impl IntoListen, service: T) -> Result<Ending, RunE
 where
     TowerToHyperService<T>: HttpService,
 {
-    let builder = Restarter::builder().signals(SignalMap::default()).control();
+    let builder = Restarter::builder();
     #[cfg(feature = "systemd")]
     let builder = {
         let this = tokio::runtime::Handle::current();

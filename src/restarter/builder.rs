@@ -23,7 +23,6 @@ use crate::handdown::state::Providers;
 use crate::handover::Refusal;
 #[cfg(feature = "supervisor")]
 use crate::operate::control::place::Bound;
-#[cfg(feature = "control")]
 use crate::operate::control::place::{ControlError, Wanted, bound};
 use crate::operate::pid_file::{PidFile, PidFileError};
 use crate::operate::service::Service;
@@ -42,7 +41,6 @@ pub struct Builder {
     state: Bounds,
     signals: SignalMap,
     pid_file: Option<PathBuf>,
-    #[cfg(feature = "control")]
     control: Option<Wanted>,
     program: Option<PathBuf>,
     arguments: Option<Vec<OsString>>,
@@ -85,7 +83,6 @@ pub enum StartError {
     #[error("cannot have the pid file")]
     PidFile(#[from] PidFileError),
     /// The path of the control socket is another server's, or cannot be made.
-    #[cfg(feature = "control")]
     #[error("cannot have the control socket")]
     Control(#[from] ControlError),
     /// Threads have run out.
@@ -125,16 +122,23 @@ impl Builder {
         Builder {
             deadlines,
             state: Bounds { size: 1 << 30, time: Duration::from_secs(10) },
-            signals: SignalMap::none(),
+            signals: SignalMap::default(),
             pid_file: None,
-            #[cfg(feature = "control")]
-            control: None,
+            control: Some(Wanted::Somewhere),
             program: None,
             arguments: None,
             changes: Vec::new(),
             #[cfg(feature = "systemd")]
-            systemd: None,
+            systemd: Some(Systemd::new()),
         }
+    }
+
+    /// Nothing that reaches beyond this process: no signal, no control socket, no word to systemd.
+    pub(super) fn bare() -> Builder {
+        let bare = Builder { signals: SignalMap::none(), control: None, ..Builder::new() };
+        #[cfg(feature = "systemd")]
+        let bare = Builder { systemd: None, ..bare };
+        bare
     }
 
     /// How long a successor may take from its start until it is ready; then it is killed and this process serves
@@ -208,7 +212,7 @@ impl Builder {
         self
     }
 
-    /// Which signals are handled, and how. Without this call none is.
+    /// Which signals are handled, and how. Default: HUP and USR2 restart, TERM and INT stop.
     pub fn signals(mut self, map: SignalMap) -> Builder {
         self.signals = map;
         self
@@ -221,22 +225,20 @@ impl Builder {
         self
     }
 
-    /// Opens a control socket, so that `heirloom restart --pid PID` and its kin work; see [`control`](crate::control).
-    /// It lies where only this user can reach it, and the command finds it from the process id. Where there is no place
+    /// Whether there is a control socket, by which `heirloom restart --pid PID` and its kin work (default: yes); see
+    /// [`control`](crate::control). It lies where only this user can reach it, and the command finds it from the process id. Where there is no place
     /// for it (nothing is writable), a warning says so and the process starts without.
     ///
     /// While a predecessor watches this process, a panic is told to it as well, so that it stands in the reason of a
     /// failed restart: through a panic hook that calls the one that was there.
-    #[cfg(feature = "control")]
-    pub fn control(mut self) -> Builder {
-        self.control.get_or_insert(Wanted::Somewhere);
+    pub fn control(mut self, on: bool) -> Builder {
+        self.control = on.then(|| self.control.unwrap_or(Wanted::Somewhere));
         self
     }
 
     /// As [`control`](Self::control), and at this path: a symbolic link that leads to the socket of the process that
     /// serves, whichever that is, swapped when a restart settles and removed by the last generation. Beside it lie the
     /// sockets themselves (`PATH.PID.heirloom`) and a lock. If another server has the path, the start fails.
-    #[cfg(feature = "control")]
     pub fn control_at(mut self, path: impl Into<PathBuf>) -> Builder {
         self.control = Some(Wanted::At(path.into()));
         self
@@ -316,11 +318,7 @@ impl Builder {
     /// Threads or descriptors have run out.
     pub fn detached(mut self) -> Result<Restarter, StartError> {
         self.signals = SignalMap::none();
-        self.pid_file = None;
-        #[cfg(feature = "control")]
-        {
-            self.control = None;
-        }
+        (self.pid_file, self.control) = (None, None);
         #[cfg(feature = "systemd")]
         {
             self.systemd = None;
@@ -339,7 +337,6 @@ impl Builder {
             Some(path) => Some(Arc::new(PidFile::claim(path, inherited.pid_file)?)),
             None => None,
         };
-        #[cfg(feature = "control")]
         let control = match &self.control {
             // The path that stays is the supervisor's.
             Some(_) if inherited.supervisor.is_some() => bound(&Wanted::Somewhere, None)?,
@@ -353,7 +350,6 @@ impl Builder {
             blocked: self.signals.blocked_at_start(),
             own_pidfd: Arc::new(Pidfd::own().map_err(StartError::Pidfd)?),
             history: None,
-            #[cfg(feature = "control")]
             control: control.as_ref().map(|(_, place)| Arc::clone(place)),
         };
         let (commands, received) = mpsc::unbounded_channel();
@@ -382,7 +378,6 @@ impl Builder {
             ending: watch::Sender::new(None),
             events: broadcast::Sender::new(EVENTS),
         });
-        #[cfg(feature = "control")]
         let tells_of_panics = self.control.is_some() && is_tried;
         driver::start(Start {
             refusal: refusal
@@ -395,12 +390,10 @@ impl Builder {
             recipe,
             pid_file,
             history: inherited.history,
-            #[cfg(feature = "control")]
             control,
             shared: Arc::clone(&shared),
             commands: received,
         })?;
-        #[cfg(feature = "control")]
         if tells_of_panics {
             super::last_words::tell_of_panics(&shared);
         }

@@ -9,14 +9,12 @@ pub(crate) mod driver;
 pub(crate) mod ending;
 mod framework;
 mod handing;
-#[cfg(feature = "control")]
 mod last_words;
 mod outcome;
 mod shared;
 pub(crate) mod signals;
 mod status;
 
-use std::error::Error;
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
@@ -31,6 +29,7 @@ pub use outcome::{Outcome, ReadyError, RestartError};
 pub use status::{Draining, Status};
 
 use crate::drain::{DrainSignal, Hold, Tracker};
+use crate::error::Cause;
 use crate::operate::event::Event;
 use crate::restarter::ending::Ending;
 use crate::sockets::accept::Listener;
@@ -63,25 +62,26 @@ pub struct Restarter {
 
 impl Restarter {
     /// The usual: default deadlines, the default [`SignalMap`](crate::SignalMap) (HUP and USR2 restart, TERM and INT
-    /// stop), and with the feature `control` (on by default) a control socket, by which `heirloom restart --pid PID` and
-    /// its kin find it. `http::run` and `Supervisor::new` have the same.
+    /// stop), and a control socket, by which `heirloom restart --pid PID` and its kin find it. [`builder`](Self::builder),
+    /// `http::run` and the workers of `Supervisor::new` have the same; [`bare`](Self::bare) has none of it.
     ///
     /// Call it early, and once: it takes over what a predecessor handed down, and from here on the restart signals
     /// are heirloom's. Nothing is accepted before [`ready`](Self::ready) or [`run`](Self::run).
     ///
     /// With the feature `systemd`, and NOTIFY_SOCKET set, systemd is told what happens: see the module `systemd`.
     pub fn new() -> Result<Restarter, StartError> {
-        let builder = Restarter::builder().signals(crate::SignalMap::default());
-        #[cfg(feature = "control")]
-        let builder = builder.control();
-        #[cfg(feature = "systemd")]
-        let builder = builder.systemd(crate::systemd::Systemd::new());
-        builder.start()
+        Restarter::builder().start()
     }
 
-    /// To set deadlines, signals, the pid file, or what a successor runs.
+    /// The usual, as in [`new`](Self::new), to be changed: deadlines, signals, the pid file, what a successor runs.
     pub fn builder() -> Builder {
         Builder::new()
+    }
+
+    /// Nothing that reaches beyond this process, to be added to: no signal is handled, there is no control socket, and
+    /// systemd is told nothing. It restarts and stops by the methods alone.
+    pub fn bare() -> Builder {
+        Builder::bare()
     }
 
     /// Which generation this is: 1 for a process that had no predecessor.
@@ -192,16 +192,16 @@ impl Restarter {
     }
 
     /// Passes a result of the program's own initialisation through; the predecessor is told of an error, with what
-    /// caused it. (For an error that is none of the standard library's kind, say [`failed`](Self::failed).)
+    /// caused it. Any [`Error`](std::error::Error) will do, and `Box<dyn Error>` or `anyhow::Error` as well.
     ///
     /// ```no_run
     /// # async fn example(restarter: heirloom::Restarter) -> Result<(), Box<dyn std::error::Error>> {
     /// let config = restarter.check(std::fs::read_to_string("server.toml")).await?;
     /// # Ok(()) }
     /// ```
-    pub async fn check<T, E: Error>(&self, result: Result<T, E>) -> Result<T, E> {
+    pub async fn check<T, E: Cause<How>, How>(&self, result: Result<T, E>) -> Result<T, E> {
         if let Err(error) = &result {
-            self.failed(with_causes(error)).await;
+            self.failed(error.with_causes()).await;
         }
         result
     }
@@ -333,11 +333,4 @@ impl Restarter {
 fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     runtime.expect("a runtime without drivers asks nothing of the system").block_on(future)
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", with_causes(cause)),
-        None => error.to_string(),
-    }
 }

@@ -124,7 +124,7 @@ impl Supervisor {
     /// The usual: default deadlines, the default [`SignalMap`], addresses bound by the workers.
     pub fn new() -> Supervisor {
         Supervisor {
-            restarter: usual_worker(),
+            restarter: Restarter::builder(),
             listens: Vec::new(),
             signals: SignalMap::default(),
             forwarded: forwarded(),
@@ -141,8 +141,7 @@ impl Supervisor {
 
     /// The settings of the workers: deadlines, signals, arguments, environment. Its pid file is the supervisor's.
     ///
-    /// With [`SignalMap::none`] in it (the builder's default) workers have no signals of their own: then a TERM to a
-    /// worker kills it.
+    /// With [`SignalMap::none`] in it workers have no signals of their own: then a TERM to a worker kills it.
     pub fn restarter(mut self, builder: Builder) -> Supervisor {
         self.restarter = builder;
         self
@@ -369,14 +368,6 @@ impl Supervisor {
 /// How much longer than its own deadline a worker has before it is killed. It aborts what is left by itself and exits,
 /// which takes milliseconds; and with the default of 9 s for a shutdown all is over before `docker stop` kills at 10 s.
 const GRACE: Duration = Duration::from_millis(500);
-
-/// As [`Restarter::new`] has it.
-fn usual_worker() -> Builder {
-    let builder = Restarter::builder().signals(SignalMap::default()).control();
-    #[cfg(feature = "systemd")]
-    let builder = builder.systemd(crate::systemd::Systemd::new());
-    builder
-}
 
 impl fmt::Debug for Supervisor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,10 +5,6 @@
 
 use std::ffi::{OsStr, OsString};
 
-#[cfg_attr(
-    not(any(feature = "control", feature = "supervisor", feature = "systemd")),
-    expect(dead_code, reason = "the announcement alone is read without them, and that by inherited::take")
-)]
 /// A variable, unless whoever set it has fewer rights than this process.
 pub(crate) fn variable(name: impl AsRef<OsStr>) -> Option<OsString> {
     std::env::var_os(name).filter(|_| is_trusted())

@@ -28,7 +28,6 @@ pub(crate) mod notify;
 #[cfg(feature = "supervisor")]
 pub(crate) mod orphan;
 pub(crate) mod pidfd;
-#[cfg(feature = "control")]
 pub(crate) mod process;
 #[cfg(feature = "http")]
 pub(crate) mod reading;

@@ -178,12 +178,8 @@ impl Run {
     fn configure(self) -> Result<(Supervisor, WorkerCommand), String> {
         let mut deadlines = match self.control {
             Some(path) => Restarter::builder().control_at(path),
-            None => Restarter::builder().control(),
+            None => Restarter::builder(),
         };
-        #[cfg(feature = "systemd")]
-        {
-            deadlines = deadlines.systemd(heirloom::systemd::Systemd::new());
-        }
         deadlines = deadlines
             .start_timeout(self.start_timeout)
             .probation(self.probation)

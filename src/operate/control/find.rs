@@ -51,9 +51,8 @@ pub enum FindError {
     },
     /// It runs, and holds no control socket.
     #[error(
-        "process {pid} has no control socket: it is no heirloom server, or has not asked for one (`Restarter::new()` has \
-         it, of a builder `Restarter::builder().signals(SignalMap::default()).control()`), or found no place where it may \
-         write (its log says so)"
+        "process {pid} has no control socket: it is no heirloom server, or has none on purpose (`Restarter::bare()`, \
+         `Builder::control(false)`), or found no place where it may write (its log says so)"
     )]
     NoControl {
         /// Its id.

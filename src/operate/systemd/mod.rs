@@ -135,15 +135,15 @@ use self::watchdog::Health;
 use crate::sys::environment;
 
 /// What [`Builder::systemd`](crate::Builder::systemd) is to do, where systemd (or another manager that speaks its protocol)
-/// listens. [`Restarter::new`](crate::Restarter::new) and `http::run` ask for it by themselves; a
-/// [`Builder`](crate::Builder) does only when told to.
+/// listens. [`Restarter::new`](crate::Restarter::new), [`Restarter::builder`](crate::Restarter::builder) and `http::run` ask
+/// for it by themselves.
 ///
 /// ```no_run
-/// use heirloom::{Restarter, SignalMap, systemd::Systemd};
+/// use heirloom::{Restarter, systemd::Systemd};
 ///
 /// # async fn example() -> Result<(), heirloom::StartError> {
 /// let watched = Systemd::new().runtime(tokio::runtime::Handle::current());
-/// let restarter = Restarter::builder().signals(SignalMap::default()).systemd(watched).start()?;
+/// let restarter = Restarter::builder().systemd(watched).start()?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]

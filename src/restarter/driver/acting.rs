@@ -145,7 +145,6 @@ impl Driver {
             self.waiting.now.append(&mut self.waiting.later);
             self.request(now, None);
         }
-        #[cfg(feature = "control")]
         self.turn_away_followers();
     }
 
@@ -261,7 +260,6 @@ impl Driver {
                 self.answer_all(&Ok(Outcome::Settled { pid }));
                 let later = std::mem::take(&mut self.waiting.later);
                 self.answer(later, &Ok(Outcome::PassedOn));
-                #[cfg(feature = "control")]
                 self.pass_on();
             }
             Report::Failed(failure) => {
@@ -296,7 +294,6 @@ impl Driver {
 
     /// Those who wait for the restart that is on its way.
     pub(super) fn answer_all(&mut self, result: &Result<Outcome, RestartError>) {
-        #[cfg(feature = "control")]
         self.operating.keep_outcome(result);
         let answers = std::mem::take(&mut self.waiting.now);
         self.answer(answers, result);
@@ -313,7 +310,6 @@ impl Driver {
             match answer {
                 // Whoever has dropped the future does not want to know.
                 Answer::Handle(answer) => drop(answer.send(result.clone())),
-                #[cfg(feature = "control")]
                 Answer::Control(follower) => self.operating.answer(follower, result),
             }
         }

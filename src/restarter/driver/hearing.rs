@@ -11,7 +11,6 @@ use crate::handdown::recipe::Made;
 use crate::handover::launch::Requested;
 use crate::handover::message::Message;
 use crate::handover::{Failure, Refusal};
-#[cfg(feature = "control")]
 use crate::operate::control::message::Reply;
 use crate::operate::event::Event;
 use crate::restarter::ending::Ending;
@@ -202,7 +201,6 @@ impl Driver {
                 say!(debug: ?message, "the successor says");
                 if let (Message::Ready { takes_moves, .. }, Some(attempt)) = (&message, &mut self.attempt) {
                     attempt.takes_moves = *takes_moves;
-                    #[cfg(feature = "control")]
                     self.tell_step(
                         &self.operating.step(|pid, after_ms| Reply::Initialised { pid, after_ms }),
                     );
@@ -244,7 +242,6 @@ impl Driver {
                 self.arrivals.push(connections, fds, &self.shared.tracker)
             }
             Did::Say(Message::State { id, answer }, fds) => self.asking.answered(id, answer, fds),
-            #[cfg(feature = "control")]
             Did::Say(Message::Followers, fds) => self.adopt(fds),
             Did::Say(Message::Drained { took, moved, aborted }, _) => {
                 self.operating.predecessor_drained(took, moved, aborted);
@@ -288,9 +285,7 @@ fn is_crash(exit: Exit) -> bool {
 }
 
 /// An operator is told what became of the request.
-#[cfg_attr(not(feature = "control"), expect(unused_variables, reason = "there is none without the feature"))]
 fn told(answer: Option<Answer>, requested: Requested) -> Option<Answer> {
-    #[cfg(feature = "control")]
     if let Some(Answer::Control(follower)) = &answer
         && requested == Requested::Remembered
     {

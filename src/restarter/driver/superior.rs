@@ -26,7 +26,6 @@ pub(super) struct Superior {
     pub(super) peer: Option<Peer>,
     pub(super) machine: Supervised,
     /// Whether it goes on with operators who want a restart.
-    #[cfg_attr(not(feature = "control"), expect(dead_code, reason = "there are none without the feature"))]
     pub(super) takes_operators: bool,
     keeping: Keeping,
 }
@@ -138,7 +137,6 @@ impl Driver {
             return self.refuse(refusal, answer);
         }
         say!(info: "restart: asking the supervisor");
-        #[cfg(feature = "control")]
         if let Some(Answer::Control(follower)) = &answer
             && self.leave_to_supervisor(follower)
         {
