@@ -16,7 +16,7 @@ use minisign_verify::{PublicKey, Signature};
 use super::download::Downloaded;
 use super::place::{Place, Temporary};
 use super::sanity::SanityCheck;
-use super::{CheckError, Digest, Published, elf, sanity, unpack};
+use super::{CheckError, Digest, Published, SignatureError, elf, sanity, unpack};
 
 /// What a fetched binary must pass. All of it before the binary gets near its place.
 #[derive(Clone)]
@@ -64,10 +64,10 @@ impl Checks {
         self
     }
 
-    /// Takes nothing whose SHA-256 digest is not published. Default: what is published must hold, and none need be.
+    /// Whether nothing is taken whose SHA-256 digest is not published. Default: no; what is published must hold.
     #[must_use]
-    pub fn require_digest(mut self) -> Checks {
-        self.digest_required = true;
+    pub fn require_digest(mut self, on: bool) -> Checks {
+        self.digest_required = on;
         self
     }
 
@@ -77,16 +77,18 @@ impl Checks {
     /// # Errors
     ///
     /// It is no such key.
-    pub fn minisign_key(mut self, key: &str) -> Result<Checks, minisign_verify::Error> {
+    pub fn minisign_key(mut self, key: &str) -> Result<Checks, SignatureError> {
         let key = key.trim();
-        self.key = Some(PublicKey::from_base64(key).or_else(|_| PublicKey::decode(key))?);
+        let key = PublicKey::from_base64(key).or_else(|_| PublicKey::decode(key));
+        self.key = Some(key.map_err(SignatureError::of)?);
         Ok(self)
     }
 
-    /// Takes what is no ELF program, such as a script. Default: only a whole ELF file for this machine.
+    /// Whether something is taken that is no ELF program, such as a script. Default: no, only a whole ELF file for this
+    /// machine.
     #[must_use]
-    pub fn any_format(mut self) -> Checks {
-        self.format = false;
+    pub fn any_format(mut self, on: bool) -> Checks {
+        self.format = !on;
         self
     }
 
@@ -184,15 +186,19 @@ impl fmt::Debug for Checks {
     }
 }
 
+fn invalid(error: minisign_verify::Error) -> CheckError {
+    CheckError::Signature(SignatureError::of(error))
+}
+
 fn verify(path: &Path, key: &PublicKey, signature: &str) -> Result<(), CheckError> {
     let read = |source| CheckError::Read { path: path.to_owned(), source };
-    let signature = Signature::decode(signature).map_err(CheckError::Signature)?;
+    let signature = Signature::decode(signature).map_err(invalid)?;
     // Not the old kind, which must have the whole file in memory: minisign has made the other since 2021.
-    let mut verifier = key.verify_stream(&signature).map_err(CheckError::Signature)?;
+    let mut verifier = key.verify_stream(&signature).map_err(invalid)?;
     let (mut file, mut buffer) = (fs::File::open(path).map_err(read)?, vec![0; BUFFER]);
     loop {
         match file.read(&mut buffer).map_err(read)? {
-            0 => return verifier.finalize().map_err(CheckError::Signature),
+            0 => return verifier.finalize().map_err(invalid),
             count => verifier.update(&buffer[..count]),
         }
     }

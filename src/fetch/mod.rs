@@ -85,7 +85,7 @@ mod source;
 mod unpack;
 mod updater;
 
-pub use check_error::CheckError;
+pub use check_error::{CheckError, SignatureError};
 pub use checks::Checks;
 pub use digest::{Digest, NotADigest};
 pub use download::Download;
@@ -95,7 +95,6 @@ pub use fetcher::{Fetcher, Found, Published};
 pub use file::File;
 pub use github::GitHub;
 pub use http::Http;
-pub use minisign_verify;
 pub use place::{InstallError, Place};
 pub use polled::{IntervalTooShort, Polled, UpdateError};
 pub use restart::Restart;

@@ -199,9 +199,9 @@ impl Supervisor {
         self
     }
 
-    /// Refuses every restart that is asked for; a worker that dies is still replaced.
-    pub fn no_restart(mut self) -> Supervisor {
-        self.restarts = false;
+    /// Whether it restarts when it is asked to (default: yes). A worker that dies is replaced in any case.
+    pub fn restarts(mut self, on: bool) -> Supervisor {
+        self.restarts = on;
         self
     }
 

@@ -62,7 +62,7 @@ impl Fetching {
         Ok(supervisor.fetch(move |handle| {
             let updater = Updater::new(source, handle.program(), handle.clone()).checks(checks);
             let updater = updater.delay(self.fetch_delay).stagger(self.fetch_stagger);
-            let updater = if self.fetch_only { updater.install_only() } else { updater };
+            let updater = updater.install_only(self.fetch_only);
             updater.interval(self.fetch_every).expect("the floor was looked at")
         }))
     }

@@ -117,10 +117,10 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
         self
     }
 
-    /// Puts new binaries in place and leaves the restart to somebody else. Default: it restarts.
+    /// Whether new binaries are put in place alone, and the restart is left to somebody else. Default: no, it restarts.
     #[must_use]
-    pub fn install_only(mut self) -> Updater<F, R> {
-        self.install_only = true;
+    pub fn install_only(mut self, on: bool) -> Updater<F, R> {
+        self.install_only = on;
         self
     }
 
