@@ -99,15 +99,13 @@ mod aside;
 mod blocking;
 #[cfg(feature = "control")]
 pub mod control;
-pub mod deploy;
 mod descriptors;
-pub mod design;
+pub mod docs;
 pub mod drain;
 mod ending;
 mod event;
 #[cfg(feature = "fetch")]
 pub mod fetch;
-pub mod guarantees;
 pub mod handover;
 #[cfg(feature = "http")]
 pub mod http;
@@ -138,6 +136,7 @@ pub use operate::systemd;
 pub use address::Address;
 pub use blocking::{BlockingConnection, BlockingListener, Waited};
 pub use descriptors::{HandDownError, NameTooLong};
+pub use docs::{deploy, design, guarantees};
 pub use ending::{Ending, Reason};
 pub use event::Event;
 pub use handover::{Failure, Refusal};

@@ -18,7 +18,7 @@
 //! `examples/deploy/systemd/server.service`:
 //!
 //! ```ini
-#![doc = include_str!("../examples/deploy/systemd/server.service")]
+#![doc = include_str!("../../examples/deploy/systemd/server.service")]
 //! ```
 //!
 //! Beside it: `server-notify-reload.service` (systemd 253 or newer, without the command, and without a word for a failure),
@@ -37,7 +37,7 @@
 //! is the one that gets the signals. `examples/deploy/docker/Dockerfile`:
 //!
 //! ```dockerfile
-#![doc = include_str!("../examples/deploy/docker/Dockerfile")]
+#![doc = include_str!("../../examples/deploy/docker/Dockerfile")]
 //! ```
 //!
 //! `docker stop` kills after 10 s. The [shutdown timeout](crate::Builder::shutdown_timeout) is 9 s by default for that reason;
@@ -90,5 +90,5 @@
 //! `examples/deploy/kubernetes/deployment.yaml`:
 //!
 //! ```yaml
-#![doc = include_str!("../examples/deploy/kubernetes/deployment.yaml")]
+#![doc = include_str!("../../examples/deploy/kubernetes/deployment.yaml")]
 //! ```
