@@ -86,6 +86,8 @@
 [`http::serve`]: https://docs.rs/heirloom/latest/heirloom/http/fn.serve.html"
 )]
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(not(target_os = "linux"))]
 compile_error!("heirloom needs Linux 5.4 or newer: it rests on pidfd, SO_COOKIE and SOCK_SEQPACKET");
 
