@@ -1,7 +1,7 @@
 //! The command `heirloom`: restart, watch and stop a server from a shell.
 //!
-//! `kill` returns 0 for a restart that then fails. The command waits, tells each step, and exits 0 only if the new
-//! process serves:
+//! `kill` returns 0 for a restart that then fails. The command waits, tells each step, and exits 0 only if
+//! the new process serves:
 //!
 //! ```console
 //! $ cargo install heirloom --features cli        # in a checkout: cargo install --path . --features cli
@@ -14,11 +14,12 @@
 //! ```
 //!
 //! Nothing has to be configured. A server answers on its control socket: `http::run` and
-//! [`Restarter::new`](crate::Restarter::new) have one, and `Builder::control` asks for one. Only the server's own user
-//! and root can use it. The command finds it from the process id.
+//! [`Restarter::new`](crate::Restarter::new) have one, and `Builder::control` asks for one. Only the server's
+//! own user and root can use it. The command finds it from the process id.
 //!
-//! `--pid-file PATH` and `--control PATH` work as well, the latter with `Builder::control_at`, whose path always leads to
-//! the process that serves. With these two it does not matter that a restart changes the process id.
+//! `--pid-file PATH` and `--control PATH` work as well, the latter with `Builder::control_at`, whose path
+//! always leads to the process that serves. With these two it does not matter that a restart changes the
+//! process id.
 //!
 //! | command | what it does |
 //! |---|---|
@@ -45,14 +46,14 @@
 //!
 //! `heirloom --help` has them all.
 //!
-//! The command ends within about ten milliseconds of the outcome, its own start included (`cargo test --all-features
-//! --test command -- --nocapture` prints the figure). If two operators ask at once, each gets an answer of its own: a
-//! request that comes during a restart is acted on after it.
+//! The command ends within about ten milliseconds of the outcome, its own start included (`cargo test
+//! --all-features --test command -- --nocapture` prints the figure). If two operators ask at once, each gets
+//! an answer of its own: a request that comes during a restart is acted on after it.
 //!
 //! # Asking from a program
 //!
-//! heirloom's own thread serves the socket, so it answers while the program is busy. It speaks one JSON object a line
-//! (see the module `control`), so that any program can ask:
+//! heirloom's own thread serves the socket, so it answers while the program is busy. It speaks one JSON
+//! object a line (see the module `control`), so that any program can ask:
 //!
 //! ```console
 //! $ echo '{"heirloom":1,"do":"status"}' | socat - UNIX-CONNECT:/run/heirloom/4723.heirloom

@@ -1,8 +1,8 @@
 //! A parent with a stable PID (feature `supervisor`).
 //!
-//! A process that replaces itself changes its PID. As PID 1 of a container, or as the main process of a systemd unit
-//! that cannot be told, heirloom therefore *refuses* to restart and says why, instead of taking the service down. What
-//! works:
+//! A process that replaces itself changes its PID. As PID 1 of a container, or as the main process of a
+//! systemd unit that cannot be told, heirloom therefore *refuses* to restart and says why, instead of taking
+//! the service down. What works:
 //!
 //! * systemd, told by its own protocol: see [`deploy`](super::deploy#systemd);
 //! * a supervisor, for a container or anything else that knows one PID: this chapter;
@@ -25,14 +25,15 @@
 //! }
 //! ```
 //!
-//! `kill -USR2` to the parent replaces the worker. The old worker serves until the new one is ready. Connections and
-//! state move as they do without a parent. `heirloom restart` may name the parent or a worker: the parent acts, and
-//! tells each step.
+//! `kill -USR2` to the parent replaces the worker. The old worker serves until the new one is ready.
+//! Connections and state move as they do without a parent. `heirloom restart` may name the parent or a
+//! worker: the parent acts, and tells each step.
 //!
-//! A worker that dies is replaced, first at once and then with a backoff; connections wait in the kernel meanwhile. A
-//! new version that keeps dying is given up for the last good one, even if that one's file is gone.
+//! A worker that dies is replaced, first at once and then with a backoff; connections wait in the kernel
+//! meanwhile. A new version that keeps dying is given up for the last good one, even if that one's file is
+//! gone.
 //!
 //! When the parent itself is killed, the worker stops in order, or serves on, as you set it.
 //!
-//! A server that is not built with heirloom gets the same parent from a command: [`any_server`](super::any_server). The
-//! module `heirloom::supervisor` has the settings and the hazards.
+//! A server that is not built with heirloom gets the same parent from a command:
+//! [`any_server`](super::any_server). The module `heirloom::supervisor` has the settings and the hazards.
