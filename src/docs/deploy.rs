@@ -23,8 +23,8 @@
 //! cp examples/deploy/systemd/server.service /etc/systemd/system/
 //! systemctl daemon-reload
 //! systemctl enable --now server
-//! systemctl reload server       # a restart: fails if the new process does not make it, and the old one serves on
-//! systemctl status server       # Status: "serving, generation 2; generation 1 drains: 12 connections left, for at most 58 s"
+//! systemctl reload server       # a restart: it fails if the new process does, and the old one serves on
+//! systemctl status server       # Status: "serving, generation 2; generation 1 drains: 12 connections left, ..."
 //! ```
 //!
 //! `examples/deploy/systemd/server.service`:
