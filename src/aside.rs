@@ -1,8 +1,8 @@
 //! What may block, done aside: lines for the log, files, hooks.
 //!
-//! Whoever reads the log may stop reading, a disk may hang, and a hook may do either. heirloom's own threads have to hear a
+//! A reader of the log may stop reading, a disk may hang, and a hook may do either. heirloom's own threads have to hear a
 //! stop all the same, so they do none of it themselves. Each [`Aside`] has one thread, which does what it is given in order;
-//! whoever needs the outcome waits for it with a deadline, and not at all while that thread is known to hang.
+//! code that needs the outcome waits for it with a deadline, and not at all while that thread is known to hang.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -45,7 +45,7 @@ pub enum Event {
     Failed(Failure),
     /// The successor was lost after it was ready; this process accepts again.
     TakenBack(Failure),
-    /// This process says goodbye to its connections.
+    /// This process begins to drain its connections.
     Draining {
         /// How many there are.
         connections: usize,

@@ -386,7 +386,7 @@ fn take(fd: RawFd) -> Result<OwnedFd, DescriptorError> {
 }
 
 fn take_socket(fd: RawFd, cookie: u64) -> Result<OwnedFd, DescriptorError> {
-    // Looked at before it is taken: what is not ours stays open for whoever owns it.
+    // Looked at before it is taken: what is not ours stays open for its owner.
     match peek_cookie(fd) {
         Some(found) if found != cookie => Err(DescriptorError::Another),
         _ => take(fd),

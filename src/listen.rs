@@ -168,7 +168,7 @@ impl Listen {
         self
     }
 
-    /// The mode of a Unix socket's path: whoever may write to it may connect. By default it is 0777 less the umask, so
+    /// The mode of a Unix socket's path: a user who may write to it may connect. By default it is 0777 less the umask, so
     /// mostly 0755, to which other users cannot connect: a web server of another user wants `0o660` and its
     /// [group](Self::group), or `0o666`.
     ///

@@ -196,7 +196,7 @@ impl Listener {
     /// Run it in [`Restarter::run_with`](crate::Restarter::run_with), which gives it its shutdown signal; or hold a
     /// [`Restarter::hold`](crate::Restarter::hold) until it is done, lest what it has in flight be cut.
     ///
-    /// Such a loop cannot be paused: this process then accepts beside its successor until probation is over. Its goodbye is its own: most of them close idle connections, and each of those
+    /// heirloom cannot pause such a loop: this process then accepts beside its successor until probation is over. Nor can heirloom control how such a loop closes its connections: most of them close idle ones, and each of those
     /// closes can cost a request. `http::serve` does not.
     pub fn into_std(self) -> io::Result<std::net::TcpListener> {
         match self.address {

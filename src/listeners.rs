@@ -58,7 +58,7 @@ pub(crate) enum Gate {
     Open,
     /// Accept what the queue holds, then close.
     Last,
-    /// Close, and leave the queue to whoever holds the socket beside us.
+    /// Close, and leave the queue to the process that holds the socket beside us.
     Closed,
 }
 

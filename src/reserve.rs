@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::resource::{Resource, getrlimit};
 
-/// The process has one table of descriptors, so all its accept loops share this. Relaxed: it orders nothing, and whoever
+/// The process has one table of descriptors, so all its accept loops share this. Relaxed: it orders nothing, and a reader that
 /// sees it late takes one more connection.
 static IS_SHORT: AtomicBool = AtomicBool::new(false);
 

@@ -1,4 +1,4 @@
-//! What heirloom itself says, so that nobody waits for whoever reads it.
+//! What heirloom itself logs, so that no thread waits for a reader of the log.
 //!
 //! The program's `tracing` subscriber writes where the program wants: to a pipe whose reader hangs, or to a disk that is
 //! full. So a line is put together where it is said, and handed to a thread of heirloom's that does nothing but say lines,
@@ -64,7 +64,7 @@ macro_rules! say {
 }
 
 /// As [`say!`], for what others can make happen again and again: told at once, then counted, and the count told once in a
-/// while. Whoever floods the socket, the accept loop or the channel does not flood the log.
+/// while. A peer that floods the socket, the accept loop or the channel does not flood the log.
 macro_rules! say_seldom {
     ($level:ident: $($what:tt)*) => { say!(@ $level [seldom] [] $($what)*) };
 }

@@ -144,7 +144,7 @@ pub enum Reaction {
 ///
 /// A SIGHUP that says that the terminal is gone (from the kernel, or from the shell that loses it) stops gracefully where the
 /// map says [`Reaction::Restart`]: nobody has asked for a restart, and the successor could not write to the terminal. It never
-/// hastens a stop. A SIGHUP that is ignored when the process starts, as `nohup` has it, stays ignored, whoever sends it and
+/// hastens a stop. A SIGHUP that is ignored when the process starts, as `nohup` has it, stays ignored, no matter who sends it and
 /// whatever the map says: USR2 and `heirloom restart` restart such a server.
 ///
 /// # Hooks
@@ -329,7 +329,7 @@ pub(crate) fn finish_hooks() {
     HOOKS.finish(AT_THE_END);
 }
 
-/// What `nohup` has promised to whoever used it, for this process and its successors.
+/// What `nohup` has promised to its user, for this process and its successors.
 pub(crate) fn stays_ignored(signal: i32) -> bool {
     signal == libc::SIGHUP && is_ignored(signal)
 }

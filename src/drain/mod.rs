@@ -1,8 +1,8 @@
-//! Every live connection, and how the process says goodbye to them.
+//! Every live connection, and how the process ends them.
 //!
 //! A [`Tracker`] knows each connection from the moment it is wrapped in a [`Connection`] until that
 //! is dropped. Tracking is at the level of the I/O object, not of the request: a WebSocket is counted
-//! until whoever holds its socket lets go. The tracker has three phases, in this order and never back:
+//! until the holder of its socket lets go. The tracker has three phases, in this order and never back:
 //!
 //! ```text
 //! Serving --begin()--> Draining --hammer()--> Hammered
@@ -10,7 +10,7 @@
 //!
 //! - *Serving*: only the limits of each connection apply (see below).
 //! - *Draining*: nothing is cut. Who speaks for a connection (the HTTP layer, or your accept loop
-//!   through [`Connection::draining`]) finishes what is in flight and says goodbye.
+//!   through [`Connection::draining`]) finishes what is in flight and closes.
 //! - *Hammered*: every read and write gives [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted),
 //!   and every task that waits in one is woken to find out.
 //!

@@ -22,7 +22,7 @@ use tokio::runtime::Runtime;
 use super::entry::Entry;
 use super::registry::{Registry, Shared, lock};
 
-/// Where a task goes: to the thread, or where none can be made to the runtime of whoever asks. That is worse and not
+/// Where a task goes: to the thread, or where none can be made to the caller's runtime. That is worse and not
 /// wrong, and the next task goes to the thread if there is room for it by then.
 ///
 /// # Errors

@@ -34,8 +34,8 @@
 //! In this order, each with an error of its own ([`CheckError`]): it is all there, and within bounds; its SHA-256 digest
 //! is the published one; it is signed, if a minisign key is set; it unpacks within bounds; it is a whole ELF program for
 //! this machine; the user's own check; and it runs and answers within a deadline ([`SanityCheck`]). A published digest
-//! protects against accidents: whoever can replace the binary can replace its digest as well. Only a signature protects
-//! against that. And a signature says who made a binary, not that it is the newest: whoever serves the files can serve an
+//! protects against accidents: somebody who can replace the binary can replace its digest as well. Only a signature protects
+//! against that. And a signature says who made a binary, not that it is the newest: the server of the files can serve an
 //! older one that was signed once.
 //!
 //! Publish digests: by that of a plain binary, a process that has just been started sees that it is what is published,

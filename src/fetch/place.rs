@@ -1,11 +1,11 @@
 //! Where the binary lies: how a new one gets there, and the previous one back.
 //!
-//! Everything happens in one directory, since only a rename within a file system is atomic: whoever starts the program
+//! Everything happens in one directory, since only a rename within a file system is atomic: a process that starts the program
 //! at any moment finds a whole one. The order: the new file is complete on the disk, then the present one gets a second
 //! name (`NAME.previous`), then the new one takes its name. A machine that loses power in between has one of the two.
 //!
 //! A process at a time works here, by a lock on a file beside the binary: a predecessor and its successor both poll
-//! for a while. Whoever holds it may remove what killed ones left.
+//! for a while. Its holder may remove what killed ones left.
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -151,12 +151,12 @@ impl Place {
         }
     }
 
-    /// Where the lock is: whoever has that file open can hold updates off.
+    /// Where the lock is: a process that has that file open can hold updates off.
     pub(super) fn lock_path(&self) -> PathBuf {
         self.hidden(LOCK)
     }
 
-    /// Removes what processes that were killed left here. Whoever holds the lock owns every temporary file.
+    /// Removes what processes that were killed left here. The holder of the lock owns every temporary file.
     pub(super) fn clean(&self, _: &Lock) {
         let prefix = self.hidden(TEMPORARY);
         let (Some(directory), Some(prefix)) = (prefix.parent(), prefix.file_name()) else { return };

@@ -26,7 +26,7 @@ pub enum Polled {
     Restarted(Digest, Outcome),
 }
 
-/// Why a poll came to nothing. The running version serves on, and its binary is in place (but for
+/// Why a poll failed. The running version serves on, and its binary is in place (but for
 /// [`NotTried`](UpdateError::NotTried) and [`Stuck`](UpdateError::Stuck)).
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -36,7 +36,7 @@ pub enum UpdateError {
     Fetch {
         /// The source.
         from: String,
-        /// Why.
+        /// What went wrong.
         source: FetchError,
     },
     /// What was fetched is not taken.
@@ -44,7 +44,7 @@ pub enum UpdateError {
     Check {
         /// The source.
         from: String,
-        /// Why.
+        /// The check that failed.
         source: CheckError,
     },
     /// It did not get to its place.
@@ -57,16 +57,16 @@ pub enum UpdateError {
         digest: Digest,
         /// Where the previous one is.
         path: PathBuf,
-        /// Why.
+        /// Why the restart failed or was refused.
         source: RestartError,
     },
     /// It is in place, and the restart was refused, for a reason that has nothing to do with it. The next poll tries
     /// again.
     #[error("the update {digest} is in place, and the restart into it was not tried")]
     NotTried {
-        /// Of the new binary.
+        /// The digest of the new binary.
         digest: Digest,
-        /// Why.
+        /// Why the restart failed or was refused.
         source: RestartError,
     },
     /// It did not get to serve, and the previous binary could not be put back: the next start by hand runs the one that

@@ -1,4 +1,4 @@
-//! Whoever restarts the service into its new binary.
+//! The trait of what restarts the service into its new binary.
 
 use crate::drain::DrainSignal;
 use crate::restarter::{Outcome, RestartError, Restarter};

@@ -217,7 +217,7 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
 }
 
 impl<F, R> Updater<F, R> {
-    /// A predecessor that ends an update of its own is no news; whoever holds the lock for longer holds updates off.
+    /// A predecessor that ends an update of its own is no news; a process that holds the lock for longer holds updates off.
     fn tell_of_the_lock(&mut self, polled: Polled) {
         self.held_off = if polled == Polled::Busy { self.held_off.saturating_add(1) } else { 0 };
         // Ever more seldom: the second time, the fourth, the eighth.

@@ -139,7 +139,7 @@ pub enum Action {
     Report(Report),
 }
 
-/// What became of a restart, for the log and for whoever asked.
+/// What became of a restart, for the log and for operators.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Report {

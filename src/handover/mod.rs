@@ -22,7 +22,7 @@
 //!    closes the sockets, drains, exits
 //! ```
 //!
-//! What the machines hold, whoever dies and when (the numbers are those of the crate's [guarantees](crate::guarantees)):
+//! What the machines hold, depending on who dies and when (the numbers are those of the crate's [guarantees](crate::guarantees)):
 //!
 //! | dies | while | then |
 //! |---|---|---|

@@ -58,11 +58,11 @@ pub enum Action {
     ServeBacklog,
     /// Close the listeners, whatever is queued.
     CloseListeners,
-    /// Say goodbye to every connection; answer with [`Serving::drained`] when the last one is gone.
+    /// Drain every connection; answer with [`Serving::drained`] when the last one is gone.
     Drain {
         /// When the hammer falls.
         deadline: Instant,
-        /// Why.
+        /// Whether the service goes on in a successor or stops.
         reason: Reason,
     },
     /// Abort what is left.

@@ -137,7 +137,7 @@ impl Frames {
     }
 
     /// What is left of the frame that was begun, and then the end: hyper takes one amid a frame for a failure, and would drop
-    /// the connection without a goodbye.
+    /// the connection without notice.
     fn poll_rest<S: AsyncRead + Unpin>(
         &mut self,
         connection: &mut Connection<S>,

@@ -1,4 +1,4 @@
-//! Which process has the port that cannot be had: for whoever reads the error.
+//! Which process has the port that cannot be bound, for the error's text.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -397,7 +397,7 @@ impl Socket {
         self.inherited
     }
 
-    /// From now on the path is for whoever was given the lock to give up.
+    /// From now on the holder of the handed-on lock has to give up the path.
     pub(crate) fn surrender_place(&self) {
         self.surrendered.store(true, Ordering::Relaxed);
     }
@@ -421,7 +421,7 @@ impl Place {
         if still_ours && let Err(error) = fs::remove_file(&self.path) {
             say!(warn: %error, path = %self.path.display(), "cannot remove the socket's path");
         }
-        // Whoever has made the socket again with this lock goes on with both.
+        // A process that has made the socket again with this lock goes on with both.
         let is_another_s = noted(&self.lock).is_some_and(|noted| Some(noted) != self.made);
         if !is_another_s && let Err(error) = self.lock.remove() {
             say!(warn: %error, path = %self.path.display(), "cannot remove the socket's lock file");

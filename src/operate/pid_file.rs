@@ -1,6 +1,6 @@
 //! The pid file: always whole, always the main process's, gone with the last one.
 //!
-//! Its owner is whoever holds the lock on the file beside it (`PATH.lock`), which a successor inherits. So a live
+//! Its owner is the process that holds the lock on the file beside it (`PATH.lock`), which a successor inherits. So a live
 //! owner is told from what a killed one left behind without a guess at process ids, which are reused.
 
 use std::fs;

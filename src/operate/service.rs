@@ -1,4 +1,4 @@
-//! Whoever outside the process follows the service: the service manager, and a recorder of metrics. Without their features
+//! What follows the service from outside the process: the service manager, and a recorder of metrics. Without their features
 //! there is nobody, and everything here does nothing.
 #![cfg_attr(
     not(all(feature = "systemd", feature = "metrics")),

@@ -17,7 +17,7 @@ use crate::told::with_causes;
 
 impl Restarter {
     /// [`run`](Self::run) for a framework that accepts by itself: says [`ready`](Self::ready), then runs `serve` with the
-    /// signal on which that is to say goodbye, and holds the drain until it is done. Returns when the service of this
+    /// signal on which that is to close its connections, and holds the drain until it is done. Returns when the service of this
     /// process has ended; return what it gives from `main`.
     ///
     /// ```no_run
@@ -103,5 +103,5 @@ pub(super) async fn notice_unready(shared: Arc<Shared>) {
 }
 
 /// From the beginning of an accept loop to the warning that nobody said ready. What is left of an initialisation by then is
-/// short; and whoever tries the server for the first time still looks at its log.
+/// short; and a user who tries the server for the first time still looks at its log.
 const UNREADY_NOTICED: Duration = Duration::from_secs(5);

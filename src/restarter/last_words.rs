@@ -2,7 +2,7 @@
 //!
 //! A program that panics before it is ready, or right after, ends with status 101 and a text on its standard error, which
 //! may be a pipe, a terminal or the journal: no place to read it back from. So while there is a predecessor that watches,
-//! panics are told to it as well, and stand in the reason of the restart that came to nothing. The hook that was there is
+//! panics are told to it as well, and stand in the reason of the restart that failed. The hook that was there is
 //! called as ever, and one that the program sets later takes this one's place.
 
 use std::panic::{self, PanicHookInfo};

@@ -163,7 +163,7 @@ impl Restarter {
         self.accepting().await
     }
 
-    /// Waits until this process accepts, and says nothing: for whoever looks on, such as a test of the program. It is the
+    /// Waits until this process accepts, and says nothing: for an observer, such as a test of the program. It is the
     /// program itself that says [`ready`](Self::ready), or [`run`](Self::run), once it has its listeners.
     ///
     /// # Errors
@@ -265,7 +265,7 @@ impl Restarter {
         outcome.await.unwrap_or(Err(RestartError::DriverGone))
     }
 
-    /// Stops the service gracefully: serves what the listeners' queues hold, says goodbye to every connection, and
+    /// Stops the service gracefully: serves what the listeners' queues hold, drains every connection, and
     /// aborts what is left after `within` (or after the shutdown timeout). Returns what it had to abort.
     ///
     /// During probation this stops the successor as well. A second call stops at once.
@@ -306,7 +306,7 @@ impl Restarter {
         }
     }
 
-    /// Resolves once this process says goodbye: after a restart has settled, or when it is to stop. What a framework
+    /// Resolves once this process drains: after a restart has settled, or when it is to stop. What a framework
     /// takes as its shutdown signal.
     pub fn draining(&self) -> DrainSignal {
         self.shared.tracker.draining()

@@ -1,4 +1,4 @@
-//! What a process is doing, for whoever asks.
+//! What a process is doing.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The signals that come to this process, and what each of them means here.
 //!
 //! SIGHUP has two meanings. Sent by somebody it is a request to restart, as servers have it. At the end of a terminal it is the
-//! news that whoever started the server there is gone: nobody asked for a new process, and one could not even write to where
+//! news that the user who started the server there is gone: nobody asked for a new process, and one could not even write to where
 //! the old one did. How it arrives then depends on the shell: from the kernel to the foreground group, or from an interactive
 //! shell to all of its jobs, by an ordinary kill. That shell has lost its terminal as well, and so has the whole session.
 

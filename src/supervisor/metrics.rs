@@ -15,11 +15,11 @@ pub(super) enum Figure {
     Settled { worker: Worker, after: Duration },
     /// A worker is the service that was started without a restart: the first, or in the place of a dead one.
     Serves { worker: Worker, replaces_a_dead_one: bool },
-    /// A restart came to nothing.
+    /// A restart failed.
     Lost(FailureKind),
     /// A worker tells what became of its connections.
     Connections { moved: u64, aborted: u64 },
-    /// A worker that was told to go has gone, so long after that or after its connections' goodbye.
+    /// A worker that was told to stop has gone, so long after that or after the beginning of its drain.
     Drained(Duration),
 }
 

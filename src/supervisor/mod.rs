@@ -104,7 +104,7 @@ impl Answer {
     /// Operators are told of each step as it happens; what is left for this is what ends without one.
     fn give(self, result: &Result<Outcome, RestartError>) {
         match (self, result) {
-            // Whoever has dropped the future does not want to know.
+            // If the future was dropped, nobody wants the answer.
             (Answer::Handle(answer), result) => drop(answer.send(result.clone())),
             (Answer::Control(follower), Err(RestartError::Refused(refusal))) => {
                 follower.end_with(&Reply::Refused { reason: refusal.to_string() });

@@ -1,9 +1,9 @@
-//! Reaping what others leave behind, without taking the status of a child from whoever waits for it.
+//! Reaping what others leave behind, without taking the status of a child from the code that waits for it.
 //!
 //! PID 1 of a container becomes the parent of every process whose own parent ends, and has to reap them, or their
 //! entries stay for ever. But it has children of its own too, whose statuses somebody waits for, and the kernel does not
 //! tell which are which. So the workers are registered, and never touched here; anything else that has ended gets a while
-//! in which whoever has started it (a hook, the check of a fetched binary) can collect its status, and is an orphan then.
+//! in which the code that has started it (a hook, the check of a fetched binary) can collect its status, and is an orphan then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -135,7 +135,7 @@ fn report(pid: i32, reaped: std::io::Result<Option<Exit>>) {
     }
 }
 
-/// Whoever waits for a child collects its status within milliseconds of its end; and a zombie costs nothing but its
+/// Code that waits for a child collects its status within milliseconds of its end; and a zombie costs nothing but its
 /// number.
 const CLAIM: Duration = Duration::from_secs(1);
 

@@ -19,7 +19,7 @@ use crate::sys::socket::{self, Kind};
 pub(super) struct Store {
     /// Owns the paths of Unix sockets, and gives them up at the end. Nobody accepts here.
     listeners: Listeners,
-    /// By cookie: those that are the supervisor's by its own configuration, and stay whoever wants them.
+    /// By cookie: those that are the supervisor's by its own configuration, and stay even if no worker wants them.
     own: BTreeSet<u64>,
     /// By cookie: who has bound the others.
     binders: BTreeMap<u64, Worker>,
@@ -120,7 +120,7 @@ impl Store {
             say!(info: address = %socket.address, "dropping a socket that no worker uses");
             self.listeners.forget(socket);
             self.binders.remove(&socket.cookie);
-            // Whoever connects by the path from now on is told at once that nobody is there.
+            // A client that connects by the path from now on is refused at once.
             socket.give_up_place();
         }
     }

@@ -21,7 +21,7 @@ pub(crate) fn alone(name: &str, blocked: &[c_int], body: impl FnOnce()) {
         return body();
     }
     let _starts = starts_processes();
-    // Nor what whoever started the tests has left open: the body counts on numbers that are free.
+    // Nor what the starter of the tests has left open: the body counts on numbers that are free.
     // SAFETY: it takes integers only, and closes nothing here. Of a kernel without it (before 5.11) no more is expected.
     unsafe { libc::syscall(libc::SYS_close_range, 3, c_int::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     let (mut output, writer) = std::io::pipe().unwrap();

@@ -1,6 +1,6 @@
 //! Whether the environment is this process's own, or its caller's.
 //!
-//! A set-user-id program runs with more rights than whoever started it, and the environment is that one's: what it says of
+//! A set-user-id program runs with more rights than its caller, and the environment is the caller's: what it says of
 //! descriptors, programs, sockets and directories is a stranger's wish.
 
 use std::ffi::{OsStr, OsString};
@@ -9,12 +9,12 @@ use std::ffi::{OsStr, OsString};
     not(any(feature = "control", feature = "supervisor", feature = "systemd")),
     expect(dead_code, reason = "the announcement alone is read without them, and that by inherited::take")
 )]
-/// A variable, unless whoever set it has fewer rights than this process.
+/// A variable, unless the user who set it has fewer rights than this process.
 pub(crate) fn variable(name: impl AsRef<OsStr>) -> Option<OsString> {
     std::env::var_os(name).filter(|_| is_trusted())
 }
 
-/// Whether whoever set the environment has the rights of this process. As of the exec: what the program has done to its
+/// Whether the user who set the environment has the rights of this process. As of the exec: what the program has done to its
 /// credentials since then changes nothing of that.
 ///
 /// File capabilities alone do not count, which the kernel calls secure execution as well. They end with the exec of any

@@ -1,7 +1,7 @@
 //! Whose a Unix socket's path is.
 //!
 //! Two starters can both find a path stale, and the slower one then unlinks the live socket of the faster. So a
-//! path has an owner: whoever holds the lock on the file beside it. The lock belongs to the open file description:
+//! path has an owner: the process that holds the lock on the file beside it. The lock belongs to the open file description:
 //! a successor that inherits the descriptor holds the same lock, which ends with the last copy. Nothing here ever
 //! *unlocks*, since that would take the lock from the other generation as well.
 
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// The ownership of one path, shared with whoever inherits the descriptor. Dropping it closes this copy and
+/// The ownership of one path, shared with the processes that inherit the descriptor. Dropping it closes this copy and
 /// leaves the lock file where it is.
 #[derive(Debug)]
 pub(crate) struct PathLock {
@@ -58,7 +58,7 @@ impl PathLock {
     /// Takes the ownership of a socket path, whether or not there is a socket yet. Never waits.
     pub(crate) fn acquire(path: &Path) -> Result<PathLock, LockError> {
         let lock_path = beside(path);
-        // The last owner removes the file while it holds it: whoever opened that file before then locks a file
+        // The last owner removes the file while it holds it: a process that opened that file before then locks a file
         // that no path names any more, and has to look again.
         for _ in 0..ATTEMPTS {
             let file = open(&lock_path)?;

@@ -34,7 +34,7 @@ enum Refused {
     Length { fd: RawFd, found: u64, announced: u64 },
 }
 
-/// An empty one, to be written and then sealed. `name` is for whoever reads /proc/PID/fd.
+/// An empty one, to be written and then sealed. `name` shows in /proc/PID/fd.
 pub(crate) fn create(name: &str) -> io::Result<File> {
     let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
     Ok(fd.into())

@@ -47,7 +47,7 @@ pub(crate) const MAX_DATAGRAM: usize = 4096;
 pub(crate) const NAME: &str = "notify";
 
 impl NotifySocket {
-    /// In this directory, which is new and its own. Whoever knows the path can send to it.
+    /// In this directory, which is new and its own. Any process that knows the path can send to it.
     pub(crate) fn bind_in(directory: &Path) -> io::Result<NotifySocket> {
         let path = directory.join(NAME);
         // A variable that no program could connect to is worse than none.

@@ -58,7 +58,7 @@ impl Process {
 /// In the kernel's flags of a process (`PF_EXITING`).
 const EXITING: u64 = 4;
 
-/// What else is told of a process, whoever asks.
+/// What else any user may know of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     /// The process, if that was a thread's number.

@@ -45,7 +45,7 @@ fn said(request: &Spawn<'_>) -> String {
     said
 }
 
-/// Every source arrives at its target, whatever the order and whoever writes over whom.
+/// Every source arrives at its target, whatever the order, and even if one writes over another.
 #[test]
 fn no_source_is_written_over_before_its_turn() {
     let files: Vec<OwnedFd> = (0..12).map(|_| File::open("/dev/null").unwrap().into()).collect();

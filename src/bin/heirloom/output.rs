@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::exit::{Code, Failure};
 
-/// To standard output. Whoever has closed it has read enough (`heirloom status | head -1`).
+/// To standard output. A reader that has closed it has read enough (`heirloom status | head -1`).
 pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stdout().lock(), "{}", tame(line, "\n"));
 }

@@ -98,7 +98,7 @@ fn first_reply(aim: &Aim, request: &Request, deadline: Instant) -> Result<(Clien
     }
 }
 
-/// Whether there is a point in waiting for a process that has not answered; whoever looks on is told.
+/// Whether there is a point in waiting for a process that has not answered; the user is told.
 fn patience(aim: &Aim, process: Option<u32>, until: Instant) -> Result<(), Failure> {
     if let Some(why) = process.and_then(halted) {
         return Err(silent(aim, why));

@@ -88,7 +88,7 @@ impl Target {
         }
     }
 
-    /// Another control socket than the one that was just asked in vain: a pid file or a path leads to whoever serves, and
+    /// Another control socket than the one that was just asked in vain: a pid file or a path leads to the process that serves, and
     /// that may have changed between the look and the request.
     pub(crate) fn moved_on(&self, failure: &Failure, asked: &Aim) -> Option<Aim> {
         let is_over = matches!(failure.code, Code::NotRunning | Code::Refused);

@@ -119,7 +119,7 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
                 let _ = self.events.send(FetchEvent::Restarted { digest, outcome });
                 return Ok(Polled::Restarted(digest, outcome));
             }
-            // The binary is not to blame, and whoever starts the service next is to have it.
+            // The binary is not to blame, and the next start of the service is to have it.
             Err(source @ (RestartError::Refused(_) | RestartError::Stopped | RestartError::DriverGone)) => {
                 self.untried = Some((digest, previous));
                 return Err(UpdateError::NotTried { digest, source });

@@ -40,7 +40,7 @@ pub struct Peer {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expected {
-    /// Whoever the path leads to, unless it leads through what belongs to another user and to somebody else than that one:
+    /// The process to which the path leads, unless the way there belongs to another user and the process does not belong to that user:
     /// root must not be sent to its own server by a link of theirs.
     #[default]
     Anybody,
@@ -71,7 +71,7 @@ pub enum ClientError {
     Stranger {
         /// The socket.
         path: PathBuf,
-        /// What is wrong with whoever answers.
+        /// What is wrong with the process that answers.
         why: Distrust,
     },
     /// It did not answer in time.
@@ -98,7 +98,7 @@ pub enum ClientError {
     },
 }
 
-/// Why whoever answers is not asked.
+/// Why the process that answers is not asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Distrust {

@@ -49,30 +49,30 @@ pub enum Reply {
     Remembered,
     /// The successor's process exists.
     Spawned {
-        /// Its process id, as the server's PID namespace has it.
+        /// The successor's process id, as the server's PID namespace has it.
         pid: u32,
-        /// When.
+        /// Milliseconds since the request was acted on.
         after_ms: f64,
     },
     /// The successor says that its initialisation is done. It accepts nothing yet.
     Initialised {
-        /// As above.
+        /// The successor's process id, as the server's PID namespace has it.
         pid: u32,
-        /// When.
+        /// Milliseconds since the request was acted on.
         after_ms: f64,
     },
     /// The successor accepts; its predecessor watches it.
     Ready {
-        /// As above.
+        /// The successor's process id, as the server's PID namespace has it.
         pid: u32,
-        /// When.
+        /// Milliseconds since the request was acted on.
         after_ms: f64,
     },
     /// The successor is the service.
     Settled {
-        /// As above.
+        /// The successor's process id, as the server's PID namespace has it.
         pid: u32,
-        /// When.
+        /// Milliseconds since the request was acted on.
         after_ms: f64,
     },
     /// Another restart has settled; its successor restarts once more for this request, and goes on with this
@@ -84,9 +84,9 @@ pub enum Reply {
     },
     /// What could move to the successor at once has moved.
     Moved {
-        /// How many.
+        /// How many connections moved.
         connections: u64,
-        /// When.
+        /// Milliseconds since the request was acted on.
         after_ms: f64,
     },
     /// The successor did not get ready. Nothing has changed.
@@ -95,7 +95,7 @@ pub enum Reply {
     TakenBack(Lost),
     /// It is not done.
     Refused {
-        /// Why.
+        /// The reason, for people.
         reason: String,
     },
     /// The service was stopped before the restart was through.
@@ -105,7 +105,7 @@ pub enum Reply {
         /// For how long.
         notice_ms: f64,
     },
-    /// This process says goodbye to its connections.
+    /// This process begins to drain its connections.
     Draining {
         /// How many there are.
         connections: u64,
@@ -160,7 +160,7 @@ pub struct Lost {
     /// Where that goes if it cannot: a terminal, a pipe, the journal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr_goes_to: Option<String>,
-    /// When.
+    /// Milliseconds since the request was acted on.
     pub after_ms: f64,
 }
 

@@ -84,7 +84,7 @@ pub enum ControlError {
     /// The system refused.
     #[error("cannot make the control socket {path:?}")]
     Other {
-        /// Where.
+        /// The path of the socket or of what lies beside it.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -223,7 +223,7 @@ impl Stable {
         Ok(Stable { path, lock })
     }
 
-    /// By rename: whoever connects finds the old process or the new one. The target is relative, so that the
+    /// By rename: a client finds the old process or the new one. The target is relative, so that the
     /// directory may be mounted elsewhere, in a container say.
     fn point_to(&self, target: &Path) -> io::Result<()> {
         let mut draft = self.path.clone().into_os_string();

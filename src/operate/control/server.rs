@@ -105,7 +105,7 @@ impl Server {
         let stream = StdStream::from(fd);
         // The other's word is enough for much, but not for a client who may not be one.
         stream.peer_addr()?;
-        // Nor for what it does to whoever reads from it.
+        // Nor for what it does to its readers.
         stream.set_nonblocking(true)?;
         if has_gone(&stream) {
             return Err(io::ErrorKind::NotConnected.into());
@@ -173,7 +173,7 @@ impl Server {
             return;
         }
         if self.clients.len() >= CLIENTS {
-            // Whoever sends its request at once, as the command does, is read before as many others are accepted: so a
+            // A client that sends its request at once, as the command does, is read before as many others are accepted: so a
             // thousand connections that say nothing keep no operator out, nor waiting. Newest come last.
             let Some(at) = self.clients.iter().position(|client| client.received.is_some()) else {
                 let reason = format!("{CLIENTS} clients are connected, which is the limit; come again");
@@ -210,7 +210,7 @@ impl Client {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(_) => return Poll::Ready(Did::Leave),
             };
-            // One request for each connection: whoever says more, or is gone, is not waited for.
+            // One request for each connection: a client that says more, or is gone, is not waited for.
             let Some(received) = &mut self.received else { return Poll::Ready(Did::Leave) };
             received.extend_from_slice(&chunk[..count]);
             let end = received.iter().position(|byte| *byte == b'\n');
@@ -258,7 +258,7 @@ impl Follower {
         self.stream.upgrade()
     }
 
-    /// Says it at once. Whoever has not read what was said before has stopped reading, and is let go.
+    /// Says it at once. A client that has not read what was said before has stopped reading, and is let go.
     pub(crate) fn tell(&self, reply: &Reply) {
         if let Some(stream) = self.stream.upgrade() {
             tell(&stream, reply);

@@ -37,7 +37,7 @@ pub struct ServiceStatus {
     pub service_uptime_ms: u64,
     /// Restarts since then, by outcome.
     pub restarts: Restarts,
-    /// The last restart that came to nothing.
+    /// The last restart that failed.
     pub last_failure: Option<PastFailure>,
     /// The restart that the serving generation comes from.
     pub last_restart: Option<PastRestart>,
@@ -66,15 +66,15 @@ pub struct Restarts {
     pub respawned: u64,
 }
 
-/// A restart that came to nothing.
+/// A restart that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PastFailure {
     /// `failed`, `taken_back` or `refused`.
     pub outcome: String,
-    /// Why.
+    /// The reason, for people.
     pub reason: String,
-    /// When, in milliseconds since 1970.
+    /// The time of the failure, in milliseconds since 1970.
     pub at_unix_ms: u64,
     /// How long ago.
     pub ago_ms: u64,
@@ -115,7 +115,7 @@ pub struct PastRestart {
     /// From the request until the successor accepted.
     pub time_to_ready_ms: Option<u64>,
     /// How long the predecessor drained; not known while it does, or if it was killed. Of a supervisor's worker that does
-    /// not tell, how long it was there after it was told to go.
+    /// not tell, how long it was there after it was told to stop.
     pub drain_ms: Option<u64>,
     /// How many connections moved; not known while it drains, or if it did not tell.
     pub moved: Option<u64>,

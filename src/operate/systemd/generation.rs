@@ -27,7 +27,7 @@ pub(crate) struct Generation {
     is_main: bool,
     /// Whether it has ever said so itself.
     is_ready: bool,
-    /// Why the last restart came to nothing.
+    /// Why the last restart failed.
     failure: Option<String>,
     is_draining: bool,
     /// When to tell of a drain that is not the main process's.

@@ -187,7 +187,7 @@ impl Systemd {
         self
     }
 
-    /// For whoever speaks for the service; `None` where no service manager listens.
+    /// For the process that speaks for the service; `None` where no service manager listens.
     pub(crate) fn notifier(&self) -> io::Result<Option<Notifier>> {
         let socket = environment::variable("NOTIFY_SOCKET").filter(|socket| !socket.is_empty());
         socket.map(|socket| Notifier::start(&socket, self.health.clone())).transpose()

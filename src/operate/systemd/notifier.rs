@@ -199,7 +199,7 @@ impl Talk {
             Order::MainPid { message, done } => {
                 self.send(&message, None);
                 self.wait();
-                // Whoever has stopped waiting knows why.
+                // If nobody waits any more, nobody wants the answer.
                 let _ = done.send(());
             }
             Order::Store { name, fd } => {

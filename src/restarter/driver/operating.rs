@@ -1,4 +1,4 @@
-//! The driver's part in being operated: what became of restarts, for the generations to come and for whoever asks.
+//! The driver's part in being operated: what became of restarts, for the generations to come and for operators.
 //!
 //! The driver calls these where something happens; nothing here decides anything. Without the feature `control` only
 //! the history is left, which is handed on all the same: a later release may want it.

@@ -59,7 +59,7 @@ impl Heard {
     fn hear(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.is_empty = false;
-        // Whoever sends faster than we read does not hold us for ever.
+        // A sender that is faster than we read must not hold us for ever.
         for _ in 0..QUEUED {
             match self.socket.recv() {
                 Ok(told) => self.take(&mut state, told),
@@ -149,7 +149,7 @@ impl Notify {
                 state.is_empty
             };
             if is_empty {
-                // Cleared before the next look: what comes after that look makes it ready again, whoever reads it.
+                // Cleared before the next look: what comes after that look makes it ready again, in every reader.
                 self.readable.readable().await?.clear_ready();
             } else {
                 tokio::task::yield_now().await;
