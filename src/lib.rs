@@ -92,7 +92,6 @@
 [`http`]: https://docs.rs/heirloom/latest/heirloom/http/
 [`http::serve`]: https://docs.rs/heirloom/latest/heirloom/http/fn.serve.html"
 )]
-
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(target_os = "linux"))]

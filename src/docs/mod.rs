@@ -21,6 +21,8 @@ pub mod guarantees;
 pub mod measurements;
 pub mod server;
 pub mod supervisor;
+#[cfg(test)]
+mod tests;
 
 /// The README's code compiles.
 #[cfg(all(doctest, feature = "http"))]

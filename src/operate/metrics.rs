@@ -132,7 +132,11 @@ fn describe() {
     describe_gauge!(START, Unit::Seconds, "From this process's start until it accepted");
     describe_histogram!(READY, Unit::Seconds, "From a request until the successor was ready");
     describe_histogram!(SETTLED, Unit::Seconds, "From a request until the successor was settled");
-    describe_histogram!(DRAIN, Unit::Seconds, "From the beginning of the drain to the end of the last connection");
+    describe_histogram!(
+        DRAIN,
+        Unit::Seconds,
+        "From the beginning of the drain to the end of the last connection"
+    );
     describe_gauge!(OPEN, "Connections open");
     describe_counter!(MOVED, "Connections that went on in the successor");
     describe_counter!(ABORTED, "Connections on which the hammer fell");
