@@ -29,18 +29,18 @@ impl Restarter {
     /// # }
     /// ```
     ///
-    /// At the drain deadline `serve` is dropped, as it is where this process ends for another reason. If it returns before
-    /// the drain has begun, nobody accepts any more, and the service is stopped. Such a loop cannot be paused: see
-    /// [`Listener::into_std`](crate::Listener::into_std) for what that means.
+    /// `serve` is dropped at the drain deadline, or when this process ends for another reason. If it returns
+    /// before the drain has begun, nothing accepts any more, and the service stops. heirloom cannot pause
+    /// such a loop: see [`Listener::into_std`](crate::Listener::into_std) for what that means.
     ///
     /// # Errors
     ///
-    /// As [`ready`](Self::ready), and what `serve` gives. Return at once from `main` then: it is the death of this process,
-    /// and a predecessor that watches it yet takes back.
+    /// The errors of [`ready`](Self::ready), and the error of `serve`. Return at once from `main` then: the
+    /// process ends, and a predecessor that still watches it takes back.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it drops what `serve` has begun.
+    /// Dropping the future drops `serve`.
     pub async fn run_with<E, F>(
         &self,
         serve: impl FnOnce(DrainSignal) -> F,
@@ -65,11 +65,11 @@ impl Restarter {
     }
 }
 
-/// Why [`Restarter::run_with`] gave no ending.
+/// Why [`Restarter::run_with`] failed.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum RunWithError<E: Error + 'static> {
-    /// The process was not to serve.
+    /// The process must not serve.
     #[error(transparent)]
     Ready(#[from] ReadyError),
     /// The framework's own loop failed.
