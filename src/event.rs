@@ -11,7 +11,7 @@ use crate::handover::{Failure, Refusal};
 pub enum Event {
     /// This process accepts connections.
     Accepting {
-        /// From 1.
+        /// The number of this process in the line of restarts, from 1.
         generation: u64,
     },
     /// A restart was asked for, and a successor is being started.
@@ -47,12 +47,12 @@ pub enum Event {
     TakenBack(Failure),
     /// This process begins to drain its connections.
     Draining {
-        /// How many there are.
+        /// How many connections there are.
         connections: usize,
         /// When the hammer falls, from now.
         within: Duration,
     },
-    /// This process was asked to stop. Until the notice is over it serves on, but is not ready for more.
+    /// This process was asked to stop. It serves on until the notice is over, but its readiness is false.
     Stopping {
         /// How long the notice is.
         notice: Duration,
@@ -61,7 +61,7 @@ pub enum Event {
     Progress {
         /// How many connections are left, by kind.
         left: Vec<(Kind, usize)>,
-        /// The one that has been there for longest.
+        /// The connection that has been open for longest.
         oldest: Option<ConnectionStatus>,
         /// When the hammer falls, from now.
         within: Duration,

@@ -35,11 +35,12 @@ use crate::address::Address;
 /// finds the socket that an earlier generation got for port 0, so that it keeps its port. Equal specs match in
 /// order. If a name's address has changed, the new address is bound and the old socket is served empty and closed.
 ///
-/// **A host name** (`localhost:8080`) is looked up when it is read, on a thread of its own and for ten seconds at the most: the
-/// resolver's own patience with one server that is silent is five. Within a runtime use [`resolve`](Self::resolve), which
-/// does not block; `http::run` does. Of several addresses one is listened on, as in `std`: one that was inherited, or else the
-/// first that this machine has. (One that is in use is an error: to go on to the next would leave the clients of this one to
-/// somebody else.) To listen on both families write `[::]:8080`, or one listener for each.
+/// **A host name** (`localhost:8080`) is looked up when it is read, on a thread of its own, for ten seconds
+/// at most: the resolver itself waits five seconds for one server that is silent. Within a runtime use
+/// [`resolve`](Self::resolve), which does not block; `http::run` does. If the name has several addresses,
+/// heirloom listens on one of them, as `std` does: on one that was inherited, or else on the first that this
+/// machine has. (An address in use is an error, because its clients would reach another server if heirloom
+/// went on to the next.) To listen on both families, write `[::]:8080`, or one listener for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     pub(crate) address: Address,
@@ -108,7 +109,8 @@ impl Listen {
         }
     }
 
-    /// As `text.parse()`, but a host name is looked up without blocking this thread. Within a runtime.
+    /// As `text.parse()`, but looks a host name up without blocking this thread. It must be called within a
+    /// tokio runtime.
     ///
     /// # Errors
     ///
@@ -116,7 +118,7 @@ impl Listen {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: a lookup that nobody waits for any more ends by itself.
+    /// Cancel safe: a lookup whose future was dropped ends by itself.
     pub async fn resolve(text: &str) -> Result<Listen, ListenParseError> {
         match read(text)? {
             Read::Address(address) => Ok(Listen::new(address)),
@@ -161,8 +163,8 @@ impl Listen {
         self
     }
 
-    /// TCP_NODELAY on accepted connections; on by default, since a server that answers in more than one write else
-    /// waits for the client's delayed acknowledgement (40 ms).
+    /// TCP_NODELAY on accepted connections; on by default, since otherwise a server that answers in more than
+    /// one write waits for the client's delayed acknowledgement (40 ms).
     pub fn nodelay(mut self, on: bool) -> Listen {
         self.nodelay = on;
         self
@@ -179,7 +181,8 @@ impl Listen {
         self
     }
 
-    /// The user that the path of a Unix socket belongs to, by number; by default this process's. Root alone may give it away.
+    /// The user that the path of a Unix socket belongs to, by number; by default this process's. Only root
+    /// may set another one.
     pub fn owner(mut self, user: u32) -> Listen {
         self.access.owner = Some(user);
         self

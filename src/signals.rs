@@ -142,10 +142,11 @@ pub enum Reaction {
 ///
 /// # The terminal
 ///
-/// A SIGHUP that says that the terminal is gone (from the kernel, or from the shell that loses it) stops gracefully where the
-/// map says [`Reaction::Restart`]: nobody has asked for a restart, and the successor could not write to the terminal. It never
-/// hastens a stop. A SIGHUP that is ignored when the process starts, as `nohup` has it, stays ignored, no matter who sends it and
-/// whatever the map says: USR2 and `heirloom restart` restart such a server.
+/// A SIGHUP that reports the end of the terminal (from the kernel, or from the shell that loses it) stops the
+/// service gracefully, even if the map says [`Reaction::Restart`]: nobody has asked for a restart, and the
+/// successor could not write to the terminal. It never makes a stop immediate. A SIGHUP that is ignored when
+/// the process starts, as `nohup` has it, stays ignored, no matter who sends it and whatever the map says:
+/// USR2 and `heirloom restart` restart such a server.
 ///
 /// # Hooks
 ///
@@ -188,7 +189,7 @@ impl Default for SignalMap {
 }
 
 impl SignalMap {
-    /// No signal at all: restart and stop through the API.
+    /// A map without signals: restart and stop through the API.
     pub fn none() -> SignalMap {
         SignalMap { entries: Vec::new() }
     }
@@ -207,7 +208,7 @@ impl SignalMap {
         self
     }
 
-    /// Leaves `signal` alone, hooks and all.
+    /// Does not handle `signal`, and drops its hooks.
     pub fn off(mut self, signal: Signal) -> SignalMap {
         self.entries.retain(|entry| entry.signal != signal);
         self

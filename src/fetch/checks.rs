@@ -49,55 +49,60 @@ impl Checks {
         }
     }
 
-    /// The least bytes of the binary itself. Default 4 KiB: what is smaller is an error page, or nothing.
+    /// The smallest size of the unpacked binary in bytes. Default 4 KiB: a smaller file is an error page, or
+    /// empty.
     #[must_use]
     pub fn smallest(mut self, bytes: u64) -> Checks {
         self.smallest = bytes;
         self
     }
 
-    /// The most bytes, as downloaded and unpacked. Default 1 GiB: more than any server has, less than a disk. It is
-    /// what stops an endless answer, and an archive of nothing but zeros.
+    /// The largest size in bytes, as downloaded and as unpacked. Default 1 GiB: more than any server needs,
+    /// and less than a disk. This limit stops an endless answer, and a small file that unpacks to zeros
+    /// without end.
     #[must_use]
     pub fn largest(mut self, bytes: u64) -> Checks {
         self.largest = bytes;
         self
     }
 
-    /// Takes nothing whose SHA-256 digest is not published. Default: what is published must hold, and none need be.
+    /// Refuses a binary whose SHA-256 digest is not published. Default: a digest that is published must be
+    /// right, and there may be none.
     #[must_use]
     pub fn require_digest(mut self) -> Checks {
         self.digest_required = true;
         self
     }
 
-    /// Takes nothing that this minisign key has not signed: the base64 text of the key, or the whole of a `.pub` file.
-    /// The signature is that of the file as published, packed or not.
+    /// Refuses a binary that this minisign key has not signed. `key` is the base64 text of the key, or the
+    /// whole of a `.pub` file. The signature is that of the file as published, packed or not.
     ///
     /// # Errors
     ///
-    /// It is no such key.
+    /// `key` is not a minisign key.
     pub fn minisign_key(mut self, key: &str) -> Result<Checks, minisign_verify::Error> {
         let key = key.trim();
         self.key = Some(PublicKey::from_base64(key).or_else(|_| PublicKey::decode(key))?);
         Ok(self)
     }
 
-    /// Takes what is no ELF program, such as a script. Default: only a whole ELF file for this machine.
+    /// Accepts a file that is not an ELF program, such as a script. Default: only a whole ELF file for this
+    /// machine.
     #[must_use]
     pub fn any_format(mut self) -> Checks {
         self.format = false;
         self
     }
 
-    /// A check of the user's own, of the unpacked file and its digest; it may block. It comes before the sanity check.
+    /// Adds a check of your own, of the unpacked file and its digest. It may block. It runs before the sanity
+    /// check.
     #[must_use]
     pub fn and(mut self, check: impl Fn(&Path, &Digest) -> io::Result<()> + Send + Sync + 'static) -> Checks {
         self.own = Some(Arc::new(check));
         self
     }
 
-    /// How the binary is tried.
+    /// How the binary is tried. Default: [`SanityCheck::Answer`].
     #[must_use]
     pub fn sanity(mut self, check: SanityCheck) -> Checks {
         self.sanity = check;

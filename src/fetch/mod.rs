@@ -25,9 +25,10 @@
 //!
 //! # Where from
 //!
-//! A [`File`], a URL ([`Http`]), a repository's releases ([`GitHub`]), an object store ([`S3`]), or a [`Fetcher`] of the
-//! user's own; a [`Source`] is any of the first four, by its name. Each brings a version once, and again only when the source says that it has changed. A gzip file (by
-//! its first bytes, not its name) is unpacked; a tar archive is refused, packed or not.
+//! A [`File`], a URL ([`Http`]), a repository's releases ([`GitHub`]), an object store ([`S3`]), or your own
+//! [`Fetcher`]. A [`Source`] is any of the first four, by its name. Each brings a version once, and again
+//! only when the source says that it has changed. A gzip file (by its first bytes, not its name) is unpacked;
+//! a tar archive is refused, packed or not.
 //!
 //! # What must hold before a binary is used
 //!
@@ -51,15 +52,15 @@
 //! When the restart fails, or is taken back in probation, the previous one is reinstated. A restart that was *refused*
 //! (a process that cannot give up its PID, say) leaves the new one in place and is tried again at the next poll. A
 //! process that is killed between the installation and the end of the restart leaves the new one in place as well:
-//! [`Place::roll_back`] is what an operator does about it.
+//! An operator can undo that with [`Place::roll_back`].
 //!
 //! What was downloaded in part is removed; what a killed process leaves, the next updater removes. One process at a
 //! time works on a binary, by a lock: the predecessor and its successor do not fetch twice.
 //!
 //! # Many hosts
 //!
-//! [`Updater::interval`] with [`Updater::jitter`] spreads the polls, [`Updater::stagger`] the restarts. A server that
-//! says "too many requests" is obeyed.
+//! [`Updater::interval`] with [`Updater::jitter`] spreads the polls, [`Updater::stagger`] the restarts. If a
+//! server says "too many requests", the updater waits as long as the server asks.
 
 mod check_error;
 mod checks;

@@ -78,13 +78,13 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
         }
     }
 
-    /// The time between two polls. Default 5 minutes: a poll costs the source next to nothing, and who publishes a
-    /// version looks at it for longer than that. After failures it doubles with each, up to an hour.
+    /// The time between two polls. Default 5 minutes: a poll costs the source almost nothing, and a release
+    /// can wait for that long. The time doubles with each failure, up to an hour.
     ///
     /// # Errors
     ///
-    /// It is below the source's floor ([`Fetcher::floor`]): a second for HTTP and S3, 0.1 s for a file, 2 minutes for
-    /// GitHub without a token.
+    /// If `interval` is below the source's floor ([`Fetcher::floor`]): a second for HTTP and S3, 0.1 s for a
+    /// file, 2 minutes for GitHub without a token.
     pub fn interval(mut self, interval: Duration) -> Result<Updater<F, R>, IntervalTooShort> {
         let floor = self.fetcher.floor();
         if interval < floor {
@@ -94,8 +94,9 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
         Ok(self)
     }
 
-    /// How much of the interval is added to it at most, by chance: from 0 to 1, default 0.1, so that hosts started at
-    /// one instant have parted after some polls. The first poll comes after such a part alone.
+    /// The largest part of the interval that is added to it at random, from 0 to 1. Default 0.1, so that
+    /// hosts that were started at one instant poll at different times after some polls. Before the first
+    /// poll, only this part is waited for.
     #[must_use]
     pub fn jitter(mut self, part: f64) -> Updater<F, R> {
         self.schedule.jitter = if part.is_finite() { part.clamp(0.0, 1.0) } else { JITTER };
@@ -110,21 +111,23 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
         self
     }
 
-    /// Waits this long before a checked binary is put in place and restarted into, beside the stagger. Default not.
+    /// Waits this long, besides the stagger, before a checked binary is put in place and restarted into.
+    /// Default zero.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Updater<F, R> {
         self.delay = delay;
         self
     }
 
-    /// Puts new binaries in place and leaves the restart to somebody else. Default: it restarts.
+    /// Puts new binaries in place without a restart, for a service that something else restarts. Default: it
+    /// restarts.
     #[must_use]
     pub fn install_only(mut self) -> Updater<F, R> {
         self.install_only = true;
         self
     }
 
-    /// What a binary must pass.
+    /// The checks that a binary must pass. Default: [`Checks::new`].
     #[must_use]
     pub fn checks(mut self, checks: Checks) -> Updater<F, R> {
         self.checks = checks;
@@ -156,8 +159,9 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it waits, fetches or checks, it leaves nothing behind. Dropped during a restart it hears no
-    /// outcome: a binary that fails then stays in place. Let it end by itself.
+    /// Dropping the future while it waits, fetches or checks leaves nothing behind. If it is dropped during a
+    /// restart, it does not learn the outcome, and a binary that fails then stays in place. Let it end by
+    /// itself.
     pub async fn run(&mut self) {
         // What killed processes left is removed at the start, however long the first poll is away.
         let place = self.place.clone();
@@ -179,7 +183,7 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
     ///
     /// # Errors
     ///
-    /// Nothing came of it; the running version serves on.
+    /// The poll failed. The running version serves on.
     ///
     /// # Cancel safety
     ///
