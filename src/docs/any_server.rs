@@ -63,7 +63,7 @@
 //!
 //! # What was lost, measured
 //!
-//! `tests/command_loads.rs` makes twenty restarts under each of three loads: a new connection for each
+//! `tests/command/loads.rs` makes twenty restarts under each of three loads: a new connection for each
 //! request, kept connections, and kept connections 2 ms away. Failed requests:
 //!
 //! | server | new connections | kept connections |
@@ -75,5 +75,5 @@
 //! | hypercorn 0.18 | 8 | about one for two connections at each restart |
 //!
 //! At a stop, uvicorn and hypercorn close what they have accepted and not yet heard. The asyncio and Node
-//! servers drain as in `tests/support/foreign`: Node's own `server.close()` ends idle connections at once,
+//! servers drain as in `tests/foreign`: Node's own `server.close()` ends idle connections at once,
 //! and asyncio's drops what it has accepted in the same turn.

@@ -47,7 +47,7 @@
 //! `heirloom --help` has them all.
 //!
 //! The command ends within about ten milliseconds of the outcome, its own start included (`cargo test
-//! --all-features --test command -- --nocapture` prints the figure). If two operators ask at once, each gets
+//! --all-features --test operate -- --nocapture` prints the figure). If two operators ask at once, each gets
 //! an answer of its own: a request that comes during a restart is acted on after it.
 //!
 //! # Asking from a program

@@ -54,7 +54,7 @@
 //!   lose their requests in flight. It has `SuccessExitStatus=143`, because the supervisor's status is the
 //!   server's, and many servers end by the signal that stopped them once they have finished (uvicorn, Puma).
 //!
-//! All of it is tested against a real systemd (`tests/systemd.rs` and `tests/systemd_store.rs`, as root): 20
+//! All of it is tested against a real systemd (`tests/systemd/units.rs` and `tests/systemd/store.rs`, as root): 20
 //! reloads under load, 0 failed, with systemd 252, and by `Type=notify-reload` with systemd 254, which
 //! `scripts/newer-systemd.sh` unpacks beside Debian 12's own.
 //!
@@ -94,7 +94,7 @@
 //!   and [`is_ready`](crate::Restarter::is_ready) may answer no once in a restart.
 //! * **A new binary** comes by `docker cp` or a volume, if at all; a new image is a new container.
 //!
-//! All of it is tested with podman and crun (`tests/container.rs`, as root), with the Dockerfile built and
+//! All of it is tested with podman and crun (`tests/container/engine.rs`, as root), with the Dockerfile built and
 //! run as it is:
 //!
 //! * 10 restarts by the command and 10 by the signal under three loads each, 0 failed, with an address of the

@@ -23,14 +23,14 @@
 //!
 //! # Idle connections
 //!
-//! Ten thousand idle connections, half of which never spoke, go through five restarts (`tests/moving.rs`).
+//! Ten thousand idle connections, half of which never spoke, go through five restarts (`tests/moving/idle.rs`).
 //! None is closed, all are answered by the newest process, and the old process is gone within 300 ms of
 //! settling.
 //!
 //! # Real clients and proxies
 //!
 //! nginx and HAProxy in front with upstream keep-alive, headless Chromium, wrk, h2load and curl: no error
-//! over 5 to 20 restarts each (`tests/proxies.rs`, `tests/browser.rs`, `tests/tools.rs`).
+//! over 5 to 20 restarts each (`tests/clients/proxies.rs`, `tests/clients/browser.rs`, `tests/clients/tools.rs`).
 //!
 //! # Every order of events
 //!
@@ -39,6 +39,9 @@
 //! generations to a depth; and the supervisor's machine among its workers likewise.
 //!
 //! # What it costs
+//!
+//! `cargo build --release -p heirloom-bench -p heirloom-test-servers --all-features` builds the benches, as
+//! `target/release/bench-*`. `scripts/bench-cost.sh` and `scripts/bench-supervisor.sh` build what they need.
 //!
 //! * `scripts/bench-cost.sh` (callgrind): an HTTP/1 request costs 2.7 % more instructions than with bare
 //!   hyper without any timeout. hyper with its own header timeout costs 20.6 % more, hyper-util's `auto` with
