@@ -1,9 +1,9 @@
 //! Restart a network server without a single client noticing.
 //!
-//! On SIGHUP or SIGUSR2 the process starts its own program again and hands its listening sockets down to it, as inherited
-//! file descriptors, the first of them fd 3, announced in an environment variable. The successor initialises, says that
-//! it is ready, and accepts. The predecessor watches it for a moment, then finishes what it holds, and exits. If the
-//! successor fails, the predecessor serves on as if nothing had happened.
+//! On SIGHUP or SIGUSR2 the process starts its own program again and hands its listening sockets down to it,
+//! as inherited file descriptors, the first of them fd 3, announced in an environment variable. The successor
+//! initialises, says that it is ready, and accepts. The predecessor watches it for a moment, then finishes
+//! what it holds, and exits. If the successor fails, the predecessor serves on as if nothing had happened.
 //!
 //! # One line
 //!
@@ -43,9 +43,10 @@
 //! ```
 //!
 //! A connection from [`Listener::accept`] is counted until it is dropped. It knows when it has to end
-//! ([`drain::Connection::draining`]), and it can move to the successor instead ([`drain::Connection::move_on`]).
-//! [`http::serve`] does all of that for a tower or hyper service. A framework that accepts by itself takes the socket from
-//! [`Listener::into_tokio`], and runs in [`Restarter::run_with`]:
+//! ([`drain::Connection::draining`]), and it can move to the successor instead
+//! ([`drain::Connection::move_on`]). [`http::serve`] does all of that for a tower or hyper service. A
+//! framework that accepts by itself takes the socket from [`Listener::into_tokio`], and runs in
+//! [`Restarter::run_with`]:
 //!
 //! ```no_run
 //! # #[tokio::main]
@@ -58,30 +59,34 @@
 //! # }
 //! ```
 //!
-//! (Do not await `axum::serve(..)` and then `run`: that server would be ready only when it is over. heirloom cannot pause
-//! such a loop, and cannot control how it closes its connections: see [`guarantees`].)
+//! (Do not await `axum::serve(..)` and then `run`: that server would be ready only when it is over. heirloom
+//! cannot pause such a loop, and cannot control how it closes its connections: see [`guarantees`].)
 //!
 //! # What else goes to the successor
 //!
 //! The program can hand down its own state, with [`Restarter::provide_state`] in the predecessor and
-//! [`Restarter::state`] in the successor. It can hand down descriptors of any kind, with [`Restarter::hand_down`] and
-//! [`Restarter::inherited_fd`].
+//! [`Restarter::state`] in the successor. It can hand down descriptors of any kind, with
+//! [`Restarter::hand_down`] and [`Restarter::inherited_fd`].
 //!
 //! # Where to read on
 //!
 //! * [`docs::server`]: accept loops, listeners, signals, state, and what else a server can do.
 //! * [`guarantees`]: what holds, by number, and what does not. [`design`]: why it is built as it is.
-//! * [`docs::command`]: restart, watch and stop a server from a shell. [`docs::any_server`]: servers in other languages.
-//! * [`docs::supervisor`]: a parent with a stable PID. [`docs::fetch`]: how a server installs its next version by itself.
-//! * [`deploy`]: under systemd, in containers, and behind load balancers. [`docs::measurements`]: what was measured.
+//! * [`docs::command`]: restart, watch and stop a server from a shell. [`docs::any_server`]: servers in other
+//!   languages.
+//! * [`docs::supervisor`]: a parent with a stable PID. [`docs::fetch`]: how a server installs its next
+//!   version by itself.
+//! * [`deploy`]: under systemd, in containers, and behind load balancers. [`docs::measurements`]: what was
+//!   measured.
 //!
 //! # Where things are
 //!
 //! * [`Builder`]: every deadline, with its default and the reason for it.
 //! * [`SignalMap`]: which signal does what. [`Event`]: what happens, as it happens.
-//! * [`drain`]: how connections are counted and told to close. [`http`]: the same for HTTP. `tls` (a feature): HTTPS.
-//! * `supervisor` (a feature): the parent with a stable PID. `fetch` (a feature): new binaries from a file, a URL, GitHub's
-//!   releases or an object store.
+//! * [`drain`]: how connections are counted and told to close. [`http`]: the same for HTTP. `tls` (a
+//!   feature): HTTPS.
+//! * `supervisor` (a feature): the parent with a stable PID. `fetch` (a feature): new binaries from a file, a
+//!   URL, GitHub's releases or an object store.
 //! * `systemd` (a feature): what systemd is told. `metrics` (a feature): what is counted.
 //! * `control`: how a process is operated from outside, which the command `heirloom` does.
 //! * [`handover`]: the protocol, as pure state machines.

@@ -1,7 +1,7 @@
 //! Work that may block, on a thread that exists for it alone.
 //!
-//! Not tokio's `spawn_blocking`: where no thread can be made (RLIMIT_NPROC, the `pids.max` of a cgroup) that panics in
-//! its caller, and nobody hears why.
+//! Not tokio's `spawn_blocking`: where no thread can be made (RLIMIT_NPROC, the `pids.max` of a cgroup) that
+//! panics in its caller, and nobody hears why.
 
 use std::io;
 use std::thread;

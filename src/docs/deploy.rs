@@ -24,7 +24,7 @@
 //! systemctl daemon-reload
 //! systemctl enable --now server
 //! systemctl reload server       # a restart: it fails if the new process does, and the old one serves on
-//! systemctl status server       # Status: "serving, generation 2; generation 1 drains: 12 connections left, ..."
+//! systemctl status server       # Status: "serving, generation 2; generation 1 drains: 12 left, ..."
 //! ```
 //!
 //! `examples/deploy/systemd/server.service`:
@@ -54,9 +54,9 @@
 //!   lose their requests in flight. It has `SuccessExitStatus=143`, because the supervisor's status is the
 //!   server's, and many servers end by the signal that stopped them once they have finished (uvicorn, Puma).
 //!
-//! All of it is tested against a real systemd (`tests/systemd/units.rs` and `tests/systemd/store.rs`, as root): 20
-//! reloads under load, 0 failed, with systemd 252, and by `Type=notify-reload` with systemd 254, which
-//! `scripts/newer-systemd.sh` unpacks beside Debian 12's own.
+//! All of it is tested against a real systemd (`tests/systemd/units.rs` and `tests/systemd/store.rs`, as
+//! root): 20 reloads under load, 0 failed, with systemd 252, and by `Type=notify-reload` with systemd 254,
+//! which `scripts/newer-systemd.sh` unpacks beside Debian 12's own.
 //!
 //! # A container
 //!
@@ -71,9 +71,10 @@
 //! In the directory of the server's crate, with a checkout of heirloom beside it:
 //!
 //! ```sh
-//! docker build -t server --build-context heirloom=../heirloom -f ../heirloom/examples/deploy/docker/Dockerfile .
+//! docker build -t server --build-context heirloom=../heirloom \
+//!     -f ../heirloom/examples/deploy/docker/Dockerfile .
 //! docker run --rm -p 8080:8080 --name server server
-//! docker exec server heirloom restart --pid 1       # fails if the new worker does not make it; the old one serves on
+//! docker exec server heirloom restart --pid 1       # fails if the new worker does; the old one serves on
 //! docker kill --signal HUP server                   # the same; how it went is in the log
 //! ```
 //!
@@ -94,8 +95,8 @@
 //!   and [`is_ready`](crate::Restarter::is_ready) may answer no once in a restart.
 //! * **A new binary** comes by `docker cp` or a volume, if at all; a new image is a new container.
 //!
-//! All of it is tested with podman and crun (`tests/container/engine.rs`, as root), with the Dockerfile built and
-//! run as it is:
+//! All of it is tested with podman and crun (`tests/container/engine.rs`, as root), with the Dockerfile built
+//! and run as it is:
 //!
 //! * 10 restarts by the command and 10 by the signal under three loads each, 0 failed, with an address of the
 //!   container and by a published port;

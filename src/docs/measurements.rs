@@ -23,14 +23,15 @@
 //!
 //! # Idle connections
 //!
-//! Ten thousand idle connections, half of which never spoke, go through five restarts (`tests/moving/idle.rs`).
-//! None is closed, all are answered by the newest process, and the old process is gone within 300 ms of
-//! settling.
+//! Ten thousand idle connections, half of which never spoke, go through five restarts
+//! (`tests/moving/idle.rs`). None is closed, all are answered by the newest process, and the old process is
+//! gone within 300 ms of settling.
 //!
 //! # Real clients and proxies
 //!
 //! nginx and HAProxy in front with upstream keep-alive, headless Chromium, wrk, h2load and curl: no error
-//! over 5 to 20 restarts each (`tests/clients/proxies.rs`, `tests/clients/browser.rs`, `tests/clients/tools.rs`).
+//! over 5 to 20 restarts each (`tests/clients/proxies.rs`, `tests/clients/browser.rs`,
+//! `tests/clients/tools.rs`).
 //!
 //! # Every order of events
 //!

@@ -18,11 +18,11 @@
 //!
 //! # What it costs
 //!
-//! A connection has one entry in a slab. The slab's lock is taken when a connection comes, goes, or
-//! the phase changes; a read or write that makes progress costs two relaxed atomic operations. No
-//! clock is read on that path: one sweeper task a tracker, on a thread that all trackers share, publishes a
-//! coarse clock and finds connections that overstayed a limit. Its period is an eighth of the shortest limit, between 10 ms
-//! and 250 ms. A limit never fires early, and at most two periods late.
+//! A connection has one entry in a slab. The slab's lock is taken when a connection comes, goes, or the phase
+//! changes; a read or write that makes progress costs two relaxed atomic operations. No clock is read on that
+//! path: one sweeper task a tracker, on a thread that all trackers share, publishes a coarse clock and finds
+//! connections that overstayed a limit. Its period is an eighth of the shortest limit, between 10 ms and 250
+//! ms. A limit never fires early, and at most two periods late.
 //!
 //! # Hazards
 //!

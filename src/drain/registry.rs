@@ -348,8 +348,9 @@ impl Registry {
         number.checked_sub(1).map(|at| self.terms[at]).unwrap_or_default()
     }
 
-    /// The number of these terms, from 1. There are as many as a program has listeners, times different configs; with
-    /// more than can be numbered, others of the same listener hold, so that nobody is left without limits.
+    /// The number of these terms, from 1. There are as many as a program has listeners, times different
+    /// configs; with more than can be numbered, others of the same listener hold, so that nobody is left
+    /// without limits.
     fn number(&mut self, terms: Terms) -> u16 {
         let known = self.terms.iter().position(|known| *known == terms);
         let at = known.or_else(|| {

@@ -1,7 +1,7 @@
 //! What a binary must pass before it is used, from the cheapest and safest check to the one that runs it.
 //!
-//! The order matters: nothing is unpacked before the published digest and the signature hold, and nothing is executed
-//! before it is known to be a program for this machine.
+//! The order matters: nothing is unpacked before the published digest and the signature hold, and nothing is
+//! executed before it is known to be a program for this machine.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -109,14 +109,15 @@ impl Checks {
         self
     }
 
-    /// For programs that answer no sanity check but say their version, in one call: `--version` must exit with status 0.
+    /// For programs that answer no sanity check but say their version, in one call: `--version` must exit
+    /// with status 0.
     #[must_use]
     pub fn sane_if<A: Into<OsString>>(self, arguments: impl IntoIterator<Item = A>) -> Checks {
         self.sanity(SanityCheck::Exits(arguments.into_iter().map(Into::into).collect()))
     }
 
-    /// How long the sanity check may take. Default 10 seconds: a program answers in milliseconds, and on a machine
-    /// under load its start takes a few seconds; longer only delays the report.
+    /// How long the sanity check may take. Default 10 seconds: a program answers in milliseconds, and on a
+    /// machine under load its start takes a few seconds; longer only delays the report.
     #[must_use]
     pub fn sanity_deadline(mut self, deadline: Duration) -> Checks {
         self.sanity_deadline = deadline;

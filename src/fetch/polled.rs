@@ -60,8 +60,8 @@ pub enum UpdateError {
         /// Why the restart failed or was refused.
         source: RestartError,
     },
-    /// It is in place, and the restart was refused, for a reason that has nothing to do with it. The next poll tries
-    /// again.
+    /// It is in place, and the restart was refused, for a reason that has nothing to do with it. The next
+    /// poll tries again.
     #[error("the update {digest} is in place, and the restart into it was not tried")]
     NotTried {
         /// The digest of the new binary.
@@ -69,8 +69,8 @@ pub enum UpdateError {
         /// Why the restart failed or was refused.
         source: RestartError,
     },
-    /// It did not get to serve, and the previous binary could not be put back: the next start by hand runs the one that
-    /// failed.
+    /// It did not get to serve, and the previous binary could not be put back: the next start by hand runs
+    /// the one that failed.
     #[error("the update {digest} did not take over ({restart}), and its predecessor could not be reinstated")]
     Stuck {
         /// Of the binary that failed.
@@ -80,8 +80,8 @@ pub enum UpdateError {
         /// Why it is still there.
         source: InstallError,
     },
-    /// A step of it panicked: a fetcher or a check of the user's own, or tokio, whose files and name look-ups do where no
-    /// thread can be made.
+    /// A step of it panicked: a fetcher or a check of the user's own, or tokio, whose files and name look-ups
+    /// do where no thread can be made.
     #[error(
         "a step of the update panicked; if no thread could be made, look at RLIMIT_NPROC (ulimit -u) and pids.max"
     )]

@@ -1,5 +1,5 @@
-//! What became of the restarts before this one: told from generation to generation, so that an operator who asks the process
-//! that serves hears of all of them.
+//! What became of the restarts before this one: told from generation to generation, so that an operator who
+//! asks the process that serves hears of all of them.
 //!
 //! Plain figures for people: nothing here decides anything.
 
@@ -54,8 +54,8 @@ pub enum FailureKind {
     Refused,
 }
 
-/// Longest reason that is handed on: it travels in the environment of every generation to come, so it is the start of
-/// an error and no log.
+/// Longest reason that is handed on: it travels in the environment of every generation to come, so it is the
+/// start of an error and no log.
 pub const MAX_PAST_REASON: usize = 512;
 
 impl History {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::drain::{ConnectionStatus, Kind};
 use crate::handover::{Failure, Refusal};
 
-/// Something that happened; see [`Restarter::events`](crate::Restarter::events). Each is a `tracing` event too.
+/// Something that happened; see [`Restarter::events`](crate::Restarter::events). Each is a `tracing` event
+/// too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -16,7 +17,8 @@ pub enum Event {
     },
     /// A restart was asked for, and a successor is being started.
     Starting,
-    /// A restart was asked for while one is on its way; it is acted on after that one, once however often it was asked.
+    /// A restart was asked for while one is on its way; it is acted on after that one, once however often it
+    /// was asked.
     Remembered,
     /// A restart was asked for and refused.
     Refused(Refusal),

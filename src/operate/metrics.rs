@@ -1,5 +1,5 @@
-//! What happens as numbers, through the [`metrics`](https://docs.rs/metrics) facade: install a recorder (Prometheus, statsd,
-//! OpenTelemetry) as the program would anyway.
+//! What happens as numbers, through the [`metrics`](https://docs.rs/metrics) facade: install a recorder
+//! (Prometheus, statsd, OpenTelemetry) as the program would anyway.
 //!
 //! | name | kind | what | who records it |
 //! |---|---|---|---|
@@ -16,17 +16,18 @@
 //! | `heirloom_connections_moved_total` | counter | connections that went on in the successor | the predecessor |
 //! | `heirloom_connections_aborted_total` | counter | connections on which the hammer fell | the process that drains |
 //!
-//! **Which process is asked.** Every generation has a recorder of its own. One that *pushes* (statsd, OpenTelemetry) gets
-//! all of it. One that is *scraped* is asked through the listening socket, so the process that serves is asked: the successor. That is why
-//! `outcome="settled"` does not count in the process that made the restart, but is the generation's number less one,
-//! told by each new process: across any number of generations it only grows. What a predecessor knows of its own end (the
-//! histograms of ready, settled and drain, moved and aborted) reaches no scraper, unless the predecessor listens for it on
-//! a port of its own until it ends; [`Restarter::events`](crate::Restarter::events) has the same for a log.
+//! **Which process is asked.** Every generation has a recorder of its own. One that *pushes* (statsd,
+//! OpenTelemetry) gets all of it. One that is *scraped* is asked through the listening socket, so the process
+//! that serves is asked: the successor. That is why `outcome="settled"` does not count in the process that
+//! made the restart, but is the generation's number less one, told by each new process: across any number of
+//! generations it only grows. What a predecessor knows of its own end (the histograms of ready, settled and
+//! drain, moved and aborted) reaches no scraper, unless the predecessor listens for it on a port of its own
+//! until it ends; [`Restarter::events`](crate::Restarter::events) has the same for a log.
 //!
-//! **A supervisor** lives as long as the service, so it is the one to scrape for what became of its workers. It records what
-//! follows once a recorder is installed in it: in `main` before `Supervisor::run`, or in a
-//! `Supervisor::started` hook, which runs on its tokio runtime and so can serve an exporter.
-//! `heirloom run` has no recorder; `heirloom status --json` has these figures there as everywhere.
+//! **A supervisor** lives as long as the service, so it is the one to scrape for what became of its workers.
+//! It records what follows once a recorder is installed in it: in `main` before `Supervisor::run`, or in a
+//! `Supervisor::started` hook, which runs on its tokio runtime and so can serve an exporter. `heirloom run`
+//! has no recorder; `heirloom status --json` has these figures there as everywhere.
 //!
 //! | name | kind | what |
 //! |---|---|---|
@@ -117,8 +118,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How often the connections are counted. A counter of each that comes and goes would be a cost on every connection;
-/// nobody scrapes more often.
+/// How often the connections are counted. A counter of each that comes and goes would be a cost on every
+/// connection; nobody scrapes more often.
 const SAMPLE: Duration = Duration::from_secs(1);
 
 fn number(count: usize) -> u64 {

@@ -177,9 +177,9 @@ impl Builder {
         self
     }
 
-    /// The largest state in bytes that this process gives to its successor or takes from its predecessor, for each name.
-    /// Default 1 GiB: more belongs into a database, and a provider that never stops writing must not take the
-    /// machine's memory.
+    /// The largest state in bytes that this process gives to its successor or takes from its predecessor, for
+    /// each name. Default 1 GiB: more belongs into a database, and a provider that never stops writing must
+    /// not take the machine's memory.
     pub fn state_limit(mut self, bytes: u64) -> Builder {
         self.state.size = bytes;
         self
@@ -282,7 +282,8 @@ impl Builder {
         self
     }
 
-    /// Takes over what a predecessor handed down, and starts heirloom's thread. On return the signals are handled.
+    /// Takes over what a predecessor handed down, and starts heirloom's thread. On return the signals are
+    /// handled.
     ///
     /// # Errors
     ///
@@ -296,10 +297,10 @@ impl Builder {
         self.start_with(Inherited::take()?, None)
     }
 
-    /// A restarter that stands apart from the process: for tests of a program's own code, as many in one process as are
-    /// wanted. It reads no environment, handles no signal, has no pid file and notifies no service manager.
-    /// Listeners are bound, tracked and drained as usual, [`shutdown`](Restarter::shutdown) works, and a
-    /// restart is refused.
+    /// A restarter that stands apart from the process: for tests of a program's own code, as many in one
+    /// process as are wanted. It reads no environment, handles no signal, has no pid file and notifies no
+    /// service manager. Listeners are bound, tracked and drained as usual, [`shutdown`](Restarter::shutdown)
+    /// works, and a restart is refused.
     ///
     /// ```
     /// # async fn program(restarter: heirloom::Restarter) -> Result<heirloom::Ending, heirloom::ReadyError> {

@@ -16,9 +16,9 @@ use crate::error::with_causes;
 use crate::restarter::ending::Ending;
 
 impl Restarter {
-    /// [`run`](Self::run) for a framework that accepts by itself: says [`ready`](Self::ready), then runs `serve` with the
-    /// signal on which that is to close its connections, and holds the drain until it is done. Returns when the service of this
-    /// process has ended; return what it gives from `main`.
+    /// [`run`](Self::run) for a framework that accepts by itself: says [`ready`](Self::ready), then runs
+    /// `serve` with the signal on which that is to close its connections, and holds the drain until it is
+    /// done. Returns when the service of this process has ended; return what it gives from `main`.
     ///
     /// ```no_run
     /// # async fn example(router: axum::Router) -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
@@ -84,8 +84,8 @@ impl<E: Error + 'static> fmt::Debug for RunWithError<E> {
     }
 }
 
-/// Says so if somebody accepts and nobody has said that this process is ready: it serves, but no restart and no graceful
-/// stop will come of it, which is noticed only when one is wanted.
+/// Says so if somebody accepts and nobody has said that this process is ready: it serves, but no restart and
+/// no graceful stop will come of it, which is noticed only when one is wanted.
 pub(super) async fn notice_unready(shared: Arc<Shared>) {
     let mut life = shared.life.subscribe();
     let mut begun = shared.listeners.loops_begun();
@@ -102,6 +102,7 @@ pub(super) async fn notice_unready(shared: Arc<Shared>) {
     }
 }
 
-/// From the beginning of an accept loop to the warning that nobody said ready. What is left of an initialisation by then is
-/// short; and a user who tries the server for the first time still looks at its log.
+/// From the beginning of an accept loop to the warning that nobody said ready. What is left of an
+/// initialisation by then is short; and a user who tries the server for the first time still looks at its
+/// log.
 const UNREADY_NOTICED: Duration = Duration::from_secs(5);

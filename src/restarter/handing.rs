@@ -12,12 +12,13 @@ use crate::handdown::descriptors::{HandDownError, NameTooLong, checked};
 use crate::handdown::state::{State, StateError, StateWriter};
 
 impl Restarter {
-    /// Hands a descriptor of any kind down to each successor that starts from now on: a log file, a lock, a pipe, a
-    /// socket that [`listen`](Self::listen) and [`udp`](Self::udp) do not make. It replaces one of the same name.
+    /// Hands a descriptor of any kind down to each successor that starts from now on: a log file, a lock, a
+    /// pipe, a socket that [`listen`](Self::listen) and [`udp`](Self::udp) do not make. It replaces one of
+    /// the same name.
     ///
-    /// The descriptor is kept open here until this process ends, [withholds](Self::withhold_fd) it or replaces it; give
-    /// a duplicate if the program works with it as well. Both processes then share what belongs to the open file
-    /// description: its offset, O_NONBLOCK, a flock.
+    /// The descriptor is kept open here until this process ends, [withholds](Self::withhold_fd) it or
+    /// replaces it; give a duplicate if the program works with it as well. Both processes then share what
+    /// belongs to the open file description: its offset, O_NONBLOCK, a flock.
     ///
     /// Only the next generation gets it. That one must hand it down again for the generation after it.
     ///
@@ -26,7 +27,8 @@ impl Restarter {
     ///
     /// # Errors
     ///
-    /// The name has more than 255 bytes, or 64 other descriptors are handed down. The descriptor is closed then.
+    /// The name has more than 255 bytes, or 64 other descriptors are handed down. The descriptor is closed
+    /// then.
     ///
     /// ```no_run
     /// # fn example(restarter: heirloom::Restarter) -> Result<(), Box<dyn std::error::Error>> {
@@ -62,11 +64,13 @@ impl Restarter {
         self.shared.descriptors.inherited(name)
     }
 
-    /// Provides state: when a successor [asks](Self::state) for this name, `write` is called, and what it has written is
-    /// given to it. `tag` is for the program itself: its version of the format. It replaces a provider of the same name.
+    /// Provides state: when a successor [asks](Self::state) for this name, `write` is called, and what it has
+    /// written is given to it. `tag` is for the program itself: its version of the format. It replaces a
+    /// provider of the same name.
     ///
-    /// The state is a snapshot. This process serves on while the successor starts, and after a failed restart too; what
-    /// changes after the snapshot is for [`provide_final_state`](Self::provide_final_state), or lost.
+    /// The state is a snapshot. This process serves on while the successor starts, and after a failed restart
+    /// too; what changes after the snapshot is for [`provide_final_state`](Self::provide_final_state), or
+    /// lost.
     ///
     /// heirloom calls `write` on a thread of its own, one call at a time, and again for every restart. It may
     /// take as long as the [`state_timeout`](super::Builder::state_timeout) and write as much as the
@@ -97,12 +101,13 @@ impl Restarter {
         Ok(())
     }
 
-    /// Provides the state that is left when this process has handed over and its last connection is gone, for a
-    /// successor that waits for it with [`final_state`](Self::final_state). Else as
+    /// Provides the state that is left when this process has handed over and its last connection is gone, for
+    /// a successor that waits for it with [`final_state`](Self::final_state). Else as
     /// [`provide_state`](Self::provide_state), whose names are apart from these.
     ///
-    /// It is called before [`run`](Self::run) returns, also when the drain deadline has aborted the last connections. If
-    /// this process was asked to stop meanwhile it has two seconds; asking again ends it at once.
+    /// It is called before [`run`](Self::run) returns, also when the drain deadline has aborted the last
+    /// connections. If this process was asked to stop meanwhile it has two seconds; asking again ends it at
+    /// once.
     ///
     /// # Errors
     ///
@@ -124,10 +129,10 @@ impl Restarter {
         self.shared.providers.remove(name, true);
     }
 
-    /// The state that the predecessor [provides](Self::provide_state) under this name, as it is now. `None` if there is
-    /// none: this is the first generation, or the predecessor provides nothing of this name, or its release
-    /// of heirloom is too old for it. That is no error, because the first restart into a program that asks
-    /// for state is in this case.
+    /// The state that the predecessor [provides](Self::provide_state) under this name, as it is now. `None`
+    /// if there is none: this is the first generation, or the predecessor provides nothing of this name, or
+    /// its release of heirloom is too old for it. That is no error, because the first restart into a program
+    /// that asks for state is in this case.
     ///
     /// Usually called before [`ready`](Self::ready); it works for as long as the predecessor lives.
     ///
@@ -159,16 +164,17 @@ impl Restarter {
         self.ask(name, false)?.await.unwrap_or(Err(StateError::DriverGone))
     }
 
-    /// The state that the predecessor [provides at its end](Self::provide_final_state): resolves when its last
-    /// connection is gone, so after [`ready`](Self::ready). `None` in the same cases as with [`state`](Self::state).
+    /// The state that the predecessor [provides at its end](Self::provide_final_state): resolves when its
+    /// last connection is gone, so after [`ready`](Self::ready). `None` in the same cases as with
+    /// [`state`](Self::state).
     ///
     /// The call itself asks the predecessor, not the first poll. Call it before [`ready`](Self::ready): a
     /// predecessor without connections may be gone right after.
     ///
     /// # Errors
     ///
-    /// As [`state`](Self::state). There is no deadline on this side: the predecessor's drain deadline ends the wait,
-    /// or its death ([`StateError::PredecessorDied`]).
+    /// As [`state`](Self::state). There is no deadline on this side: the predecessor's drain deadline ends
+    /// the wait, or its death ([`StateError::PredecessorDied`]).
     ///
     /// # Cancel safety
     ///

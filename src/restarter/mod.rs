@@ -1,8 +1,8 @@
 //! The handle on this process's generation: what a program holds from its start to its end.
 //!
-//! [`Restarter`] is a thin handle. The work is done by the [`driver`] on a thread of its own, so that a restart, a
-//! take-back and a stop happen at once however busy the program's own runtime is, and so that programs without a
-//! runtime can use it as well.
+//! [`Restarter`] is a thin handle. The work is done by the [`driver`] on a thread of its own, so that a
+//! restart, a take-back and a stop happen at once however busy the program's own runtime is, and so that
+//! programs without a runtime can use it as well.
 
 mod builder;
 pub(crate) mod driver;
@@ -41,8 +41,8 @@ use shared::{Answer, Command, Life, Shared};
 
 /// One generation of a server: gives it its listeners, and restarts and stops it.
 ///
-/// A handle: clones share everything. There is one per process, from [`Restarter::new`] or [`Restarter::builder`],
-/// and it lives as long as the process, whether or not a handle is left.
+/// A handle: clones share everything. There is one per process, from [`Restarter::new`] or
+/// [`Restarter::builder`], and it lives as long as the process, whether or not a handle is left.
 ///
 /// ```no_run
 /// # use heirloom::{Ending, Restarter};
@@ -70,7 +70,8 @@ impl Restarter {
     /// Call it early, and once. It takes over what a predecessor handed down, and from then on heirloom
     /// handles the restart signals. Nothing is accepted before [`ready`](Self::ready) or [`run`](Self::run).
     ///
-    /// With the feature `systemd`, and NOTIFY_SOCKET set, systemd is told what happens: see the module `systemd`.
+    /// With the feature `systemd`, and NOTIFY_SOCKET set, systemd is told what happens: see the module
+    /// `systemd`.
     pub fn new() -> Result<Restarter, StartError> {
         let builder = Restarter::builder().signals(crate::SignalMap::default());
         #[cfg(feature = "control")]
@@ -108,8 +109,8 @@ impl Restarter {
         &self.shared.program
     }
 
-    /// A stream listener (TCP, or a Unix socket) that is inherited if the predecessor had it, and bound otherwise.
-    /// [`Listen`](crate::Listen) says which inherited socket is meant.
+    /// A stream listener (TCP, or a Unix socket) that is inherited if the predecessor had it, and bound
+    /// otherwise. [`Listen`](crate::Listen) says which inherited socket is meant.
     ///
     /// If this process does not ask for a listener of its predecessor before [`ready`](Self::ready), that
     /// listener is dropped: the predecessor serves its queue, and then closes it.
@@ -119,9 +120,9 @@ impl Restarter {
     /// make it again after that. With a supervisor, connections wait in its queue until the successor asks
     /// for it and inherits it.
     ///
-    /// There may be 2000, if their addresses and names fit into 88 KiB (2000 IPv4 addresses do, and 500 of the longest Unix
-    /// paths): a successor hears of them in one variable of its environment, for which the kernel has 128 KiB. A release that
-    /// reads no more than 512 refuses more, and the restart into it fails.
+    /// There may be 2000, if their addresses and names fit into 88 KiB (2000 IPv4 addresses do, and 500 of
+    /// the longest Unix paths): a successor hears of them in one variable of its environment, for which the
+    /// kernel has 128 KiB. A release that reads no more than 512 refuses more, and the restart into it fails.
     pub fn listen(&self, listen: impl IntoListen) -> Result<Listener, ListenError> {
         let listen = listen.into_listen()?;
         let kind = match listen.address() {
@@ -150,8 +151,9 @@ impl Restarter {
     /// Says that this process is initialised, and waits until it may accept. The first generation may do so
     /// at once, a successor when the predecessor has stopped accepting.
     ///
-    /// Listeners accept from then on. Without this call a successor is killed at the start deadline, and a first generation
-    /// whose framework accepts already is neither restarted nor stopped gracefully: a warning says so after 5 s.
+    /// Listeners accept from then on. Without this call a successor is killed at the start deadline, and a
+    /// first generation whose framework accepts already is neither restarted nor stopped gracefully: a
+    /// warning says so after 5 s.
     ///
     /// # Errors
     ///
@@ -335,7 +337,8 @@ impl Restarter {
     }
 }
 
-/// For futures that wait for the driver alone, and so need no reactor: this cannot fail for want of descriptors.
+/// For futures that wait for the driver alone, and so need no reactor: this cannot fail for want of
+/// descriptors.
 fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     runtime.expect("a runtime without drivers asks nothing of the system").block_on(future)

@@ -89,8 +89,8 @@ pub(crate) fn activated(fd: RawFd, name: String) -> Result<InheritedSocket, Desc
     if let Some(Stored { name, requested, .. }) = stored.clone() {
         return Ok(InheritedSocket { fd, kind, name, requested, address, lock: None, stored });
     }
-    // systemd calls a socket without FileDescriptorName= after its unit, or "unknown": a name that nobody chose
-    // must not keep a listener from being found by its address, so names only ever add a way to match.
+    // systemd calls a socket without FileDescriptorName= after its unit, or "unknown": a name that nobody
+    // chose must not keep a listener from being found by its address, so names only ever add a way to match.
     Ok(InheritedSocket { fd, kind, name, requested: OsString::new(), address, lock: None, stored })
 }
 

@@ -157,7 +157,8 @@ impl Supervisor {
         self
     }
 
-    /// Which signal does what *in the supervisor*. Default: HUP and USR2 restart, TERM and INT stop, a second one at once.
+    /// Which signal does what *in the supervisor*. Default: HUP and USR2 restart, TERM and INT stop, a second
+    /// one at once.
     pub fn signals(mut self, map: SignalMap) -> Supervisor {
         self.signals = map;
         self
@@ -234,8 +235,8 @@ impl Supervisor {
         self
     }
 
-    /// Fetches new versions of the program, in the supervisor, and restarts into them. A version that fails, or is taken
-    /// back, is replaced by the one before it. `updater` is called once the supervisor runs.
+    /// Fetches new versions of the program, in the supervisor, and restarts into them. A version that fails,
+    /// or is taken back, is replaced by the one before it. `updater` is called once the supervisor runs.
     ///
     /// ```no_run
     /// # fn program(restarter: heirloom::Restarter) {}
@@ -277,8 +278,9 @@ impl Supervisor {
     /// Starts this program again as a worker, in which this call runs `program`, and returns when the service
     /// has ended. The exit code is that of the last worker; return it from `main`.
     ///
-    /// Call it early in `main`, and once. A server that ran without a supervisor and is restarted into this program goes on
-    /// without one, since its PID cannot be kept; so does a worker that [serves on](Orphans::ServeOn) as an orphan.
+    /// Call it early in `main`, and once. A server that ran without a supervisor and is restarted into this
+    /// program goes on without one, since its PID cannot be kept; so does a worker that [serves
+    /// on](Orphans::ServeOn) as an orphan.
     ///
     /// # Errors
     ///
@@ -373,8 +375,9 @@ impl Supervisor {
     }
 }
 
-/// How much longer than its own deadline a worker has before it is killed. It aborts what is left by itself and exits,
-/// which takes milliseconds; and with the default of 9 s for a shutdown all is over before `docker stop` kills at 10 s.
+/// How much longer than its own deadline a worker has before it is killed. It aborts what is left by itself
+/// and exits, which takes milliseconds; and with the default of 9 s for a shutdown all is over before `docker
+/// stop` kills at 10 s.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// As [`Restarter::new`] has it.

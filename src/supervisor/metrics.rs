@@ -1,5 +1,5 @@
-//! What a supervisor counts, for a recorder of metrics. Without the feature `metrics` there is none, and nothing is counted
-//! here; `status` has the figures all the same.
+//! What a supervisor counts, for a recorder of metrics. Without the feature `metrics` there is none, and
+//! nothing is counted here; `status` has the figures all the same.
 
 use std::time::Duration;
 
@@ -40,7 +40,8 @@ mod recorded {
 
     use super::{FailureKind, Figure};
 
-    /// Says what there will be, and that nothing of it has happened yet: an increase from nothing is none to a scraper.
+    /// Says what there will be, and that nothing of it has happened yet: an increase from nothing is none to
+    /// a scraper.
     pub(in crate::supervisor) fn describe() {
         guarded(|| {
             describe_gauge!(GENERATION, "Generation of the worker that serves, from 1");

@@ -1,8 +1,8 @@
 //! A parent with a stable PID: it owns the listening sockets and replaces its workers.
 //!
-//! Where something watches the PID (Docker, Kubernetes, supervisord), a process that replaces itself looks crashed, and
-//! as PID 1 it ends its container. Here the process that the world knows stays; it accepts nothing and runs none of the
-//! program's code, so that there is little in it to fail or to update.
+//! Where something watches the PID (Docker, Kubernetes, supervisord), a process that replaces itself looks
+//! crashed, and as PID 1 it ends its container. Here the process that the world knows stays; it accepts
+//! nothing and runs none of the program's code, so that there is little in it to fail or to update.
 //!
 //! ```no_run
 //! use heirloom::{Ending, Restarter, Supervisor};

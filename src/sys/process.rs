@@ -1,5 +1,5 @@
-//! What the kernel tells of a process in `/proc`. All of it is bytes: a program calls itself what it likes, and the kernel
-//! cuts a name after 15 of them, within a letter if need be.
+//! What the kernel tells of a process in `/proc`. All of it is bytes: a program calls itself what it likes,
+//! and the kernel cuts a name after 15 of them, within a letter if need be.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

@@ -235,8 +235,8 @@ fn program(directory: &Path, name: &str, bytes: &[u8]) -> PathBuf {
 
 #[test]
 fn each_reason_has_its_name() {
-    // Alone, since a child that another test starts at the wrong moment keeps a file open for writing for as long
-    // as it takes to exec, and that is ETXTBSY here.
+    // Alone, since a child that another test starts at the wrong moment keeps a file open for writing for as
+    // long as it takes to exec, and that is ETXTBSY here.
     alone("sys::spawn::tests::each_reason_has_its_name", &[], || {
         let directory = scratch("reasons");
         let fail = |path: &Path| spawn(&request(path, &[])).unwrap_err();

@@ -13,8 +13,8 @@ use crate::target::{Aim, MOVES, Target};
 
 /// Stop a server gracefully: it drains every connection, and ends.
 ///
-/// Waits until the process is gone. Asking twice does not make it faster; `heirloom hammer` does. A worker that serves
-/// takes its supervisor along; one that still starts ends alone.
+/// Waits until the process is gone. Asking twice does not make it faster; `heirloom hammer` does. A worker
+/// that serves takes its supervisor along; one that still starts ends alone.
 #[derive(Debug, Args)]
 #[command(after_help = CODES)]
 pub(crate) struct Stop {

@@ -18,11 +18,12 @@ use super::place::Previous;
 use super::schedule::{self, Schedule};
 use super::{Checks, Digest, FetchEvent, Fetcher, IntervalTooShort, Place, Polled, Restart, UpdateError};
 
-/// Keeps a program up to date: polls a [`Fetcher`], checks what is new, puts it in the binary's place, and restarts.
+/// Keeps a program up to date: polls a [`Fetcher`], checks what is new, puts it in the binary's place, and
+/// restarts.
 ///
-/// A restart that fails, or is taken back, puts the previous binary back, and the failed one is not fetched again while
-/// this process lives (a start by hand is a new chance). Content that is identical to what is in place never restarts
-/// anything. The [module's documentation](super) has an example.
+/// A restart that fails, or is taken back, puts the previous binary back, and the failed one is not fetched
+/// again while this process lives (a start by hand is a new chance). Content that is identical to what is in
+/// place never restarts anything. The [module's documentation](super) has an example.
 #[derive(Debug)]
 pub struct Updater<F, R> {
     fetcher: F,
@@ -41,7 +42,8 @@ pub struct Updater<F, R> {
     rejected: VecDeque<Digest>,
     /// What was put in place, and not restarted into yet.
     untried: Option<(Digest, Previous)>,
-    /// The fetcher has brought something that nothing has come of yet: a poll that was dropped brought it in vain.
+    /// The fetcher has brought something that nothing has come of yet: a poll that was dropped brought it in
+    /// vain.
     in_hand: bool,
     failures: u32,
     /// How many polls in a row found another process at work.
@@ -50,8 +52,8 @@ pub struct Updater<F, R> {
 }
 
 impl<F: Fetcher, R: Restart> Updater<F, R> {
-    /// Updates the binary at `path` from `fetcher`, and restarts by `restart`: every 5 minutes with a tenth of
-    /// jitter, with all of [`Checks::new`], at once and without stagger.
+    /// Updates the binary at `path` from `fetcher`, and restarts by `restart`: every 5 minutes with a tenth
+    /// of jitter, with all of [`Checks::new`], at once and without stagger.
     ///
     /// `path` is what a restart executes: for a [`Restarter`](crate::Restarter), its
     /// [`program`](crate::Restarter::program).
@@ -103,8 +105,8 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
         self
     }
 
-    /// Spreads the restarts of many hosts over `window`: each waits for its own part of it, by its host name, always
-    /// the same. Default none.
+    /// Spreads the restarts of many hosts over `window`: each waits for its own part of it, by its host name,
+    /// always the same. Default none.
     #[must_use]
     pub fn stagger(mut self, window: Duration) -> Updater<F, R> {
         self.stagger = schedule::stagger(&schedule::host_name(), window);
@@ -134,16 +136,16 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
         self
     }
 
-    /// How long a poll may fetch. Default 15 minutes: 100 MB over a line of 1 Mbit/s; a longer one keeps a newer version
-    /// waiting.
+    /// How long a poll may fetch. Default 15 minutes: 100 MB over a line of 1 Mbit/s; a longer one keeps a
+    /// newer version waiting.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Updater<F, R> {
         self.deadline = deadline;
         self
     }
 
-    /// How long a source may send nothing. Default 30 seconds, which a connection with heavy loss survives; a shorter
-    /// one starts a slow download over.
+    /// How long a source may send nothing. Default 30 seconds, which a connection with heavy loss survives; a
+    /// shorter one starts a slow download over.
     #[must_use]
     pub fn stall_timeout(mut self, timeout: Duration) -> Updater<F, R> {
         self.stall = timeout;
@@ -173,7 +175,8 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
                 () = async { match over { Some(over) => over.await, None => pending().await } } => return,
                 looked = async { sleep(wait).await; unpanicked(self.look()).await } => looked,
             };
-            // Not to be interrupted: the outcome of a restart must be heard, and by then this process may be draining.
+            // Not to be interrupted: the outcome of a restart must be heard, and by then this process may be
+            // draining.
             let polled = self.take(looked).await;
             wait = self.tell(polled);
         }
@@ -221,7 +224,8 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
 }
 
 impl<F, R> Updater<F, R> {
-    /// A predecessor that ends an update of its own is no news; a process that holds the lock for longer holds updates off.
+    /// A predecessor that ends an update of its own is no news; a process that holds the lock for longer
+    /// holds updates off.
     fn tell_of_the_lock(&mut self, polled: Polled) {
         self.held_off = if polled == Polled::Busy { self.held_off.saturating_add(1) } else { 0 };
         // Ever more seldom: the second time, the fourth, the eighth.

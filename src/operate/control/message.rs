@@ -1,7 +1,7 @@
 //! What is said on a control socket: one JSON object a line, both ways.
 //!
-//! Every object holds `"heirloom": 1`, the version. It changes only when a reader of the old one could be misled; all
-//! else is added: unknown members and unknown replies are to be passed over.
+//! Every object holds `"heirloom": 1`, the version. It changes only when a reader of the old one could be
+//! misled; all else is added: unknown members and unknown replies are to be passed over.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,8 @@ use super::status::{ConnectionDetail, ServiceStatus};
 pub const VERSION: u32 = 1;
 /// Longest request in bytes. The longest that makes sense has a tenth of that.
 pub const MAX_REQUEST: usize = 4 * 1024;
-/// Longest reply in bytes. A status with its [`OLDEST`](super::status::OLDEST) connections stays far below, whatever reasons are in it.
+/// Longest reply in bytes. A status with its [`OLDEST`](super::status::OLDEST) connections stays far below,
+/// whatever reasons are in it.
 pub const MAX_REPLY: usize = 128 * 1024;
 
 /// What an operator asks for. One request for each connection.
@@ -23,8 +24,8 @@ pub const MAX_REPLY: usize = 128 * 1024;
 pub enum Request {
     /// What is going on: answered with [`Reply::Status`].
     Status,
-    /// Restart, and tell each step until this process's end. A worker leaves both to its supervisor, which goes on with
-    /// the connection.
+    /// Restart, and tell each step until this process's end. A worker leaves both to its supervisor, which
+    /// goes on with the connection.
     Restart,
     /// Tell each step of the restart that a predecessor has passed on to this process.
     Follow,
@@ -76,8 +77,8 @@ pub enum Reply {
         after_ms: f64,
     },
     /// Another restart has settled; its successor restarts once more for this request, and goes on with this
-    /// connection. Should it not (its release is older), the connection ends here, and the successor is to be asked
-    /// with [`Request::Follow`].
+    /// connection. Should it not (its release is older), the connection ends here, and the successor is to be
+    /// asked with [`Request::Follow`].
     PassedOn {
         /// The successor.
         pid: u32,

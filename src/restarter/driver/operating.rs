@@ -1,7 +1,8 @@
-//! The driver's part in being operated: what became of restarts, for the generations to come and for operators.
+//! The driver's part in being operated: what became of restarts, for the generations to come and for
+//! operators.
 //!
-//! The driver calls these where something happens; nothing here decides anything. Without the feature `control` only
-//! the history is left, which is handed on all the same: a later release may want it.
+//! The driver calls these where something happens; nothing here decides anything. Without the feature
+//! `control` only the history is left, which is handed on all the same: a later release may want it.
 
 #![cfg_attr(not(feature = "control"), allow(dead_code, reason = "times, for which nobody asks"))]
 

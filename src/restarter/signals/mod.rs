@@ -137,8 +137,8 @@ pub enum Reaction {
 
 /// Which signal does what.
 ///
-/// The default map: HUP and USR2 restart, TERM and INT stop. `SignalMap::none()` is the empty one; a signal that no
-/// map names keeps what it had before.
+/// The default map: HUP and USR2 restart, TERM and INT stop. `SignalMap::none()` is the empty one; a signal
+/// that no map names keeps what it had before.
 ///
 /// # The terminal
 ///
@@ -150,12 +150,13 @@ pub enum Reaction {
 ///
 /// # Hooks
 ///
-/// Hooks run on a thread for hooks, one signal at a time. *Before* hooks run before heirloom reacts, *after* hooks once it
-/// has begun to (a restart takes its time; its outcome is an [`Event`](crate::Event)).
+/// Hooks run on a thread for hooks, one signal at a time. *Before* hooks run before heirloom reacts, *after*
+/// hooks once it has begun to (a restart takes its time; its outcome is an [`Event`](crate::Event)).
 ///
-/// A hook that hangs must not make the process unstoppable: heirloom waits 5 s for the hooks before a reaction, then says so
-/// and reacts, and the hooks go on beside it. A signal that comes while they run ends that wait at once (the second TERM
-/// of an operator), and is reacted to without one of its own; its hooks run when their turn comes.
+/// A hook that hangs must not make the process unstoppable: heirloom waits 5 s for the hooks before a
+/// reaction, then says so and reacts, and the hooks go on beside it. A signal that comes while they run ends
+/// that wait at once (the second TERM of an operator), and is reacted to without one of its own; its hooks
+/// run when their turn comes.
 ///
 /// ```
 /// use heirloom::{Reaction, Signal, SignalMap};
@@ -194,7 +195,8 @@ impl SignalMap {
         SignalMap { entries: Vec::new() }
     }
 
-    /// The map of Go's `endless`: HUP restarts, TERM and INT stop, USR2 is the hammer, USR1 and TSTP run hooks.
+    /// The map of Go's `endless`: HUP restarts, TERM and INT stop, USR2 is the hammer, USR1 and TSTP run
+    /// hooks.
     pub fn endless() -> SignalMap {
         SignalMap::default()
             .on(Signal::USR2, Reaction::Hammer)
@@ -214,15 +216,15 @@ impl SignalMap {
         self
     }
 
-    /// Runs `hook` before the reaction to `signal`, after the hooks added before. A signal without a reaction gets
-    /// [`Reaction::Hooks`].
+    /// Runs `hook` before the reaction to `signal`, after the hooks added before. A signal without a reaction
+    /// gets [`Reaction::Hooks`].
     pub fn before(mut self, signal: Signal, hook: impl FnMut() + Send + 'static) -> SignalMap {
         self.entry(signal).before.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(hook));
         self
     }
 
-    /// Runs `hook` after the reaction to `signal`, after the hooks added before. A signal without a reaction gets
-    /// [`Reaction::Hooks`].
+    /// Runs `hook` after the reaction to `signal`, after the hooks added before. A signal without a reaction
+    /// gets [`Reaction::Hooks`].
     pub fn after(mut self, signal: Signal, hook: impl FnMut() + Send + 'static) -> SignalMap {
         self.entry(signal).after.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(hook));
         self
@@ -245,8 +247,8 @@ impl SignalMap {
         waiting.filter(|signal| !stays_ignored(*signal)).collect()
     }
 
-    /// Has the hooks run that come before the reaction; `None` if there is nothing to wait for. Within a runtime only, which
-    /// the hooks run in as well.
+    /// Has the hooks run that come before the reaction; `None` if there is nothing to wait for. Within a
+    /// runtime only, which the hooks run in as well.
     pub(crate) fn begin(&self, signal: Signal, reaction: Reaction) -> Option<Hooking> {
         let hung = HOOKS.hangs_for(HOOK);
         let over = run(&self.hooks(signal)?.before)?;
@@ -318,8 +320,9 @@ fn run(hooks: &Hooks) -> Option<oneshot::Receiver<()>> {
 /// The program's own code, which may do as it pleases.
 pub(crate) static HOOKS: Aside = Aside::new("heirloom-hooks", WAITING, Some(STAY));
 
-/// How long a reaction waits for hooks. Taking a host out of a load balancer is a request or two; an operator who stops a
-/// server does not want to wait for more, and the default shutdown timeout, which runs meanwhile, is 9 s.
+/// How long a reaction waits for hooks. Taking a host out of a load balancer is a request or two; an operator
+/// who stops a server does not want to wait for more, and the default shutdown timeout, which runs meanwhile,
+/// is 9 s.
 pub(crate) const HOOK: Duration = Duration::from_secs(5);
 
 /// How long an end waits for the hooks that run. Seldom at all: a drain is longer than most of them.

@@ -28,7 +28,8 @@ pub(super) struct Operating {
     place: Option<Arc<crate::operate::control::place::Place>>,
     history: History,
     attempt: Attempt,
-    /// The worker that was replaced last, and whether that was at the last settling: a dead one is replaced without.
+    /// The worker that was replaced last, and whether that was at the last settling: a dead one is replaced
+    /// without.
     replaced: Option<Worker>,
     has_replaced: bool,
     /// Since when workers have been told to stop.
@@ -180,8 +181,8 @@ impl Operating {
         }
     }
 
-    /// The service has ended, and so does this process. First its socket's file goes: who has heard the last words
-    /// finds nobody here any more.
+    /// The service has ended, and so does this process. First its socket's file goes: who has heard the last
+    /// words finds nobody here any more.
     pub(super) fn ended(&mut self) {
         if let Some(place) = &self.place {
             place.give_up();
