@@ -44,7 +44,7 @@ pub(crate) fn destination(pid: u32) -> Option<String> {
     match target.split_once(':').map_or(&*target, |(kind, _)| kind) {
         _ if is_journal => Some(format!("the journal (journalctl _PID={pid})")),
         "socket" => Some("a socket".to_owned()),
-        "pipe" => Some("a pipe, to whoever started the server".to_owned()),
+        "pipe" => Some("a pipe to the process that started the server".to_owned()),
         path if path.starts_with("/dev/") => Some(path.to_owned()),
         _ => None,
     }
