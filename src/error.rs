@@ -4,8 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::ops::Deref;
 
-/// Implements `Debug` by the message and what caused it: that is what `main` prints of an error that it returns, alone or in
-/// a `Box<dyn Error>`.
+/// Implements `Debug` by the message and what caused it: that is what `main` prints of an error that it
+/// returns, alone or in a `Box<dyn Error>`.
 macro_rules! debug_as_told {
     ($($error:ty),+ $(,)?) => {$(
         impl std::fmt::Debug for $error {

@@ -118,8 +118,8 @@ pub enum CheckError {
 }
 
 impl CheckError {
-    /// Whether the same file may pass another time: its digest or signature may be published later than itself, the
-    /// machine may have been busy, or its disk full.
+    /// Whether the same file may pass another time: its digest or signature may be published later than
+    /// itself, the machine may have been busy, or its disk full.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             CheckError::Digest { .. }

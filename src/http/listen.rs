@@ -15,10 +15,11 @@ use crate::sockets::socket::ListenError;
 
 /// Serves a tower service (an `axum::Router`, say) on `address`, restartable: the whole server in one call.
 ///
-/// HUP and USR2 restart, TERM and INT stop; `heirloom restart --pid PID` restarts and tells the outcome. Returns when the service of this process has ended; return what it gives
-/// from `main`. Programs with more than one listener, or an initialisation of their own that can fail, use
-/// [`Restarter`] and [`serve`]. With the feature `systemd`, systemd is told what happens, and its watchdog (if the unit has one)
-/// hears of this runtime only as long as that runs tasks.
+/// HUP and USR2 restart, TERM and INT stop; `heirloom restart --pid PID` restarts and tells the outcome.
+/// Returns when the service of this process has ended; return what it gives from `main`. Programs with more
+/// than one listener, or an initialisation of their own that can fail, use [`Restarter`] and [`serve`]. With
+/// the feature `systemd`, systemd is told what happens, and its watchdog (if the unit has one) hears of this
+/// runtime only as long as that runs tasks.
 ///
 /// ```no_run
 /// #[tokio::main]
@@ -48,8 +49,8 @@ where
     Ok(restarter.run().await?)
 }
 
-/// Serves what `listener` accepts with a tower service and the default [`Config`], on a task of its own that ends
-/// when this process accepts no more. Call it once for each listener, then [`Restarter::run`].
+/// Serves what `listener` accepts with a tower service and the default [`Config`], on a task of its own that
+/// ends when this process accepts no more. Call it once for each listener, then [`Restarter::run`].
 ///
 /// Handlers that ask for axum's `ConnectInfo` do not find it here: [`Peer`](super::Peer) has the recipe, with
 /// [`Config::peer`] and [`Server::accept_from`].

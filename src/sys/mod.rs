@@ -1,5 +1,5 @@
-//! The only place with `unsafe`: each file one family of system calls, no policy. (And `reading` and `process`,
-//! which need none.)
+//! The only place with `unsafe`: each file one family of system calls, no policy. (And `reading` and
+//! `process`, which need none.)
 //!
 //! What every file here keeps to:
 //!

@@ -112,7 +112,7 @@ impl Driver {
                     let connections = self.shared.tracker.count();
                     let within = deadline.saturating_duration_since(now);
                     self.shared.tracker.begin(self.deadlines.idle_linger);
-                    // Whoever hears of it finds it begun.
+                    // Begun first: who hears of it finds it begun.
                     self.tell(Event::Draining { connections, within });
                     self.farewell.connections = Some(now + serving::EMPTYING);
                 }
@@ -148,7 +148,7 @@ impl Driver {
         self.turn_away_followers();
     }
 
-    /// Before the drain begins: what is to move is told no goodbye.
+    /// Before the drain begins: what is to move is not told to close.
     pub(super) fn offer_moves(&mut self) {
         if self.attempt.as_ref().is_some_and(|attempt| attempt.takes_moves) {
             let mover = self.moves.open();
@@ -305,10 +305,10 @@ impl Driver {
         result: &Result<Outcome, RestartError>,
     ) {
         for answer in waiting {
-            // Whoever hears of it finds it in the log.
+            // Logged first: who hears of it finds it in the log.
             crate::aside::say::finish();
             match answer {
-                // Whoever has dropped the future does not want to know.
+                // If the future was dropped, nobody wants the answer.
                 Answer::Handle(answer) => drop(answer.send(result.clone())),
                 Answer::Control(follower) => self.operating.answer(follower, result),
             }

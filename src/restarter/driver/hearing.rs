@@ -110,7 +110,7 @@ impl Driver {
 
     fn stop_by_signal(&mut self, now: Instant, signal: Signal) {
         let left = matches!(*self.shared.life.borrow(), Life::Left(_));
-        // A supervisor replaces who was told to go behind its back.
+        // A supervisor replaces a worker that was told to stop behind its back.
         self.stop(now, None, &Message::Leaving);
         if left {
             // A second one, and the program is still initialising: there is nothing to drain, and only the signal's
@@ -150,7 +150,7 @@ impl Driver {
             self.succeed.stop(within);
         }
         if self.successor().is_some() {
-            // Held for the successor's sake; whoever asks again does not want to wait for that.
+            // Held for the successor's sake; an operator who asks again does not want to wait for that.
             self.release_end();
         }
     }

@@ -1,4 +1,5 @@
-//! The driver's part in being operated: what became of restarts, for the generations to come and for whoever asks.
+//! The driver's part in being operated: what became of restarts, for the generations to come and for
+//! operators.
 //!
 //! The driver calls these where something happens; nothing here decides anything.
 
