@@ -2,8 +2,6 @@
 //!
 //! Where it is not installed the test says so and passes, unless `CI=true`.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::process::Command;
 

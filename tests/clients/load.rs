@@ -1,7 +1,5 @@
 //! G1 and G2: twenty restarts under each kind of load, and not one request fails.
 
-mod support;
-
 use support::load::{Load, Look, Mode, Report, Target, Think};
 use support::{Server, Setup, Signal, alone};
 

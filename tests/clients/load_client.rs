@@ -1,6 +1,6 @@
 //! The load client counts what it sees: one deliberately faulty server for each kind of failure.
 
-#[path = "support/load/mod.rs"]
+#[path = "../support/src/load/mod.rs"]
 mod load;
 
 use std::io::{Read, Write};

@@ -3,8 +3,6 @@
 //!
 //! Where one is not installed its test says so and passes, unless `CI=true`.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;

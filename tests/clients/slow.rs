@@ -1,8 +1,6 @@
 //! Clients that are slow, silent or endless, at a restart: none holds the old process beyond its deadline, none makes the
 //! others fail. Those that only wait, or have not finished asking, move.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use nix::sys::wait::WaitStatus;

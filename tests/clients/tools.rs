@@ -2,8 +2,6 @@
 //!
 //! Where a tool is not installed its test says so and passes, unless `CI=true`.
 
-mod support;
-
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 

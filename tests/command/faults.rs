@@ -1,8 +1,5 @@
 //! `heirloom run` when things end: on request, by themselves, by force, and not at all.
 
-mod command_support;
-mod support;
-
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -11,8 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use command_support::{Running, Setup, foreign, python};
 use support::load::{Load, Mode, Think};
+use support::run::{Running, Setup, foreign, python};
 use support::{PATIENCE, Port, Signal, alone, proc};
 
 fn quick() -> Setup {

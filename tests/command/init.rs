@@ -1,13 +1,10 @@
 //! `heirloom run` as PID 1, in a PID namespace of its own, as in a container.
 
-mod command_support;
-mod support;
-
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use command_support::{Running, Setup};
+use support::run::{Running, Setup};
 use support::{PATIENCE, Signal, alone, proc};
 
 /// What a container's runtime does, as far as process ids go.

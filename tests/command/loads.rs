@@ -3,15 +3,12 @@
 //! What `heirloom run` answers for is the sockets: that no connection is refused or reset, whatever the server. How a server
 //! says goodbye to the connections that it has accepted is its own: where one loses requests there, the test says whose they are.
 
-mod command_support;
-mod support;
-
 use std::ffi::OsStr;
 
-use command_support::{Running, Setup, foreign, python};
 use support::alone;
 use support::beside::is_installed;
 use support::load::{Failure, Load, Mode, Report, Think};
+use support::run::{Running, Setup, foreign, python};
 
 #[test]
 fn python_asyncio() {

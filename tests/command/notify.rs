@@ -1,9 +1,6 @@
 //! What workers tell `heirloom run`, and what it notices of those that tell nothing: `NOTIFY_SOCKET` from wherever they run,
 //! main processes that outlive their starter, more time, and sockets that nobody accepts from.
 
-mod command_support;
-mod support;
-
 use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpStream;
@@ -11,8 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use command_support::{Running, Setup, foreign, python};
 use support::load::Target;
+use support::run::{Running, Setup, foreign, python};
 use support::{PATIENCE, Signal, alone, proc};
 
 fn notifying() -> Setup {

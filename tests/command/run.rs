@@ -1,16 +1,13 @@
 //! `heirloom run`: what Server::Starter's own tests ask of it, with a Python program as the server.
 
-mod command_support;
-mod support;
-
 use std::fs;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use command_support::Setup;
 use support::load::{Target, fetch};
+use support::run::Setup;
 use support::{PATIENCE, Signal, alone};
 
 /// Settled soon after it has said that it is ready.
@@ -206,10 +203,10 @@ fn sockets_are_where_they_were_asked_for_and_nothing_else_is_open() {
 #[test]
 fn whether_sockets_block_is_a_choice() {
     let _alone = alone();
-    let running = quick().options(&["--nonblocking"]).listen().command(&[
-        command_support::python().as_ref(),
-        command_support::foreign("asyncio_server.py").as_os_str(),
-    ]);
+    let running = quick()
+        .options(&["--nonblocking"])
+        .listen()
+        .command(&[support::run::python().as_ref(), support::run::foreign("asyncio_server.py").as_os_str()]);
     assert!(running.get("/").starts_with("Hello"));
     let info = fs::read_to_string(format!("/proc/{}/fdinfo/3", running.get("/pid"))).unwrap();
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:\t")).unwrap();

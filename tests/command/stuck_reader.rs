@@ -1,9 +1,6 @@
 //! Whoever reads the log has stopped reading, a hook hangs, or a file cannot be written: a server serves, restarts and stops
 //! all the same.
 
-mod command_support;
-mod support;
-
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -12,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use command_support::Setup as Run;
 use nix::sys::stat::Mode;
 use support::keep::{Client, request};
 use support::load::{Target, fetch};
+use support::run::Setup as Run;
 use support::{PATIENCE, Server, Setup, Signal, alone, binary, proc};
 
 /// A pipe that is full, and whose reader does not read.
@@ -56,7 +53,7 @@ fn stuck_server(setup: Setup) -> (Stuck, Server) {
 }
 
 /// `heirloom run` and its worker, an example of ours, with a log that nobody reads.
-fn stuck_run(setup: Run) -> (Stuck, command_support::Running) {
+fn stuck_run(setup: Run) -> (Stuck, support::run::Running) {
     let stuck = Stuck::at(setup.dir().join("log"));
     let shell = format!("exec \"$0\" \"$@\" {}", stuck.for_stderr());
     let hello = binary::example_path("hello");

@@ -1,8 +1,6 @@
 //! The image and the manifests that we ship, in real containers: restarts that clients do not notice, by the command and by a
 //! signal, stops in time, orphans, a read-only file system, and what Kubernetes would do to a pod.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use support::engine::{Container, Dockerfile, Engine, target};
@@ -336,7 +334,7 @@ fn list_of_str(words: &[String]) -> Vec<&str> {
     words.iter().map(String::as_str).collect()
 }
 
-const DEPLOYMENT: &str = include_str!("../examples/deploy/kubernetes/deployment.yaml");
+const DEPLOYMENT: &str = include_str!("../../examples/deploy/kubernetes/deployment.yaml");
 
 /// What the supervisor says of a worker that has drained: from then on another one answers.
 const OLD_GONE: &str = "a worker is gone";

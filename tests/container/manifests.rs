@@ -2,9 +2,9 @@
 
 use yaml_rust2::{Yaml, YamlLoader};
 
-const DOCKERFILE: &str = include_str!("../examples/deploy/docker/Dockerfile");
-const DEPLOYMENT: &str = include_str!("../examples/deploy/kubernetes/deployment.yaml");
-const SERVICE: &str = include_str!("../examples/deploy/kubernetes/service.yaml");
+const DOCKERFILE: &str = include_str!("../../examples/deploy/docker/Dockerfile");
+const DEPLOYMENT: &str = include_str!("../../examples/deploy/kubernetes/deployment.yaml");
+const SERVICE: &str = include_str!("../../examples/deploy/kubernetes/service.yaml");
 
 #[test]
 fn the_grace_period_is_the_sum_of_what_it_has_to_hold() {

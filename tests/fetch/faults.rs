@@ -1,16 +1,14 @@
 //! Everything that can be wrong with a fetch: the running version stays, the reason is told, and the next good one is
 //! taken.
 
-mod fetch_support;
-
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use fetch_support::binaries::{foreign, gzip, program_of_size};
-use fetch_support::origin::Fate;
-use fetch_support::signing::Signer;
-use fetch_support::small_disk::SmallDisk;
-use fetch_support::{Home, Origin, Reply, Restarts, not_run, program, run, told};
+use crate::fetch_support::binaries::{foreign, gzip, program_of_size};
+use crate::fetch_support::origin::Fate;
+use crate::fetch_support::signing::Signer;
+use crate::fetch_support::small_disk::SmallDisk;
+use crate::fetch_support::{Home, Origin, Reply, Restarts, not_run, program, run, told};
 use heirloom::fetch::{
     CheckError, Checks, Digest, FetchError, FetchEvent, Http, Polled, Restart, UpdateError, Updater,
 };

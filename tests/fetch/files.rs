@@ -1,13 +1,11 @@
 //! A new binary by HTTP: fetched once, checked, put in place, and back when it fails.
 
-mod fetch_support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use fetch_support::binaries::{gzip, script, write};
-use fetch_support::{Home, Origin, Reply, Restarts, crashed, not_run, program, refused, run, told};
+use crate::fetch_support::binaries::{gzip, script, write};
+use crate::fetch_support::{Home, Origin, Reply, Restarts, crashed, not_run, program, refused, run, told};
 use heirloom::fetch::{
     Checks, Digest, FetchError, FetchEvent, Http, InstallError, Place, Polled, SanityCheck, UpdateError,
     Updater,

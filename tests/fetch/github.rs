@@ -1,11 +1,9 @@
 //! Releases, from a stand-in of GitHub's API: which asset is taken, and who is told the token.
 
-mod fetch_support;
-
 use std::time::Duration;
 
-use fetch_support::binaries::gzip;
-use fetch_support::{Home, Origin, Reply, Restarts, not_run, program, run, told};
+use crate::fetch_support::binaries::gzip;
+use crate::fetch_support::{Home, Origin, Reply, Restarts, not_run, program, run, told};
 use heirloom::fetch::{Digest, FetchEvent, Fetcher, GitHub, Polled, Updater};
 use serde_json::json;
 

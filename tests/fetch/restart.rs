@@ -1,16 +1,13 @@
 //! A server that fetches its own next versions and restarts into them: no client notices, whether they are good or bad.
 
-mod fetch_support;
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use fetch_support::binaries::{gzip, stripped, write};
-use fetch_support::origin::Fate;
-use fetch_support::{Origin, Reply};
+use crate::fetch_support::binaries::{gzip, stripped, write};
+use crate::fetch_support::origin::Fate;
+use crate::fetch_support::{Origin, Reply};
 use support::binary::{TestDir, example_path};
 use support::load::{Mode, Report, Think};
 use support::{PATIENCE, Server, Setup, alone};

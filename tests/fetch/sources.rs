@@ -1,7 +1,5 @@
 //! Each source against a real server, or a stand-in of one: what it asks, and whom it tells its secrets.
 
-mod fetch_support;
-
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -9,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use fetch_support::binaries::{gzip, program_of_size, write};
-use fetch_support::signing::Signer;
-use fetch_support::{Home, Origin, Reply, Restarts, not_run, program, run, told};
+use crate::fetch_support::binaries::{gzip, program_of_size, write};
+use crate::fetch_support::signing::Signer;
+use crate::fetch_support::{Home, Origin, Reply, Restarts, not_run, program, run, told};
 use heirloom::fetch::{Digest, FetchError, File, Http, Polled, S3, UpdateError};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 

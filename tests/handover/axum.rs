@@ -1,7 +1,5 @@
 //! An ordinary axum program with five changed lines loses nothing.
 
-mod support;
-
 use support::load::{Mode, Think};
 use support::{Setup, Signal, alone, proc};
 

@@ -1,7 +1,5 @@
 //! What a process is handed may be wrong in any way: it says so in one clear line, takes nothing, and is gone.
 
-mod support;
-
 use std::ffi::OsString;
 use std::fs::File;
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -9,9 +7,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 
+use crate::forged::{self, Predecessor, hand_down};
 use heirloom::handover::announcement::{AnnouncedSocket, MAX_ANNOUNCEMENT};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, bind, socket};
-use support::forged::{self, Predecessor, hand_down};
 use support::{Ended, Port, Setup, Signal, alone, proc};
 
 #[test]

@@ -1,8 +1,6 @@
 //! Programs without a runtime: a thread that blocks in accept stops when its process hands over, and one that waits for the
 //! next request lets its connection go.
 
-mod support;
-
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,7 +1,5 @@
 //! Whoever read the log is gone: the program's subscriber panics at every line, and restarts and stops go on.
 
-mod support;
-
 use std::fs::File;
 use std::time::Instant;
 

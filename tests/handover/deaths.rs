@@ -1,7 +1,5 @@
 //! G1 and G3 when a process is killed: whoever is left serves on, and nothing is refused or left waiting.
 
-mod support;
-
 use std::fs;
 use std::time::{Duration, Instant};
 

@@ -2,20 +2,16 @@
 //! each call that asks for one fails in turn. Service goes on, the reason is told at once, and with the limit lifted
 //! the next restart works; under `heirloom run` as well, where a dead worker is replaced.
 
-mod command_support;
-mod operator;
-mod support;
-
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use command_support::{Running, Setup as Run};
-use operator::{code, heirloom};
 use rustix::process::{Resource, getrlimit};
 use support::keep::Client;
+use support::operator::{code, heirloom};
+use support::run::{Running, Setup as Run};
 use support::{Server, Setup, Signal, TestDir, alone, proc, says};
 
 /// What there may be no more of.

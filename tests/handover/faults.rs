@@ -1,7 +1,5 @@
 //! G3: a successor that fails changes nothing, however it fails. Each under load, and with a good restart after.
 
-mod support;
-
 use std::fs;
 
 use support::load::{Load, Mode, Report, Think};

@@ -1,7 +1,5 @@
 //! A framework that accepts by itself, in `Restarter::run_with`.
 
-mod support;
-
 use support::keep::{Client, request};
 use support::{Server, Setup, Signal, alone, proc};
 

@@ -1,12 +1,10 @@
 //! The other side of the handover says what it must not say, or nothing: neither side is harmed by it.
 
-mod support;
-
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 
+use crate::forged::{self, Predecessor, hand_down};
 use heirloom::handover::message::{MAX_MESSAGE, Message, OPTIONAL, VERSION};
-use support::forged::{self, Predecessor, hand_down};
 use support::load::{Mode, Report, Think};
 use support::{Server, Setup, Signal, alone, says};
 

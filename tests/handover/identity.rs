@@ -1,7 +1,5 @@
 //! Who is the service: the pid file, a supervisor that must not lose its process, and what a successor runs as.
 
-mod support;
-
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
@@ -10,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::forged::Predecessor;
 use heirloom::handover::announcement::Announcement;
 use support::binary::{TestDir, example_path};
-use support::forged::Predecessor;
 use support::{PATIENCE, Server, Setup, Signal, alone, proc, says};
 
 #[test]

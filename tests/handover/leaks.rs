@@ -1,7 +1,5 @@
 //! G6: after a thousand restarts a generation holds what the second one held.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use support::proc::{Footprint, environment};

@@ -1,16 +1,14 @@
 //! Listeners through restarts: kept, added, dropped, changed, handed down by somebody else, or accepted from by a loop
 //! that is not ours.
 
-mod support;
-
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
+use crate::forged::hand_down;
 use support::binary::TestDir;
-use support::forged::hand_down;
 use support::load::{Load, Mode, Report, Target, Think, fetch};
 use support::{PATIENCE, Port, Server, Setup, Signal, alone, proc, says};
 

@@ -1,12 +1,9 @@
 //! What a sandbox may lack is named, with what to do: pidfd_open, and /proc.
 
-mod command_support;
-mod support;
-
 use std::ffi::OsStr;
 use std::path::Path;
 
-use command_support::{Setup as Run, python};
+use support::run::{Setup as Run, python};
 use support::{Setup, alone, namespaces};
 
 #[test]
@@ -49,6 +46,6 @@ fn says_what_to_do(said: &str) {
 }
 
 fn without_pidfd_open() -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/without_pidfd_open.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign/without_pidfd_open.py");
     script.to_str().expect("a path that is text").to_owned()
 }

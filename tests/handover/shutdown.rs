@@ -1,7 +1,5 @@
 //! Stopping without a successor: the layer above hears it first, the queue is served, the rest is told goodbye.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 

@@ -1,7 +1,5 @@
 //! What each signal does at each moment of a process's life, and the same from the program itself.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 

@@ -1,13 +1,12 @@
 //! State and named descriptors handed to the successor, and everything that can go wrong with them.
 
-mod support;
-
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::forged::cookie;
 use heirloom::handover::announcement::{AnnouncedDescriptor, Announcement, VARIABLE};
 use heirloom::handover::message::{MAX_MESSAGE, Message};
 use heirloom::handover::state::StateAnswer;
@@ -20,9 +19,7 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::mkfifo;
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
-use support::{
-    PATIENCE, Server, Setup, Signal, TestDir, alone, binary::example_path, forged::cookie, proc, says,
-};
+use support::{PATIENCE, Server, Setup, Signal, TestDir, alone, binary::example_path, proc, says};
 
 #[test]
 fn state_and_descriptors_through_several_restarts() {

@@ -1,7 +1,5 @@
 //! A datagram that the kernel has taken is answered by some generation: the socket's queue is handed down with it.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::net::UdpSocket;
 

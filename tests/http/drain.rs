@@ -1,16 +1,14 @@
 //! How each state of a connection is said goodbye to.
 
-mod http_support;
-
 use std::time::{Duration, Instant};
 
+use crate::fixture::{Fixture, GET, SECOND, soon};
 use bytes::Bytes;
 use heirloom::Address;
 use heirloom::drain::{Kind, State, Tracker};
 use heirloom::http::{Config, Peer, Server};
 use heirloom::stream::Stream;
 use http_body_util::{BodyExt, Empty};
-use http_support::{Fixture, GET, SECOND, soon};
 use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -307,7 +305,7 @@ async fn many_connections_drain_without_a_lost_request() {
         .map(|index| {
             let (address, begun) = (fixture.address, begun.clone());
             tokio::spawn(async move {
-                let mut client = http_support::Client::connect(address).await;
+                let mut client = crate::fixture::Client::connect(address).await;
                 // Half of them pound until they are told to close; half speak only once it has begun.
                 if index % 2 == 0 {
                     begun.await;
@@ -344,7 +342,7 @@ async fn an_axum_router_is_served_as_it_is() {
     let server = Server::tower(Config::new().peer(true), router);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let tracker = Tracker::new();
-    let mut client = http_support::Client::connect(listener.local_addr().unwrap()).await;
+    let mut client = crate::fixture::Client::connect(listener.local_addr().unwrap()).await;
     let (stream, address) = listener.accept().await.unwrap();
     let serving = tokio::spawn(server.serve(tracker.track(Stream::from(stream), Kind::Http1)));
     assert_eq!(client.ask(GET).await.body, address.to_string());

@@ -1,14 +1,12 @@
 //! Clients that end their own direction and wait for the answer (`nc -N`, socat, some proxies), and clients that have gone.
 
-mod http_support;
-
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+use crate::fixture::{Fixture, GET, soon};
 use heirloom::drain::{Kind, Tracker};
 use heirloom::http::{Config, Server};
 use heirloom::stream::Stream;
-use http_support::{Fixture, GET, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 

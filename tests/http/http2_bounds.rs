@@ -1,11 +1,9 @@
 //! HTTP/2 clients that keep a server busy, or do not go.
 
-mod http_support;
-
 use std::time::{Duration, Instant};
 
+use crate::fixture::{Fixture, soon};
 use heirloom::http::Config;
-use http_support::{Fixture, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;

@@ -1,11 +1,9 @@
 //! Slow, silent and greedy clients.
 
-mod http_support;
-
 use std::time::{Duration, Instant};
 
+use crate::fixture::{Fixture, GET, soon};
 use heirloom::http::Config;
-use http_support::{Fixture, GET, soon};
 
 const LIMIT: Duration = Duration::from_secs(1);
 /// Well above the limit and twice the sweeper's period for it.

@@ -1,7 +1,5 @@
 //! TLS through restarts: no request lost, sessions resumed instead of a storm of full handshakes, certificates read anew.
 
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

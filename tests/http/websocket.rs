@@ -1,7 +1,5 @@
 //! Upgraded connections: counted until they end, told in time to say goodbye, and held to a deadline of their own.
 
-mod support;
-
 use std::net::TcpStream;
 
 use support::load::Target;

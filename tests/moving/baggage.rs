@@ -1,7 +1,5 @@
 //! What a service keeps for a connection goes with it, or the connection stays.
 
-mod support;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 

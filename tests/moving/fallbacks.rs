@@ -1,7 +1,5 @@
 //! Connections that the successor does not take are told to close by the predecessor, and none has two readers.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::time::Instant;
 

@@ -1,7 +1,5 @@
 //! A successor or predecessor that speaks wrongly of connections: they fall back, nothing leaks, nothing hangs.
 
-mod support;
-
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream, UdpSocket};

@@ -1,7 +1,5 @@
 //! Idle connections go on in the successor, and their clients notice nothing.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

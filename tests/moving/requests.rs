@@ -1,7 +1,5 @@
 //! Where a request stands when its connection moves: it gets its one answer, from the process that it is due from.
 
-mod support;
-
 use support::keep::{Client, request};
 use support::{Server, Setup, Signal, alone};
 

@@ -1,18 +1,15 @@
 //! `heirloom restart` and its kin against real servers: each gets a true answer, and the right exit status.
 
-mod operator;
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use operator::{Asking, Said, beside, code, heirloom};
 use support::beside::is_installed;
 use support::gate::{Gate, WAITS};
 use support::load::{Load, Mode, Report, Target, Think};
+use support::operator::{Asking, Said, beside, code, heirloom};
 use support::{PATIENCE, Server, Setup, Signal, alone, proc};
 
 #[test]
@@ -228,7 +225,8 @@ fn why_the_old_process_is_still_there() {
     heirloom(&["stop", "--pid", &old.to_string()]).is(code::REFUSED, &["handed over", &new.to_string()]);
     // Piped, it is a table again and again; it ends with the service.
     let arguments = ["status", "--watch", "--interval", "100ms", "--pid", &old.to_string()];
-    let mut watch = Command::new(operator::program()).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let mut watch =
+        Command::new(support::programs::heirloom()).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.next().unwrap().contains(&format!("process {new} serves")));
     heirloom(&["hammer", "--pid", &old.to_string()]).is(code::DONE, &["1 connection aborted"]);
@@ -283,7 +281,7 @@ fn on_a_terminal_a_drain_has_a_bar() {
     let _alone = alone();
     let (server, slow) = draining();
     let old = server.first_pid;
-    let command = format!("'{}' status --watch --pid {old}", operator::program().display());
+    let command = format!("'{}' status --watch --pid {old}", support::programs::heirloom().display());
     let mut terminal = Command::new("script")
         .args(["-qec", &command, "/dev/null"])
         .env("TERM", "xterm")

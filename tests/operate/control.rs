@@ -1,8 +1,5 @@
 //! The control socket against those who do not behave, and what becomes of it across restarts and deaths.
 
-mod operator;
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -13,8 +10,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use heirloom::control::{process_in, socket_of};
-use operator::{beside, code, finish, heirloom};
 use support::load::{Load, Mode, Report, Think};
+use support::operator::{beside, code, finish, heirloom};
 use support::{PATIENCE, Server, Setup, Signal, TestDir, alone, proc, says};
 
 #[test]
@@ -113,7 +110,7 @@ fn another_user_may_not() {
     fs::create_dir(&place).unwrap();
     fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
     let program = place.join("heirloom");
-    fs::copy(operator::program(), &program).unwrap();
+    fs::copy(support::programs::heirloom(), &program).unwrap();
     // Whatever the umask was when it was built.
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let as_nobody = |arguments: &[&str]| {

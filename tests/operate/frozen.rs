@@ -1,12 +1,9 @@
 //! A process that is stopped and lives: it holds whatever it had, says nothing, and comes back when nobody expects it.
 
-mod operator;
-mod support;
-
 use std::fs;
 
-use operator::{beside, code, heirloom};
 use support::load::{Mode, Think};
+use support::operator::{beside, code, heirloom};
 use support::{Server, Setup, Signal, alone, proc};
 
 /// How soon one that is frozen is noticed does not depend on these: so short that the test is.

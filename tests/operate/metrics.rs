@@ -1,7 +1,5 @@
 //! What a recorder of metrics hears of restarts, in real processes.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
@@ -112,7 +110,7 @@ fn a_supervisor_counts_what_becomes_of_its_workers() {
     assert_eq!(scraped.now("respawns_total{}"), 1.0);
     assert_eq!(scraped.now("restart_ready_seconds{} count"), 1.0, "no restart");
     // It is what the status tells.
-    let status = crate::status(&server);
+    let status = self::status(&server);
     let told = status.restarts;
     let counted = |outcome: &str| scraped.seen[&format!("restarts_total{{outcome={outcome}}}")] as u64;
     assert_eq!(

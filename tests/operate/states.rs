@@ -1,8 +1,5 @@
 //! The operator's commands tell the truth, and soon, whatever state a server is in; and a request that was given up is void.
 
-mod operator;
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use operator::{code, finish, heirloom};
+use support::operator::{code, finish, heirloom};
 use support::{Setup, Signal, TestDir, alone, proc};
 
 #[test]
@@ -182,7 +179,7 @@ fn a_server_with_capabilities_of_its_own_is_operated_by_its_own_user() {
     let setup = Setup::hello();
     let (server, command) = (place.0.join("hello"), place.0.join("heirloom"));
     fs::copy(setup.dir().join("bin/hello"), &server).unwrap();
-    fs::copy(operator::program(), &command).unwrap();
+    fs::copy(support::programs::heirloom(), &command).unwrap();
     let given = Command::new("setcap").arg("cap_net_bind_service=ep").arg(&server).status().unwrap();
     assert!(given.success(), "{given:?}");
     let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];

@@ -1,7 +1,5 @@
 //! A server that somebody has started by hand: the terminal is closed, and what a background job may not do there.
 
-mod support;
-
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -164,7 +162,7 @@ fn quickly() -> [OsString; 2] {
 
 /// `heirloom run` with the worker that a test tells how to behave.
 fn foreign(options: &[&str]) -> Vec<OsString> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/foreign/worker.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign/worker.py");
     let run = [env!("CARGO_BIN_EXE_heirloom"), "run", "--listen", "127.0.0.1:0", "--ready", "after=200ms"];
     let run = run.into_iter().chain(options.iter().copied()).map(OsString::from).chain(quickly());
     run.chain(["--".into(), python().into(), script.into_os_string()]).collect()

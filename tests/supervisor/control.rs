@@ -1,19 +1,16 @@
 //! The command against a supervisor: the PID stays, so one name for the service is enough for ever.
 
-mod operator;
-mod support;
-
 use std::fs;
 use std::time::Duration;
 
+use crate::forged::Predecessor;
 use heirloom::Orphans;
 use heirloom::handover::Failure;
 use heirloom::handover::announcement::{Announcement, VARIABLE};
 use heirloom::handover::message::{Message, Told};
-use operator::{Asking, Said, beside, code, heirloom};
-use support::forged::Predecessor;
 use support::gate::Gate;
 use support::load::{Mode, Think};
+use support::operator::{Asking, Said, beside, code, heirloom};
 use support::{Server, Setup, Signal, alone, proc};
 
 #[test]
@@ -177,8 +174,15 @@ fn stop_waits_for_requests_and_hammer_does_not() {
 #[test]
 fn a_workers_end_is_its_own_where_it_is_not_the_service() {
     let _alone = alone();
-    let run =
-        [operator::program().to_str().unwrap(), "run", "--ready", "heirloom", "--probation", "50ms", "--"];
+    let run = [
+        support::programs::heirloom().to_str().unwrap(),
+        "run",
+        "--ready",
+        "heirloom",
+        "--probation",
+        "50ms",
+        "--",
+    ];
     for server in [workers(&["--probation", "50ms"]), Setup::hello().under(run).start()] {
         server.wait_for_line(0, "worker settled");
         let supervisor = server.first_pid.to_string();
@@ -236,7 +240,7 @@ fn a_restart_whose_old_worker_dies_meanwhile_is_a_restart() {
 fn heirloom_run_is_operated_by_its_own_command() {
     let _alone = alone();
     let command = [
-        operator::program().as_os_str(),
+        support::programs::heirloom().as_os_str(),
         "run".as_ref(),
         "--ready".as_ref(),
         "heirloom".as_ref(),

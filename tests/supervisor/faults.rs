@@ -1,8 +1,6 @@
 //! Faults under a supervisor: a worker that fails changes nothing, one that dies is replaced, and when the supervisor
 //! itself is killed its workers do as they were told.
 
-mod support;
-
 use std::fs;
 use std::time::{Duration, Instant};
 

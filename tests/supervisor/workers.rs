@@ -1,7 +1,5 @@
 //! The supervisor in library mode: its process stays, its workers come and go, and no client notices.
 
-mod support;
-
 use support::load::{Look, Mode, Report, Think, fetch};
 use support::{PATIENCE, Setup, Signal, alone, proc};
 

@@ -1,8 +1,6 @@
 //! Under a real systemd that keeps the listening sockets: their queues outlive a crash, a hang and a cold restart, and what
 //! nobody wants does not stay.
 
-mod support;
-
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,6 @@
 //! Under a real systemd: reloads that clients do not notice and that fail when they fail, the right main process, stops
 //! in time, and the units that we ship.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use support::load::{Load, Mode, Think};
@@ -249,7 +247,7 @@ fn the_units_that_we_ship_work() {
     let port = Port::kept();
     let address = port.address();
     let unit = systemd.shipped("server-activated", |text| text.replace("0.0.0.0:80", &address));
-    let socket = include_str!("../examples/deploy/systemd/server-activated.socket");
+    let socket = include_str!("../../examples/deploy/systemd/server-activated.socket");
     let socket = socket.replace("0.0.0.0:80", &address).replace("[Unit]", "[Unit]\nDefaultDependencies=no");
     systemd.install("server-activated.socket", &socket);
     systemd.expect(&["systemctl", "start", "server-activated.socket"]);
@@ -265,7 +263,7 @@ fn the_units_that_we_ship_work() {
 fn g2_a_stop_of_any_server_is_one_signal_and_a_success() {
     let Some(systemd) = Systemd::get() else { return };
     let _alone = alone();
-    let script = concat!("/usr/bin/python3 ", env!("CARGO_MANIFEST_DIR"), "/tests/support/foreign/once.py");
+    let script = concat!("/usr/bin/python3 ", env!("CARGO_MANIFEST_DIR"), "/tests/foreign/once.py");
     let ours = |text: String| {
         text.replace("0.0.0.0:8080", "127.0.0.1:0").replace("/usr/local/bin/any-server", script)
     };

@@ -1,13 +1,10 @@
 //! Where releases come from: servers on loopback that say what a test wants, and a place to put binaries in.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
+#![allow(unreachable_pub, reason = "a test has no API")]
 
 pub mod binaries;
 mod body;
 pub mod origin;
 pub mod signing;
-#[allow(clippy::duplicate_mod, reason = "a test may have the rest of the support as well")]
-#[path = "../support/skip.rs"]
-mod skip;
 pub mod small_disk;
 
 use std::fs;

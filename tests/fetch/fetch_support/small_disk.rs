@@ -17,7 +17,7 @@ impl SmallDisk {
         match mount {
             Ok(output) if output.status.success() => Some(SmallDisk(at.to_owned())),
             other => {
-                super::skip::skip(&format!("a full disk takes root, to mount a small one: {other:?}"));
+                support::skip(&format!("a full disk takes root, to mount a small one: {other:?}"));
                 None
             }
         }

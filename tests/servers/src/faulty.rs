@@ -21,7 +21,7 @@ use heirloom::{Restarter, SignalMap};
 use nix::sys::signal::{Signal, raise};
 
 #[tokio::main]
-async fn main() -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let program = std::env::args_os().next().ok_or("no program name")?;
     let fault = std::fs::read_to_string(Path::new(&program).with_file_name("fault"))?;
     let (kind, detail) = fault.trim().split_once(' ').unwrap_or((fault.trim(), ""));

@@ -21,7 +21,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) fn main() -> Result<ExitCode, Box<dyn Error>> {
     let version = version()?;
     if version == "insane" {
         std::process::abort();

@@ -16,7 +16,7 @@ use axum::routing::get;
 use heirloom::{Ending, Restarter, SignalMap};
 
 #[tokio::main]
-async fn main() -> Result<Ending, Box<dyn std::error::Error>> {
+pub(crate) async fn main() -> Result<Ending, Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let arguments: Vec<String> = std::env::args().collect();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);

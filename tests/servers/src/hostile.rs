@@ -21,7 +21,7 @@ use nix::sys::socket::{MsgFlags, send};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
 #[tokio::main]
-async fn main() -> Result<Ending, Box<dyn Error>> {
+pub(crate) async fn main() -> Result<Ending, Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
     let fault = std::fs::read_to_string(Path::new(&arguments[0]).with_file_name("fault"))?;
     let (when, what) = fault.trim().split_once(' ').ok_or("no fault")?;

@@ -23,7 +23,7 @@ use rustix::net::{
 };
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
-fn main() -> Result<(), Box<dyn Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let program = std::env::args_os().next().ok_or("no program name")?;
     let mut babbled = false;
     let part = std::fs::read_to_string(Path::new(&program).with_file_name("part"))?;

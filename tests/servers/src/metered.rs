@@ -1,18 +1,16 @@
 //! A server that shows what a recorder of metrics got: over HTTP at `/metrics`, and at its end on standard output, each line
 //! with its generation. `metered --listen ADDRESS --probation 1s`
 
-mod recorded;
-
 use std::error::Error;
 
+use crate::recorded::lines;
 use axum::Router;
 use axum::routing::get;
 use heirloom::{Ending, Restarter, SignalMap};
 use metrics_util::debugging::DebuggingRecorder;
-use recorded::lines;
 
 #[tokio::main]
-async fn main() -> Result<Ending, Box<dyn Error>> {
+pub(crate) async fn main() -> Result<Ending, Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();

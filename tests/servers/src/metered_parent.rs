@@ -1,8 +1,6 @@
 //! A supervisor that shows what its recorder of metrics got, at an address of its own, while its workers serve.
 //! `metered_parent --listen ADDRESS --veto FILE`: no restart while the file is there.
 
-mod recorded;
-
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,7 +13,7 @@ use metrics_util::debugging::{DebuggingRecorder, Snapshotter};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) fn main() -> Result<ExitCode, Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
     let arguments: Vec<String> = std::env::args().collect();
     let value = |name: &str| arguments.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].clone());
@@ -42,7 +40,7 @@ async fn show(snapshotter: Snapshotter) -> Result<(), std::io::Error> {
     println!("metrics at {}", listener.local_addr()?);
     loop {
         let (mut client, _) = listener.accept().await?;
-        client.write_all(recorded::lines(&snapshotter).join("\n").as_bytes()).await?;
+        client.write_all(crate::recorded::lines(&snapshotter).join("\n").as_bytes()).await?;
     }
 }
 

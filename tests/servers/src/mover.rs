@@ -24,7 +24,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 
 #[tokio::main]
-async fn main() -> Result<Ending, Box<dyn Error>> {
+pub(crate) async fn main() -> Result<Ending, Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
     let (mut addresses, mut config, mut drops_later) = (Vec::new(), Config::new().baggage(true), false);
     let mut builder = Restarter::builder();

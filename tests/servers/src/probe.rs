@@ -15,7 +15,7 @@ use hyper::{Request, Response};
 use tokio::sync::{broadcast, mpsc};
 
 #[tokio::main]
-async fn main() -> Result<Ending, Box<dyn Error>> {
+pub(crate) async fn main() -> Result<Ending, Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     let arguments: Vec<String> = std::env::args().collect();
     let values = |name: &str| {

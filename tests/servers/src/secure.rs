@@ -10,7 +10,7 @@ use heirloom::http::{Config, Server};
 use heirloom::tls::Tls;
 
 #[tokio::main]
-async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+pub(crate) async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
     let arguments: Vec<String> = std::env::args().collect();
     let beside = |name: &str| PathBuf::from(&arguments[0]).with_file_name(name);

@@ -28,7 +28,7 @@ use hyper::{Request, Response};
 use nix::sys::signal::{Signal, raise};
 
 #[tokio::main]
-async fn main() -> Result<Ending, Box<dyn Error>> {
+pub(crate) async fn main() -> Result<Ending, Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).with_target(false).init();
     let beside = PathBuf::from(std::env::args_os().next().ok_or("no program name")?);
     let (mut builder, mut addresses) = (Restarter::builder().signals(SignalMap::default()), Vec::new());

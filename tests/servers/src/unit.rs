@@ -17,7 +17,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::JoinHandle;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<Ending, Box<dyn Error>> {
+pub(crate) async fn main() -> Result<Ending, Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
     let arguments: Vec<String> = std::env::args().collect();
     let value = |name: &str| arguments.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].clone());

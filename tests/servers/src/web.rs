@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use heirloom::{Restarter, SignalMap};
 
 #[tokio::main]
-async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+pub(crate) async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
     let value = |name: &str| std::env::args().skip_while(|argument| argument != name).nth(1);
     let mut builder = Restarter::builder().signals(SignalMap::default());

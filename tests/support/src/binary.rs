@@ -5,15 +5,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+pub use super::programs::example_path;
+use super::programs::scratch;
+
 /// A directory of one test, removed at its end.
 #[derive(Debug)]
 pub struct TestDir(PathBuf);
 
 impl TestDir {
     pub fn new() -> TestDir {
-        // Beside the examples, so that a hard link to one works.
+        // Beside the programs, so that a hard link to one works.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{number}", std::process::id()));
+        let path = scratch().join(format!("{}-{number}", std::process::id()));
         fs::create_dir_all(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         TestDir(path)
     }
@@ -36,7 +39,7 @@ pub struct Binary {
 }
 
 impl Binary {
-    /// Puts a built example at `path`.
+    /// Puts an example or a test server at `path`.
     pub fn install(example: &str, path: &Path) -> Binary {
         fs::create_dir_all(path.parent().expect("a path in a directory")).expect("a directory for a program");
         let binary = Binary { path: path.to_owned() };
@@ -86,19 +89,6 @@ impl Binary {
             panic!("cannot replace {}: {error}", self.path.display());
         });
     }
-}
-
-/// Where cargo put an example of the profile that this test was built with.
-///
-/// # Panics
-/// When it is not there. `cargo test` builds all examples; `cargo test --test NAME` builds none, and leaves
-/// old ones: add `--examples`.
-pub fn example_path(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
-    let path = profile.join("examples").join(name);
-    assert!(path.is_file(), "{} is not built: run `cargo build --examples`", path.display());
-    path
 }
 
 static NEXT: AtomicU32 = AtomicU32::new(0);

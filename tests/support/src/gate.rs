@@ -7,7 +7,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use super::Server;
-use super::binary::example_path;
+use super::programs::example_path;
 
 /// What is started in the place of the server waits behind it.
 #[derive(Debug)]

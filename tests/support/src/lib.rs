@@ -2,21 +2,22 @@
 //!
 //! Every wait has a deadline ([`PATIENCE`]) far beyond what a busy two-core machine needs: a test that reaches
 //! it fails, and shows the log of every process it started.
-#![allow(dead_code, unused_imports, unreachable_pub, reason = "each test file uses its own part of it")]
 
 pub mod beside;
 pub mod binary;
 mod ended;
 pub mod engine;
-pub mod forged;
 pub mod gate;
 pub mod h2_relay;
 pub mod keep;
 pub mod load;
 pub mod log;
 pub mod namespaces;
+pub mod operator;
 pub mod port;
 pub mod proc;
+pub mod programs;
+pub mod run;
 mod server;
 pub mod skip;
 pub mod slow;

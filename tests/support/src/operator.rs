@@ -1,11 +1,12 @@
 //! The command, as an operator or a script runs it.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use super::programs;
 
 /// What a run of the command came to.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub mod code {
 }
 
 pub fn program() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_heirloom"))
+    programs::heirloom()
 }
 
 /// Runs it to its end, which its own timeouts bound.

@@ -1,5 +1,4 @@
 //! `heirloom run` under test, with whatever program it supervises.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
@@ -7,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
-use crate::support::load::{Target, fetch};
-use crate::support::log::Log;
-use crate::support::{PATIENCE, Signal, TestDir, proc, says};
+use super::load::{Target, fetch};
+use super::log::Log;
+use super::programs::{checkout, heirloom};
+use super::{PATIENCE, Signal, TestDir, proc, says};
 
 /// How it is to be started.
 pub struct Setup {
@@ -31,9 +31,9 @@ pub struct Running {
     dir: TestDir,
 }
 
-/// A program of tests/support/foreign.
+/// A program of tests/foreign.
 pub fn foreign(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/foreign").join(name)
+    checkout("tests/foreign").join(name)
 }
 
 /// Debian's own, where there is one: a version manager's stand-in for it takes longer than the program.
@@ -43,7 +43,7 @@ pub fn python() -> &'static str {
 
 impl Setup {
     pub fn new() -> Setup {
-        let program = env!("CARGO_BIN_EXE_heirloom").into();
+        let program = heirloom().into();
         Setup { dir: TestDir::new(), program, under: vec![], options: vec![], env: vec![], listens: 0 }
     }
 

@@ -1,7 +1,5 @@
 //! Skipping a test so that it shows: cargo says `ok` of it, and keeps what it prints.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
-
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
@@ -36,6 +34,5 @@ pub fn take_skipped() -> Vec<String> {
 
 /// One run is one cargo, which starts all of its tests.
 fn list() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-        .join(format!("skipped-by-{}", std::os::unix::process::parent_id()))
+    super::programs::scratch().join(format!("skipped-by-{}", std::os::unix::process::parent_id()))
 }

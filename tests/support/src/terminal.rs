@@ -138,7 +138,7 @@ pub fn get(target: &Target, path: &str) -> String {
 
 /// An example, as cargo has built it.
 pub fn example(name: &str) -> OsString {
-    super::binary::example_path(name).into_os_string()
+    super::programs::example_path(name).into_os_string()
 }
 
 /// For a shell.

@@ -1,18 +1,13 @@
 //! What moving idle connections costs at a restart, beside the sum of what it cannot do without.
 //!
 //! ```text
-//! cargo build --release --examples && target/release/examples/bench-move [--connections 10000] [--rounds 5]
+//! cargo build --release -p heirloom-bench --all-features && target/release/bench-move [--connections 10000] [--rounds 5]
 //! ```
 //!
 //! The parts, one after the other on one thread of a process of their own: receiving the descriptors in batches,
 //! registering them with tokio, starting hyper's HTTP/1 on each and polling it once, and tearing all that down. The
 //! move: `hello` with as many idle connections, from the moment that its restart is settled to its last connection
 //! being gone (`ended` in its log), and to its exit. In turns in one run.
-
-#[path = "../tests/support/load/mod.rs"]
-mod load;
-#[path = "../tests/support/proc.rs"]
-mod proc;
 
 use std::error::Error;
 use std::future::Future;
@@ -25,6 +20,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use heirloom_bench::proc;
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -100,8 +96,8 @@ impl Hello {
         let mut command = Command::new(&hello);
         command.arg("--listen").arg(address.to_string()).args(["--probation", "300ms"]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
-        let mut first = child
-            .map_err(|error| format!("{}: {error} (cargo build --release --examples)", hello.display()))?;
+        let mut first =
+            child.map_err(|error| format!("{}: {error} (is it built as above?)", hello.display()))?;
         let log = BufReader::new(first.stderr.take().ok_or("no pipe")?).lines();
         let pid = i32::try_from(first.id())?;
         let mut hello = Hello { first, address, pid, log };

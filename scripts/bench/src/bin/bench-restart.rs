@@ -1,8 +1,8 @@
 //! What a restart costs beside a cold start of the same binary, both to the first answer, no load.
 //!
 //! ```text
-//! cargo build --release --examples && target/release/examples/bench-restart [--pairs 50] [--probation 1s]
-//! cargo build --release --examples --features supervisor && target/release/examples/bench-restart --supervised
+//! cargo build --release -p heirloom-bench --all-features && target/release/bench-restart [--pairs 50] [--probation 1s]
+//! cargo build --release -p heirloom-bench -p heirloom-test-servers --all-features && target/release/bench-restart --supervised
 //! ```
 //!
 //! With `--supervised`: restarts under a supervisor beside restarts of the same program without one.
@@ -10,18 +10,15 @@
 //! One pair after the other in one run, so that a slow moment of the machine falls on both. Both starts are
 //! posix_spawn: the library's, and std's `Command` without `pre_exec`. The asking never pauses.
 
-#[path = "../tests/support/load/mod.rs"]
-mod load;
-#[path = "../tests/support/proc.rs"]
-mod proc;
-
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use heirloom_bench::load::{Target, fetch};
+use heirloom_bench::proc;
 use lexopt::prelude::*;
-use load::{Target, fetch};
 use nix::sys::signal::Signal;
 
 type Failable<T> = Result<T, Box<dyn Error>>;
@@ -76,10 +73,15 @@ fn beside_a_cold_start(pairs: usize, probation: &str) -> Failable<()> {
 }
 
 fn beside_a_supervisor(pairs: usize, probation: &str) -> Failable<()> {
+    let servers = beside_this("heirloom-test-servers")?;
+    let made = Command::new(&servers).args(["workers"]).arg(beside_this(WORKERS)?).status();
+    if !made.is_ok_and(|status| status.success()) {
+        return Err(format!("{} cannot run (is it built as above?)", servers.display()).into());
+    }
     let mut sides = Vec::new();
     for supervised in ["false", "true"] {
         let address = free_address()?;
-        let server = start("workers", address, &["--supervised", supervised, "--probation", probation])?;
+        let server = start(WORKERS, address, &["--supervised", supervised, "--probation", probation])?;
         let target = Target::Tcp(address);
         let serving = first_answer(&target, None)?;
         sides.push((supervised == "true", server, target, serving, Vec::new()));
@@ -150,12 +152,16 @@ fn first_answer(target: &Target, old: Option<i32>) -> Failable<i32> {
     Err(format!("no answer from {target} within {PATIENCE:?}").into())
 }
 
-fn start(example: &str, address: SocketAddr, arguments: &[&str]) -> Failable<Child> {
-    let program = std::env::current_exe()?.with_file_name(example);
+fn beside_this(program: &str) -> Failable<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name(program))
+}
+
+fn start(program: &str, address: SocketAddr, arguments: &[&str]) -> Failable<Child> {
+    let program = beside_this(program)?;
     let mut command = Command::new(&program);
     command.arg("--listen").arg(address.to_string()).args(arguments);
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    child.map_err(|error| format!("{}: {error} (build the examples as above)", program.display()).into())
+    child.map_err(|error| format!("{}: {error} (is it built as above?)", program.display()).into())
 }
 
 /// Chosen beforehand: reading it from the server's output would be part of the time.
@@ -182,6 +188,9 @@ impl std::fmt::Display for Spread {
         write!(f, "{:>8.2} {:>7.2} {:>6.2}", self.median, self.p10, self.p90)
     }
 }
+
+/// The test server of this name.
+const WORKERS: &str = "bench-restart-workers";
 
 /// A minute is the start deadline of the library.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,15 +1,12 @@
 //! The time from the signal to the new process does not grow with the parent's memory; a fork's would.
 //!
 //! ```text
-//! cargo build --release --examples && target/release/examples/bench-spawn [--gib 0,1,8] [--rounds 20]
+//! cargo build --release -p heirloom-bench --all-features && target/release/bench-spawn [--gib 0,1,8] [--rounds 20]
 //! ```
 //!
 //! A `hello` of each size is told to restart into this very program, which as its successor only prints the
 //! time and exits. Beside it, in the same run: how long this program, grown to the same size, waits for a
 //! child by fork and by posix_spawn.
-
-#[path = "../tests/support/load/mod.rs"]
-mod load;
 
 use std::error::Error;
 use std::fs;
@@ -19,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use heirloom_bench::load;
 use lexopt::prelude::*;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getuid};

@@ -1,7 +1,7 @@
 //! What handing state to a successor costs beyond the one copy in.
 //!
 //! ```text
-//! cargo build --release --examples && target/release/examples/bench-state [--mib 1,64,1024] [--rounds 5]
+//! cargo build --release -p heirloom-bench --all-features && target/release/bench-state [--mib 1,64,1024] [--rounds 5]
 //! ```
 //!
 //! This program restarts into itself. The predecessor times its provider's writing; the successor times the whole of

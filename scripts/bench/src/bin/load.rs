@@ -12,18 +12,14 @@
 //! `first OLD NEW MS` when the new process has given its first answer, and `drained OLD MS` when the old one
 //! is gone; `stop` prints `stopped PID MS`. ADDR may be `unix:PATH`.
 
-#[path = "../tests/support/load/mod.rs"]
-mod load;
-#[path = "../tests/support/proc.rs"]
-mod proc;
-
 use std::error::Error;
 use std::io::Read;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use heirloom_bench::load::{self, Load, Mode, Report, Target, Think, fetch};
+use heirloom_bench::proc;
 use lexopt::prelude::*;
-use load::{Load, Mode, Report, Target, Think, fetch};
 use nix::sys::signal::Signal;
 
 type Failable<T> = Result<T, Box<dyn Error>>;

@@ -9,7 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::super::binary::{TestDir, example_path};
+use super::super::binary::TestDir;
+use super::super::programs::{example_path, heirloom};
 use super::Engine;
 
 /// The instructions of the file that we ship.
@@ -17,7 +18,7 @@ use super::Engine;
 pub struct Dockerfile(Vec<(String, String)>);
 
 impl Dockerfile {
-    pub const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/deploy/docker/Dockerfile");
+    pub const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/deploy/docker/Dockerfile");
 
     pub fn read() -> Dockerfile {
         let text = fs::read_to_string(Dockerfile::PATH).expect("the Dockerfile");
@@ -50,7 +51,7 @@ pub(super) fn build(engine: &Engine) {
     for program in &programs {
         copy(Path::new(program), &root);
     }
-    let built = [("heirloom", COMMAND.into()), ("server", example_path("unit"))];
+    let built = [("heirloom", heirloom().to_owned()), ("server", example_path("unit"))];
     programs.extend(built.iter().map(|(_, path)| path.display().to_string()));
     for library in libraries(&programs) {
         copy(Path::new(&library), &root);
@@ -117,11 +118,6 @@ pub const IMAGE: &str = "server";
 
 /// What the tests run in the container beside the server, and what the Dockerfile runs while it is built.
 const PROGRAMS: [&str; 6] = ["sh", "sleep", "chmod", "mkdir", "mv", "install"];
-
-const COMMAND: &str = match option_env!("CARGO_BIN_EXE_heirloom") {
-    Some(path) => path,
-    None => "/usr/bin/heirloom",
-};
 
 /// Knows the two calls that the Dockerfile makes, and where they are made.
 const CARGO: &str = r#"#!/bin/sh

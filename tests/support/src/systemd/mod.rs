@@ -26,6 +26,7 @@ pub use unit::Unit;
 
 use super::beside::is_installed;
 use super::log::Log;
+use super::programs::scratch;
 use super::skip;
 use super::{PATIENCE, namespaces, proc};
 
@@ -142,7 +143,7 @@ fn boot(unpacked: Option<&Path>) -> Option<Systemd> {
     static BOOTED: AtomicU32 = AtomicU32::new(0);
     let number = BOOTED.fetch_add(1, Ordering::Relaxed);
     let id = format!("{}-{number}", std::process::id());
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("systemd-{id}"));
+    let dir = scratch().join(format!("systemd-{id}"));
     remove_old(dir.parent().expect("a directory"));
     fs::create_dir_all(dir.join("units")).expect("a directory for units");
     fs::write(dir.join("units/boot.target"), "[Unit]\nDefaultDependencies=no\n").expect("a target");

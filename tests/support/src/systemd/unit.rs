@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::super::binary::{Binary, TestDir};
 use super::super::load::{Answer, Target, fetch};
+use super::super::programs::{checkout, heirloom};
 use super::super::{PATIENCE, says};
 use super::Systemd;
 
@@ -24,11 +25,11 @@ impl Systemd {
     /// Installs a unit file that we ship, with the example `unit` in the place of its program.
     pub fn shipped(&'static self, name: &str, change: impl Fn(String) -> String) -> Unit {
         let unit = self.service(name, "", "");
-        let path = format!("{}/examples/deploy/systemd/{name}.service", env!("CARGO_MANIFEST_DIR"));
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let path = checkout(&format!("examples/deploy/systemd/{name}.service"));
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let log = unit.log_path();
         let text = text.replace("/usr/local/bin/server", &unit.binary.path().display().to_string());
-        let text = text.replace("/usr/bin/heirloom", COMMAND);
+        let text = text.replace("/usr/bin/heirloom", &heirloom().display().to_string());
         // What would ask for the rest of a machine, and another user's way to the directory of this test.
         let ours = |line: &&str| {
             !["DynamicUser", "ProtectHome", "Wants", "After"].iter().any(|word| line.starts_with(word))
@@ -56,13 +57,14 @@ impl Systemd {
         let mut text = String::from("[Unit]\nDefaultDependencies=no\nStartLimitIntervalSec=0\n[Service]\n");
         let (program, log) = (unit.binary.path().display(), unit.log_path());
         let log = log.display();
-        let under = if under.is_empty() { String::new() } else { format!("{COMMAND} {under} -- ") };
+        let command = heirloom().display();
+        let under = if under.is_empty() { String::new() } else { format!("{command} {under} -- ") };
         let _ = writeln!(text, "ExecStart={under}{program} {arguments}");
         // systemd itself asks for the restart there, and the server would make another one.
         if !section.contains("Type=notify-reload") {
-            let _ = writeln!(text, "ExecReload={COMMAND} restart --pid $MAINPID");
+            let _ = writeln!(text, "ExecReload={command} restart --pid $MAINPID");
         }
-        let _ = writeln!(text, "ExecStop=-{COMMAND} stop --pid $MAINPID");
+        let _ = writeln!(text, "ExecStop=-{command} stop --pid $MAINPID");
         let _ = writeln!(text, "StandardOutput=append:{log}\nStandardError=append:{log}\nLimitCORE=0");
         if !section.contains("Type=") {
             text.push_str("Type=notify\n");
@@ -205,9 +207,3 @@ impl Drop for Unit {
         let _ = fs::remove_file(self.systemd.dir.join("units").join(format!("{}.service", self.name)));
     }
 }
-
-/// The command that is built along with the tests.
-const COMMAND: &str = match option_env!("CARGO_BIN_EXE_heirloom") {
-    Some(path) => path,
-    None => "/usr/bin/heirloom",
-};

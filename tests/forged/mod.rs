@@ -1,4 +1,5 @@
 //! A predecessor played by the test: a real channel and a real pidfd, and whatever it likes to announce.
+#![allow(dead_code, unreachable_pub, reason = "each binary uses its own part of it")]
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -14,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use socket2::SockRef;
 
 /// The predecessor's end of a handover. Its descriptors are there for every process that is started while it lives:
-/// only under [`alone`](super::alone).
+/// only under `support::alone`.
 #[derive(Debug)]
 pub struct Predecessor {
     near: OwnedFd,
@@ -49,7 +50,7 @@ impl Predecessor {
     /// Announces no socket; everything in it is true.
     pub fn announcement(&self) -> Announcement {
         let channel = (self.far.as_raw_fd(), cookie(&self.far));
-        let program = super::binary::example_path("hello").into();
+        let program = support::programs::example_path("hello").into();
         Announcement::new(2, std::process::id(), self.pidfd.as_raw_fd(), channel, program, "/".into())
     }
 
