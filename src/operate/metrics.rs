@@ -45,7 +45,7 @@ use std::time::{Duration, Instant};
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use crate::event::Event;
+use crate::operate::event::Event;
 
 /// Feeds the recorder. A recorder that panics is none of the driver's business.
 #[derive(Debug)]

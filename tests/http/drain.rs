@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::fixture::{Fixture, GET, SECOND, soon};
 use bytes::Bytes;
 use heirloom::Address;
-use heirloom::drain::{Kind, State, Tracker};
+use heirloom::drain::{ConnectionState, Kind, Tracker};
 use heirloom::http::{Config, Peer, Server};
 use heirloom::stream::Stream;
 use http_body_util::{BodyExt, Empty};
@@ -56,7 +56,7 @@ async fn a_request_in_flight_is_answered_with_close() {
     client.send("GET /wait HTTP/1.1\r\nhost: x\r\n\r\n").await;
     fixture.entered().await;
     fixture.tracker.begin(Duration::ZERO);
-    assert_eq!(fixture.tracker.snapshot()[0].state, State::Busy);
+    assert_eq!(fixture.tracker.snapshot()[0].state, ConnectionState::Busy);
     fixture.stage.release.notify_one();
     let answer = client.answer().await;
     assert!(answer.says_close() && answer.body == "hello", "{answer:?}");
@@ -156,7 +156,9 @@ async fn unread_input_does_not_reset_the_last_answer() {
     client.send(&pipelined).await;
     fixture.stage.release.notify_one();
     // The answer and the end are read only after the server has closed, or would have reset.
-    fixture.until("the server's goodbye", |t| t.snapshot().iter().all(|c| c.state == State::Closing)).await;
+    fixture
+        .until("the server's goodbye", |t| t.snapshot().iter().all(|c| c.state == ConnectionState::Closing))
+        .await;
     let answer = client.answer().await;
     assert!(answer.says_close() && answer.body == "hello", "{answer:?}");
     client.ends().await;
@@ -232,7 +234,7 @@ async fn an_upgraded_connection_counts_until_dropped_and_is_hammered() {
     client.send("x").await;
     assert_eq!(client.stream.read_u8().await.unwrap(), b'x');
     let left = fixture.tracker.hammer();
-    assert_eq!((left.len(), left[0].kind, left[0].state), (1, Kind::Upgraded, State::Busy));
+    assert_eq!((left.len(), left[0].kind, left[0].state), (1, Kind::Upgraded, ConnectionState::Busy));
     soon("its task to notice", fixture.stage.dropped.notified()).await;
     soon("the drain", fixture.tracker.emptied()).await;
 }
@@ -245,7 +247,7 @@ async fn the_hammer_aborts_a_waiting_handler_and_reports_it() {
     fixture.entered().await;
     fixture.tracker.begin(HOUR);
     let left = fixture.tracker.hammer();
-    assert_eq!((left.len(), left[0].kind, left[0].state), (1, Kind::Http1, State::Busy));
+    assert_eq!((left.len(), left[0].kind, left[0].state), (1, Kind::Http1, ConnectionState::Busy));
     assert_eq!(left[0].peer, Some(Address::Inet(client.stream.local_addr().unwrap())));
     soon("the handler's end", fixture.stage.dropped.notified()).await;
     soon("the drain", fixture.tracker.emptied()).await;
@@ -263,7 +265,7 @@ async fn http2_finishes_its_streams_and_goes() {
     let waiting = client.send_request(request("/wait"));
     fixture.entered().await;
     let found = &fixture.tracker.snapshot()[0];
-    assert_eq!((found.kind, found.state), (Kind::Http2, State::Busy));
+    assert_eq!((found.kind, found.state), (Kind::Http2, ConnectionState::Busy));
     fixture.tracker.begin(Duration::ZERO);
     fixture.stage.release.notify_one();
     let response = soon("the answer", waiting).await.unwrap();
@@ -292,7 +294,7 @@ async fn http2_without_streams_goes_at_once_and_with_them_is_hammered() {
     soon("the idle one's end", ends.remove(0)).await.unwrap().unwrap();
     fixture.until("one is left", |tracker| tracker.count() == 1).await;
     let left = fixture.tracker.hammer();
-    assert_eq!((left.len(), left[0].kind, left[0].state), (1, Kind::Http2, State::Busy));
+    assert_eq!((left.len(), left[0].kind, left[0].state), (1, Kind::Http2, ConnectionState::Busy));
     soon("the handler's end", fixture.stage.dropped.notified()).await;
     soon("the drain", fixture.tracker.emptied()).await;
 }

@@ -5,12 +5,11 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::outcome::{Outcome, RestartError};
-use super::super::peer::{Did, Peer};
 use super::super::shared::{Answer, Life};
 use super::{Attempt, Driver, Step};
-use crate::drain::{ConnectionStatus, Kind, State};
-use crate::ending::Ending;
-use crate::event::Event;
+use crate::aside::own_thread::on_own_thread_or;
+use crate::drain::{ConnectionState, ConnectionStatus, Kind};
+use crate::handdown::peer::{Did, Peer};
 use crate::handover::Failure;
 use crate::handover::after;
 use crate::handover::history::{FailureKind, History, unix_millis};
@@ -18,11 +17,12 @@ use crate::handover::launch::{self, Report};
 use crate::handover::message::Message;
 use crate::handover::serving::{self, Reason};
 use crate::handover::succeed::{self, Departure};
-use crate::listeners::Socket;
 #[cfg(feature = "control")]
 use crate::operate::control::message::Reply;
-use crate::own_thread::on_own_thread_or;
-use crate::signals::finish_hooks;
+use crate::operate::event::Event;
+use crate::restarter::ending::Ending;
+use crate::restarter::signals::finish_hooks;
+use crate::sockets::socket::Socket;
 
 impl Driver {
     /// Does what the machines ask, until they ask for nothing more.
@@ -171,7 +171,7 @@ impl Driver {
         }
         self.answer_stopped();
         self.operating.ended();
-        crate::say::finish();
+        crate::aside::say::finish();
         self.shared.life.send_replace(Life::Left(departure));
         self.shared.tracker.begin(Duration::ZERO);
     }
@@ -238,6 +238,7 @@ impl Driver {
         self.operating.points_to(pid);
         let mut late = self.shared.listeners.open();
         late.retain(|socket| !self.sockets().iter().any(|handed| Arc::ptr_eq(handed, socket)));
+        let late: Vec<_> = late.iter().map(|socket| socket.kept()).collect();
         self.announcing = self.shared.service.announce_successor(pid, &late);
         self.watches.announced = self.announcing.is_none();
     }
@@ -245,7 +246,7 @@ impl Driver {
     fn announce_own(&mut self, is_known: bool) {
         // What was said of the successor does not count any more.
         (self.announcing, self.is_announced) = (None, true);
-        self.shared.service.announce_own(&self.shared.listeners.open(), is_known);
+        self.shared.service.announce_own(&self.shared.listeners.kept(), is_known);
         if let Some(pid_file) = &self.pid_file {
             pid_file.write_own();
         }
@@ -333,7 +334,7 @@ impl Driver {
     ) {
         for answer in waiting {
             // Whoever hears of it finds it in the log.
-            crate::say::finish();
+            crate::aside::say::finish();
             match answer {
                 // Whoever has dropped the future does not want to know.
                 Answer::Handle(answer) => drop(answer.send(result.clone())),
@@ -375,7 +376,7 @@ impl Driver {
     fn leave_to_successor(&mut self, aborted: &mut Vec<ConnectionStatus>) {
         let (all, mut sent) = (aborted.len(), self.moves.unanswered());
         aborted.retain(|connection| {
-            let has_moved = sent > 0 && connection.state == State::Moving;
+            let has_moved = sent > 0 && connection.state == ConnectionState::Moving;
             sent -= usize::from(has_moved);
             !has_moved
         });
@@ -433,7 +434,7 @@ impl Driver {
             self.shared.report(Event::Ended);
             self.shared.service.flush();
             finish_hooks();
-            crate::say::finish();
+            crate::aside::say::finish();
             self.shared.ending.send_replace(Some(ending));
         }
     }

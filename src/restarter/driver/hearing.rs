@@ -4,19 +4,19 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::outcome::RestartError;
-use super::super::peer::{Did, Peer, kill_unwatched};
 use super::super::shared::{Answer, Command, Life};
-use super::super::successor::Made;
 use super::{Attempt, Driver, Step};
-use crate::ending::Ending;
-use crate::event::Event;
+use crate::handdown::peer::{Did, Peer, kill_unwatched};
+use crate::handdown::recipe::Made;
 use crate::handover::history::FailureKind;
 use crate::handover::launch::Requested;
 use crate::handover::message::Message;
 use crate::handover::{Failure, Refusal};
 #[cfg(feature = "control")]
 use crate::operate::control::message::Reply;
-use crate::signals::{Reaction, Signal};
+use crate::operate::event::Event;
+use crate::restarter::ending::Ending;
+use crate::restarter::signals::{Reaction, Signal};
 use crate::sys::arrivals::Arrival;
 use crate::sys::pidfd::Exit;
 
@@ -121,7 +121,7 @@ impl Driver {
         if left {
             // A second one, and the program is still initialising: there is nothing to drain, and only the signal's
             // own meaning is left to end it.
-            crate::say::finish();
+            crate::aside::say::finish();
             let _ = signal_hook::low_level::emulate_default_handler(signal.number());
         }
     }

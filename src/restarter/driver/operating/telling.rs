@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::super::super::outcome::{Outcome, RestartError};
 use super::Operating;
-use crate::drain::{ConnectionStatus, Kind, State};
+use crate::drain::{ConnectionState, ConnectionStatus, Kind};
 pub(in super::super) use crate::operate::control::Asked;
 use crate::operate::control::message::{Lost, Reply};
 use crate::operate::control::place::Place;
@@ -201,16 +201,16 @@ pub(super) fn by_kind(connections: &[ConnectionStatus]) -> BTreeMap<String, u64>
     counts
 }
 
-pub(super) fn described(connection: &ConnectionStatus) -> status::ConnectionStatus {
+pub(super) fn described(connection: &ConnectionStatus) -> status::ConnectionDetail {
     let state = match connection.state {
-        State::Fresh => "fresh",
-        State::Idle => "idle",
-        State::ReadingHead => "reading_head",
-        State::Busy => "busy",
-        State::Closing => "closing",
-        State::Moving => "moving",
+        ConnectionState::Fresh => "fresh",
+        ConnectionState::Idle => "idle",
+        ConnectionState::ReadingHead => "reading_head",
+        ConnectionState::Busy => "busy",
+        ConnectionState::Closing => "closing",
+        ConnectionState::Moving => "moving",
     };
-    status::ConnectionStatus {
+    status::ConnectionDetail {
         kind: kind_name(connection.kind).to_owned(),
         state: state.to_owned(),
         peer: connection.peer.as_ref().map(ToString::to_string),

@@ -8,12 +8,13 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
-use crate::address::Address;
+use crate::drain::departure::{Arrival, Handed};
+use crate::drain::stream::Stream;
 use crate::drain::{Connection, Hold, Tracker};
-use crate::listeners::{Gate, Listeners, Socket};
-use crate::moving::{Arrival, Handed};
-use crate::reserve;
-use crate::stream::Stream;
+use crate::sockets::listeners::{Gate, Listeners};
+use crate::sockets::reserve;
+use crate::sockets::socket::Socket;
+use crate::sys::address::Address;
 use crate::sys::socket::{self, Kind};
 use crate::sys::watched::watch;
 
@@ -345,5 +346,5 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-#[path = "listener_tests.rs"]
+#[path = "accept_tests.rs"]
 mod tests;

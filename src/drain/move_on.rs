@@ -6,9 +6,9 @@ use tokio::sync::oneshot;
 
 use super::connection::{Connection, Registration};
 use super::entry::Base;
+use crate::drain::departure::{Departure, Mover, Verdict};
+use crate::drain::stream::Stream;
 use crate::handover::message::MAX_BAGGAGE;
-use crate::moving::{Departure, Mover, Verdict};
-use crate::stream::Stream;
 use crate::sys::socket::Kind;
 
 impl Connection<Stream> {

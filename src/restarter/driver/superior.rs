@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::outcome::{Outcome, RestartError};
-use super::super::peer::{Did, Peer};
 use super::super::shared::{Answer, Shared};
 use super::moving::is_for_later;
 use super::{Attempt, Driver, Step};
-use crate::event::Event;
+use crate::handdown::peer::{Did, Peer};
 use crate::handover::history::FailureKind;
 use crate::handover::message::{KeptSocket, Message, Told};
 use crate::handover::supervised::Action;
 use crate::handover::{Refusal, Supervised};
-use crate::inherited;
-use crate::listeners::Socket;
+use crate::operate::event::Event;
+use crate::sockets::inherited::offered;
+use crate::sockets::socket::Socket;
 use crate::sys::channel::Channel;
 use crate::sys::pidfd::Pidfd;
 
@@ -167,7 +167,7 @@ impl Driver {
 
     /// The worker that serves has bound it since this one was started.
     fn is_offered(&self, described: KeptSocket, fds: Vec<OwnedFd>) {
-        match fds.into_iter().next().map(|fd| inherited::offered(fd, described)) {
+        match fds.into_iter().next().map(|fd| offered(fd, described)) {
             Some(Ok(socket)) => self.shared.listeners.offer(socket),
             Some(Err(error)) => say!(warn: %error, "a socket from the supervisor cannot be used"),
             None => say!(warn: "a socket from the supervisor has not arrived"),

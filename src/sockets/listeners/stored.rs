@@ -3,11 +3,12 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::{ListenError, Listeners, Socket, State, socket};
-use crate::address::Address;
-use crate::inherited::InheritedSocket;
-use crate::listen::Listen;
-use crate::operate::store::Stored;
+use super::{Listeners, State};
+use crate::sockets::inherited::InheritedSocket;
+use crate::sockets::listen::Listen;
+use crate::sockets::socket::{self, ListenError, Socket};
+use crate::sockets::stored_name::Stored;
+use crate::sys::address::Address;
 use crate::sys::{self, socket::Kind};
 
 impl Listeners {
@@ -15,7 +16,7 @@ impl Listeners {
     /// the queue. Without its path a socket is of no use to anybody.
     pub(super) fn give_up_place(&self, socket: &Socket) {
         if socket.lock_fd().is_some() {
-            self.service.closed(socket);
+            self.service.closed(&socket.kept());
         }
         socket.give_up_place();
     }
@@ -38,7 +39,7 @@ impl Listeners {
         removed
             .into_iter()
             .filter_map(|socket| socket.stored)
-            .for_each(|stored| self.service.unwanted(stored));
+            .for_each(|stored| self.service.unwanted(stored.encode()));
         if any {
             self.service.wait();
         }
@@ -52,7 +53,7 @@ impl Listeners {
             (Some(_), Address::UnixPath(path)) if !inherited.requested.is_empty() => {
                 inherited.lock = socket::regain_place(path);
                 if inherited.lock.is_none() {
-                    inherited.stored.into_iter().for_each(|stored| self.service.unwanted(stored));
+                    inherited.stored.into_iter().for_each(|stored| self.service.unwanted(stored.encode()));
                     return None;
                 }
                 Some(inherited)

@@ -1,8 +1,8 @@
 use std::net::TcpStream;
 
 use super::*;
-use crate::listeners::Listeners;
 use crate::operate::service::Service;
+use crate::sockets::listeners::Listeners;
 use crate::sys::socket::Kind;
 
 /// A connection, its client, and what tells them to go.

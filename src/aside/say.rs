@@ -42,17 +42,17 @@ macro_rules! say {
         say!(@ $level $more [$($fields)* ($name, kept, $value)] $($rest)*)
     };
     (@ $level:ident [seldom] $fields:tt $text:literal $($arguments:tt)*) => {{
-        static LATELY: $crate::say::Seldom =
-            $crate::say::Seldom::new(|times, span| tracing::$level!(parent: span, times, what = $text, "came again, and was not logged each time"));
+        static LATELY: $crate::aside::say::Seldom =
+            $crate::aside::say::Seldom::new(|times, span| tracing::$level!(parent: span, times, what = $text, "came again, and was not logged each time"));
         if LATELY.tells() {
             say!(@ $level [] $fields $text $($arguments)*)
         }
     }};
     (@ $level:ident [] [$(($name:ident, $how:ident, $value:expr))*] $text:literal $($arguments:tt)*) => {{
-        if $crate::say::is_heard(&say!(# $level)) {
+        if $crate::aside::say::is_heard(&say!(# $level)) {
             let text = format!($text $($arguments)*);
-            $(let $name = $crate::say::$how!($value);)*
-            $crate::say::line(move |span| tracing::$level!(parent: span, $($name = $name,)* "{}", text));
+            $(let $name = $crate::aside::say::$how!($value);)*
+            $crate::aside::say::line(move |span| tracing::$level!(parent: span, $($name = $name,)* "{}", text));
         }
     }};
     (# error) => { tracing::Level::ERROR };
@@ -83,7 +83,7 @@ macro_rules! debugged {
 
 macro_rules! kept {
     ($value:expr) => {{
-        use $crate::say::Keep as _;
+        use $crate::aside::say::Keep as _;
         (&$value).keep()
     }};
 }

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::super::peer::Peer;
 use super::super::shared::StateAsker;
 use super::moving::is_for_later;
 use super::{Attempt, Step};
+use crate::aside::own_thread::on_own_thread_or;
+use crate::handdown::peer::Peer;
+use crate::handdown::state::{Providers, Snapshot, State, StateError};
 use crate::handover::message::Message;
-use crate::handover::state::{StateAnswer, Withheld};
-use crate::own_thread::on_own_thread_or;
-use crate::state::{Providers, Snapshot, State, StateError};
+use crate::handover::state_reply::{StateAnswer, Withheld};
 use crate::sys::memfd::Mapped;
 
 /// What one state may cost.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 
 use crate::handover::announcement::MAX_DESCRIPTORS;
-use crate::handover::state::MAX_NAME;
+use crate::handover::state_reply::MAX_NAME;
 
 /// Both, by name.
 #[derive(Debug)]

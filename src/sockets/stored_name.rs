@@ -21,7 +21,6 @@ pub(crate) struct Stored {
 
 impl Stored {
     /// The name in the store.
-    #[cfg_attr(not(feature = "systemd"), allow(dead_code, reason = "nothing is stored"))]
     pub(crate) fn encode(&self) -> String {
         let (cookie, name) = (self.cookie, escape(self.name.as_bytes()));
         let whole = format!("{PREFIX}{cookie:x}-{name}-{}", escape(self.requested.as_bytes()));
@@ -47,12 +46,10 @@ impl Stored {
 const PREFIX: &str = "heirloom-";
 
 /// FDNAME_MAX of systemd.
-#[cfg_attr(not(feature = "systemd"), allow(dead_code, reason = "nothing is stored"))]
 const LONGEST: usize = 255;
 
 /// Everything but letters, digits, `.` and `/` as `%XX`: the rest either has a meaning here (`-`, `%`) or in the
 /// manager's list (`:`).
-#[cfg_attr(not(feature = "systemd"), allow(dead_code, reason = "nothing is stored"))]
 fn escape(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         match byte {

@@ -7,24 +7,21 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::address::Address;
-use crate::handover::announcement::{
-    AnnouncedDescriptor, AnnouncedSocket, Announcement, AnnouncementError, VARIABLE,
-};
+use super::activation::from_activation;
+use crate::handover::announcement::{AnnouncedDescriptor, Announcement, AnnouncementError, VARIABLE};
 use crate::handover::history::History;
-use crate::handover::message::KeptSocket;
 use crate::handover::supervised::Orphans;
-use crate::operate::store::Stored;
+use crate::sockets::inherited::{DescriptorError, InheritedSocket, inherit_socket, take, take_socket};
+use crate::sockets::stored_name::Stored;
 use crate::sys::channel::Channel;
 use crate::sys::environment;
-use crate::sys::inherit::{AdoptError, adopt, peek_cookie, peek_identity};
+use crate::sys::inherit::{peek_cookie, peek_identity};
 use crate::sys::pidfd::Pidfd;
-use crate::sys::socket::{self, FactsError, Kind};
 
 /// Everything that this process was handed.
 #[derive(Debug)]
@@ -74,20 +71,6 @@ pub(crate) struct Superior {
     pub(crate) takes_operators: bool,
 }
 
-/// A socket that is there to be claimed.
-#[derive(Debug)]
-pub(crate) struct InheritedSocket {
-    pub(crate) fd: OwnedFd,
-    pub(crate) kind: Kind,
-    pub(crate) name: String,
-    /// The address that was asked for, as text; empty with socket activation.
-    pub(crate) requested: OsString,
-    pub(crate) address: Address,
-    pub(crate) lock: Option<OwnedFd>,
-    /// Its place in the service manager's store, where an earlier start put it.
-    pub(crate) stored: Option<Stored>,
-}
-
 /// Why what the environment announces cannot be taken over.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -113,42 +96,6 @@ pub enum InheritError {
         /// What is wrong.
         source: DescriptorError,
     },
-}
-
-/// What is wrong with one announced descriptor.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum DescriptorError {
-    /// It is closed, or taken already.
-    #[error(transparent)]
-    Unusable(std::io::Error),
-    /// Another socket lies there.
-    #[error(
-        "another socket lies there than the one that was announced; does a wrapper close or open descriptors?"
-    )]
-    Another,
-    /// Something else than the named descriptor lies there.
-    #[error("something else lies there than what was announced; does a wrapper close or open descriptors?")]
-    AnotherFile,
-    /// The socket is of another kind.
-    #[error("it is a {found} socket, and a {announced} socket was announced")]
-    Kind {
-        /// What was announced.
-        announced: String,
-        /// What it is.
-        found: &'static str,
-    },
-    /// The socket is bound elsewhere.
-    #[error("it is bound to {found}, and {announced} was announced")]
-    Address {
-        /// What was announced.
-        announced: String,
-        /// What it is.
-        found: String,
-    },
-    /// A stream socket that does not listen.
-    #[error("it is not listening")]
-    NotListening,
 }
 
 impl Inherited {
@@ -279,133 +226,9 @@ fn take_process((channel, cookie): (RawFd, u64), pidfd: RawFd) -> Result<(Channe
     Ok((taken, pidfd_taken))
 }
 
-fn inherit_socket(announced: AnnouncedSocket) -> Result<InheritedSocket, DescriptorError> {
-    let fd = take_socket(announced.fd, announced.cookie)?;
-    let (kind, address) = inspect(&fd)?;
-    if kind.name() != announced.kind {
-        return Err(DescriptorError::Kind { announced: announced.kind, found: kind.name() });
-    }
-    let found = address.to_os_string();
-    if found != announced.address {
-        return Err(DescriptorError::Address {
-            announced: announced.address.to_string_lossy().into_owned(),
-            found: address.to_string(),
-        });
-    }
-    let lock = announced.lock.map(take).transpose()?;
-    let (name, requested) = (announced.name, announced.requested);
-    Ok(InheritedSocket { fd, kind, name, requested, address, lock, stored: None })
-}
-
-/// `LISTEN_FDS` and its companions, as systemd and others set them. Among them are the sockets that an earlier start of this
-/// service put into the manager's store; what of those is unusable is left out and named.
-fn from_activation() -> Result<(Vec<InheritedSocket>, Vec<Stored>), InheritError> {
-    /// The convention's first descriptor.
-    const FIRST: RawFd = 3;
-    if number("LISTEN_PID")? != Some(std::process::id()) {
-        // Whatever the others say, they say it to somebody else.
-        return Ok(Default::default());
-    }
-    let count = number("LISTEN_FDS")?.unwrap_or(0);
-    let count = RawFd::try_from(count).ok().filter(|count| *count <= 1024).ok_or_else(|| {
-        InheritError::Activation {
-            variable: "LISTEN_FDS",
-            value: env::var_os("LISTEN_FDS").unwrap_or_default(),
-        }
-    })?;
-    // One name that is no text must not take the others with it.
-    let names = env::var_os("LISTEN_FDNAMES").unwrap_or_default();
-    let names = names.to_string_lossy();
-    let mut names = names.split(':').map(str::to_owned);
-    let (mut sockets, mut unwanted) = (Vec::new(), Vec::new());
-    for fd in FIRST..FIRST + count {
-        let name = names.next().unwrap_or_default();
-        let stored = Stored::decode(&name);
-        match (activated(fd, name), stored) {
-            (Ok(socket), _) => sockets.push(socket),
-            // It would be there again at each start.
-            (Err(error), Some(stored)) => {
-                say!(warn: fd, %error, "leaving out a descriptor that the service manager kept");
-                unwanted.push(stored);
-            }
-            (Err(source), None) => {
-                return Err(InheritError::Descriptor { what: "activation socket", fd, source });
-            }
-        }
-    }
-    Ok((without_twins(sockets), unwanted))
-}
-
-/// A socket of a socket unit that is in the store as well comes twice. The store's are put into the order of their
-/// making: the manager's own is another one.
-fn without_twins(sockets: Vec<InheritedSocket>) -> Vec<InheritedSocket> {
-    let (mut stored, mut kept): (Vec<_>, Vec<_>) =
-        sockets.into_iter().partition(|socket| socket.stored.is_some());
-    stored.sort_by_key(|socket| socket.stored.as_ref().map(|stored| stored.cookie));
-    for socket in stored {
-        let cookie = socket::cookie(socket.fd.as_fd()).ok();
-        let is_twin = |other: &&mut InheritedSocket| socket::cookie(other.fd.as_fd()).ok() == cookie;
-        match kept.iter_mut().find(is_twin) {
-            // The unit file says what it is; the store's name says how to get rid of the other copy.
-            Some(twin) => twin.stored = socket.stored,
-            None => kept.push(socket),
-        }
-    }
-    kept
-}
-
-fn activated(fd: RawFd, name: String) -> Result<InheritedSocket, DescriptorError> {
-    let fd = take(fd)?;
-    let (kind, address) = inspect(&fd)?;
-    let stored = Stored::decode(&name);
-    if let Some(Stored { name, requested, .. }) = stored.clone() {
-        return Ok(InheritedSocket { fd, kind, name, requested, address, lock: None, stored });
-    }
-    // systemd calls a socket without FileDescriptorName= after its unit, or "unknown": a name that nobody chose
-    // must not keep a listener from being found by its address, so names only ever add a way to match.
-    Ok(InheritedSocket { fd, kind, name, requested: OsString::new(), address, lock: None, stored })
-}
-
-/// What a supervisor hands to a worker that is there already.
-pub(crate) fn offered(fd: OwnedFd, described: KeptSocket) -> Result<InheritedSocket, DescriptorError> {
-    let (kind, address) = inspect(&fd)?;
-    let KeptSocket { name, requested, .. } = described;
-    Ok(InheritedSocket { fd, kind, name, requested, address, lock: None, stored: None })
-}
-
-fn number(variable: &'static str) -> Result<Option<u32>, InheritError> {
-    let Some(value) = env::var_os(variable) else { return Ok(None) };
-    match value.to_str().and_then(|text| text.parse().ok()) {
-        Some(number) => Ok(Some(number)),
-        None => Err(InheritError::Activation { variable, value }),
-    }
-}
-
-fn take(fd: RawFd) -> Result<OwnedFd, DescriptorError> {
-    adopt(fd).map_err(|error: AdoptError| DescriptorError::Unusable(std::io::Error::other(error)))
-}
-
-fn take_socket(fd: RawFd, cookie: u64) -> Result<OwnedFd, DescriptorError> {
-    // Looked at before it is taken: what is not ours stays open for whoever owns it.
-    match peek_cookie(fd) {
-        Some(found) if found != cookie => Err(DescriptorError::Another),
-        _ => take(fd),
-    }
-}
-
 fn take_identified(fd: RawFd, identity: (u64, u64)) -> Result<OwnedFd, DescriptorError> {
     match peek_identity(fd) {
         Some(found) if found != identity => Err(DescriptorError::AnotherFile),
         _ => take(fd),
     }
-}
-
-/// What the socket is; an error unless it can serve.
-fn inspect(fd: &OwnedFd) -> Result<(Kind, Address), DescriptorError> {
-    let facts = socket::facts(fd.as_fd())
-        .map_err(|error: FactsError| DescriptorError::Unusable(std::io::Error::other(error)))?;
-    if matches!(facts.kind, Kind::Tcp | Kind::UnixStream) && !facts.listening {
-        return Err(DescriptorError::NotListening);
-    }
-    Ok((facts.kind, facts.local))
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::address::Address;
+use crate::sys::address::Address;
 use crate::sys::socket::{self, Kind};
 
 /// An accepted connection of either family, so that one server can listen on both.

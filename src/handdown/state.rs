@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::descriptors::NameTooLong;
-use crate::handover::state::Withheld;
+use crate::handdown::descriptors::NameTooLong;
+use crate::handover::state_reply::Withheld;
 use crate::sys::memfd::{self, Mapped};
 
 /// State that the predecessor gave: its bytes, mapped and not copied, for as long as this value lives.

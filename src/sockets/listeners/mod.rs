@@ -1,30 +1,26 @@
 //! Inherit or bind: every listening socket of this process, and which of them were handed down and wait for somebody
 //! to ask for them.
 
-mod holder;
-mod socket;
+mod gate;
 mod stored;
 
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::address::Address;
-use crate::drain::Tracker;
+pub(crate) use self::gate::Gate;
+use self::stored::{bind_soon, stored_place};
+use super::socket::{self, ListenError, Socket};
+use crate::drain::departure::Arrival;
 use crate::handover::announcement::MAX_SOCKETS_LENGTH;
 use crate::handover::message::MAX_SOCKETS;
-use crate::inherited::InheritedSocket;
-use crate::listen::Listen;
-use crate::moving::Arrival;
-use crate::operate::service::Service;
+use crate::operate::service::{Kept, Service};
+use crate::sockets::inherited::InheritedSocket;
+use crate::sockets::listen::Listen;
+use crate::sys::address::Address;
 use crate::sys::socket::Kind;
-
-pub use socket::ListenError;
-pub(crate) use socket::Socket;
-use stored::{bind_soon, stored_place};
 
 /// All listening sockets of this process.
 #[derive(Debug)]
@@ -47,19 +43,6 @@ struct State {
     gate: Gate,
     /// Whether this process is the service, and no other generation accepts.
     settled: bool,
-}
-
-/// What an accept loop may do with its socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Gate {
-    /// Not now: before COMMIT, or while a successor is on probation. The queue waits in the kernel.
-    Paused,
-    /// Accept.
-    Open,
-    /// Accept what the queue holds, then close.
-    Last,
-    /// Close, and leave the queue to whoever holds the socket beside us.
-    Closed,
 }
 
 impl Listeners {
@@ -89,7 +72,7 @@ impl Listeners {
             },
         };
         let socket = state.fitting(socket)?;
-        self.service.opened(&socket);
+        self.service.opened(&socket.kept());
         state.open_gate(&socket);
         state.open.push(Arc::clone(&socket));
         Ok(socket)
@@ -159,9 +142,9 @@ impl Listeners {
             match old.bind_again(path, lock) {
                 Ok(new) => {
                     replaced.push((old.cookie, new.cookie));
-                    self.service.dropped(old);
+                    self.service.dropped(&old.kept());
                     *old = Arc::new(new);
-                    self.service.opened(old);
+                    self.service.opened(&old.kept());
                 }
                 Err(error) => say!(warn: %error, "nobody can connect there"),
             }
@@ -173,7 +156,7 @@ impl Listeners {
     #[cfg(feature = "supervisor")]
     pub(crate) fn add(&self, socket: Socket) -> Arc<Socket> {
         let socket = Arc::new(socket);
-        self.service.opened(&socket);
+        self.service.opened(&socket.kept());
         self.lock().open.push(Arc::clone(&socket));
         socket
     }
@@ -192,130 +175,23 @@ impl Listeners {
         self.lock().open.clone()
     }
 
+    /// Those, as the service manager keeps them.
+    pub(crate) fn kept(&self) -> Vec<Kept> {
+        self.lock().open.iter().map(|socket| socket.kept()).collect()
+    }
+
     /// Indexes of the inherited sockets that nobody has claimed, which are closed here: the predecessor has them.
     pub(crate) fn close_unclaimed(&self) -> Vec<u16> {
         let mut state = self.lock();
         let unclaimed = state.inherited.iter_mut().enumerate().filter_map(|(index, slot)| {
             let socket = slot.take()?;
             if let Some(stored) = stored_place(&socket) {
-                self.service.unwanted(stored);
+                self.service.unwanted(stored.encode());
             }
             say!(info: address = %socket.address, name = socket.name, "closing an inherited socket that nobody asked for");
             u16::try_from(index).ok()
         });
         unclaimed.collect()
-    }
-
-    /// Lets every accept loop run; those of sockets that were found blocking when this process has
-    /// [settled](Self::settled). The predecessor's loop there is its program's own, and goes on until then.
-    pub(crate) fn accept(&self) {
-        let mut state = self.lock();
-        state.gate = Gate::Open;
-        state.open.iter().for_each(|socket| state.open_gate(socket));
-    }
-
-    /// This process is the service now.
-    pub(crate) fn settled(&self) {
-        let mut state = self.lock();
-        state.settled = true;
-        state.open.iter().for_each(|socket| state.open_gate(socket));
-    }
-
-    /// Stops every accept loop but those of `sockets`' indexes `unclaimed`; everything stays open.
-    pub(crate) fn pause(&self, sockets: &[Arc<Socket>], unclaimed: &[u16]) {
-        let mut state = self.lock();
-        state.gate = Gate::Paused;
-        for (index, socket) in sockets.iter().enumerate() {
-            if !names(unclaimed, index) {
-                socket.set(Gate::Paused);
-            }
-        }
-    }
-
-    /// Closes what was handed down without emptying it; the queues of the `unclaimed` are served first.
-    pub(crate) fn hand_over(&self, sockets: &[Arc<Socket>], unclaimed: &[u16]) {
-        let mut state = self.lock();
-        state.gate = Gate::Closed;
-        state.offered.clear();
-        for socket in state.open.drain(..) {
-            let index = sockets.iter().position(|handed| Arc::ptr_eq(handed, &socket));
-            // What was bound after the spawn was never announced: the successor does not have it either.
-            let is_ours_alone = index.is_none_or(|index| names(unclaimed, index));
-            if is_ours_alone {
-                socket.give_up_place();
-            }
-            self.finish(&socket, if is_ours_alone { Gate::Last } else { Gate::Closed });
-        }
-    }
-
-    /// Serves what the queues hold, then closes; and gives up the paths.
-    pub(crate) fn serve_backlog(&self) {
-        let mut state = self.lock();
-        state.gate = Gate::Last;
-        state.inherited.clear();
-        state.offered.clear();
-        for socket in state.open.drain(..) {
-            // The path first: who connects from now on is told at once that nobody is there.
-            self.give_up_place(&socket);
-            self.finish(&socket, Gate::Last);
-        }
-    }
-
-    /// Closes everything, as a process that has taken nothing: what its predecessor handed down is in use there.
-    pub(crate) fn leave(&self) {
-        self.close_all(|socket| match socket.has_inherited_place() {
-            true => socket.give_back_place(),
-            false => socket.give_up_place(),
-        });
-    }
-
-    /// Closes everything, whatever is queued.
-    pub(crate) fn close(&self) {
-        self.close_all(|socket| self.give_up_place(socket));
-        self.emptying.send_replace(0);
-    }
-
-    /// Waits until no accept loop serves a queue any more. Cancel safe.
-    pub(crate) async fn emptied(&self) {
-        let mut emptying = self.emptying.subscribe();
-        let _ = emptying.wait_for(|loops| *loops == 0).await;
-    }
-
-    /// Waits until no connection is left, nor (until `queues`) one in a queue that this process alone serves: an accept loop
-    /// that has not come round to it yet holds nothing that could be counted. In this order: what a loop has accepted is
-    /// tracked before the loop ends. Cancel safe.
-    pub(crate) async fn drained(&self, tracker: &Tracker, queues: Instant) {
-        let _ = tokio::time::timeout_at(queues.into(), self.emptied()).await;
-        tracker.emptied().await;
-    }
-
-    /// An accept loop of ours is to serve it.
-    pub(crate) fn loop_begins(&self, socket: &Socket) {
-        let state = self.lock();
-        // Else it has its word already: it was handed over before its loop began.
-        if state.gate == Gate::Open {
-            state.open_gate(socket);
-        }
-    }
-
-    /// An accept loop begins: ours or a framework's.
-    pub(crate) fn mark_begun(&self) {
-        self.begun.send_replace(true);
-    }
-
-    /// Turns true when the first one has begun.
-    pub(crate) fn loops_begun(&self) -> watch::Receiver<bool> {
-        self.begun.subscribe()
-    }
-
-    /// An accept loop has come to its end, but for what has arrived already.
-    pub(crate) fn loop_ended(&self, socket: &Socket) {
-        // Held throughout: a gate that moves in between would have this loop counted by one of the two alone.
-        let mut way_in = lock(&socket.arrivals);
-        let was_looped = way_in.take().is_some();
-        if was_looped && *socket.gate.borrow() == Gate::Last {
-            self.emptying.send_modify(|loops| *loops = loops.saturating_sub(1));
-        }
     }
 
     /// Gives connections from the predecessor to the accept loop of the listener that they came from. `tell` is called
@@ -347,28 +223,8 @@ impl Listeners {
 
     /// Nobody accepts from this socket any more, and nobody is to inherit it.
     pub(crate) fn forget(&self, socket: &Arc<Socket>) {
-        self.service.dropped(socket);
+        self.service.dropped(&socket.kept());
         self.lock().open.retain(|open| !Arc::ptr_eq(open, socket));
-    }
-
-    fn close_all(&self, give_up_place: impl Fn(&Socket)) {
-        let mut state = self.lock();
-        state.gate = Gate::Closed;
-        state.inherited.clear();
-        state.offered.clear();
-        for socket in state.open.drain(..) {
-            give_up_place(&socket);
-            socket.set(Gate::Closed);
-        }
-    }
-
-    fn finish(&self, socket: &Socket, gate: Gate) {
-        let way_in = lock(&socket.arrivals);
-        if gate == Gate::Last && way_in.is_some() {
-            socket.stop_blocking();
-            self.emptying.send_modify(|loops| *loops += 1);
-        }
-        socket.set(gate);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -390,16 +246,6 @@ impl State {
         }
         Err(ListenError::TooMany { address: socket.address.clone(), listeners: self.open.len() })
     }
-
-    /// Lets this socket's accept loop do what all may. One that is not ours is its program's business, and so is the flag.
-    fn open_gate(&self, socket: &Socket) {
-        if self.settled && lock(&socket.arrivals).is_some() {
-            socket.stop_blocking();
-        }
-        if !(self.gate == Gate::Open && socket.is_found_blocking()) {
-            socket.set(self.gate);
-        }
-    }
 }
 
 /// Whether it is this inherited socket that `listen` means.
@@ -415,10 +261,6 @@ fn is_meant(socket: &InheritedSocket, listen: &Listen, kind: Kind) -> bool {
         } else {
             same_name && same_address
         }
-}
-
-fn names(indexes: &[u16], index: usize) -> bool {
-    indexes.iter().any(|named| usize::from(*named) == index)
 }
 
 /// Every update is whole before anything that can panic.

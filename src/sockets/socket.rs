@@ -12,15 +12,17 @@ use std::sync::{Arc, Mutex};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
-use super::Gate;
 use super::holder::holder;
-use crate::address::Address;
+use super::listeners::Gate;
 use crate::aside::{FILE, FILES};
+use crate::drain::departure::Arrival;
 use crate::handover::announcement::AnnouncedSocket;
 use crate::handover::message::KeptSocket;
-use crate::inherited::InheritedSocket;
-use crate::listen::{Access, Listen, ListenParseError};
-use crate::moving::Arrival;
+use crate::operate::service::Kept;
+use crate::sockets::inherited::InheritedSocket;
+use crate::sockets::listen::{Access, Listen, ListenParseError};
+use crate::sockets::stored_name::Stored;
+use crate::sys::address::Address;
 use crate::sys::lock::{LockError, PathLock, PathState, is_stale_socket};
 use crate::sys::socket::{self, Kind, TcpOptions, UdpOptions};
 
@@ -350,6 +352,13 @@ impl Socket {
         let (kind, name, requested) =
             (self.kind.name().to_owned(), self.name.clone(), self.requested.clone());
         KeptSocket { kind, name, requested }
+    }
+
+    /// As the service manager keeps it.
+    pub(crate) fn kept(&self) -> Kept {
+        let Socket { cookie, name, requested, .. } = self;
+        let stored = Stored { cookie: *cookie, name: name.clone(), requested: requested.clone() };
+        Kept { name: stored.encode(), fd: Arc::clone(&self.fd) }
     }
 
     pub(super) fn set(&self, gate: Gate) {

@@ -16,10 +16,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::Socket;
 use tokio::runtime::Runtime;
 
-use crate::address::Address;
+use crate::drain::departure::Verdict;
 use crate::drain::{DrainSignal, Registration, Tracker};
-use crate::listener::Listener;
-use crate::moving::Verdict;
+use crate::sockets::accept::Listener;
+use crate::sys::address::Address;
 
 /// A [`Listener`] for a thread that may block; from [`Listener::into_blocking`].
 ///

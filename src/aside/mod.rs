@@ -4,6 +4,10 @@
 //! stop all the same, so they do none of it themselves. Each [`Aside`] has one thread, which does what it is given in order;
 //! whoever needs the outcome waits for it with a deadline, and not at all while that thread is known to hang.
 
+pub(crate) mod own_thread;
+#[macro_use]
+pub(crate) mod say;
+
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::sync_channel;

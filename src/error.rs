@@ -9,7 +9,7 @@ macro_rules! debug_as_told {
     ($($error:ty),+ $(,)?) => {$(
         impl std::fmt::Debug for $error {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                crate::told::with_causes(self, f)
+                crate::error::with_causes(self, f)
             }
         }
     )+};
@@ -25,8 +25,8 @@ pub(crate) fn with_causes(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt:
 mod tests {
     use std::io;
 
-    use crate::listeners::ListenError;
     use crate::restarter::StartError;
+    use crate::sockets::socket::ListenError;
 
     #[test]
     fn what_main_prints_is_for_people() {

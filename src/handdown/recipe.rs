@@ -6,15 +6,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::handdown::program::Program;
 use crate::handover::Failure;
 use crate::handover::announcement::{
     AnnouncedDescriptor, AnnouncedPeer, AnnouncedSocket, Announcement, VARIABLE,
 };
 use crate::handover::history::History;
 use crate::handover::supervised::Orphans;
-use crate::listeners::Socket;
 use crate::operate::pid_file::PidFile;
-use crate::program::Program;
+use crate::sockets::socket::Socket;
 use crate::sys::channel::Channel;
 use crate::sys::inherit::peek_identity;
 use crate::sys::pidfd::Pidfd;

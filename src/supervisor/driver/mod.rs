@@ -26,18 +26,17 @@ use super::signals::{Heard, Meaning};
 use super::store::Store;
 use super::worker::{Process, next_of};
 use super::{Answer, Command, SupervisorHandle, SupervisorStatus, WorkerRole, WorkerStatus};
-use crate::event::Event;
+use crate::aside::say::Voice;
+use crate::handdown::peer::{Did, MESSAGES_AT_ONCE, sleep_until};
 use crate::handover::Failure;
 use crate::handover::supervise::{End, Limits, Supervise, Worker};
 use crate::handover::supervised::Orphans;
 use crate::operate::control::Asked;
 use crate::operate::control::place::Bound;
+use crate::operate::event::Event;
 use crate::operate::pid_file::PidFile;
 use crate::operate::service::Service;
-use crate::restarter::driver::sleep_until;
-use crate::restarter::peer::{Did, MESSAGES_AT_ONCE};
-use crate::say::Voice;
-use crate::signals::{HOOK, HOOKS, Hooking, Signal, SignalMap, finish_hooks};
+use crate::restarter::signals::{HOOK, HOOKS, Hooking, Signal, SignalMap, finish_hooks};
 use crate::sys::arrivals::Arrival;
 use crate::sys::pidfd::Exit;
 
@@ -83,8 +82,8 @@ pub(super) fn run(start: Start) -> Result<ExitCode, SupervisorError> {
         pid_file.remove();
     }
     finish_hooks();
-    crate::say::finish();
-    crate::say::falls_silent();
+    crate::aside::say::finish();
+    crate::aside::say::falls_silent();
     // An exec from a file system that hangs is not waited for.
     runtime.shutdown_background();
     match ended {

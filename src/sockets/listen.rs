@@ -15,7 +15,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::address::Address;
+use crate::sys::address::Address;
 
 /// A listener to inherit or to bind.
 ///

@@ -4,11 +4,11 @@
 //! pending for ever), and it outlives the runtimes of the program.
 
 mod acting;
+mod giving;
 mod hearing;
 mod moving;
 mod operating;
-mod state;
-mod supervised;
+mod superior;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,29 +19,29 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+pub(super) use self::giving::Bounds;
+use self::giving::{Asking, Giving, Made as MadeState};
 use self::moving::{Arrivals, Moves};
 #[cfg(feature = "control")]
 use self::operating::Control;
 use self::operating::{Asked, Operating};
-pub(super) use self::state::Bounds;
-use self::state::{Asking, Giving, Made as MadeState};
-use self::supervised::Superior;
+use self::superior::Superior;
 use super::builder::{Deadlines, StartError};
 use super::framework::notice_unready;
-use super::peer::{Did, MESSAGES_AT_ONCE, Peer};
 use super::shared::{Answer, Command, Shared};
-use super::successor::{Made, Recipe};
+use crate::aside::say::Voice;
 use crate::drain::ConnectionStatus;
-use crate::ending::Ending;
+use crate::drain::departure::Departure;
+use crate::handdown::inherited::{self, Predecessor};
+use crate::handdown::peer::{Did, MESSAGES_AT_ONCE, Peer, sleep_until};
+use crate::handdown::recipe::{Made, Recipe};
 use crate::handover::history::History;
 use crate::handover::serving::Reason;
 use crate::handover::{Failure, Launch, Refusal, Serving, Succeed, Supervised};
-use crate::inherited::{self, Predecessor};
-use crate::listeners::Socket;
-use crate::moving::Departure;
 use crate::operate::pid_file::PidFile;
-use crate::say::Voice;
-use crate::signals::{Hooking, Inbox, SignalMap};
+use crate::restarter::ending::Ending;
+use crate::restarter::signals::{Hooking, Inbox, SignalMap};
+use crate::sockets::socket::Socket;
 use crate::sys::arrivals::Arrival;
 
 /// What the driver is made from.
@@ -481,13 +481,5 @@ async fn next_of(peer: Option<&mut Peer>) -> Did {
 async fn told(announcing: &mut Option<oneshot::Receiver<()>>) {
     if let Some(announcing) = announcing {
         let _ = announcing.await;
-    }
-}
-
-/// At the deadline, if there is one.
-pub(crate) async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
     }
 }
