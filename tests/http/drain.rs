@@ -101,7 +101,7 @@ async fn a_head_in_part_outlives_the_linger_and_is_answered() {
     let mut witness = fixture.client().await;
     fixture
         .until("two heads in part", |tracker| {
-            tracker.snapshot().iter().filter(|c| c.state == State::ReadingHead).count() == 2
+            tracker.snapshot().iter().filter(|c| c.state == ConnectionState::ReadingHead).count() == 2
         })
         .await;
     fixture.tracker.begin(SHORT);
@@ -119,7 +119,7 @@ async fn a_preface_of_http2_in_part_outlives_the_linger() {
     let mut client = fixture.client().await;
     client.send("PRI * HT").await;
     let mut witness = fixture.client().await;
-    fixture.until("a preface in part", |t| t.snapshot()[0].state == State::ReadingHead).await;
+    fixture.until("a preface in part", |t| t.snapshot()[0].state == ConnectionState::ReadingHead).await;
     fixture.tracker.begin(SHORT);
     witness.ends().await;
     client.send("TP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
@@ -194,7 +194,9 @@ async fn a_head_that_came_with_the_body_before_it_is_found_when_the_linger_ends(
     fixture.tracker.begin(SHORT);
     witness.ends().await;
     for client in [&mut client, &mut plain] {
-        fixture.until("a head in part", |t| t.snapshot().iter().any(|c| c.state == State::ReadingHead)).await;
+        fixture
+            .until("a head in part", |t| t.snapshot().iter().any(|c| c.state == ConnectionState::ReadingHead))
+            .await;
         let answer = client.ask(rest).await;
         assert!(answer.says_close() && answer.body == "hello", "{answer:?}");
         client.ends().await;
