@@ -4,12 +4,9 @@ use std::time::{Duration, Instant};
 
 use heirloom::Restarter;
 use heirloom::control::{Client, ClientError, Reply, Request, Role, socket_of};
-use support::alone;
 
 #[tokio::test]
 async fn it_answers_while_the_programs_only_thread_is_blocked() {
-    // Other tests rely on this process having no control socket.
-    let _alone = alone();
     let restarter = Restarter::builder().control().start().unwrap();
     restarter.ready().await.unwrap();
     let deadline = Some(Instant::now() + Duration::from_secs(20));

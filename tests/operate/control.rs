@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use heirloom::control::{process_in, socket_of};
@@ -77,10 +77,12 @@ fn who_is_not_there_is_told_in_a_line() {
         fs::write(&path, text).unwrap();
         path.display().to_string()
     };
-    let own = std::process::id().to_string();
+    // Ends with its input. This process itself may have a control socket, by another test.
+    let mut other = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let without = other.id().to_string();
     for (arguments, code, words) in [
         (["--pid", "4000000"], code::NOT_RUNNING, "no process 4000000"),
-        (["--pid", &own], code::NO_CONTROL, "has no control socket"),
+        (["--pid", &without], code::NO_CONTROL, "has no control socket"),
         (["--pid-file", "/nowhere/server.pid"], code::NOT_RUNNING, "/nowhere/server.pid"),
         (["--pid-file", &file("stale", "4000000\n")], code::NOT_RUNNING, "stale"),
         (["--pid-file", &file("strange", "server\n")], code::NOT_RUNNING, "holds no process id"),
@@ -92,6 +94,8 @@ fn who_is_not_there_is_told_in_a_line() {
             assert_eq!(said.stderr.lines().count(), 1, "{said:?}");
         }
     }
+    drop(other.stdin.take());
+    other.wait().unwrap();
 }
 
 #[test]

@@ -77,6 +77,8 @@ fn every_generation_that_is_alive_is_named_from_whichever_is_asked() {
     for _ in 0..3 {
         held.push(server.begin("/sleep?duration=60s"));
         let last = pids[pids.len() - 1];
+        // Only then is what began before it accepted by this one.
+        assert_eq!(server.pid(), last);
         heirloom(&["restart", "--pid", &last.to_string()]).is(code::DONE, &["settled"]);
         pids.push(server.pid());
     }

@@ -3,6 +3,7 @@
 
 use std::future::pending;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -33,7 +34,7 @@ pub(crate) async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         .route("/generation", get(move || async move { generation.to_string() }))
         .route("/page", get(|| async { Html(PAGE) }))
         .route("/tell", post(tell))
-        .route("/large", get(|| async { Body::from(Bytes::from_static(&LARGE)) }))
+        .route("/large", get(|| async { Body::from(LARGE.clone()) }))
         .route("/upload", post(|body: Bytes| async move { body.len().to_string() }))
         .route("/forever", get(pending::<()>))
         .layer(DefaultBodyLimit::disable());
@@ -81,4 +82,4 @@ Promise.all(["GET", "GET", "GET", "GET", "POST", "POST"].map(loop)).then(() => {
 </script>"#;
 
 /// Above what the buffers of two sockets hold (4 MiB to send, 6 MiB to receive, by the kernel's defaults) many times over.
-static LARGE: [u8; 64 << 20] = [0; 64 << 20];
+static LARGE: LazyLock<Bytes> = LazyLock::new(|| vec![0; 64 << 20].into());
