@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::drain::{ConnectionStatus, Kind};
+use crate::handover::serving::Reason;
 use crate::handover::{Failure, Refusal};
 
 /// Something that happened; see [`Restarter::events`](crate::Restarter::events). Each is a `tracing` event too.
@@ -72,5 +73,8 @@ pub enum Event {
         aborted: usize,
     },
     /// This process has nothing left to do.
-    Ended,
+    Ended {
+        /// Why it ends.
+        reason: Reason,
+    },
 }

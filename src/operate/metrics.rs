@@ -102,7 +102,7 @@ impl Metrics {
             Event::Settled { after, .. } => histogram!(SETTLED).record(*after),
             Event::Draining { .. } => *lock(&self.draining) = Some(Instant::now()),
             Event::Hammered { aborted } => counter!(ABORTED).increment(number(*aborted)),
-            Event::Ended => {
+            Event::Ended { .. } => {
                 if let Some(began) = lock(&self.draining).take() {
                     histogram!(DRAIN).record(began.elapsed());
                 }

@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_last_descriptors_are_not_for_connections() {
-        alone("reserve::tests::the_last_descriptors_are_not_for_connections", &[], || {
+        alone("sockets::reserve::tests::the_last_descriptors_are_not_for_connections", &[], || {
             let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
             setrlimit(Resource::RLIMIT_NOFILE, 100, hard).unwrap();
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();

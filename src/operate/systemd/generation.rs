@@ -179,7 +179,7 @@ impl Generation {
                     self.tell_drain(left.iter().map(|(_, count)| count).sum(), *within);
                 }
             }
-            Event::Ended if self.is_draining && !self.is_main => {
+            Event::Ended { .. } if self.is_draining && !self.is_main => {
                 let (number, next) = (self.number, self.number + 1);
                 self.notifier.status(&format!("serving, generation {next}; generation {number} has drained"));
             }
@@ -237,6 +237,7 @@ const PROGRESS: Duration = Duration::from_secs(5);
 mod tests {
     use super::*;
     use crate::handover::Failure;
+    use crate::handover::serving::Reason;
     use crate::operate::systemd::notifier::tests::{heard, manager};
 
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -281,7 +282,7 @@ mod tests {
         assert_eq!(heard(&socket), drains);
         // A stop that hastens its drain, and the end.
         generation.observe(&Event::Stopping { notice: Duration::ZERO });
-        generation.observe(&Event::Ended);
+        generation.observe(&Event::Ended { reason: Reason::Restart });
         assert_eq!(heard(&socket), format!("{serving}; generation 2 has drained"));
         // Only its parent can tell.
         generation.successor_crashed("was killed");

@@ -9,6 +9,7 @@ mod hearing;
 mod moving;
 mod operating;
 mod superior;
+mod telling;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,7 +41,7 @@ use crate::handover::serving::Reason;
 use crate::handover::{Failure, Launch, Refusal, Serving, Succeed, Supervised};
 use crate::operate::pid_file::PidFile;
 use crate::restarter::ending::Ending;
-use crate::restarter::signals::{Hooking, Inbox, SignalMap};
+use crate::restarter::signals::{Hooking, Inbox, Signal, SignalMap};
 use crate::sockets::socket::Socket;
 use crate::sys::arrivals::Arrival;
 
@@ -115,58 +116,79 @@ const PANICS: usize = 100_000;
 
 struct Driver {
     shared: Arc<Shared>,
-    recipe: Recipe,
-    refusal: Option<Refusal>,
     deadlines: Deadlines,
-    map: SignalMap,
-    /// A signal that waits for its hooks.
-    hooking: Option<Hooking>,
-    signals: Inbox,
     commands: mpsc::UnboundedReceiver<Command>,
-    pid_file: Option<Arc<PidFile>>,
+    signals: Signals,
+    // What decides.
     succeed: Succeed,
     launch: Launch,
     serving: Serving,
+    // The other processes.
     predecessor: Option<Peer>,
     superior: Option<Superior>,
     attempt: Option<Attempt>,
     /// Killed successors that would not die: waited for, so that they are reaped when they do.
     abandoned: Vec<JoinHandle<()>>,
-    answers: Vec<Answer>,
-    /// Those whose request was remembered, for the next outcome but one.
-    later: Vec<Answer>,
-    watches: Watches,
-    /// The service manager is being told of the successor.
-    announcing: Option<oneshot::Receiver<()>>,
-    /// The world was told last that this process is the service.
-    is_announced: bool,
-    /// Connections on their way to the successor.
+    // What a successor is made from, or why there can be none.
+    recipe: Recipe,
+    refusal: Option<Refusal>,
+    pid_file: Option<Arc<PidFile>>,
+    announcement: Announcement,
+    // What goes between two generations: connections out and in, state out and in.
     moves: Moves,
-    /// Connections from the predecessor, until they are answered for.
     arrivals: Arrivals,
-    /// State for the successor.
     giving: Giving,
-    /// State of the predecessor.
     asking: Asking,
-    /// What waits for a successor that is being born: with us gone it would take over.
-    held_end: Option<(Instant, Ending)>,
-    /// When to tell next how the drain comes along.
-    progress: Option<Instant>,
-    /// When the connections are aborted that heirloom does not speak on, and what was aborted so far.
-    upgraded: Option<Instant>,
-    aborted: Vec<ConnectionStatus>,
-    /// What there is to tell an operator.
+    // Those who want to know.
+    waiting: Waiting,
     operating: Operating,
+    farewell: Farewell,
 }
 
-/// What the driver waits for beside peers, signals and commands.
+/// The signals that this process hears, and the hooks around them.
+struct Signals {
+    map: SignalMap,
+    inbox: Inbox,
+    /// One that waits for its hooks.
+    hooking: Option<Hooking>,
+    /// Those whose reaction has begun, so that the hooks after it are due.
+    reacted: Vec<Signal>,
+}
+
+/// Whoever waits for an answer.
 #[derive(Default)]
-struct Watches {
+struct Waiting {
+    now: Vec<Answer>,
+    /// Those whose request was remembered, for the next outcome but one.
+    later: Vec<Answer>,
+    /// For a word to the predecessor to be on its way.
+    said: Vec<oneshot::Sender<()>>,
+}
+
+/// Which process the world takes for the service.
+#[derive(Default)]
+struct Announcement {
+    /// The service manager is being told of the successor.
+    heard: Option<oneshot::Receiver<()>>,
+    /// The world was told last that this process is the service.
+    is_own: bool,
+}
+
+/// The end of this process, and what it waits for.
+#[derive(Default)]
+struct Farewell {
     backlog: bool,
     /// For the last connection; until then, also for queues that are this process's alone.
     connections: Option<Instant>,
-    /// The world has been told of the successor; the machine has not heard so yet.
-    announced: bool,
+    /// When to tell next how the drain comes along.
+    progress: Option<Instant>,
+    /// When the connections are aborted that heirloom does not speak on.
+    upgraded: Option<Instant>,
+    aborted: Vec<ConnectionStatus>,
+    /// Nothing is waited for any more.
+    hammer_is_due: bool,
+    /// What waits for a successor that is being born: with us gone it would take over.
+    held: Option<(Instant, Ending)>,
 }
 
 /// One try to restart.
@@ -222,7 +244,7 @@ impl Driver {
         } = start;
         let numbers = map.signals();
         let failed = |source| StartError::Signals { signals: numbers.clone(), source };
-        let signals = Inbox::new(&numbers).map_err(failed)?;
+        let inbox = Inbox::new(&numbers).map_err(failed)?;
         let is_awaited = predecessor.is_some() || supervisor.is_some();
         let succeed = match is_awaited {
             true => Succeed::new(deadlines.start),
@@ -245,76 +267,78 @@ impl Driver {
         });
         let superior = superior.transpose().map_err(StartError::Wait)?;
         Ok(Driver {
+            signals: Signals { map, inbox, hooking: None, reacted: Vec::new() },
             launch: Launch::new(deadlines.start, deadlines.probation),
             serving: Serving::new(deadlines.drain, deadlines.shutdown).with_notice(deadlines.notice),
             shared,
-            recipe,
-            refusal,
             deadlines,
-            map,
-            hooking: None,
-            signals,
             commands,
-            pid_file,
             succeed,
             predecessor,
             superior,
             attempt: None,
             abandoned: Vec::new(),
-            answers: Vec::new(),
-            later: Vec::new(),
-            watches: Watches::default(),
-            announcing: None,
-            is_announced: false,
+            recipe,
+            refusal,
+            pid_file,
+            announcement: Announcement::default(),
             moves: Moves::default(),
             arrivals: Arrivals::default(),
             giving: Giving::new(state),
             asking: Asking::new(state, gives_state),
-            held_end: None,
-            progress: None,
-            upgraded: None,
-            aborted: Vec::new(),
+            waiting: Waiting::default(),
             operating,
+            farewell: Farewell::default(),
         })
     }
 
     async fn drive(&mut self) {
         loop {
             let input = self.next().await;
-            self.take(input);
-            self.act();
-            self.moves.send(self.attempt.as_ref());
-            self.giving.send(self.attempt.as_ref());
-            self.asking.send(self.predecessor.as_ref());
-            if let Some(superior) = &mut self.superior {
-                superior.send();
-            }
-            self.operating.moved_so_far(self.moves.is_idle());
-            self.release_end_if_done();
-            self.arrivals.deliver(&self.shared.listeners, self.predecessor.as_ref());
-            if std::mem::take(&mut self.watches.announced) {
+            if matches!(input, Input::Timeout | Input::Announced) {
                 self.catch_up();
-                self.launch.announced();
-                self.act();
             }
+            self.step(input);
         }
+    }
+
+    /// Takes one thing in, and does all that follows from it.
+    fn step(&mut self, input: Input) {
+        self.take(input);
+        self.act();
+        for signal in std::mem::take(&mut self.signals.reacted) {
+            self.signals.map.go_on(signal);
+        }
+        for said in std::mem::take(&mut self.waiting.said) {
+            let _ = said.send(());
+        }
+        self.moves.send(self.attempt.as_ref());
+        self.giving.send(self.attempt.as_ref());
+        self.asking.send(self.predecessor.as_ref());
+        if let Some(superior) = &mut self.superior {
+            superior.send();
+        }
+        self.operating.moved_so_far(self.moves.is_idle());
+        self.release_end_if_done();
+        self.arrivals.deliver(&self.shared.listeners, self.predecessor.as_ref());
     }
 
     /// Hears what the peers have done by now, before the machines act on the passing of time alone: a successor that
     /// died in the last moment of its probation must not be settled on.
     fn catch_up(&mut self) {
         for _ in 0..MESSAGES_AT_ONCE {
-            let now = Instant::now();
-            if let Some(did) = self.successor().and_then(Peer::so_far) {
-                self.successor_did(now, did);
-            } else if let Some(did) = self.predecessor.as_mut().and_then(Peer::so_far) {
-                self.predecessor_did(now, did);
-            } else if let Some(did) = self.supervisor().and_then(Peer::so_far) {
-                self.supervisor_did(now, did);
-            } else {
-                return;
-            }
-            self.act();
+            let Some(input) = self.heard_so_far() else { return };
+            self.step(input);
+        }
+    }
+
+    fn heard_so_far(&mut self) -> Option<Input> {
+        if let Some(did) = self.successor().and_then(Peer::so_far) {
+            Some(Input::Successor(did))
+        } else if let Some(did) = self.predecessor.as_mut().and_then(Peer::so_far) {
+            Some(Input::Predecessor(did))
+        } else {
+            self.supervisor().and_then(Peer::so_far).map(Input::Supervisor)
         }
     }
 
@@ -331,14 +355,14 @@ impl Driver {
 
     /// What happens next. Cancel safe in each of its branches.
     async fn next(&mut self) -> Input {
-        let held = self.held_end.as_ref().map(|(until, _)| *until);
+        let held = self.farewell.held.as_ref().map(|(until, _)| *until);
         let deadlines = [
             self.succeed.deadline(),
             self.launch.deadline(),
             self.serving.deadline(),
             held,
-            self.progress,
-            self.upgraded,
+            self.farewell.progress,
+            self.farewell.upgraded,
             self.asking.deadline(),
             self.superior.as_ref().and_then(|superior| superior.machine.deadline()),
             self.shared.service.next_sample(),
@@ -350,7 +374,7 @@ impl Driver {
             || self.asking.is_stuck()
             || self.superior.as_ref().is_some_and(Superior::is_stuck)
             || self.peers().any(Peer::is_stuck);
-        let signals = &mut self.signals;
+        let Signals { inbox, hooking, .. } = &mut self.signals;
         let attempt = &mut self.attempt;
         let predecessor = &mut self.predecessor;
         let supervisor = self.superior.as_mut().and_then(|superior| superior.peer.as_mut());
@@ -366,13 +390,13 @@ impl Driver {
             departure = self.moves.next() => Input::Departure(departure),
             made = self.giving.next() => Input::State(made),
             () = tokio::time::sleep(RETRY), if stuck => Input::Retry,
-            arrival = signals.next() => Input::Signal(arrival),
-            () = Hooking::over(&mut self.hooking) => Input::Hooked,
+            arrival = inbox.next() => Input::Signal(arrival),
+            () = Hooking::over(hooking) => Input::Hooked,
             Some(command) = self.commands.recv() => Input::Command(command),
             asked = operating.next() => Input::Asked(asked),
-            () = shared.listeners.emptied(), if self.watches.backlog => Input::BacklogServed,
-            () = drained(shared, self.watches.connections) => Input::Drained,
-            () = told(&mut self.announcing), if self.announcing.is_some() => Input::Announced,
+            () = shared.listeners.emptied(), if self.farewell.backlog => Input::BacklogServed,
+            () = drained(shared, self.farewell.connections) => Input::Drained,
+            () = told(&mut self.announcement.heard), if self.announcement.heard.is_some() => Input::Announced,
             () = sleep_until(deadline) => Input::Timeout,
         }
     }
@@ -396,17 +420,13 @@ impl Driver {
             Input::Asked(asked) => self.asked(asked),
             #[cfg(not(feature = "control"))]
             Input::Asked(never) => match never {},
-            Input::Made(made) => {
-                match made {
-                    Ok(made) => self.made(now, made),
-                    Err(failure) => {
-                        self.attempt = None;
-                        self.launch.spawn_failed(now, failure);
-                    }
+            Input::Made(made) => match made {
+                Ok(made) => self.made(now, made),
+                Err(failure) => {
+                    self.attempt = None;
+                    self.launch.spawn_failed(now, failure);
                 }
-                self.act();
-                self.release_end_if_done();
-            }
+            },
             Input::Successor(did) => self.successor_did(now, did),
             Input::Predecessor(did) => self.predecessor_did(now, did),
             Input::Supervisor(did) => self.supervisor_did(now, did),
@@ -414,19 +434,18 @@ impl Driver {
             Input::State(made) => self.giving.made(made),
             Input::Retry => self.peers().for_each(Peer::send_unsent),
             Input::BacklogServed => {
-                self.watches.backlog = false;
+                self.farewell.backlog = false;
                 self.serving.emptied_backlog();
             }
             Input::Drained => {
-                self.watches.connections = None;
+                self.farewell.connections = None;
                 self.serving.drained();
             }
             Input::Announced => {
-                self.announcing = None;
-                self.watches.announced = true;
+                self.announcement.heard = None;
+                self.launch.announced();
             }
             Input::Timeout => {
-                self.catch_up();
                 self.succeed.timeout(now);
                 if self.successor().is_some_and(|successor| !successor.is_heard()) {
                     self.launch.unheard(now);
@@ -441,7 +460,7 @@ impl Driver {
                 self.hammer_upgraded(now);
                 self.tell_progress(now);
                 self.shared.service.sample(now, || self.shared.tracker.count());
-                if self.held_end.as_ref().is_some_and(|(until, _)| now >= *until) {
+                if self.farewell.held.as_ref().is_some_and(|(until, _)| now >= *until) {
                     self.release_end();
                 }
             }

@@ -10,7 +10,6 @@ use super::super::shared::{Answer, Shared};
 use super::moving::is_for_later;
 use super::{Attempt, Driver, Step};
 use crate::handdown::peer::{Did, Peer};
-use crate::handover::history::FailureKind;
 use crate::handover::message::{KeptSocket, Message, Told};
 use crate::handover::supervised::Action;
 use crate::handover::{Refusal, Supervised};
@@ -145,7 +144,7 @@ impl Driver {
         {
             return;
         }
-        self.answers.extend(answer);
+        self.waiting.now.extend(answer);
         self.tell_supervisor(&Message::Restart);
     }
 
@@ -201,10 +200,8 @@ impl Driver {
                 Action::PauseAccepting { unclaimed } => {
                     let sockets = self.shared.listeners.open();
                     self.shared.listeners.pause(&sockets, &indexes(&sockets, &unclaimed));
-                    self.operating.ready();
                     let (pid, after) = self.met();
-                    say!(info: pid, ?after, "successor ready");
-                    self.shared.report(Event::Ready { pid, after });
+                    self.tell(Event::Ready { pid, after });
                 }
                 Action::ResumeAccepting => self.shared.listeners.accept(),
                 Action::HandOver { unclaimed, takes_moves } => {
@@ -213,7 +210,7 @@ impl Driver {
                 Action::Shutdown => self.stop_service(now, None),
                 Action::Hammer => {
                     self.stop_service(now, None);
-                    self.serving.hammer_now();
+                    self.farewell.hammer_is_due = true;
                 }
                 Action::GoFree => say!(warn: "serving on without a supervisor"),
                 Action::TakeOver => {
@@ -244,11 +241,10 @@ impl Driver {
         };
         self.giving.forget();
         self.operating.starts_a_successor(now);
-        self.operating.spawned(pid);
         let sockets = self.shared.listeners.open();
         let step = Step::Running { pid, peer };
         self.attempt = Some(Attempt { requested: now, sockets, step, takes_moves: false });
-        self.shared.report(Event::Spawned { pid, after: Duration::ZERO });
+        self.tell(Event::Spawned { pid, after: Duration::ZERO });
     }
 
     fn obey_hand_over(&mut self, now: Instant, unclaimed: &[u64], takes_moves: bool) {
@@ -262,10 +258,8 @@ impl Driver {
         }
         self.offer_moves();
         self.operating.hands_over();
-        self.operating.settled();
         let (pid, after) = self.met();
-        say!(info: pid, ?after, "successor settled");
-        self.shared.report(Event::Settled { pid, after });
+        self.tell(Event::Settled { pid, after });
         self.answer_all(&Ok(Outcome::Settled { pid }));
         self.serving.handed_over(now);
     }
@@ -273,20 +267,15 @@ impl Driver {
     fn told(&mut self, told: Told) {
         let result = match told {
             Told::Refused(refusal) => {
-                say!(warn: %refusal, "restart refused");
-                self.shared.report(Event::Refused(refusal.clone()));
+                self.tell(Event::Refused(refusal.clone()));
                 RestartError::Refused(refusal)
             }
             Told::Failed(failure) => {
-                say!(error: %failure, "restart failed, serving on");
-                self.operating.came_to_nothing(FailureKind::Failed, &failure.to_string());
-                self.shared.report(Event::Failed(failure.clone()));
+                self.tell(Event::Failed(failure.clone()));
                 RestartError::Failed(failure)
             }
             Told::TakenBack(failure) => {
-                say!(error: %failure, "restart taken back, accepting again");
-                self.operating.came_to_nothing(FailureKind::TakenBack, &failure.to_string());
-                self.shared.report(Event::TakenBack(failure.clone()));
+                self.tell(Event::TakenBack(failure.clone()));
                 RestartError::TakenBack(failure)
             }
             Told::Stopped => RestartError::Stopped,
