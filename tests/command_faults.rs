@@ -301,6 +301,7 @@ fn one_that_is_never_ready_is_killed_and_the_old_one_serves_on() {
     );
     let running = setup.env("WORKER_READY", "fd").command(&["sh", "-c", &script].map(OsStr::new));
     running.wait_for_line(0, "worker settled worker=1");
+    let serving: i32 = running.get("/pid").parse().unwrap();
     fs::remove_file(&go).unwrap();
     let mark = running.mark();
     running.signal(Signal::SIGUSR2);
@@ -309,12 +310,7 @@ fn one_that_is_never_ready_is_killed_and_the_old_one_serves_on() {
     // It accepts until it has obeyed, and what it has accepted then is its own affair.
     running.wait_for_line(mark, "a worker is gone worker=2");
     assert_eq!(running.get("/generation"), "1");
-    let others = || running.others().len();
-    let deadline = Instant::now() + PATIENCE;
-    while others() > 1 {
-        assert!(Instant::now() < deadline, "the hanging one is still there");
-    }
-    assert_eq!(others(), 1);
+    running.wait_for_others(&[serving]);
     fs::write(&go, "").unwrap();
     running.restart();
     assert_eq!(running.get("/generation"), "3");
@@ -469,11 +465,12 @@ fn watchers(supervisor: i32) -> Vec<i32> {
     proc::children(supervisor).into_iter().filter(is_one).collect()
 }
 
+/// Kills it, and waits for another one. In between there is none to be seen: a zombie has no command.
 fn replace_watcher(supervisor: i32) {
     let dead = watchers(supervisor);
     proc::signal(dead[0], Signal::SIGKILL);
     let deadline = Instant::now() + PATIENCE;
-    while watchers(supervisor).is_empty() || watchers(supervisor) == dead {
+    while !watchers(supervisor).iter().any(|pid| !dead.contains(pid)) {
         assert!(Instant::now() < deadline, "the watcher is not replaced");
         // allow: sleep (between two looks into /proc)
         std::thread::sleep(std::time::Duration::from_millis(1));
@@ -490,7 +487,9 @@ fn a_server_that_goes_into_the_background_is_given_up_and_ended() {
     let (status, lines) = running.end();
     assert_eq!(status.code(), Some(1), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("it daemonises; run it in the foreground")), "{lines:?}");
-    assert!(others().next().is_none(), "something is left");
+    for pid in others() {
+        assert!(proc::wait_for_exit(pid, PATIENCE / 6), "pid {pid} is left");
+    }
 }
 
 #[test]
@@ -508,7 +507,7 @@ fn a_new_version_that_goes_into_the_background_leaves_the_old_one_serving() {
     let why = running.wait_for_line(0, "restart failed, the old worker serves on");
     assert!(why.contains("it daemonises; run it in the foreground"), "{why}");
     assert_eq!(running.get("/generation"), "1");
-    assert_eq!(running.others(), before);
+    running.wait_for_others(&before);
 }
 
 #[test]

@@ -150,8 +150,9 @@ impl<'a> Round<'a> {
 
     /// Asks for a restart, and returns the process that is started for it, if one is.
     pub fn begin_restart(&mut self) -> Option<i32> {
-        let known = self.server.processes();
         let (master, signal) = (self.master(), self.dice.pick(&[Signal::SIGHUP, Signal::SIGUSR2]));
+        // One that has ended is a child until it is reaped.
+        let known = proc::children(master);
         proc::signal(master, signal);
         let deadline = Instant::now() + BIRTH;
         while Instant::now() < deadline {
