@@ -422,6 +422,32 @@ fn a_worker_of_a_killed_supervisor_is_told_once_and_killed_in_the_end() {
     assert_eq!(running.lines(0, "it stops").len(), 1);
 }
 
+/// Between the start of its process and that of its program, too.
+#[test]
+fn a_worker_that_has_not_begun_ends_with_a_killed_supervisor() {
+    let _alone = alone();
+    // So long that the process which looks through it is found meanwhile.
+    let path = "/n:".repeat(40_000) + "/usr/bin:/bin";
+    let setup = quick().options(&["--ready", "after=10ms"]).env("PATH", path);
+    let running = shell(setup, "exec sleep 1000");
+    let deadline = Instant::now() + PATIENCE;
+    let held = loop {
+        assert!(Instant::now() < deadline, "no worker is found before its program runs");
+        let Some(pid) = called(running.pid, SHIM).first().copied() else { continue };
+        proc::signal_if_there(pid, Signal::SIGSTOP);
+        if proc::is_stopped_within(pid, PATIENCE / 10) && called(running.pid, SHIM).contains(&pid) {
+            break pid;
+        }
+        proc::signal_if_there(pid, Signal::SIGCONT);
+        running.restart();
+    };
+    running.signal(Signal::SIGKILL);
+    assert!(proc::wait_for_exit(running.pid, PATIENCE / 6));
+    // Nobody may know of it, and then nobody else does this.
+    proc::signal_if_there(held, Signal::SIGCONT);
+    assert!(proc::wait_for_exit(held, PATIENCE / 6), "pid {held} outlives its supervisor");
+}
+
 #[test]
 fn nothing_watches_over_a_supervisor_that_is_gone_or_whose_workers_serve_on() {
     let _alone = alone();
@@ -458,12 +484,20 @@ fn killed(running: &Running) {
 }
 
 fn watchers(supervisor: i32) -> Vec<i32> {
+    called(supervisor, "heirloom: watches")
+}
+
+/// Its children whose command begins so.
+fn called(supervisor: i32, name: &str) -> Vec<i32> {
     let is_one = |pid: &i32| {
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        command.starts_with(b"heirloom: watches")
+        command.starts_with(name.as_bytes())
     };
     proc::children(supervisor).into_iter().filter(is_one).collect()
 }
+
+/// What a worker's process is called before it runs its program.
+const SHIM: &str = "heirloom: a worker is being started";
 
 /// Kills it, and waits for another one. In between there is none to be seen: a zombie has no command.
 fn replace_watcher(supervisor: i32) {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::dice::Dice;
-use super::faults::{Ending, Fault};
+use super::faults::{Ending, Fault, operator};
 use super::support::load::{Load, Mode, Report, Think};
 use super::support::{Server, Setup, Signal, proc};
 
@@ -150,7 +150,12 @@ impl<'a> Round<'a> {
 
     /// Asks for a restart, and returns the process that is started for it, if one is.
     pub fn begin_restart(&mut self) -> Option<i32> {
-        let (master, signal) = (self.master(), self.dice.pick(&[Signal::SIGHUP, Signal::SIGUSR2]));
+        let master = self.master();
+        self.begin_restart_of(master)
+    }
+
+    pub fn begin_restart_of(&mut self, master: i32) -> Option<i32> {
+        let signal = self.dice.pick(&[Signal::SIGHUP, Signal::SIGUSR2]);
         // One that has ended is a child until it is reaped.
         let known = proc::children(master);
         proc::signal(master, signal);
@@ -162,6 +167,13 @@ impl<'a> Round<'a> {
             }
         }
         None
+    }
+
+    /// One more restart, which is the last: whoever asks for it hears of it when it has settled.
+    pub fn finish_what_is_under_way(&self) {
+        let said = operator(&["restart", "--pid", &self.master().to_string()]).output().expect("a command");
+        assert!(said.status.success(), "a restart that should work: {}", String::from_utf8_lossy(&said.stderr));
+        self.wait_for_calm();
     }
 
     /// Waits until nothing is under way: one process serves, and nobody else is left beside its supervisor.

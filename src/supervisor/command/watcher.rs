@@ -89,7 +89,7 @@ impl Watcher {
         if state.running.is_some() { ToldBy::Watcher } else { ToldBy::Kernel }
     }
 
-    /// A worker has been started. Blocks as [`tells`](Self::tells) does.
+    /// A worker is about to execute its program. Blocks as [`tells`](Self::tells) does.
     pub(super) fn add(&self, pid: i32, pidfd: &Pidfd, told_by: ToldBy) {
         match pidfd.as_fd().try_clone_to_owned() {
             Ok(pidfd) => self.try_again(Some(Worker { pid, pidfd, told_by })),
