@@ -54,8 +54,9 @@
 //! * A program whose own runtime hangs while heirloom's thread goes on. That thread says, after COMMIT and again at the end
 //!   of probation, that the process accepts; if it is silent for 5 s then (SIGSTOP, a debugger, a hung machine), the process is
 //!   killed and taken back from. But it does not ask the accept loops of the program. Neither is one noticed that freezes
-//!   after its last word; one of a release that does not say it; and under `heirloom run` a program that is not heirloom's,
-//!   once it was ready.
+//!   after its last word; nor one of a release that does not say it. Under `heirloom run` a program that is not heirloom's is
+//!   looked at instead: at the end of probation it must not be stopped, and must pass its check (`--ready http=` or `tcp=`)
+//!   once more, within 5 s; else it is sent the stop signal, since it may hold requests, and the old one serves on.
 //! * A frozen *predecessor* costs no client anything once the successor accepts: that one goes on alone a minute after the end
 //!   of probation. Before that nobody can restart.
 //! * What a server that is not heirloom's accepted before it was ready, if it does not end in order at its stop signal: it gets

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::asking::Asker;
 use super::environment::EnvironmentSource;
 use super::foreign::{Foreign, ForeignError, Handed};
 use super::listening::Listening;
@@ -112,12 +113,14 @@ impl Commanded {
                 let (spawned, mut prepared, queues) = foreign.start(generation, instead, &sockets)?;
                 let heard = prepared.hear(spawned.pid, generation, extensions);
                 let addressee = Addressee::of(heard.clone().map(|heard| heard as Arc<dyn Words>));
+                let asker = Asker { pid: spawned.pid, heard: heard.clone(), check: prepared.check() };
                 let watched = Watched { prepared, queues, pid: spawned.pid, heard };
                 Ok(Born {
                     made: Made { spawned, channel },
                     ready: Some(Box::pin(watched.until_ready())),
                     manner: Manner::Signalled { stop: *stop, delay: *delay },
                     addressee,
+                    asker: Some(Arc::new(asker)),
                 })
             }
             Workers::Heirloom { recipe, environment } => {
@@ -132,7 +135,7 @@ impl Commanded {
                 }
                 let made =
                     recipe.make(instead.as_deref(), &sockets, None, &descriptors, Some(&supervision))?;
-                Ok(Born { made, ready: None, manner: Manner::Told, addressee: Addressee::default() })
+                Ok(Born { made, ready: None, manner: Manner::Told, addressee: Addressee::default(), asker: None })
             }
         }
     }

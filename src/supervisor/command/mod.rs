@@ -24,6 +24,7 @@
 //! - That signal is forgotten when the worker changes its user: the [`watcher`] is for those.
 //! - A check of a shared socket is answered by the old worker: see [`readiness`].
 
+mod asking;
 mod builder;
 mod environment;
 mod foreign;
