@@ -228,6 +228,9 @@ fn what_cannot_be_started_is_said_and_ends_the_supervisor() {
     fs::write(&script, "#!/nowhere/interpreter\n").unwrap();
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     fs::write(&text, "").unwrap();
+    let (folder, circle) = (directory.path().join("heirloom-folder"), directory.path().join("circle"));
+    fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::symlink(&circle, &circle).unwrap();
     let path = std::env::join_paths([directory.path(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
     for (program, code, words) in [
         (OsStr::new("/nowhere/server"), 127, "no such file"),
@@ -236,6 +239,9 @@ fn what_cannot_be_started_is_said_and_ends_the_supervisor() {
         (OsStr::new("heirloom-script"), 126, "interpreter"),
         (text.as_os_str(), 126, "permission"),
         (OsStr::new("heirloom-text"), 126, "permission"),
+        (folder.as_os_str(), 126, "permission"),
+        (OsStr::new("heirloom-folder"), 127, "no such file"),
+        (circle.as_os_str(), 126, "cannot be executed"),
     ] {
         for ready in ["after=1s", "heirloom"] {
             let setup = quick().options(&["--ready", ready]).env("PATH", &path);
@@ -253,6 +259,22 @@ fn what_cannot_be_started_is_said_and_ends_the_supervisor() {
         lines.iter().any(|line| line.starts_with("heirloom: ") && line.contains("/nowhere/env")),
         "{lines:?}"
     );
+}
+
+#[test]
+fn an_address_that_is_given_twice_is_said_to_be() {
+    let _alone = alone();
+    let kept = Port::kept();
+    let port = kept.address();
+    let twice = quick().options(&["--listen", &port, "--listen", &format!("again={port}")]);
+    let (status, lines) = twice.spawn(&[OsStr::new("true")]).end();
+    assert_eq!(status.code(), Some(1));
+    let said = lines.join("\n");
+    assert!(said.contains(&format!("{port} is to be listened on twice")), "{said}");
+    // Twice any port is two ports, and over UDP the same one is another.
+    let any = ["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--ready", "after=10ms"];
+    let running = shell(quick().options(&any), "exec sleep 1000");
+    running.wait_for_line(0, "worker settled");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::readiness::{Heard, Prepared, Queues, Said, Watch};
 use super::spawner::LaunchError;
 use super::status_file::StatusFile;
 use super::stopped::{self, Stops};
+use crate::address::Address;
 use crate::handover::Failure;
 use crate::listeners::Socket;
 use crate::restarter::successor::{Made, Recipe, not_started};
@@ -53,6 +54,11 @@ impl Make for Commanded {
     }
 
     fn prepare(&self, sockets: &[Arc<Socket>]) -> Result<(), Failure> {
+        if let Some(address) = self.given_twice() {
+            let reason =
+                format!("{address} is to be listened on twice, and would be handed down once: leave one out");
+            return Err(Failure::Spawn { reason });
+        }
         for Handed { name, address, .. } in self.handed(sockets) {
             // What port 0 has become, nobody else would say.
             say!(info: name, "listening on {address}");
@@ -168,6 +174,17 @@ impl Commanded {
         });
         handed.extend(rest);
         handed
+    }
+
+    /// Any port, asked for twice, is two of them.
+    fn given_twice(&self) -> Option<&Address> {
+        let is_any = |address: &Address| matches!(address, Address::Inet(address) if address.port() == 0);
+        let mut seen = self.listenings.iter().map(|one| (&one.listen.address, one.udp)).enumerate();
+        let twice = seen.find(|(at, (address, udp))| {
+            let before = self.listenings.iter().take(*at);
+            !is_any(address) && before.into_iter().any(|one| one.listen.address == **address && one.udp == *udp)
+        });
+        twice.map(|(_, (address, _))| address)
     }
 
     fn note(&self, change: impl FnOnce(&mut StatusFile)) {

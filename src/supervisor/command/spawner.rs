@@ -149,8 +149,9 @@ fn start(shim: &Path, watcher: Option<&Watcher>, launch: &Launch) -> Result<Spaw
 fn why(program: &Path, launch: &Launch, error: io::Error) -> SpawnError {
     let directory = launch.directory.as_deref().unwrap_or(Path::new(""));
     let path = launch.environment.iter().find(|(name, _)| name == "PATH");
+    let is_looked_up = !program.as_os_str().as_encoded_bytes().contains(&b'/');
     let folders: Vec<PathBuf> = match path {
-        Some((_, path)) if program.components().count() == 1 => env::split_paths(path).collect(),
+        Some((_, path)) if is_looked_up => env::split_paths(path).collect(),
         _ => vec![PathBuf::new()],
     };
     let is_there = |folder: &PathBuf| directory.join(folder).join(program).is_file();
@@ -158,6 +159,10 @@ fn why(program: &Path, launch: &Launch, error: io::Error) -> SpawnError {
         // A file that is there, and is not found: what its first line names is not.
         Some(libc::ENOENT) if folders.iter().any(is_there) => {
             SpawnError::NoInterpreter { program: program.into() }
+        }
+        // Of a folder that may not be searched, on the way to nothing at all.
+        Some(libc::EACCES) if is_looked_up && !folders.iter().any(is_there) => {
+            SpawnError::NotFound { program: program.into() }
         }
         _ => classify(program, error),
     }
@@ -315,6 +320,24 @@ mod tests {
                 std::fs::remove_dir_all(directory).unwrap();
             },
         );
+    }
+
+    #[test]
+    fn what_is_nowhere_in_the_path_is_not_found_whatever_else_is_in_the_way() {
+        let directory = scratch("spawner-path");
+        std::fs::create_dir(directory.join("folder")).unwrap();
+        std::fs::write(directory.join("server"), "").unwrap();
+        let why = |program: &str| {
+            let environment = vec![("PATH".into(), directory.clone().into_os_string())];
+            let launch = Launch { environment, ..launch("", vec![]) };
+            super::why(Path::new(program), &launch, io::Error::from_raw_os_error(libc::EACCES))
+        };
+        assert!(matches!(why("server"), SpawnError::NotExecutable { .. }));
+        for missing in ["no-server", "folder"] {
+            assert!(matches!(why(missing), SpawnError::NotFound { .. }), "{missing}");
+        }
+        assert!(matches!(why("./folder"), SpawnError::NotExecutable { .. }), "named, and there");
+        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
