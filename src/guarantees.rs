@@ -59,6 +59,9 @@
 //!   once more, within 5 s; else it is sent the stop signal, since it may hold requests, and the old one serves on.
 //! * A frozen *predecessor* costs no client anything once the successor accepts: that one goes on alone a minute after the end
 //!   of probation. Before that nobody can restart.
+//! * A quick end of a server that is stopped while it has no descriptor left. Those that wait in its queue are owed an answer
+//!   (G1), so they are accepted as others go, and one that sends nothing is kept for the idle linger, like any. With many of
+//!   them that lasts until the shutdown deadline, and who still waits then is reset. A second stop ends it at once.
 //! * What a server that is not heirloom's accepted before it was ready, if it does not end in order at its stop signal: it gets
 //!   that signal where its start is given up, and SIGKILL only at the drain deadline (when the service stops: at the shutdown's).
 //! * A restart of a set-user-id server, or workers for it: its environment is its caller's, so it believes no announcement, no
