@@ -196,12 +196,9 @@ impl<'a> Round<'a> {
 
     /// After whatever went before, the next restart works.
     fn must_restart(&self) {
-        let (old, mark) = (self.server.pid(), self.server.mark());
-        proc::signal(self.master(), Signal::SIGUSR2);
-        if let Err(line) = self.server.outcome(old, mark) {
-            panic!("a restart that should work: {line}");
-        }
-        self.wait_for_calm();
+        let old = self.server.pid();
+        self.finish_what_is_under_way();
+        assert_ne!(self.server.pid(), old, "a restart that should work");
     }
 
     /// Ends the loads; returns how much they asked and lost.
