@@ -13,7 +13,7 @@ use super::entry::{Base, Direction, Entry, WANTED};
 use super::limits::CLOSING_LIMIT;
 use super::signal::DrainSignal;
 use super::status::{Kind, Phase};
-use crate::moving::Handed;
+use crate::drain::departure::Handed;
 
 /// A connection that its [`Tracker`](super::Tracker) counts until this is dropped.
 ///

@@ -6,7 +6,7 @@ use std::task::Waker;
 use super::entry::{Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, WANTED};
 use super::limits::Limits;
 use super::status::Kind;
-use crate::address::Address;
+use crate::sys::address::Address;
 
 impl Entry {
     pub(crate) fn id(&self) -> u64 {

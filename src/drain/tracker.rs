@@ -11,8 +11,8 @@ use super::entry::Source;
 use super::registry::{Shared, lock};
 use super::signal::DrainSignal;
 use super::status::{ConnectionStatus, Kind, Phase};
-use crate::moving::{Handed, Mover};
-use crate::stream::Stream;
+use crate::drain::departure::{Handed, Mover};
+use crate::drain::stream::Stream;
 
 /// All live connections of a server, or of several, and the phase that they are in.
 ///

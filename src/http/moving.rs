@@ -7,7 +7,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 use crate::drain::Connection;
-use crate::stream::Stream;
+use crate::drain::stream::Stream;
 
 /// Resolves to nothing once the successor has the connection, or to the connection if it came back.
 pub(super) type Moving<S> = Pin<Box<dyn Future<Output = Option<Connection<S>>> + Send>>;

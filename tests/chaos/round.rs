@@ -172,7 +172,11 @@ impl<'a> Round<'a> {
     /// One more restart, which is the last: whoever asks for it hears of it when it has settled.
     pub fn finish_what_is_under_way(&self) {
         let said = operator(&["restart", "--pid", &self.master().to_string()]).output().expect("a command");
-        assert!(said.status.success(), "a restart that should work: {}", String::from_utf8_lossy(&said.stderr));
+        assert!(
+            said.status.success(),
+            "a restart that should work: {}",
+            String::from_utf8_lossy(&said.stderr)
+        );
         self.wait_for_calm();
     }
 

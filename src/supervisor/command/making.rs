@@ -15,11 +15,11 @@ use super::readiness::{Heard, Prepared, Queues, Said, Watch};
 use super::spawner::LaunchError;
 use super::status_file::StatusFile;
 use super::stopped::{self, Stops};
-use crate::address::Address;
+use crate::handdown::recipe::{Made, Recipe, not_started};
 use crate::handover::Failure;
-use crate::listeners::Socket;
-use crate::restarter::successor::{Made, Recipe, not_started};
+use crate::sockets::socket::Socket;
 use crate::supervisor::making::{Addressee, Born, Make, Manner, Order, Words};
+use crate::sys::address::Address;
 use crate::sys::channel::Channel;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::socket::{self, Kind};
@@ -141,7 +141,13 @@ impl Commanded {
                 }
                 let made =
                     recipe.make(instead.as_deref(), &sockets, None, &descriptors, Some(&supervision))?;
-                Ok(Born { made, ready: None, manner: Manner::Told, addressee: Addressee::default(), asker: None })
+                Ok(Born {
+                    made,
+                    ready: None,
+                    manner: Manner::Told,
+                    addressee: Addressee::default(),
+                    asker: None,
+                })
             }
         }
     }
@@ -182,7 +188,8 @@ impl Commanded {
         let mut seen = self.listenings.iter().map(|one| (&one.listen.address, one.udp)).enumerate();
         let twice = seen.find(|(at, (address, udp))| {
             let before = self.listenings.iter().take(*at);
-            !is_any(address) && before.into_iter().any(|one| one.listen.address == **address && one.udp == *udp)
+            !is_any(address)
+                && before.into_iter().any(|one| one.listen.address == **address && one.udp == *udp)
         });
         twice.map(|(_, (address, _))| address)
     }

@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use super::shim::{GO, Order};
 use super::watcher::{ToldBy, Watcher};
-use crate::signals::stays_ignored;
+use crate::restarter::signals::stays_ignored;
 use crate::sys::spawn::{Spawn, SpawnError, Spawned, classify, kill_and_reap, spawn};
 
 /// A program to start, and everything that it starts with.
@@ -74,7 +74,9 @@ impl Spawner {
         thread::Builder::new().name("heirloom-spawn".into()).spawn(move || {
             for (launch, answer) in received {
                 // Nobody waits any more: then nobody would ever reap it either.
-                if let Err(mpsc::SendError(Ok(unwanted))) = answer.send(start(&shim, watcher.as_deref(), &launch)) {
+                if let Err(mpsc::SendError(Ok(unwanted))) =
+                    answer.send(start(&shim, watcher.as_deref(), &launch))
+                {
                     kill_and_reap(unwanted.pid);
                 }
             }

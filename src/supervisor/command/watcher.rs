@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::spawner::all_signals;
-use crate::own_thread::on_own_thread;
+use crate::aside::own_thread::on_own_thread;
 use crate::sys::channel::Channel;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::spawn::{Spawn, Spawned, kill_and_reap, spawn};
