@@ -90,10 +90,16 @@
 //!   says, after COMMIT and again at the end of probation, that the process accepts. If it is silent for 5 s
 //!   then (SIGSTOP, a debugger, a hung machine), the process is killed and taken back from. But it does not
 //!   ask the program's own accept loops.
-//! * heirloom does not notice a process that freezes after its last word, one of a release that does not say
-//!   it, or, under `heirloom run`, a foreign program that freezes once it was ready.
+//! * heirloom does not notice a process that freezes after its last word, or one of a release that does not
+//!   say it. Under `heirloom run` a foreign program is looked at instead: at the end of probation it must not
+//!   be stopped, and must pass its check (`--ready http=` or `tcp=`) once more, within 5 s. Otherwise it is
+//!   sent the stop signal, since it may hold requests, and the old one serves on.
 //! * A frozen *predecessor* costs no client anything once the successor accepts: the successor goes on alone
 //!   a minute after the end of probation. Until then nobody can restart.
+//! * A server that is stopped while it has no descriptor left may not end quickly. Those that wait in its
+//!   queue are owed an answer (G1), so they are accepted as others leave, and one that sends nothing is kept
+//!   for the idle linger, like any other. With many of them that lasts until the shutdown deadline, and a
+//!   client that still waits then is reset. A second stop ends the server at once.
 //!
 //! **Other accept loops, other servers**
 //!

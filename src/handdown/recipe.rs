@@ -200,6 +200,7 @@ pub(crate) fn not_started(error: &SpawnError) -> Failure {
         SpawnError::NoInterpreter { .. }
         | SpawnError::NotExecutable { .. }
         | SpawnError::NotAProgram { .. }
+        | SpawnError::Unrunnable { .. }
         | SpawnError::Busy { .. }
         | SpawnError::TooLarge { .. } => Failure::NotExecutable { reason },
         _ => Failure::Spawn { reason },

@@ -86,7 +86,7 @@ pub enum Failure {
     },
     /// The successor was ready and was told to accept, and then said no more: it was stopped, or its machine hangs.
     #[error(
-        "the successor did not answer for {after:?} after it was ready, and was killed; what has stopped it?"
+        "the successor did not answer for {after:?} after it was ready, and was ended; what has stopped it?"
     )]
     Silent {
         /// How long it was waited for.

@@ -115,6 +115,11 @@ impl Supervise {
         self.launch.in_progress()
     }
 
+    /// Whether the worker that is being tried was ready and has yet to settle.
+    pub fn is_on_probation(&self) -> bool {
+        self.launch.in_probation()
+    }
+
     /// Whether another restart follows the one that is on its way.
     pub fn has_remembered(&self) -> bool {
         self.launch.has_remembered()

@@ -225,6 +225,9 @@ fn what_cannot_be_started_is_said_and_ends_the_supervisor() {
     fs::write(&script, "#!/nowhere/interpreter\n").unwrap();
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     fs::write(&text, "").unwrap();
+    let (folder, circle) = (directory.path().join("heirloom-folder"), directory.path().join("circle"));
+    fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::symlink(&circle, &circle).unwrap();
     let path = std::env::join_paths([directory.path(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
     for (program, code, words) in [
         (OsStr::new("/nowhere/server"), 127, "no such file"),
@@ -233,6 +236,9 @@ fn what_cannot_be_started_is_said_and_ends_the_supervisor() {
         (OsStr::new("heirloom-script"), 126, "interpreter"),
         (text.as_os_str(), 126, "permission"),
         (OsStr::new("heirloom-text"), 126, "permission"),
+        (folder.as_os_str(), 126, "permission"),
+        (OsStr::new("heirloom-folder"), 127, "no such file"),
+        (circle.as_os_str(), 126, "cannot be executed"),
     ] {
         for ready in ["after=1s", "heirloom"] {
             let setup = quick().options(&["--ready", ready]).env("PATH", &path);
@@ -250,6 +256,22 @@ fn what_cannot_be_started_is_said_and_ends_the_supervisor() {
         lines.iter().any(|line| line.starts_with("heirloom: ") && line.contains("/nowhere/env")),
         "{lines:?}"
     );
+}
+
+#[test]
+fn an_address_that_is_given_twice_is_said_to_be() {
+    let _alone = alone();
+    let kept = Port::kept();
+    let port = kept.address();
+    let twice = quick().options(&["--listen", &port, "--listen", &format!("again={port}")]);
+    let (status, lines) = twice.spawn(&[OsStr::new("true")]).end();
+    assert_eq!(status.code(), Some(1));
+    let said = lines.join("\n");
+    assert!(said.contains(&format!("{port} is to be listened on twice")), "{said}");
+    // Twice any port is two ports, and over UDP the same one is another.
+    let any = ["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--ready", "after=10ms"];
+    let running = shell(quick().options(&any), "exec sleep 1000");
+    running.wait_for_line(0, "worker settled");
 }
 
 #[test]
@@ -298,6 +320,7 @@ fn one_that_is_never_ready_is_killed_and_the_old_one_serves_on() {
     );
     let running = setup.env("WORKER_READY", "fd").command(&["sh", "-c", &script].map(OsStr::new));
     running.wait_for_line(0, "worker settled worker=1");
+    let serving: i32 = running.get("/pid").parse().unwrap();
     fs::remove_file(&go).unwrap();
     let mark = running.mark();
     running.signal(Signal::SIGUSR2);
@@ -306,12 +329,7 @@ fn one_that_is_never_ready_is_killed_and_the_old_one_serves_on() {
     // It accepts until it has obeyed, and what it has accepted then is its own affair.
     running.wait_for_line(mark, "a worker is gone worker=2");
     assert_eq!(running.get("/generation"), "1");
-    let others = || running.others().len();
-    let deadline = Instant::now() + PATIENCE;
-    while others() > 1 {
-        assert!(Instant::now() < deadline, "the hanging one is still there");
-    }
-    assert_eq!(others(), 1);
+    running.wait_for_others(&[serving]);
     fs::write(&go, "").unwrap();
     running.restart();
     assert_eq!(running.get("/generation"), "3");
@@ -423,6 +441,32 @@ fn a_worker_of_a_killed_supervisor_is_told_once_and_killed_in_the_end() {
     assert_eq!(running.lines(0, "it stops").len(), 1);
 }
 
+/// Between the start of its process and that of its program, too.
+#[test]
+fn a_worker_that_has_not_begun_ends_with_a_killed_supervisor() {
+    let _alone = alone();
+    // So long that the process which looks through it is found meanwhile.
+    let path = "/n:".repeat(40_000) + "/usr/bin:/bin";
+    let setup = quick().options(&["--ready", "after=10ms"]).env("PATH", path);
+    let running = shell(setup, "exec sleep 1000");
+    let deadline = Instant::now() + PATIENCE;
+    let held = loop {
+        assert!(Instant::now() < deadline, "no worker is found before its program runs");
+        let Some(pid) = called(running.pid, SHIM).first().copied() else { continue };
+        proc::signal_if_there(pid, Signal::SIGSTOP);
+        if proc::is_stopped_within(pid, PATIENCE / 10) && called(running.pid, SHIM).contains(&pid) {
+            break pid;
+        }
+        proc::signal_if_there(pid, Signal::SIGCONT);
+        running.restart();
+    };
+    running.signal(Signal::SIGKILL);
+    assert!(proc::wait_for_exit(running.pid, PATIENCE / 6));
+    // Nobody may know of it, and then nobody else does this.
+    proc::signal_if_there(held, Signal::SIGCONT);
+    assert!(proc::wait_for_exit(held, PATIENCE / 6), "pid {held} outlives its supervisor");
+}
+
 #[test]
 fn nothing_watches_over_a_supervisor_that_is_gone_or_whose_workers_serve_on() {
     let _alone = alone();
@@ -459,18 +503,27 @@ fn killed(running: &Running) {
 }
 
 fn watchers(supervisor: i32) -> Vec<i32> {
+    called(supervisor, "heirloom: watches")
+}
+
+/// Its children whose command begins so.
+fn called(supervisor: i32, name: &str) -> Vec<i32> {
     let is_one = |pid: &i32| {
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        command.starts_with(b"heirloom: watches")
+        command.starts_with(name.as_bytes())
     };
     proc::children(supervisor).into_iter().filter(is_one).collect()
 }
 
+/// What a worker's process is called before it runs its program.
+const SHIM: &str = "heirloom: a worker is being started";
+
+/// Kills it, and waits for another one. In between there is none to be seen: a zombie has no command.
 fn replace_watcher(supervisor: i32) {
     let dead = watchers(supervisor);
     proc::signal(dead[0], Signal::SIGKILL);
     let deadline = Instant::now() + PATIENCE;
-    while watchers(supervisor).is_empty() || watchers(supervisor) == dead {
+    while !watchers(supervisor).iter().any(|pid| !dead.contains(pid)) {
         assert!(Instant::now() < deadline, "the watcher is not replaced");
         // allow: sleep (between two looks into /proc)
         std::thread::sleep(std::time::Duration::from_millis(1));
@@ -487,7 +540,9 @@ fn a_server_that_goes_into_the_background_is_given_up_and_ended() {
     let (status, lines) = running.end();
     assert_eq!(status.code(), Some(1), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("it daemonises; run it in the foreground")), "{lines:?}");
-    assert!(others().next().is_none(), "something is left");
+    for pid in others() {
+        assert!(proc::wait_for_exit(pid, PATIENCE / 6), "pid {pid} is left");
+    }
 }
 
 #[test]
@@ -505,7 +560,7 @@ fn a_new_version_that_goes_into_the_background_leaves_the_old_one_serving() {
     let why = running.wait_for_line(0, "restart failed, the old worker serves on");
     assert!(why.contains("it daemonises; run it in the foreground"), "{why}");
     assert_eq!(running.get("/generation"), "1");
-    assert_eq!(running.others(), before);
+    running.wait_for_others(&before);
 }
 
 #[test]

@@ -15,6 +15,8 @@ EXTENDS = os.environ.get("WORKER_EXTENDS", "")
 GENERATION = os.environ["SERVER_STARTER_GENERATION"]
 # Set once it has said that it is ready.
 TOLD = threading.Event()
+# Set once it was asked what it answers once.
+ASKED = threading.Event()
 
 
 def fails():
@@ -27,6 +29,10 @@ def fails():
 
 
 def answer(path):
+    if path == "/once":
+        if ASKED.is_set():
+            return None
+        ASKED.set()
     if path == "/pid":
         return str(os.getpid())
     if path == "/generation":
@@ -81,7 +87,10 @@ def speak(connection):
             if not part:
                 return
             head += part
-        body = answer(head.split(b" ", 2)[1].decode()).encode()
+        body = answer(head.split(b" ", 2)[1].decode())
+        if body is None:
+            return
+        body = body.encode()
         connection.sendall(
             b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
         )

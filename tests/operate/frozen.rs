@@ -46,7 +46,7 @@ fn freezes_at_ready(server: &Server) {
             said.stderr.lines().next().unwrap_or_default()
         );
         assert!([code::FAILED, code::TAKEN_BACK].contains(&said.code), "{said:#?}");
-        let is_silent = said.stderr.contains("did not answer for") && said.stderr.contains("killed");
+        let is_silent = said.stderr.contains("did not answer for") && said.stderr.contains("ended");
         assert!(said.code == code::FAILED || is_silent, "{said:#?}");
         assert_eq!(server.pid(), old);
     }
@@ -62,11 +62,49 @@ fn freezes_on_probation(server: &Server, ready: &str) {
     let new = new_beside(server, old);
     proc::signal(new, Signal::SIGSTOP);
     heirloom(&["status", "--pid", &asked]).is(code::DONE, &["probation"]);
-    restart.join().unwrap().is(code::TAKEN_BACK, &["did not answer for", "killed"]);
+    restart.join().unwrap().is(code::TAKEN_BACK, &["did not answer for", "ended"]);
     server.wait_for_exit(new);
     assert_eq!(server.pid(), old);
     heirloom(&["status", "--pid", &asked]).is(code::DONE, &["did not answer for"]);
     recovers(server, &asked);
+}
+
+#[test]
+fn g3_a_foreign_worker_that_freezes_on_probation_is_taken_back() {
+    let _alone = alone();
+    let setup = support::run::Setup::new().options(&["--ready", "notify", "--probation", "1s"]);
+    let running = setup.listen().env("WORKER_READY", "notify").worker();
+    running.wait_for_line(0, "worker settled worker=1");
+    let mark = running.mark();
+    running.signal(Signal::SIGHUP);
+    let started = running.wait_for_line(mark, "worker started worker=2");
+    let new: i32 = started.rsplit('=').next().unwrap().parse().unwrap();
+    running.wait_for_line(mark, "worker ready worker=2");
+    proc::signal(new, Signal::SIGSTOP);
+    let line = running.wait_for_line(mark, "restart taken back");
+    assert!(line.contains("did not answer for"), "{line}");
+    // It may hold requests: it goes on to finish them, and ends.
+    running.wait_for_line(mark, "worker 2 stops");
+    running.wait_for_line(mark, "a worker is gone worker=2");
+    assert_eq!(running.get("/generation"), "1");
+    running.restart();
+    assert_eq!(running.get("/generation"), "3");
+}
+
+#[test]
+fn g3_a_foreign_worker_that_is_ready_no_more_at_the_end_of_probation_is_taken_back() {
+    let _alone = alone();
+    let setup = support::run::Setup::new().options(&["--ready", "http=/once", "--probation", "100ms"]);
+    let running = setup.listen().worker();
+    running.wait_for_line(0, "worker settled worker=1");
+    let mark = running.mark();
+    running.signal(Signal::SIGHUP);
+    running.wait_for_line(mark, "worker ready worker=2");
+    let line = running.wait_for_line(mark, "restart taken back");
+    assert!(line.contains("did not answer for"), "{line}");
+    running.wait_for_line(mark, "the last check at the end of a worker's probation failed");
+    running.wait_for_line(mark, "a worker is gone worker=2");
+    assert_eq!(running.get("/generation"), "1");
 }
 
 fn recovers(server: &Server, asked: &str) {

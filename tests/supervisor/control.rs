@@ -237,6 +237,22 @@ fn a_restart_whose_old_worker_dies_meanwhile_is_a_restart() {
 }
 
 #[test]
+fn a_restart_whose_new_worker_dies_on_probation_is_no_respawn() {
+    let _alone = alone();
+    let server = workers(&["--probation", "10min"]);
+    let supervisor = server.first_pid.to_string();
+    let (old, mark) = (server.pid(), server.mark());
+    let restart = beside(&["restart", "--pid", &supervisor]);
+    server.wait_for_line(mark, "worker ready worker=2");
+    let new = *proc::children(server.first_pid).iter().find(|pid| **pid != old).expect("a new worker");
+    proc::signal(new, Signal::SIGKILL);
+    restart.join().unwrap().is(code::TAKEN_BACK, &["SIGKILL"]);
+    let restarts = &status(&supervisor)["restarts"];
+    assert_eq!((&restarts["taken_back"], &restarts["respawned"]), (&1.into(), &0.into()), "{restarts}");
+    assert_eq!(server.pid(), old);
+}
+
+#[test]
 fn heirloom_run_is_operated_by_its_own_command() {
     let _alone = alone();
     let command = [

@@ -64,7 +64,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     start_timeout: Duration,
 
-    /// How long a new server is watched, and the old one kept, after it is ready. If it dies, the old one goes on.
+    /// How long a new server is watched, and the old one kept, after it is ready. If it dies, or is stopped at the end or fails
+    /// its check (http=, tcp=) then, the old one goes on.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     probation: Duration,
 

@@ -180,7 +180,7 @@ impl WorkerCommand {
             return Ok(Workers::Heirloom { recipe, environment: self.environment.clone() });
         }
         std::fs::metadata(SHIM).map_err(SupervisorError::Proc)?;
-        let spawner = Spawner::new(SHIM.into()).map_err(SupervisorError::System)?;
+        let spawner = Spawner::new(SHIM.into(), watcher).map_err(SupervisorError::System)?;
         let stop = self.stop_signal.number();
         let foreign = Foreign {
             command: self.command.clone(),
@@ -192,7 +192,6 @@ impl WorkerCommand {
             at_death: (orphans == Orphans::Stop).then_some(stop),
             spawner: Arc::new(spawner),
             newest: Default::default(),
-            watcher,
         };
         Ok(Workers::Foreign { foreign, stop, delay: self.stop_delay })
     }

@@ -220,11 +220,15 @@ impl Driver {
 
     pub(super) fn became_ready(&mut self, now: Instant, worker: Worker, ready: Result<(), Failure>) {
         self.readiness.remove(&worker);
-        let message = match ready {
-            Ok(()) => Message::Ready { unclaimed: Vec::new(), takes_moves: false, answers: false },
-            Err(failure) => Message::Failed { reason: failure.to_string() },
-        };
-        self.machine.message(now, worker, message);
+        if let Err(failure) = ready {
+            return self.machine.message(now, worker, Message::Failed { reason: failure.to_string() });
+        }
+        if !self.machine.is_on_probation() {
+            let ready = Message::Ready { unclaimed: Vec::new(), takes_moves: false, answers: true };
+            self.machine.message(now, worker, ready);
+        }
+        // One that has just shown that it is ready has shown that it lives.
+        self.machine.message(now, worker, Message::Accepting);
     }
 }
 

@@ -226,6 +226,20 @@ pub fn is_alive(pid: i32) -> bool {
     state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
+/// Waits until a process that was sent SIGSTOP has stopped; `false` if it has not, or has ended.
+pub fn is_stopped_within(pid: i32, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        match state(pid) {
+            Some('T') => return true,
+            Some('Z' | 'X') | None => return false,
+            // allow: sleep (between two looks into /proc)
+            Some(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    false
+}
+
 fn state(pid: i32) -> Option<char> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may itself hold anything, text or not.

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::load::{Target, fetch};
 use super::log::Log;
@@ -210,6 +211,21 @@ impl Running {
     pub fn others(&self) -> Vec<i32> {
         let ours = proc::pids().filter(|pid| *pid != self.pid && is_marked(*pid, &self.id));
         ours.collect()
+    }
+
+    /// Waits until [`others`](Self::others) are these. What was killed is gone a moment after that was said, and nothing tells
+    /// another process of it.
+    pub fn wait_for_others(&self, expected: &[i32]) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let others = self.others();
+            if others == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{others:?} are there, and not {expected:?}");
+            // allow: sleep (between two looks into /proc)
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
