@@ -4,6 +4,7 @@
 mod acting;
 mod hearing;
 mod operating;
+mod telling;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
