@@ -455,7 +455,12 @@ fn a_worker_that_has_not_begun_ends_with_a_killed_supervisor() {
     let deadline = Instant::now() + PATIENCE;
     let held = loop {
         assert!(Instant::now() < deadline, "no worker is found before its program runs");
-        let Some(pid) = called(running.pid, SHIM).first().copied() else { continue };
+        // Once it leads a group of its own: of the supervisor's, what is stopped ends with that one (SIGHUP, by the kernel).
+        let leads = |pid: &i32| {
+            let group = nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(*pid)));
+            group.is_ok_and(|group| group.as_raw() == *pid)
+        };
+        let Some(pid) = called(running.pid, SHIM).into_iter().find(leads) else { continue };
         proc::signal_if_there(pid, Signal::SIGSTOP);
         if proc::is_stopped_within(pid, PATIENCE / 10) && called(running.pid, SHIM).contains(&pid) {
             break pid;
