@@ -73,7 +73,7 @@ impl Program {
     }
 }
 
-/// Variables that name this process's own id or descriptors. Without WATCHDOG_PID the watchdog is for whoever reads
+/// Variables that name this process's own id or descriptors. Without WATCHDOG_PID the watchdog is for any process that reads
 /// WATCHDOG_USEC, which is what a successor whose id nobody knows yet needs.
 const OWN: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
 

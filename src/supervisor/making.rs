@@ -1,4 +1,4 @@
-//! How a worker comes into being, how it becomes known that it is ready, and how it is told to go.
+//! How a worker comes into being, how it becomes known that it is ready, and how it is told to stop.
 
 use std::fmt;
 use std::io;
@@ -120,7 +120,7 @@ impl Addressee {
 
 pub(super) type Readiness = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
-/// How a worker is told to go.
+/// How a worker is told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manner {
     /// On its channel.

@@ -47,7 +47,7 @@ pub(crate) struct Spawn<'fd> {
 pub(crate) struct Spawned {
     /// For people and logs; what acts on the child goes through the pidfd.
     pub(crate) pid: i32,
-    /// The child. Whoever holds it reaps it.
+    /// The child. The holder reaps it.
     pub(crate) pidfd: Pidfd,
 }
 

@@ -10,8 +10,8 @@ use socket2::SockRef;
 
 use super::dice::Dice;
 use super::round::Round;
-use super::support::load::Target;
-use super::support::{Signal, proc};
+use support::load::Target;
+use support::{Signal, proc};
 
 #[derive(Clone, Copy)]
 pub enum Fault {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::dice::Dice;
 use super::faults::{Ending, Fault, operator};
-use super::support::load::{Load, Mode, Report, Think};
-use super::support::{Server, Setup, Signal, proc};
+use support::load::{Load, Mode, Report, Think};
+use support::{Server, Setup, Signal, proc};
 
 /// Who restarts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

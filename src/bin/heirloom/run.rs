@@ -26,7 +26,7 @@ pub(crate) struct Run {
     #[arg(short, long, value_name = "[NAME=]ADDRESS[=FD]")]
     listen: Vec<Listening>,
 
-    /// The mode of Unix sockets' paths, in octal: whoever may write there may connect. Without it 0777 less the umask.
+    /// The mode of Unix sockets' paths, in octal: a user who may write there may connect. Without it 0777 less the umask.
     #[arg(long, value_name = "MODE", value_parser = mode)]
     socket_mode: Option<u32>,
 
@@ -179,12 +179,8 @@ impl Run {
     fn configure(self) -> Result<(Supervisor, WorkerCommand), String> {
         let mut deadlines = match self.control {
             Some(path) => Restarter::builder().control_at(path),
-            None => Restarter::builder().control(),
+            None => Restarter::builder(),
         };
-        #[cfg(feature = "systemd")]
-        {
-            deadlines = deadlines.systemd(heirloom::systemd::Systemd::new());
-        }
         deadlines = deadlines
             .start_timeout(self.start_timeout)
             .probation(self.probation)

@@ -141,7 +141,7 @@ fn a_new_program_that_keeps_dying_is_given_up_for_the_last_good_one() {
     }
     settle(&mut machine, now, 5, 1);
     machine.request(now).unwrap();
-    assert_eq!(spawns(&actions(&mut machine)), Some((6, Program::Current)), "whoever asks has a new one");
+    assert_eq!(spawns(&actions(&mut machine)), Some((6, Program::Current)), "the operator has a new one");
 }
 
 #[test]
@@ -412,7 +412,7 @@ impl World {
             if !seen.said {
                 events.extend([Event::Ready(*worker), Event::Failed(*worker)]);
             }
-            // What was told to go may go whenever it likes.
+            // A worker that was told to stop may end at any time.
             if seen.accepts && !seen.going && self.machine.candidate() == Some(*worker) {
                 events.push(Event::Accepting(*worker));
             }

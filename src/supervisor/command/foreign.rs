@@ -147,7 +147,7 @@ impl Foreign {
         for source in &self.environment {
             apply(&mut environment, source.read()?);
         }
-        // Whoever writes them into a file does not know the numbers.
+        // A user who writes them into a file does not know the numbers.
         environment.retain(|(name, _)| !is_ours_alone(name));
         Ok(environment)
     }

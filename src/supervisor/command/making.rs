@@ -42,7 +42,7 @@ pub(super) struct Commanded {
 /// What kind of program the command is.
 #[derive(Debug)]
 pub(super) enum Workers {
-    /// Any.
+    /// Any program, in any language.
     Foreign { foreign: Foreign, stop: i32, delay: Duration },
     /// One that speaks heirloom's own protocol.
     Heirloom { recipe: Recipe, environment: Vec<EnvironmentSource> },

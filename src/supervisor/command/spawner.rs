@@ -126,7 +126,7 @@ fn start(shim: &Path, watcher: Option<&Watcher>, launch: &Launch) -> Result<Spaw
             request.directory = None;
             spawn(&request)
         }
-        // Whoever reads it has started the program, and knows nothing of a shim.
+        // The reader has started the program, and knows nothing of a shim.
         Err(SpawnError::Directory { directory, source, .. }) => {
             Err(SpawnError::Directory { program: program.clone(), directory, source })
         }

@@ -301,7 +301,7 @@ impl Driver {
         }
     }
 
-    /// If nobody serves, it stays for whoever comes next, with the clients that wait there.
+    /// If nobody serves, it stays for the next worker, with the clients that wait there.
     fn drop_what_it_bound(&mut self, failed: Worker) {
         if self.machine.serving().is_some() {
             self.store.take_back(failed);
@@ -324,7 +324,7 @@ impl Driver {
 
 fn answer(waiting: &mut Vec<Answer>, result: &Result<Outcome, RestartError>) {
     for answer in waiting.drain(..) {
-        // Whoever hears of it finds it in the log.
+        // Logged first: who hears of it finds it in the log.
         crate::aside::say::finish();
         answer.give(result);
     }

@@ -33,7 +33,7 @@ impl Driver {
             Command::Stop => self.machine.stop(now),
             Command::Hammer => self.machine.hammer(now),
             Command::Status { answer } => {
-                // Whoever has dropped the future does not want to know.
+                // If the future was dropped, nobody wants the answer.
                 let _ = answer.send(self.status());
             }
         }

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::sys::address::Address;
 
-/// What the last attempt found, for whoever has to report that none passed.
+/// What the last attempt found, for the report that none passed.
 pub(crate) type Complaint = Arc<Mutex<Option<String>>>;
 
 /// One kind of question.

@@ -42,8 +42,8 @@ use crate::sys::address::Address;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Readiness {
-    /// It has run for so long, or says `READY=1` before: Server::Starter's way. All that it asks of a program is that one which cannot serve ends
-    /// soon. The default, with one second.
+    /// It has run for this long, or says `READY=1` before that, as with Server::Starter. A program that
+    /// cannot serve must end within this time. This is the default, with one second.
     After(Duration),
     /// It is a heirloom program: it says so on heirloom's own channel, is told there when to stop accepting and when to
     /// go, and its idle connections and its state move to the next worker.
