@@ -11,7 +11,8 @@ use tokio::sync::{mpsc, watch};
 use crate::address::Address;
 use crate::drain::{Connection, Hold, Tracker};
 use crate::listeners::{Gate, Listeners, Socket};
-use crate::moving::{Arrival, Handed};
+use crate::handover::moving::Along;
+use crate::moving::Arrival;
 use crate::reserve;
 use crate::stream::Stream;
 use crate::sys::socket::{self, Kind};
@@ -55,7 +56,7 @@ enum Next {
 /// could find that nothing is left while this is on its way.
 struct Newcomer {
     stream: Stream,
-    handed: Option<Handed>,
+    handed: Option<Along>,
     hold: Hold,
 }
 

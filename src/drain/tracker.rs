@@ -11,7 +11,8 @@ use super::entry::Source;
 use super::registry::{Shared, lock};
 use super::signal::DrainSignal;
 use super::status::{ConnectionStatus, Kind, Phase};
-use crate::moving::{Handed, Mover};
+use crate::handover::moving::Along;
+use crate::moving::Mover;
 use crate::stream::Stream;
 
 /// All live connections of a server, or of several, and the phase that they are in.
@@ -63,7 +64,7 @@ impl Tracker {
         &self,
         listener: u64,
         stream: Stream,
-        handed: Option<Handed>,
+        handed: Option<Along>,
     ) -> Connection<Stream> {
         let fd = Some(stream.as_fd().as_raw_fd());
         let entry = self.shared.insert(Kind::Raw, Source { fd, listener });
