@@ -299,7 +299,8 @@ impl Shared {
         let stream = Socket::from(kept);
         set_timeouts(&stream, timeouts);
         let (empty, none) = (Mutex::default(), Mutex::default());
-        Err(Shared { registration, stream, received: empty, state: none, bell }.with(along.received, along.state))
+        Err(Shared { registration, stream, received: empty, state: none, bell }
+            .with(along.received, along.state))
     }
 
     fn with(self, received: Vec<u8>, state: Option<Vec<u8>>) -> BlockingConnection {

@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::address::Address;
 use crate::drain::{Connection, Hold, Tracker};
-use crate::listeners::{Gate, Listeners, Socket};
 use crate::handover::moving::Along;
+use crate::listeners::{Gate, Listeners, Socket};
 use crate::moving::Arrival;
 use crate::reserve;
 use crate::stream::Stream;

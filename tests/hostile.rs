@@ -81,7 +81,12 @@ fn a_predecessor_that_babbles_is_left() {
         predecessor.say_bytes(&[VERSION + 1, 4]);
         predecessor.say_bytes(&[VERSION, OPTIONAL - 1]);
         // Its own words, back to it.
-        predecessor.say(&Message::Ready { unclaimed: vec![], takes_moves: false, takes_sessions: false, answers: false });
+        predecessor.say(&Message::Ready {
+            unclaimed: vec![],
+            takes_moves: false,
+            takes_sessions: false,
+            answers: false,
+        });
         predecessor.say(&Message::Leaving);
     });
 }
@@ -152,7 +157,12 @@ fn unanswered(disturb: impl FnOnce(&mut Predecessor) + Send) {
         let ended = scope.spawn(|| setup.env("HEIRLOOM", value).run());
         assert_eq!(
             predecessor.hear(),
-            Some(Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: true })
+            Some(Message::Ready {
+                unclaimed: vec![],
+                takes_moves: true,
+                takes_sessions: true,
+                answers: true
+            })
         );
         disturb(&mut predecessor);
         ended.join().unwrap()

@@ -29,11 +29,7 @@ impl Connection<Stream> {
     /// # Cancel safety
     ///
     /// Not cancel safe: dropped before it is done, the connection may be the successor's or closed.
-    pub async fn move_on(
-        self,
-        unread: Vec<u8>,
-        state: Option<Vec<u8>>,
-    ) -> Result<(), Connection<Stream>> {
+    pub async fn move_on(self, unread: Vec<u8>, state: Option<Vec<u8>>) -> Result<(), Connection<Stream>> {
         self.move_with(Along { received: unread, state, session: None }).await
     }
 
@@ -102,7 +98,8 @@ impl Registration {
             return None;
         }
         let listener = entry.shared.listener_of(entry);
-        let mover = entry.shared.mover().filter(|mover| listener != 0 && (mover.takes_sessions || !in_session))?;
+        let mover =
+            entry.shared.mover().filter(|mover| listener != 0 && (mover.takes_sessions || !in_session))?;
         Some(Route { mover, listener })
     }
 }

@@ -306,7 +306,12 @@ impl Message {
             return Err(MessageError::Version { version: *version });
         }
         let message = match *kind {
-            kind::READY => Message::Ready { unclaimed: Vec::new(), takes_moves: false, takes_sessions: false, answers: false },
+            kind::READY => Message::Ready {
+                unclaimed: Vec::new(),
+                takes_moves: false,
+                takes_sessions: false,
+                answers: false,
+            },
             kind::FAILED => Message::Failed { reason: String::new() },
             kind::LEAVING => Message::Leaving,
             kind::COMMIT => Message::Commit { probation: Duration::ZERO },
@@ -324,7 +329,9 @@ impl Message {
             kind::PAUSE => Message::Pause { unclaimed: Vec::new() },
             kind::RESUME => Message::Resume,
             kind::HAMMER => Message::Hammer,
-            kind::HAND_OVER => Message::HandOver { unclaimed: Vec::new(), takes_moves: false, takes_sessions: false },
+            kind::HAND_OVER => {
+                Message::HandOver { unclaimed: Vec::new(), takes_moves: false, takes_sessions: false }
+            }
             kind::RESTART => Message::Restart,
             kind::RESTARTED => Message::Restarted(Told::Stopped),
             kind::KEEP => Message::Keep(KeptSocket::default()),

@@ -194,7 +194,9 @@ impl Supervise {
                 self.launch.died(now, Failure::Died { how });
             }
             message if is_candidate => {
-                if let (Message::Ready { takes_moves, takes_sessions, .. }, Some(tried)) = (&message, &mut self.candidate) {
+                if let (Message::Ready { takes_moves, takes_sessions, .. }, Some(tried)) =
+                    (&message, &mut self.candidate)
+                {
                     (tried.takes_moves, tried.takes_sessions) = (*takes_moves, *takes_sessions);
                 }
                 self.launch.message(now, message);
@@ -406,7 +408,8 @@ impl Supervise {
             Some(good) if self.rolled_back => Program::Good(good),
             _ => Program::Current,
         };
-        self.candidate = Some(Tried { worker, runs: false, binary: None, takes_moves: false, takes_sessions: false });
+        self.candidate =
+            Some(Tried { worker, runs: false, binary: None, takes_moves: false, takes_sessions: false });
         self.report(Report::Starting { worker });
         self.actions.push_back(Action::Spawn { worker, program, replaces });
     }
@@ -424,7 +427,12 @@ impl Supervise {
                 self.good = old.binary.or(self.good);
             }
             self.let_go(now, old.worker);
-            self.actions.push_back(Action::HandOver { worker: old.worker, unclaimed, takes_moves, takes_sessions });
+            self.actions.push_back(Action::HandOver {
+                worker: old.worker,
+                unclaimed,
+                takes_moves,
+                takes_sessions,
+            });
         }
         // The last word of the machine that has just been replaced.
         self.report(Report::Settled { worker });

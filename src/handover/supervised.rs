@@ -123,7 +123,10 @@ impl Supervised {
                 self.state = State::Paused { unclaimed };
             }
             (State::Paused { .. }, Message::Resume) => self.resume(),
-            (State::Serving | State::Paused { .. }, Message::HandOver { unclaimed, takes_moves, takes_sessions }) => {
+            (
+                State::Serving | State::Paused { .. },
+                Message::HandOver { unclaimed, takes_moves, takes_sessions },
+            ) => {
                 self.hand_over(unclaimed, takes_moves, takes_sessions);
             }
             (State::Free, _) => {}
@@ -288,7 +291,10 @@ mod tests {
         supervised.message(Message::Resume);
         assert_eq!(actions(&mut supervised), [], "it accepts already");
         supervised.message(Message::HandOver { unclaimed: vec![], takes_moves: true, takes_sessions: true });
-        assert_eq!(actions(&mut supervised), [Action::HandOver { unclaimed: vec![], takes_moves: true, takes_sessions: true }]);
+        assert_eq!(
+            actions(&mut supervised),
+            [Action::HandOver { unclaimed: vec![], takes_moves: true, takes_sessions: true }]
+        );
         supervised.message(Message::Pause { unclaimed: vec![] });
         assert_eq!(actions(&mut supervised), [], "it has nothing left to pause");
         supervised.message(Message::Stop);
@@ -333,7 +339,10 @@ mod tests {
         };
         let mut settled = forsaken();
         settled.successor_settled();
-        assert_eq!(actions(&mut settled), [Action::HandOver { unclaimed: vec![3], takes_moves: true, takes_sessions: true }]);
+        assert_eq!(
+            actions(&mut settled),
+            [Action::HandOver { unclaimed: vec![3], takes_moves: true, takes_sessions: true }]
+        );
         let back = [Action::ResumeAccepting, Action::GoFree];
         let mut alone = forsaken();
         alone.successor_died();
@@ -366,7 +375,11 @@ mod tests {
     fn a_worker_that_drains_does_not_mind_the_supervisors_death() {
         for orphans in [Orphans::Stop, Orphans::ServeOn] {
             let mut supervised = Supervised::new(orphans);
-            supervised.message(Message::HandOver { unclaimed: vec![], takes_moves: false, takes_sessions: false });
+            supervised.message(Message::HandOver {
+                unclaimed: vec![],
+                takes_moves: false,
+                takes_sessions: false,
+            });
             actions(&mut supervised);
             supervised.supervisor_died(Instant::now(), true);
             assert_eq!(actions(&mut supervised), []);

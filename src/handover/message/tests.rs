@@ -7,8 +7,14 @@ use proptest::prelude::*;
 /// Bytes as release 0.1 writes them. Never edit a line; add lines for new releases.
 fn recorded() -> Vec<(Message, &'static [u8])> {
     vec![
-        (Message::Ready { unclaimed: vec![], takes_moves: false, takes_sessions: false, answers: false }, b"\x01\x01"),
-        (Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: false, answers: false }, b"\x01\x01\x80\0\0\0\0"),
+        (
+            Message::Ready { unclaimed: vec![], takes_moves: false, takes_sessions: false, answers: false },
+            b"\x01\x01",
+        ),
+        (
+            Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: false, answers: false },
+            b"\x01\x01\x80\0\0\0\0",
+        ),
         (
             Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: false, answers: true },
             b"\x01\x01\x80\0\0\0\0\x81\0\0\0\0",
@@ -64,7 +70,12 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
         (Message::Taken { ids: vec![1, 2] }, b"\x01\x08\x06\x10\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0"),
         (Message::Refused { ids: vec![3] }, b"\x01\x09\x06\x08\0\0\0\x03\0\0\0\0\0\0\0"),
         (
-            Message::Ready { unclaimed: vec![0, 258], takes_moves: false, takes_sessions: false, answers: false },
+            Message::Ready {
+                unclaimed: vec![0, 258],
+                takes_moves: false,
+                takes_sessions: false,
+                answers: false,
+            },
             b"\x01\x01\x01\x04\0\0\0\x00\x00\x02\x01",
         ),
         (Message::Failed { reason: "no config".into() }, b"\x01\x02\x02\x09\0\0\0no config"),

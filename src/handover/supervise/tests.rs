@@ -59,7 +59,11 @@ fn the_old_worker_pauses_before_the_new_one_accepts_and_drains_after_probation()
     let spawn = Action::Spawn { worker: 2, program: Program::Current, replaces: Some(1) };
     assert_eq!(actions(&mut machine), [Action::Report(Report::Starting { worker: 2 }), spawn]);
     machine.spawned(now, 2, Some(1));
-    machine.message(now, 2, Message::Ready { unclaimed: vec![1], takes_moves: true, takes_sessions: true, answers: false });
+    machine.message(
+        now,
+        2,
+        Message::Ready { unclaimed: vec![1], takes_moves: true, takes_sessions: true, answers: false },
+    );
     assert_eq!(
         actions(&mut machine),
         [
@@ -70,7 +74,15 @@ fn the_old_worker_pauses_before_the_new_one_accepts_and_drains_after_probation()
     );
     machine.timeout(now + SECOND);
     let did = actions(&mut machine);
-    assert!(did.contains(&Action::HandOver { worker: 1, unclaimed: vec![1], takes_moves: true, takes_sessions: true }), "{did:?}");
+    assert!(
+        did.contains(&Action::HandOver {
+            worker: 1,
+            unclaimed: vec![1],
+            takes_moves: true,
+            takes_sessions: true
+        }),
+        "{did:?}"
+    );
     assert_eq!(machine.serving(), Some(2));
     machine.died(now, 1, "exited".into());
     assert_eq!(actions(&mut machine), []);
@@ -252,7 +264,11 @@ fn g3_a_worker_that_freezes_is_killed_before_the_old_one_resumes() {
     let mut machine = serving(now);
     machine.request(now).unwrap();
     machine.spawned(now, 2, Some(2));
-    machine.message(now, 2, Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: true });
+    machine.message(
+        now,
+        2,
+        Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: true },
+    );
     actions(&mut machine);
     machine.timeout(machine.deadline().unwrap());
     assert_eq!(actions(&mut machine), [Action::Kill(2)]);

@@ -190,7 +190,8 @@ impl Driver {
             |no_thread| Err(Failure::Spawn { reason: format!("cannot start a successor: {no_thread}") }),
         );
         let step = Step::Spawning(making);
-        self.attempt = Some(Attempt { requested: now, sockets, step, takes_moves: false, takes_sessions: false });
+        self.attempt =
+            Some(Attempt { requested: now, sockets, step, takes_moves: false, takes_sessions: false });
     }
 
     fn tell_successor(&self, message: &Message) {

@@ -212,7 +212,9 @@ impl Driver {
             Did::Say(Message::Words { text }, _) => self.operating.last_words(text),
             Did::Say(message, _) => {
                 say!(debug: ?message, "the successor says");
-                if let (Message::Ready { takes_moves, takes_sessions, .. }, Some(attempt)) = (&message, &mut self.attempt) {
+                if let (Message::Ready { takes_moves, takes_sessions, .. }, Some(attempt)) =
+                    (&message, &mut self.attempt)
+                {
                     (attempt.takes_moves, attempt.takes_sessions) = (*takes_moves, *takes_sessions);
                     #[cfg(feature = "control")]
                     self.tell_step(

@@ -247,7 +247,8 @@ impl Driver {
         self.operating.spawned(pid);
         let sockets = self.shared.listeners.open();
         let step = Step::Running { pid, peer };
-        self.attempt = Some(Attempt { requested: now, sockets, step, takes_moves: false, takes_sessions: false });
+        self.attempt =
+            Some(Attempt { requested: now, sockets, step, takes_moves: false, takes_sessions: false });
         self.shared.report(Event::Spawned { pid, after: Duration::ZERO });
     }
 

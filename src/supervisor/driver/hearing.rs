@@ -221,7 +221,12 @@ impl Driver {
     pub(super) fn became_ready(&mut self, now: Instant, worker: Worker, ready: Result<(), Failure>) {
         self.readiness.remove(&worker);
         let message = match ready {
-            Ok(()) => Message::Ready { unclaimed: Vec::new(), takes_moves: false, takes_sessions: false, answers: false },
+            Ok(()) => Message::Ready {
+                unclaimed: Vec::new(),
+                takes_moves: false,
+                takes_sessions: false,
+                answers: false,
+            },
             Err(failure) => Message::Failed { reason: failure.to_string() },
         };
         self.machine.message(now, worker, message);

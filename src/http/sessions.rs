@@ -1,0 +1,1 @@
+//! WebSockets and event streams that go on over a restart.
