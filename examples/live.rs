@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::RawQuery;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use axum::{Extension, Router};
@@ -143,7 +143,11 @@ async fn talk(mut socket: WebSocket, session: Session, every: Option<Duration>) 
                 Message::text(format!("tick {ticks}"))
             }
             () = session.leaving() => {
-                let _ = session.move_on(format!("{answered} {ticks}")).await;
+                if session.move_on(format!("{answered} {ticks}")).await.is_err() {
+                    // Over TLS nobody else has said so.
+                    let frame = CloseFrame { code: close_code::RESTART, reason: "the server restarts".into() };
+                    let _ = socket.send(Message::Close(Some(frame))).await;
+                }
                 return;
             }
         };

@@ -45,6 +45,12 @@
 //! * Requests that a killed process held. SIGKILL takes them along; so does a crash. What it had not accepted yet is kept where
 //!   systemd keeps the listening sockets (feature `systemd`), and else lost with the last process that has them.
 //! * HTTP/2 and TLS connections do not outlive their process: they are told to go, and reconnect.
+//! * WebSockets and event streams outlive their process only where the program has them move (`http::sessions`): over HTTP/1
+//!   without TLS, when a request without a body began them, between two messages or chunks. A message that takes longer than
+//!   5 s to come to its end, compression that remembers earlier messages, more than 64 KiB of state, and a successor that
+//!   answers the request otherwise than its predecessor did, end a WebSocket with Close 1012. (The first three leave a stream with the
+//!   old process up to the drain's deadline; the last cuts it.) What a handler has not flushed, or has waiting in a channel of
+//!   its own, when it has its session move is lost.
 //! * An HTTP/1 request that is answered before its upload ends: hyper does not say whether a body was read to its end, so
 //!   if the drain begins meanwhile the connection is closed when the upload is over, without notice: the head of the
 //!   response, which could have said so, is out.

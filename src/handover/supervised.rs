@@ -254,7 +254,7 @@ mod tests {
         supervised.successor_settled();
         assert_eq!(actions(&mut supervised), [], "the supervisor lives, as far as this process knows");
         supervised.supervisor_died(now, true);
-        let handed_over = [Action::HandOver { unclaimed: vec![3], takes_moves: true, takes_sessions: true }];
+        let handed_over = [Action::HandOver { unclaimed: vec![3], takes_moves: true, takes_sessions: false }];
         assert_eq!(actions(&mut supervised), handed_over);
         assert_eq!(supervised.deadline(), None);
         // Its word may come before this process has even paused.
@@ -341,7 +341,7 @@ mod tests {
         settled.successor_settled();
         assert_eq!(
             actions(&mut settled),
-            [Action::HandOver { unclaimed: vec![3], takes_moves: true, takes_sessions: true }]
+            [Action::HandOver { unclaimed: vec![3], takes_moves: true, takes_sessions: false }]
         );
         let back = [Action::ResumeAccepting, Action::GoFree];
         let mut alone = forsaken();

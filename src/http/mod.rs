@@ -12,7 +12,7 @@
 //! | idle, or has never spoken | kept for the idle linger; its next request is answered with `Connection: close`; then closed |
 //! | halfway through a head | kept until that request is answered, or its time limit |
 //! | HTTP/2 | GOAWAY in two steps: what is on its way is served, what is open finishes; one without a stream that does not go is cut after the idle linger |
-//! | upgraded | left alone: it is its owner's, and counted until dropped |
+//! | upgraded | left alone: it is its owner's, and counted until dropped; a WebSocket may [move](sessions) |
 //!
 //! A close that the client did not ask for is a FIN and then reading on for a while, so that what
 //! the client sends meanwhile does not turn into a reset that destroys the last answer.

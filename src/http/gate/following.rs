@@ -219,10 +219,7 @@ impl Following {
                     self.outbound = Outbound::Swallowed(Head::default(), terms);
                 }
                 Some(response) if response.terms == terms => {
-                    self.goes_on_as(response);
-                    if !matches!(self.outbound, Outbound::Frames(_) | Outbound::Chunks(_)) {
-                        self.outbound = Outbound::Wrong;
-                    }
+                    self.becomes_session(&response);
                 }
                 _ => {}
             }
@@ -262,8 +259,8 @@ impl Following {
                         let head = std::mem::take(head);
                         match ResponseHead::parse(&head.bytes) {
                             Some(response) if response.is_interim() => {}
-                            Some(response) => self.goes_on_as(response),
-                            None => self.is_over(),
+                            Some(response) if self.becomes_session(&response) => {}
+                            _ => self.is_over(),
                         }
                         opens |= !self.is_held();
                     }
@@ -292,7 +289,8 @@ impl Following {
         opens
     }
 
-    fn goes_on_as(&mut self, response: ResponseHead) {
+    /// Whether the response is one with which the request becomes a session.
+    fn becomes_session(&mut self, response: &ResponseHead) -> bool {
         match self.kind {
             Some(SessionKind::WebSocket) if response.status == SWITCHING => {
                 self.keeps_context = response.keeps_context();
@@ -302,9 +300,10 @@ impl Following {
             Some(SessionKind::Stream) if response.is_chunked => {
                 self.outbound = Outbound::Chunks(Chunks::default())
             }
-            _ => self.is_over(),
+            _ => return false,
         }
-        self.terms = response.terms;
+        self.terms.clone_from(&response.terms);
+        true
     }
 
     /// Nothing of the request under way can move any more.

@@ -237,7 +237,7 @@ mod tests {
                 frame.extend_from_slice(&(length as u64).to_be_bytes());
             }
         }
-        frame.extend_from_slice(&key.unwrap_or_default());
+        frame.extend(key.into_iter().flatten());
         let key = key.unwrap_or_default();
         frame.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ key[at % 4]));
         frame
