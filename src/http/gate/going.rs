@@ -23,6 +23,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Door for Gate<S> {
         self.with_inner(|inner| {
             let is_flushed = inner.is_flushed;
             let may_move = inner.following.begin(begins, is_flushed);
+            (inner.stays, inner.deadline) = (false, None);
             may_move.then(|| Offered { state: inner.state.take() })
         })
     }
@@ -50,7 +51,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Door for Gate<S> {
                 Readiness::Ending => return Poll::Pending,
                 Readiness::NotYet => {}
             }
-            watch(inner, cx);
+            inner.watch(cx);
             timer.get_or_insert_with(|| Box::pin(sleep_until(deadline))).as_mut().poll(cx)
         })
     }
@@ -80,13 +81,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Gate<S> {
         let mut going = Some((state, baggage));
         let taken = poll_fn(|cx| self.with_inner(|inner| inner.poll_taken(cx, asked, &mut going)));
         let (connection, along) = timeout_at(deadline, taken).await.map_err(|_| Unmoved::Busy)??;
-        let Err(back) = moving::depart_in_session(connection, along).await else { return Ok(()) };
+        let gone = moving::depart_in_session(connection, along).await;
         self.with_inner(|inner| {
-            if !inner.is_dropped {
-                inner.connection = Some(back);
-            }
-        });
-        Err(Unmoved::Refused)
+            inner.is_on_its_way = false;
+            let outcome = gone.map_err(|back| {
+                inner.connection = Some(back).filter(|_| !inner.is_dropped);
+                Unmoved::Refused
+            });
+            inner.wake_all();
+            outcome
+        })
     }
 
     /// A stream goes on here. A WebSocket is told to come again.
@@ -132,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         if self.connection.is_none() {
             return Poll::Ready(Err(Unmoved::Ending));
         }
-        watch(self, cx);
+        self.watch(cx);
         Poll::Pending
     }
 
@@ -163,14 +167,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         }
         let connection = self.connection.take().ok_or(Unmoved::Ending)?;
         let received = std::mem::take(&mut self.ahead).to_vec();
-        self.wake_all();
+        self.is_on_its_way = true;
         Ok((connection, Along { received, state: baggage, session }))
-    }
-}
-
-fn watch<S>(inner: &mut Inner<S>, cx: &Context<'_>) {
-    if !inner.watchers.iter().any(|watcher| watcher.will_wake(cx.waker())) {
-        inner.watchers.push(cx.waker().clone());
     }
 }
 

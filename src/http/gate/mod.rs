@@ -51,6 +51,8 @@ struct Shared<S> {
 struct Inner<S> {
     /// `None` once it has gone, or on its way.
     connection: Option<Connection<S>>,
+    /// It may come back.
+    is_on_its_way: bool,
     /// hyper, or whoever it gave the connection to, has let go of it.
     is_dropped: bool,
     /// Read and not given out.
@@ -94,6 +96,7 @@ impl<S> Gate<S> {
 
     fn with(connection: Connection<S>, ahead: BytesMut, following: Following, is_known: bool) -> Self {
         let inner = Inner {
+            is_on_its_way: false,
             is_dropped: false,
             ahead,
             is_ended: false,
@@ -214,6 +217,9 @@ impl<S: AsyncRead + Unpin> Inner<S> {
             self.reader = Some(cx.waker().clone());
         }
         loop {
+            if self.is_on_its_way {
+                return Poll::Pending;
+            }
             let Some(connection) = &mut self.connection else { return Poll::Ready(Err(moved_on())) };
             if !is_own && connection.entry().is_hammered_or_kept_open() {
                 return Pin::new(connection).poll_read(cx, buf);
@@ -316,6 +322,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         if self.following.is_wrong() {
             return Poll::Ready(Err(moved_on()));
         }
+        if self.is_on_its_way {
+            self.watch(cx);
+            return Poll::Pending;
+        }
         ready!(self.poll_injected(cx))?;
         let Some(connection) = &mut self.connection else { return Poll::Ready(Err(moved_on())) };
         let count = ready!(plain::write_vectored(connection, cx, bufs))?;
@@ -344,6 +354,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
 }
 
 impl<S> Inner<S> {
+    fn watch(&mut self, cx: &Context<'_>) {
+        if !self.watchers.iter().any(|watcher| watcher.will_wake(cx.waker())) {
+            self.watchers.push(cx.waker().clone());
+        }
+    }
+
     fn wake_reader(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
