@@ -73,7 +73,7 @@ async fn talk(mut socket: WebSocket, name: String, room: Room, session: Session)
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return,
             },
-            () = session.leaving() => return drop(session.move_on(seen.to_string()).await),
+            () = session.leaving() => return session.move_on(seen.to_string()).await.unwrap_or_default(),
         }
     }
 }

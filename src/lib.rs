@@ -90,66 +90,53 @@
 compile_error!("heirloom needs Linux 5.4 or newer: it rests on pidfd, SO_COOKIE and SOCK_SEQPACKET");
 
 #[macro_use]
-mod say;
+mod error;
 #[macro_use]
-mod told;
-
-mod address;
 mod aside;
-mod blocking;
-#[cfg(feature = "control")]
-pub mod control;
+
 pub mod deploy;
-mod descriptors;
 pub mod design;
 pub mod drain;
-mod ending;
-mod event;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 pub mod guarantees;
+mod handdown;
 pub mod handover;
 #[cfg(feature = "http")]
 pub mod http;
-mod inherited;
-mod listen;
-mod listener;
-mod listeners;
-mod moving;
 mod operate;
-mod own_thread;
-mod program;
-mod reserve;
 mod restarter;
-mod signals;
-mod state;
-pub mod stream;
+mod sockets;
 #[cfg(feature = "supervisor")]
 pub mod supervisor;
 mod sys;
 #[cfg(feature = "tls")]
 pub mod tls;
 
+pub use drain::stream;
+#[cfg(feature = "control")]
+pub use operate::control;
 #[cfg(feature = "metrics")]
 pub use operate::metrics;
 #[cfg(feature = "systemd")]
 pub use operate::systemd;
 
-pub use address::Address;
-pub use blocking::{BlockingConnection, BlockingListener, Waited};
-pub use descriptors::{HandDownError, NameTooLong};
-pub use ending::{Ending, Reason};
-pub use event::Event;
+pub use handdown::descriptors::{HandDownError, NameTooLong};
+pub use handdown::inherited::InheritError;
+pub use handdown::state::{State, StateError, StateWriter};
 pub use handover::{Failure, Refusal};
-pub use inherited::{DescriptorError, InheritError};
-pub use listen::{IntoListen, Listen, ListenParseError};
-pub use listener::Listener;
-pub use listeners::ListenError;
+pub use operate::event::Event;
 pub use operate::pid_file::PidFileError;
+pub use restarter::ending::{Ending, Reason};
+pub use restarter::signals::{Reaction, Signal, SignalMap, SignalParseError};
 pub use restarter::{
     Builder, Draining, Outcome, ReadyError, RestartError, Restarter, RunWithError, StartError, Status,
 };
-pub use signals::{Reaction, Signal, SignalMap, SignalParseError};
-pub use state::{State, StateError, StateWriter};
+pub use sockets::accept::Listener;
+pub use sockets::blocking::{BlockingConnection, BlockingListener, Waited};
+pub use sockets::inherited::DescriptorError;
+pub use sockets::listen::{IntoListen, Listen, ListenParseError};
+pub use sockets::socket::ListenError;
 #[cfg(feature = "supervisor")]
 pub use supervisor::{Orphans, Supervisor, SupervisorError, SupervisorHandle};
+pub use sys::address::Address;

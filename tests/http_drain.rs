@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use heirloom::Address;
-use heirloom::drain::{Kind, State, Tracker};
+use heirloom::drain::{ConnectionState, Kind, Tracker};
 use heirloom::http::{Config, Peer, Server};
 use heirloom::stream::Stream;
 use http_body_util::{BodyExt, Empty};
@@ -58,7 +58,7 @@ async fn a_request_in_flight_is_answered_with_close() {
     client.send("GET /wait HTTP/1.1\r\nhost: x\r\n\r\n").await;
     fixture.entered().await;
     fixture.tracker.begin(Duration::ZERO);
-    assert_eq!(fixture.tracker.snapshot()[0].state, State::Busy);
+    assert_eq!(fixture.tracker.snapshot()[0].state, ConnectionState::Busy);
     fixture.stage.release.notify_one();
     let answer = client.answer().await;
     assert!(answer.says_close() && answer.body == "hello", "{answer:?}");
@@ -103,7 +103,7 @@ async fn a_head_in_part_outlives_the_linger_and_is_answered() {
     let mut witness = fixture.client().await;
     fixture
         .until("two heads in part", |tracker| {
-            tracker.snapshot().iter().filter(|c| c.state == State::ReadingHead).count() == 2
+            tracker.snapshot().iter().filter(|c| c.state == ConnectionState::ReadingHead).count() == 2
         })
         .await;
     fixture.tracker.begin(SHORT);
@@ -121,7 +121,7 @@ async fn a_preface_of_http2_in_part_outlives_the_linger() {
     let mut client = fixture.client().await;
     client.send("PRI * HT").await;
     let mut witness = fixture.client().await;
-    fixture.until("a preface in part", |t| t.snapshot()[0].state == State::ReadingHead).await;
+    fixture.until("a preface in part", |t| t.snapshot()[0].state == ConnectionState::ReadingHead).await;
     fixture.tracker.begin(SHORT);
     witness.ends().await;
     client.send("TP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
@@ -158,7 +158,9 @@ async fn unread_input_does_not_reset_the_last_answer() {
     client.send(&pipelined).await;
     fixture.stage.release.notify_one();
     // The answer and the end are read only after the server has closed, or would have reset.
-    fixture.until("the server's goodbye", |t| t.snapshot().iter().all(|c| c.state == State::Closing)).await;
+    fixture
+        .until("the server's goodbye", |t| t.snapshot().iter().all(|c| c.state == ConnectionState::Closing))
+        .await;
     let answer = client.answer().await;
     assert!(answer.says_close() && answer.body == "hello", "{answer:?}");
     client.ends().await;
@@ -194,7 +196,9 @@ async fn a_head_that_came_with_the_body_before_it_is_found_when_the_linger_ends(
     fixture.tracker.begin(SHORT);
     witness.ends().await;
     for client in [&mut client, &mut plain] {
-        fixture.until("a head in part", |t| t.snapshot().iter().any(|c| c.state == State::ReadingHead)).await;
+        fixture
+            .until("a head in part", |t| t.snapshot().iter().any(|c| c.state == ConnectionState::ReadingHead))
+            .await;
         let answer = client.ask(rest).await;
         assert!(answer.says_close() && answer.body == "hello", "{answer:?}");
         client.ends().await;
@@ -234,7 +238,7 @@ async fn an_upgraded_connection_counts_until_dropped_and_is_hammered() {
     client.send("x").await;
     assert_eq!(client.stream.read_u8().await.unwrap(), b'x');
     let left = fixture.tracker.hammer();
-    assert_eq!((left.len(), left[0].kind, left[0].state), (1, Kind::Upgraded, State::Busy));
+    assert_eq!((left.len(), left[0].kind, left[0].state), (1, Kind::Upgraded, ConnectionState::Busy));
     soon("its task to notice", fixture.stage.dropped.notified()).await;
     soon("the drain", fixture.tracker.emptied()).await;
 }
@@ -247,7 +251,7 @@ async fn the_hammer_aborts_a_waiting_handler_and_reports_it() {
     fixture.entered().await;
     fixture.tracker.begin(HOUR);
     let left = fixture.tracker.hammer();
-    assert_eq!((left.len(), left[0].kind, left[0].state), (1, Kind::Http1, State::Busy));
+    assert_eq!((left.len(), left[0].kind, left[0].state), (1, Kind::Http1, ConnectionState::Busy));
     assert_eq!(left[0].peer, Some(Address::Inet(client.stream.local_addr().unwrap())));
     soon("the handler's end", fixture.stage.dropped.notified()).await;
     soon("the drain", fixture.tracker.emptied()).await;
@@ -265,7 +269,7 @@ async fn http2_finishes_its_streams_and_goes() {
     let waiting = client.send_request(request("/wait"));
     fixture.entered().await;
     let found = &fixture.tracker.snapshot()[0];
-    assert_eq!((found.kind, found.state), (Kind::Http2, State::Busy));
+    assert_eq!((found.kind, found.state), (Kind::Http2, ConnectionState::Busy));
     fixture.tracker.begin(Duration::ZERO);
     fixture.stage.release.notify_one();
     let response = soon("the answer", waiting).await.unwrap();
@@ -294,7 +298,7 @@ async fn http2_without_streams_goes_at_once_and_with_them_is_hammered() {
     soon("the idle one's end", ends.remove(0)).await.unwrap().unwrap();
     fixture.until("one is left", |tracker| tracker.count() == 1).await;
     let left = fixture.tracker.hammer();
-    assert_eq!((left.len(), left[0].kind, left[0].state), (1, Kind::Http2, State::Busy));
+    assert_eq!((left.len(), left[0].kind, left[0].state), (1, Kind::Http2, ConnectionState::Busy));
     soon("the handler's end", fixture.stage.dropped.notified()).await;
     soon("the drain", fixture.tracker.emptied()).await;
 }

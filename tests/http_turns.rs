@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use heirloom::drain::{Kind, State, Tracker};
+use heirloom::drain::{ConnectionState, Kind, Tracker};
 use heirloom::http::{Config, Io, ServeError, Server};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Frame, Incoming};
@@ -74,7 +74,7 @@ async fn what_a_new_owner_does_at_once_is_not_forgotten() {
         .unwrap();
     Server::new(Config::new(), service).serve(connection).await.unwrap();
     let close = owner.join().unwrap();
-    assert_eq!(tracker.snapshot()[0].state, State::Closing);
+    assert_eq!(tracker.snapshot()[0].state, ConnectionState::Closing);
     drop(client);
     tokio::time::timeout(PATIENCE, close).await.expect("the client is gone").unwrap();
 }
@@ -101,7 +101,7 @@ async fn what_comes_of_a_body_after_the_answer_is_no_head() {
         client.write_all(b"hello").await.unwrap();
         assert_eq!(parts.recv().await, Some(5));
         // On one thread: what the connection's task read it in is over.
-        assert_ne!(tracker.snapshot()[0].state, State::ReadingHead);
+        assert_ne!(tracker.snapshot()[0].state, ConnectionState::ReadingHead);
     }
     ask(&mut client, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use heirloom::handover::announcement::{AnnouncedDescriptor, Announcement, VARIABLE};
 use heirloom::handover::message::{MAX_MESSAGE, Message};
-use heirloom::handover::state::StateAnswer;
+use heirloom::handover::state_reply::StateAnswer;
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::entry::{Base, Entry, HALF_CLOSED, OVERDUE, WORD_BITS, unpack};
 use super::registry::Linger;
-use super::status::{ConnectionStatus, Kind, State};
+use super::status::{ConnectionState, ConnectionStatus, Kind};
 use crate::sys::socket::peer_of_number;
 
 /// How long a connection may do what it does, in milliseconds.
@@ -81,14 +81,14 @@ impl Entry {
         let (since, stage) = unpack(self.activity.load(Relaxed));
         let kind = self.kind();
         let state = match (kind, stage.base) {
-            (_, Base::Closing) => State::Closing,
-            (_, Base::Moving) => State::Moving,
-            (Kind::Http2, _) if self.streams.load(Relaxed) == 0 => State::Idle,
-            (Kind::Http2 | Kind::Upgraded, _) => State::Busy,
-            (_, Base::Fresh) => State::Fresh,
-            (_, Base::Head) => State::ReadingHead,
-            (_, Base::Idle) => State::Idle,
-            (_, Base::Busy | Base::Flushing | Base::Finishing) => State::Busy,
+            (_, Base::Closing) => ConnectionState::Closing,
+            (_, Base::Moving) => ConnectionState::Moving,
+            (Kind::Http2, _) if self.streams.load(Relaxed) == 0 => ConnectionState::Idle,
+            (Kind::Http2 | Kind::Upgraded, _) => ConnectionState::Busy,
+            (_, Base::Fresh) => ConnectionState::Fresh,
+            (_, Base::Head) => ConnectionState::ReadingHead,
+            (_, Base::Idle) => ConnectionState::Idle,
+            (_, Base::Busy | Base::Flushing | Base::Finishing) => ConnectionState::Busy,
         };
         ConnectionStatus {
             id: self.id,

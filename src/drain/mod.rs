@@ -34,13 +34,15 @@
 #![cfg_attr(not(feature = "http"), allow(dead_code))]
 
 mod connection;
+pub(crate) mod departure;
 mod entry;
 mod limits;
-mod moving;
+mod move_on;
 mod presence;
 mod registry;
 mod signal;
 mod status;
+pub mod stream;
 mod sweeper;
 mod told;
 mod tracker;
@@ -51,7 +53,7 @@ mod tests;
 pub use connection::Connection;
 pub(crate) use connection::Registration;
 pub use signal::DrainSignal;
-pub use status::{ConnectionStatus, Kind, Phase, State};
+pub use status::{ConnectionState, ConnectionStatus, Kind, Phase};
 pub use tracker::{Hold, Tracker};
 
 #[cfg(feature = "http")]

@@ -16,8 +16,8 @@ use super::entry::{Base, DRAINING, Entry, HAMMERED, MOVING, Source};
 use super::limits::{CLOSING_LIMIT, Limits, Terms};
 use super::status::{ConnectionStatus, Kind, Phase};
 use super::sweeper;
-use crate::address::Address;
-use crate::moving::Mover;
+use crate::drain::departure::Mover;
+use crate::sys::address::Address;
 use crate::sys::socket::peer_of_number;
 
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::address::Address;
+use crate::sys::address::Address;
 
 /// Where a [`Tracker`](super::Tracker) is on its way from serving to gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +56,7 @@ impl Kind {
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum State {
+pub enum ConnectionState {
     /// The client has not sent a byte since it connected.
     Fresh,
     /// Between requests.
@@ -80,7 +80,7 @@ pub struct ConnectionStatus {
     /// What is spoken on it.
     pub kind: Kind,
     /// What it is doing.
-    pub state: State,
+    pub state: ConnectionState,
     /// How long ago it was tracked.
     pub age: Duration,
     /// How long it has been in that state, as exact as the tracker's coarse clock.
@@ -99,12 +99,12 @@ impl fmt::Display for ConnectionStatus {
             Kind::Upgraded => "upgraded",
         };
         let state = match self.state {
-            State::Fresh => "fresh",
-            State::Idle => "idle",
-            State::ReadingHead => "reading a head",
-            State::Busy => "busy",
-            State::Closing => "closing",
-            State::Moving => "moving",
+            ConnectionState::Fresh => "fresh",
+            ConnectionState::Idle => "idle",
+            ConnectionState::ReadingHead => "reading a head",
+            ConnectionState::Busy => "busy",
+            ConnectionState::Closing => "closing",
+            ConnectionState::Moving => "moving",
         };
         write!(f, "#{} {kind} {state}", self.id)?;
         if let Some(peer) = &self.peer {

@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::*;
-use crate::address::Address;
+use crate::sys::address::Address;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -118,11 +118,11 @@ async fn a_snapshot_tells_who_and_what() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let mut connection = tracker.track(ours, Kind::Raw);
     let found = &tracker.snapshot()[0];
-    assert_eq!((found.state, found.peer.as_ref()), (State::Fresh, Some(&Address::Unnamed)));
+    assert_eq!((found.state, found.peer.as_ref()), (ConnectionState::Fresh, Some(&Address::Unnamed)));
     theirs.write_all(b"x").await.unwrap();
     connection.read_u8().await.unwrap();
     let found = &tracker.snapshot()[0];
-    assert_eq!((found.id, found.kind, found.state), (1, Kind::Raw, State::Busy));
+    assert_eq!((found.id, found.kind, found.state), (1, Kind::Raw, ConnectionState::Busy));
     assert!(found.to_string().starts_with("#1 raw busy from unix:unnamed, "));
 }
 

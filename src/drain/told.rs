@@ -7,7 +7,7 @@ use super::entry::{Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, 
 use super::limits::Limits;
 use super::signal::DrainSignal;
 use super::status::{Kind, Phase};
-use crate::address::Address;
+use crate::sys::address::Address;
 
 impl Entry {
     pub(crate) fn id(&self) -> u64 {

@@ -11,9 +11,9 @@ use super::entry::Source;
 use super::registry::{Shared, lock};
 use super::signal::DrainSignal;
 use super::status::{ConnectionStatus, Kind, Phase};
+use crate::drain::departure::Mover;
+use crate::drain::stream::Stream;
 use crate::handover::moving::Along;
-use crate::moving::Mover;
-use crate::stream::Stream;
 
 /// All live connections of a server, or of several, and the phase that they are in.
 ///

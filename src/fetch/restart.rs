@@ -42,13 +42,6 @@ impl Restart for Restarter {
     }
 }
 
-#[cfg(feature = "supervisor")]
-impl Restart for crate::supervisor::SupervisorHandle {
-    async fn restart(&mut self) -> Result<Outcome, RestartError> {
-        crate::supervisor::SupervisorHandle::restart(self).await
-    }
-}
-
 impl<F, R> Restart for F
 where
     F: FnMut() -> R + Send,

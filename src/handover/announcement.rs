@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use super::history::History;
 use super::message::{MAX_SOCKETS, cut};
-use super::state::MAX_NAME;
+use super::state_reply::MAX_NAME;
 use super::supervised::Orphans;
 
 /// The environment variable that holds the announcement.

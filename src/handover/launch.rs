@@ -134,7 +134,10 @@ pub enum Action {
         unclaimed: Vec<u16>,
     },
     /// Stop the service: shut down, or hasten the drain that is on.
-    Shutdown,
+    Shutdown {
+        /// The drain's limit, instead of the one that is set.
+        within: Option<Duration>,
+    },
     /// Report this.
     Report(Report),
 }
@@ -250,7 +253,7 @@ impl Launch {
             (State::Committed { .. } | State::Probing { .. }, Message::Accepting) => self.answered(now),
             (in_probation!(), Message::Leaving) => {
                 self.state = State::Stopped { asked: false };
-                self.actions.push_back(Action::Shutdown);
+                self.actions.push_back(Action::Shutdown { within: None });
             }
             // It went on without us, since we were silent for too long (stopped by a debugger, say), and told the
             // world by itself. What we remembered is lost: the one to ask has changed.
@@ -322,7 +325,7 @@ impl Launch {
 
     /// Somebody wants this process to stop. Until settle that means the service (both sides); after it, this
     /// process's drain.
-    pub fn stop(&mut self) {
+    pub fn stop(&mut self, within: Option<Duration>) {
         match self.state {
             State::Starting { .. } | State::Failing { .. } => self.actions.push_back(Action::Kill),
             in_probation!() => {
@@ -340,7 +343,7 @@ impl Launch {
             self.state = State::Stopped { asked: true };
         }
         self.remembered = false;
-        self.actions.push_back(Action::Shutdown);
+        self.actions.push_back(Action::Shutdown { within });
     }
 
     /// When [`timeout`](Self::timeout) is due.

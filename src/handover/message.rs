@@ -20,7 +20,7 @@ pub use moved::Moved;
 use numbers::{kind, tag};
 pub use supervision::{KeptSocket, Told};
 
-use super::state::{MAX_NAME, StateAnswer, Withheld};
+use super::state_reply::{MAX_NAME, StateAnswer, Withheld};
 
 /// The version that this release writes, and the only one so far.
 pub const VERSION: u8 = 1;

@@ -60,7 +60,7 @@ pub mod message;
 pub mod moving;
 pub mod reason;
 pub mod serving;
-pub mod state;
+pub mod state_reply;
 pub mod succeed;
 pub mod supervise;
 pub mod supervised;

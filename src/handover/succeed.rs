@@ -66,7 +66,10 @@ pub enum Action {
         restart: bool,
     },
     /// Stop the service gracefully.
-    Shutdown,
+    Shutdown {
+        /// The drain's limit, instead of the one that is set.
+        within: Option<Duration>,
+    },
     /// End this process; it has taken nothing.
     Leave(Departure),
 }
@@ -152,7 +155,7 @@ impl Succeed {
             // STOP follows COMMIT, so both can be waiting for us; and a predecessor that says it has committed us.
             (State::Accepting { .. }, Message::Stop) => {
                 self.state = State::Leaving { asked: false };
-                self.actions.push_back(Action::Shutdown);
+                self.actions.push_back(Action::Shutdown { within: None });
             }
             _ => {}
         }
@@ -177,19 +180,19 @@ impl Succeed {
     }
 
     /// Somebody wants this process to stop.
-    pub fn stop(&mut self) {
+    pub fn stop(&mut self, within: Option<Duration>) {
         match self.state {
             State::Initialising | State::Waiting { .. } => {
                 self.leave(Departure::Stopped, "it was asked to stop before it was ready".to_owned());
             }
             State::Accepting { .. } => {
                 self.state = State::Leaving { asked: true };
-                self.actions.extend([Action::Send(Message::Leaving), Action::Shutdown]);
+                self.actions.extend([Action::Send(Message::Leaving), Action::Shutdown { within }]);
             }
             // A TERM to the whole group reaches both sides, and STOP may be faster than our own signal. That is one
             // request, not the second that calls the hammer.
             State::Leaving { asked: false } => self.state = State::Leaving { asked: true },
-            State::Leaving { asked: true } => self.actions.push_back(Action::Shutdown),
+            State::Leaving { asked: true } => self.actions.push_back(Action::Shutdown { within }),
             State::Serving | State::Left => {}
         }
     }

@@ -7,12 +7,12 @@ use tokio::task::JoinHandle;
 use super::config::Config;
 use super::server::Server;
 use super::service::HttpService;
-use crate::ending::Ending;
-use crate::listen::IntoListen;
-use crate::listener::Listener;
-use crate::listeners::ListenError;
+use crate::restarter::ending::Ending;
+use crate::restarter::signals::SignalMap;
 use crate::restarter::{ReadyError, Restarter, StartError};
-use crate::signals::SignalMap;
+use crate::sockets::accept::Listener;
+use crate::sockets::listen::IntoListen;
+use crate::sockets::socket::ListenError;
 
 /// Serves a tower service (an `axum::Router`, say) on `address`, restartable: the whole server in one call.
 ///
@@ -43,7 +43,7 @@ where
         builder.systemd(crate::systemd::Systemd::new().runtime(this))
     };
     let restarter = builder.start()?;
-    let address = crate::listen::resolved(address).await.map_err(ListenError::Parse);
+    let address = crate::sockets::listen::resolved(address).await.map_err(ListenError::Parse);
     let listener = restarter.check(address.and_then(|address| restarter.listen(address))).await?;
     serve(listener, service);
     Ok(restarter.run().await?)

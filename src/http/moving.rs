@@ -7,8 +7,8 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 use crate::drain::Connection;
+use crate::drain::stream::Stream;
 use crate::handover::moving::Along;
-use crate::stream::Stream;
 
 /// Resolves to nothing once the successor has the connection, or to the connection if it came back.
 pub(super) type Moving<S> = Pin<Box<dyn Future<Output = Option<Connection<S>>> + Send>>;

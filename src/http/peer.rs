@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::address::Address;
 use crate::drain::Entry;
+use crate::sys::address::Address;
 
 /// The client of a request, in its extensions where [`Config::peer`](super::Config::peer) says so.
 ///

@@ -45,7 +45,7 @@ use std::time::{Duration, Instant};
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use crate::event::Event;
+use crate::operate::event::Event;
 
 /// Feeds the recorder. A recorder that panics is none of the driver's business.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Metrics {
             Event::Settled { after, .. } => histogram!(SETTLED).record(*after),
             Event::Draining { .. } => *lock(&self.draining) = Some(Instant::now()),
             Event::Hammered { aborted } => counter!(ABORTED).increment(number(*aborted)),
-            Event::Ended => {
+            Event::Ended { .. } => {
                 if let Some(began) = lock(&self.draining).take() {
                     histogram!(DRAIN).record(began.elapsed());
                 }

@@ -1,7 +1,8 @@
 //! What operators and service managers see of a process.
 
 #[cfg(feature = "control")]
-pub(crate) mod control;
+pub mod control;
+pub(crate) mod event;
 pub(crate) mod kept_file;
 #[cfg(feature = "metrics")]
 pub mod metrics;
@@ -9,6 +10,5 @@ pub(crate) mod pid_file;
 pub(crate) mod service;
 #[cfg(feature = "control")]
 pub(crate) mod stderr;
-pub(crate) mod store;
 #[cfg(feature = "systemd")]
 pub mod systemd;

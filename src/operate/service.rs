@@ -5,6 +5,7 @@
     allow(unused_variables, reason = "what nobody is there to hear")
 )]
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 #[cfg(feature = "systemd")]
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,9 +13,16 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::store::Stored;
-use crate::event::Event;
-use crate::listeners::Socket;
+use crate::operate::event::Event;
+
+/// A listener, as the service manager keeps it.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "systemd"), allow(dead_code, reason = "nobody keeps it"))]
+pub(crate) struct Kept {
+    /// Unlike that of every other, and enough to find it again.
+    pub(crate) name: String,
+    pub(crate) fd: Arc<OwnedFd>,
+}
 
 /// Those who are told what happens to the service.
 #[derive(Debug, Default)]
@@ -42,9 +50,9 @@ impl Service {
     }
 
     /// This process is the service, with these listeners; `is_known`: the predecessor has said so.
-    pub(crate) fn announce_own(&self, sockets: &[Arc<Socket>], is_known: bool) {
+    pub(crate) fn announce_own(&self, listeners: &[Kept], is_known: bool) {
         #[cfg(feature = "systemd")]
-        self.tell(|systemd| systemd.announce_own(sockets, is_known));
+        self.tell(|systemd| systemd.announce_own(listeners, is_known));
     }
 
     /// In a supervisor: something that happened to its workers, of which it counts what it sees by itself.
@@ -56,13 +64,13 @@ impl Service {
 
     /// In a supervisor, which stays the main process: this worker is the service now.
     #[cfg(feature = "supervisor")]
-    pub(crate) fn worker_settled(&self, number: u64, sockets: &[Arc<Socket>]) {
+    pub(crate) fn worker_settled(&self, number: u64, listeners: &[Kept]) {
         #[cfg(feature = "systemd")]
-        self.tell(|systemd| systemd.worker_settled(number, sockets));
+        self.tell(|systemd| systemd.worker_settled(number, listeners));
     }
 
     /// The successor is, with all listeners but `late`; `None` if nobody needs time to hear of it.
-    pub(crate) fn announce_successor(&self, pid: u32, late: &[Arc<Socket>]) -> Option<oneshot::Receiver<()>> {
+    pub(crate) fn announce_successor(&self, pid: u32, late: &[Kept]) -> Option<oneshot::Receiver<()>> {
         #[cfg(feature = "systemd")]
         return self.systemd().map(|mut systemd| systemd.announce_successor(pid, late));
         #[cfg(not(feature = "systemd"))]
@@ -96,27 +104,27 @@ impl Service {
     }
 
     /// A listener was opened.
-    pub(crate) fn opened(&self, socket: &Socket) {
+    pub(crate) fn opened(&self, listener: &Kept) {
         #[cfg(feature = "systemd")]
-        self.tell(|systemd| systemd.opened(socket));
+        self.tell(|systemd| systemd.opened(listener));
     }
 
     /// No generation accepts from it any more.
-    pub(crate) fn closed(&self, socket: &Socket) {
+    pub(crate) fn closed(&self, listener: &Kept) {
         #[cfg(feature = "systemd")]
-        self.tell(|systemd| systemd.closed(socket));
+        self.tell(|systemd| systemd.closed(listener));
     }
 
     /// Its accept loop is gone, or never was.
-    pub(crate) fn dropped(&self, socket: &Socket) {
+    pub(crate) fn dropped(&self, listener: &Kept) {
         #[cfg(feature = "systemd")]
-        self.tell(|systemd| systemd.dropped(socket));
+        self.tell(|systemd| systemd.dropped(listener));
     }
 
     /// What the service manager keeps under this name is not wanted.
-    pub(crate) fn unwanted(&self, stored: Stored) {
+    pub(crate) fn unwanted(&self, name: String) {
         #[cfg(feature = "systemd")]
-        self.tell(|systemd| systemd.unwanted(stored));
+        self.tell(|systemd| systemd.unwanted(name));
     }
 
     /// Waits until the service manager has let go of what is unwanted: a few milliseconds, or bounded if it hangs.

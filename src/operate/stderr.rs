@@ -51,7 +51,7 @@ impl Mark {
     /// The end as it is now; `None` where it cannot be read back.
     pub(crate) fn at_the_end() -> Option<Arc<Mark>> {
         // Lines of our own from before are not to stand behind it.
-        crate::say::finish();
+        crate::aside::say::finish();
         FILES.ask(FILE, Mark::try_at_the_end)?.map(Arc::new)
     }
 

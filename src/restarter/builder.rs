@@ -14,12 +14,13 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::Restarter;
 use super::driver::{self, Bounds, Start};
 use super::shared::{Life, Shared};
-use super::successor::Recipe;
-use crate::descriptors::Descriptors;
 use crate::drain::Tracker;
+use crate::handdown::descriptors::Descriptors;
+use crate::handdown::inherited::{InheritError, Inherited};
+use crate::handdown::program::Program;
+use crate::handdown::recipe::Recipe;
+use crate::handdown::state::Providers;
 use crate::handover::Refusal;
-use crate::inherited::{InheritError, Inherited};
-use crate::listeners::Listeners;
 #[cfg(feature = "supervisor")]
 use crate::operate::control::place::Bound;
 #[cfg(feature = "control")]
@@ -28,9 +29,8 @@ use crate::operate::pid_file::{PidFile, PidFileError};
 use crate::operate::service::Service;
 #[cfg(feature = "systemd")]
 use crate::operate::systemd::Systemd;
-use crate::program::Program;
-use crate::signals::SignalMap;
-use crate::state::Providers;
+use crate::restarter::signals::SignalMap;
+use crate::sockets::listeners::Listeners;
 use crate::sys::environment;
 use crate::sys::pidfd::{PIDFD_NEEDS, Pidfd};
 
@@ -329,7 +329,7 @@ impl Builder {
     }
 
     fn start_with(self, inherited: Inherited, refusal: Option<Refusal>) -> Result<Restarter, StartError> {
-        crate::say::begin();
+        crate::aside::say::begin();
         let pid_file = match &self.pid_file {
             // The process to know is the supervisor.
             Some(path) if inherited.supervisor.is_some() => {
@@ -362,7 +362,7 @@ impl Builder {
             Some(_) => Arc::default(),
             None => Arc::new(self.service(inherited.generation)?),
         };
-        inherited.unwanted.into_iter().for_each(|stored| service.unwanted(stored));
+        inherited.unwanted.into_iter().for_each(|stored| service.unwanted(stored.encode()));
         let is_tried = inherited.predecessor.is_some() || inherited.supervisor.is_some();
         let shared = Arc::new(Shared {
             generation: inherited.generation,

@@ -12,8 +12,8 @@ use super::Restarter;
 use super::outcome::ReadyError;
 use super::shared::{Life, Shared};
 use crate::drain::DrainSignal;
-use crate::ending::Ending;
-use crate::told::with_causes;
+use crate::error::with_causes;
+use crate::restarter::ending::Ending;
 
 impl Restarter {
     /// [`run`](Self::run) for a framework that accepts by itself: says [`ready`](Self::ready), then runs `serve` with the

@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 
 use super::Restarter;
 use super::shared::Command;
-use crate::descriptors::{HandDownError, NameTooLong, checked};
-use crate::state::{State, StateError, StateWriter};
+use crate::handdown::descriptors::{HandDownError, NameTooLong, checked};
+use crate::handdown::state::{State, StateError, StateWriter};
 
 impl Restarter {
     /// Hands a descriptor of any kind down to each successor that starts from now on: a log file, a lock, a pipe, a

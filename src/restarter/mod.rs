@@ -6,15 +6,15 @@
 
 mod builder;
 pub(crate) mod driver;
+pub(crate) mod ending;
 mod framework;
 mod handing;
 #[cfg(feature = "control")]
 mod last_words;
 mod outcome;
-pub(crate) mod peer;
 mod shared;
+pub(crate) mod signals;
 mod status;
-pub(crate) mod successor;
 
 use std::error::Error;
 use std::fmt::Display;
@@ -31,11 +31,11 @@ pub use outcome::{Outcome, ReadyError, RestartError};
 pub use status::{Draining, Status};
 
 use crate::drain::{DrainSignal, Hold, Tracker};
-use crate::ending::Ending;
-use crate::event::Event;
-use crate::listen::IntoListen;
-use crate::listener::Listener;
-use crate::listeners::ListenError;
+use crate::operate::event::Event;
+use crate::restarter::ending::Ending;
+use crate::sockets::accept::Listener;
+use crate::sockets::listen::IntoListen;
+use crate::sockets::socket::ListenError;
 use crate::sys::socket::Kind;
 use shared::{Answer, Command, Life, Shared};
 

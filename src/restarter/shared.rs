@@ -8,15 +8,15 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::outcome::{Outcome, RestartError};
-use crate::descriptors::Descriptors;
 use crate::drain::Tracker;
-use crate::ending::Ending;
-use crate::event::Event;
+use crate::handdown::descriptors::Descriptors;
+use crate::handdown::state::{Providers, State, StateError};
 use crate::handover::serving::Reason;
 use crate::handover::succeed::Departure;
-use crate::listeners::Listeners;
+use crate::operate::event::Event;
 use crate::operate::service::Service;
-use crate::state::{Providers, State, StateError};
+use crate::restarter::ending::Ending;
+use crate::sockets::listeners::Listeners;
 
 #[derive(Debug)]
 pub(super) struct Shared {

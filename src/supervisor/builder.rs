@@ -15,17 +15,17 @@ use super::making::{Itself, Make};
 use super::orphans::Children;
 use super::signals::forwarded;
 use super::store::Store;
-use crate::control::ControlError;
+use crate::handdown::inherited::{InheritError, Inherited, Parentage, parentage};
+use crate::handdown::recipe::Recipe;
 use crate::handover::Failure;
 use crate::handover::supervise::Limits;
 use crate::handover::supervised::Orphans;
-use crate::inherited::{InheritError, Inherited, Parentage, parentage};
-use crate::listen::{IntoListen, Listen, ListenParseError};
-use crate::listeners::ListenError;
+use crate::operate::control::place::ControlError;
 use crate::operate::pid_file::{PidFile, PidFileError};
-use crate::restarter::successor::Recipe;
+use crate::restarter::signals::{Signal, SignalMap};
 use crate::restarter::{Builder, Restarter, StartError};
-use crate::signals::{Signal, SignalMap};
+use crate::sockets::listen::{IntoListen, Listen, ListenParseError};
+use crate::sockets::socket::ListenError;
 use crate::sys::environment;
 use crate::sys::orphan;
 use crate::sys::pidfd::PIDFD_NEEDS;
@@ -309,14 +309,14 @@ impl Supervisor {
 
     /// Supervises workers that `maker` makes.
     pub(super) fn supervise(mut self, maker: Arc<dyn Make>) -> Result<ExitCode, SupervisorError> {
-        crate::say::begin();
+        crate::aside::say::begin();
         if !environment::is_trusted() {
             return Err(SupervisorError::SetUserId);
         }
         let inherited = Inherited::take()?;
         let sockets = inherited.sockets.into_iter().flatten().collect();
         let service = Arc::new(self.restarter.service(1)?);
-        inherited.unwanted.into_iter().for_each(|stored| service.unwanted(stored));
+        inherited.unwanted.into_iter().for_each(|stored| service.unwanted(stored.encode()));
         let mut store = Store::new(sockets, Arc::clone(&service)).map_err(SupervisorError::System)?;
         for (listen, udp) in std::mem::take(&mut self.listens) {
             let listen = listen.map_err(ListenError::Parse)?;

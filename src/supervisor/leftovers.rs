@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::listeners::Socket;
+use crate::sockets::socket::Socket;
 use crate::sys::pidfd::Pidfd;
 
 /// What to look for.

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::handdown::recipe::{Made, Recipe, Supervision};
 use crate::handover::Failure;
-use crate::listeners::Socket;
-use crate::restarter::successor::{Made, Recipe, Supervision};
+use crate::sockets::socket::Socket;
 use crate::sys::pidfd::Pidfd;
 
 /// Makes workers of one kind.

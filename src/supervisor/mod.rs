@@ -48,6 +48,8 @@ mod metrics;
 mod orphans;
 mod signals;
 mod store;
+#[cfg(feature = "fetch")]
+mod updating;
 mod worker;
 
 use std::path::Path;

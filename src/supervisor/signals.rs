@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::signals::{Inbox, Reaction, Signal, SignalMap};
+use crate::restarter::signals::{Inbox, Reaction, Signal, SignalMap};
 use crate::sys::arrivals::Arrival;
 
 /// Signals as they come.

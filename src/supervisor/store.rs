@@ -8,10 +8,12 @@ use std::sync::Arc;
 use crate::handover::announcement::MAX_DESCRIPTORS;
 use crate::handover::message::{KeptSocket, MAX_SOCKETS};
 use crate::handover::supervise::Worker;
-use crate::inherited::InheritedSocket;
-use crate::listen::Listen;
-use crate::listeners::{ListenError, Listeners, Socket};
+use crate::operate::service::Kept;
 use crate::operate::service::Service;
+use crate::sockets::inherited::InheritedSocket;
+use crate::sockets::listen::Listen;
+use crate::sockets::listeners::Listeners;
+use crate::sockets::socket::{ListenError, Socket};
 use crate::sys::socket::{self, Kind};
 
 /// Sockets in the order of their coming, and descriptors by name.
@@ -72,6 +74,11 @@ impl Store {
 
     pub(super) fn sockets(&self) -> Vec<Arc<Socket>> {
         self.listeners.open()
+    }
+
+    /// As the service manager keeps them.
+    pub(super) fn kept(&self) -> Vec<Kept> {
+        self.listeners.kept()
     }
 
     pub(super) fn descriptors(&self) -> Vec<(String, Arc<OwnedFd>)> {

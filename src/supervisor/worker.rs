@@ -11,9 +11,9 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::making::{Addressee, Manner};
+use crate::handdown::peer::{Did, Peer};
 use crate::handover::message::Message;
-use crate::listeners::Socket;
-use crate::restarter::peer::{Did, Peer};
+use crate::sockets::socket::Socket;
 use crate::sys::arrivals::Arrival;
 use crate::sys::pidfd::{Exit, Pidfd};
 

@@ -13,6 +13,7 @@
 //! reaps it, which is why everything after the spawn goes through a pidfd.
 #![allow(unsafe_code)]
 
+pub(crate) mod address;
 #[cfg(test)]
 pub(crate) mod alone;
 pub(crate) mod arrivals;

@@ -17,7 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockFlag, accept4};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use crate::address::Address;
+use crate::sys::address::Address;
 
 /// What can be learnt about a socket without changing it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::address::Address;
+use crate::sys::address::Address;
 
 /// Connections to `listener`, which is bound to `address`, that nobody has accepted yet.
 pub(crate) fn waiting(listener: BorrowedFd<'_>, address: &Address) -> io::Result<u32> {

@@ -8,9 +8,9 @@ use tokio_rustls::server::TlsStream;
 
 use super::Tls;
 use crate::drain::Connection;
+use crate::drain::stream::Stream;
 use crate::http::{HttpService, Server};
-use crate::listener::Listener;
-use crate::stream::Stream;
+use crate::sockets::accept::Listener;
 
 impl<H: HttpService> Server<H> {
     /// As [`accept_from`](Server::accept_from), over TLS.

@@ -65,7 +65,7 @@ async fn print_events(generation: u64, mut events: broadcast::Receiver<Event>) {
     while let Ok(event) = events.recv().await {
         let text = format!("{event:?}");
         println!("{generation} event {}", text.split([' ', '(']).next().unwrap_or_default());
-        if event == Event::Ended {
+        if matches!(event, Event::Ended { .. }) {
             return;
         }
     }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use tokio::time::{sleep, timeout};
 
 use super::Updater;
+use crate::aside::own_thread::on_own_thread;
 use crate::fetch::download::Terms;
 use crate::fetch::look::Look;
 use crate::fetch::place::{Lock, Previous, Temporary};
@@ -18,7 +19,6 @@ use crate::fetch::{
     CheckError, Digest, Download, FetchError, FetchEvent, Fetcher, Found, InstallError, Polled, Restart,
     UpdateError,
 };
-use crate::own_thread::on_own_thread;
 use crate::restarter::RestartError;
 
 /// What a look came to.

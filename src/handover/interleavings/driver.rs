@@ -50,9 +50,9 @@ impl World {
         match &mut process.launch {
             Some(launch) => {
                 is_for_service = launch.owns_service();
-                launch.stop();
+                launch.stop(None);
             }
-            None => process.succeed.stop(),
+            None => process.succeed.stop(None),
         }
         self.act(at)?;
         if self.processes[at].launch.is_none() && self.processes[at].ending {
@@ -216,7 +216,7 @@ impl World {
                 }
                 process.launch = Some(launch);
             }
-            SucceedAction::Shutdown => process.serving.shutdown(now, None),
+            SucceedAction::Shutdown { within } => process.serving.shutdown(now, within),
             SucceedAction::Leave(_) => {
                 ensure(!process.accepting, "leaves with nothing taken")?;
                 (process.ending, process.initialising) = (true, false);
@@ -276,7 +276,7 @@ impl World {
                 (process.accepting, process.holds, process.announcing) = (false, false, false);
                 process.serving.handed_over(now);
             }
-            LaunchAction::Shutdown => process.serving.shutdown(now, None),
+            LaunchAction::Shutdown { within } => process.serving.shutdown(now, within),
             LaunchAction::Report(report) => {
                 ensure(!matches!(report, Report::OutOfTurn(_)), "a message out of turn")?;
             }

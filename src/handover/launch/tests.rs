@@ -191,8 +191,8 @@ fn g5_a_stop_while_a_frozen_one_is_being_killed_ends_the_service() {
     let mut launch = committed(now, PROBATION);
     launch.timeout(now + ANSWER);
     actions(&mut launch);
-    launch.stop();
-    assert_eq!(actions(&mut launch), [Kill, Shutdown]);
+    launch.stop(None);
+    assert_eq!(actions(&mut launch), [Kill, Shutdown { within: None }]);
     launch.died(now, death());
     assert_eq!(actions(&mut launch), []);
 }
@@ -344,7 +344,7 @@ fn leaving_stops_both() {
     let now = Instant::now();
     for mut launch in [in_probation(now), settling(now)] {
         launch.message(now, Message::Leaving);
-        assert_eq!(actions(&mut launch), [Shutdown]);
+        assert_eq!(actions(&mut launch), [Shutdown { within: None }]);
         launch.died(now, death());
         assert_eq!(actions(&mut launch), [], "an exit after LEAVING is not a death");
         assert_eq!(launch.request(now), Err(Refusal::Stopping));
@@ -356,11 +356,11 @@ fn g2_leaving_and_our_own_signal_are_one_request_to_stop() {
     let now = Instant::now();
     let mut launch = in_probation(now);
     launch.message(now, Message::Leaving);
-    assert_eq!(actions(&mut launch), [Shutdown]);
-    launch.stop();
+    assert_eq!(actions(&mut launch), [Shutdown { within: None }]);
+    launch.stop(None);
     assert_eq!(actions(&mut launch), []);
-    launch.stop();
-    assert_eq!(actions(&mut launch), [Shutdown], "the second to this process is the hammer");
+    launch.stop(None);
+    assert_eq!(actions(&mut launch), [Shutdown { within: None }], "the second to this process is the hammer");
 }
 
 #[test]
@@ -378,8 +378,8 @@ fn a_successor_that_went_on_alone_is_the_service() {
 fn a_stop_before_ready_kills_the_successor() {
     let now = Instant::now();
     let mut launch = starting(now);
-    launch.stop();
-    assert_eq!(actions(&mut launch), [Kill, Shutdown]);
+    launch.stop(None);
+    assert_eq!(actions(&mut launch), [Kill, Shutdown { within: None }]);
     launch.message(
         now,
         Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: true },
@@ -393,7 +393,7 @@ fn a_stop_while_the_spawn_is_on_kills_what_comes_of_it() {
     let now = Instant::now();
     let mut launch = idle();
     launch.request(now).unwrap();
-    launch.stop();
+    launch.stop(None);
     actions(&mut launch);
     launch.spawned();
     assert_eq!(actions(&mut launch), [Kill]);
@@ -403,12 +403,12 @@ fn a_stop_while_the_spawn_is_on_kills_what_comes_of_it() {
 fn a_stop_in_probation_goes_to_both_and_after_settle_to_this_process_alone() {
     let now = Instant::now();
     for mut launch in [in_probation(now), settling(now)] {
-        launch.stop();
-        assert_eq!(actions(&mut launch), [Send(Message::Stop), Shutdown]);
+        launch.stop(None);
+        assert_eq!(actions(&mut launch), [Send(Message::Stop), Shutdown { within: None }]);
     }
     let mut launch = settled(now);
-    launch.stop();
-    assert_eq!(actions(&mut launch), [Shutdown]);
+    launch.stop(None);
+    assert_eq!(actions(&mut launch), [Shutdown { within: None }]);
 }
 
 #[test]

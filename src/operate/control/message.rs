@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::status::{ConnectionStatus, ServiceStatus};
+use super::status::{ConnectionDetail, ServiceStatus};
 
 /// The version of what is said here.
 pub const VERSION: u32 = 1;
@@ -118,7 +118,7 @@ pub enum Reply {
         left: BTreeMap<String, u64>,
         /// The one that has been there for longest.
         #[serde(default)]
-        oldest: Option<ConnectionStatus>,
+        oldest: Option<ConnectionDetail>,
         /// When the hammer falls.
         within_ms: f64,
     },

@@ -1,4 +1,32 @@
-//! The control socket: how an operator asks a process, and how the process answers while it is busy.
+//! Operating a process from outside: the control socket, and how to ask it.
+//!
+//! A server that was started with [`Builder::control`](crate::Builder::control) answers on a Unix socket that only its
+//! own user and root can use, from heirloom's own thread, so also while its program is busy. The command `heirloom` asks
+//! it; so can any program, since it is one JSON object a line both ways:
+//!
+//! ```text
+//! > {"heirloom":1,"do":"restart"}
+//! < {"heirloom":1,"event":"starting"}
+//! < {"heirloom":1,"event":"spawned","pid":4723,"after_ms":0.62}
+//! < {"heirloom":1,"event":"initialised","pid":4723,"after_ms":9.1}
+//! < {"heirloom":1,"event":"ready","pid":4723,"after_ms":9.13}
+//! < {"heirloom":1,"event":"settled","pid":4723,"after_ms":1009.8}
+//! ```
+//!
+//! [`Request`] is what can be asked and [`Reply`] what is answered. Members and events are added over time; what a reader
+//! does not know it passes over. There is one request for each connection, of at most [`MAX_REQUEST`] bytes, within five
+//! seconds. A client that does not read its replies is let go, and so is one that closes its writing side. At most 16 are
+//! served at a time: the newest takes the place of the one that has said nothing for longest, and where all have asked for
+//! something it is told `busy`. A request is void once its client has gone: what was given up is not done later.
+//!
+//! # Who answers
+//!
+//! A path can lead elsewhere than it seems: another user's process can bind a socket and put a link in its place. So the
+//! kernel is asked who is at the other end, before anything is said. [`Client::ask_process`] asks that process alone, and
+//! [`Client::ask`] a process of root, of this user, or of the user who owns what the path leads through.
+//! [`process_in`] looks at a pid file with the same eyes.
+//!
+//! # How it is found
 //!
 //! Each process has a socket of its own, `PID.heirloom`, in a directory that only its owner may enter. The command finds
 //! it from the process id: the kernel tells which sockets a process holds (`/proc/PID/fd`), and where those are bound
@@ -6,58 +34,46 @@
 //! behind is never mistaken for one that answers. With [`control_at`](crate::Builder::control_at) a symbolic link leads
 //! to the socket of the process that serves; it is swapped by a rename, where the pid file is rewritten.
 //!
-//! # Hazards
+//! # Examples
 //!
-//! It is served on heirloom's own thread, which has better things to do. So a client is answered at once or not at all:
-//! what does not fit into its socket's buffer ends the connection, nothing is queued here. Clients are few
-//! ([`server`]), a request is short ([`MAX_REQUEST`](message::MAX_REQUEST)) and must come soon, and there is one for
-//! each connection. Any user but the owner and root is turned away: by the directory, by the socket's mode, and by the
-//! credentials that the kernel gives for the other side.
+//! ```no_run
+//! use std::time::{Duration, Instant};
+//! use heirloom::control::{Client, Reply, Request, socket_of};
 //!
-//! The asking side looks as closely ([`client`], [`trust`]): a process of another user can have bound a socket anywhere and
-//! put a link in its place, and root who asks that process must not be led to a server of root's own.
+//! # fn example(pid: u32) -> Result<(), Box<dyn std::error::Error>> {
+//! let deadline = Some(Instant::now() + Duration::from_secs(60));
+//! let mut client = Client::ask_process(pid, &socket_of(pid)?, &Request::Restart, deadline)?;
+//! while let Some(reply) = client.next(deadline)? {
+//!     match reply {
+//!         Reply::Settled { pid, .. } => println!("{pid} serves"),
+//!         Reply::Failed(lost) | Reply::TakenBack(lost) => println!("{pid} serves on: {}", lost.reason),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(()) }
+//! ```
+
+// It is served on heirloom's own thread, which has better things to do. So a client is answered at once or not at all:
+// what does not fit into its socket's buffer ends the connection, nothing is queued here. Any user but the owner and root
+// is turned away: by the directory, by the socket's mode, and by the credentials that the kernel gives for the other side.
 
 pub(crate) mod client;
 pub(crate) mod find;
 pub(crate) mod message;
+mod operated;
 pub(crate) mod place;
 pub(crate) mod server;
 pub(crate) mod status;
 pub(crate) mod trust;
 
-use std::time::Duration;
+pub use self::client::{Client, ClientError, Distrust, Expected, Peer};
+pub use self::find::{FindError, halted, process_in, socket_of};
+pub use self::message::{ErrorCode, Lost, MAX_REPLY, MAX_REQUEST, Reply, Request, VERSION};
+pub use self::place::{ControlError, sibling};
+pub use self::status::{
+    ConnectionDetail, GenerationDetail, GenerationStatus, Moved, OLDEST, PastFailure, PastRestart,
+    RestartStatus, Restarts, Role, ServiceStatus,
+};
 
-use self::message::Request;
+pub(crate) use self::operated::Operated;
 pub(crate) use self::server::{Asked, Follower, Server};
-use self::status::ServiceStatus;
-
-/// What a control socket operates. None of it waits: what comes later is told to the follower as it happens.
-pub(crate) trait Operated {
-    /// What is going on.
-    fn status(&mut self) -> ServiceStatus;
-    /// Restarts, and tells each step.
-    fn restart(&mut self, follower: Follower);
-    /// Tells each step of the restart that was passed on to this process, or how it ended.
-    fn follow(&mut self, follower: Follower);
-    /// Stops the service.
-    fn stop(&mut self, within: Option<Duration>, follower: Follower);
-    /// Aborts what is left.
-    fn hammer(&mut self, follower: Follower);
-}
-
-impl Asked {
-    /// Has it done.
-    pub(crate) fn put_to(self, operated: &mut impl Operated) {
-        let Asked { request, follower } = self;
-        match request {
-            Request::Status => {
-                let status = operated.status();
-                follower.end_with(&message::Reply::Status(Box::new(status)));
-            }
-            Request::Restart => operated.restart(follower),
-            Request::Follow => operated.follow(follower),
-            Request::Stop { within_ms } => operated.stop(within_ms.map(Duration::from_millis), follower),
-            Request::Hammer => operated.hammer(follower),
-        }
-    }
-}

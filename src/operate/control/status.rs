@@ -198,7 +198,7 @@ pub struct GenerationDetail {
     /// How many connections it has, by kind (`raw`, `http1`, `http2`, `upgraded`).
     pub connections: BTreeMap<String, u64>,
     /// Those that have been there for longest, at most [`OLDEST`].
-    pub oldest: Vec<ConnectionStatus>,
+    pub oldest: Vec<ConnectionDetail>,
     /// How many it had when its drain began; `None` while it does not drain.
     #[serde(default)]
     pub drained_from: Option<u64>,
@@ -209,7 +209,7 @@ pub struct GenerationDetail {
 /// One connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct ConnectionStatus {
+pub struct ConnectionDetail {
     /// `raw`, `http1`, `http2` or `upgraded`.
     pub kind: String,
     /// What it is doing: `fresh`, `idle`, `reading_head`, `busy`, `closing` or `moving`.

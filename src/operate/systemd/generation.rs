@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::notifier::Notifier;
-use crate::event::Event;
-use crate::listeners::Socket;
-use crate::operate::store::Stored;
+use crate::operate::event::Event;
+use crate::operate::service::Kept;
 
 /// A generation, as the service manager is to see it.
 #[derive(Debug)]
@@ -58,13 +57,13 @@ impl Generation {
     }
 
     /// This process is the service, whatever was said before. If `is_known`, the predecessor has said so.
-    pub(crate) fn announce_own(&mut self, sockets: &[Arc<Socket>], is_known: bool) {
+    pub(crate) fn announce_own(&mut self, listeners: &[Kept], is_known: bool) {
         if std::mem::replace(&mut self.is_main, true) && is_known && self.is_ready {
             return;
         }
         let is_first = !std::mem::replace(&mut self.is_ready, true) && self.number == 1;
         // Before READY: who waits for that may kill this process at once, and lose nothing.
-        sockets.iter().for_each(|socket| self.opened(socket));
+        listeners.iter().for_each(|listener| self.opened(listener));
         self.discard_unwanted();
         if is_first {
             // Whose main process it is the manager knows: it started it. In a shell that a unit has left its NOTIFY_SOCKET to,
@@ -81,10 +80,10 @@ impl Generation {
 
     /// In a supervisor, which stays the main process: this worker is the service now.
     #[cfg(feature = "supervisor")]
-    pub(crate) fn worker_settled(&mut self, number: u64, sockets: &[Arc<Socket>]) {
+    pub(crate) fn worker_settled(&mut self, number: u64, listeners: &[Kept]) {
         let is_first = !self.is_ready;
         if is_first {
-            self.announce_own(sockets, false);
+            self.announce_own(listeners, false);
         }
         if (self.number, is_first) != (number, true) {
             (self.number, self.failure) = (number, None);
@@ -94,9 +93,9 @@ impl Generation {
     }
 
     /// The successor is the service, and has not been given `late`. Resolves when the manager knows.
-    pub(crate) fn announce_successor(&mut self, pid: u32, late: &[Arc<Socket>]) -> oneshot::Receiver<()> {
+    pub(crate) fn announce_successor(&mut self, pid: u32, late: &[Kept]) -> oneshot::Receiver<()> {
         // Taken back, it is stored again.
-        late.iter().for_each(|socket| self.closed(socket));
+        late.iter().for_each(|listener| self.closed(listener));
         self.is_main = false;
         self.notifier.extend(None);
         self.notifier.watch(false);
@@ -105,30 +104,30 @@ impl Generation {
 
     /// A listener of this process. Kept by the manager once this process is the service: what a successor opens on its
     /// own that then fails must not be kept for ever.
-    pub(crate) fn opened(&mut self, socket: &Socket) {
+    pub(crate) fn opened(&mut self, listener: &Kept) {
         if self.stores && self.is_main {
-            self.notifier.store(name(socket), Arc::clone(&socket.fd));
+            self.notifier.store(listener.name.clone(), Arc::clone(&listener.fd));
         }
     }
 
     /// No generation accepts from this one any more.
-    pub(crate) fn closed(&mut self, socket: &Socket) {
+    pub(crate) fn closed(&mut self, listener: &Kept) {
         if self.stores && self.is_main {
-            self.notifier.discard(name(socket), Duration::ZERO);
+            self.notifier.discard(listener.name.clone(), Duration::ZERO);
         }
     }
 
     /// This process accepts no more from this one, which may be because it ends: what comes next would then find it in
     /// the store.
-    pub(crate) fn dropped(&mut self, socket: &Socket) {
+    pub(crate) fn dropped(&mut self, listener: &Kept) {
         if self.stores && self.is_main {
-            self.notifier.discard(name(socket), CRASH);
+            self.notifier.discard(listener.name.clone(), CRASH);
         }
     }
 
     /// What the manager keeps by this name is wanted by nobody.
-    pub(crate) fn unwanted(&mut self, stored: Stored) {
-        self.unwanted.push(stored.encode());
+    pub(crate) fn unwanted(&mut self, name: String) {
+        self.unwanted.push(name);
         if self.is_main {
             self.discard_unwanted();
         }
@@ -180,7 +179,7 @@ impl Generation {
                     self.tell_drain(left.iter().map(|(_, count)| count).sum(), *within);
                 }
             }
-            Event::Ended if self.is_draining && !self.is_main => {
+            Event::Ended { .. } if self.is_draining && !self.is_main => {
                 let (number, next) = (self.number, self.number + 1);
                 self.notifier.status(&format!("serving, generation {next}; generation {number} has drained"));
             }
@@ -234,15 +233,11 @@ const CRASH: Duration = Duration::from_secs(1);
 /// line in its log each time.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-fn name(socket: &Socket) -> String {
-    let Socket { cookie, name, requested, .. } = socket;
-    Stored { cookie: *cookie, name: name.clone(), requested: requested.clone() }.encode()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::handover::Failure;
+    use crate::handover::serving::Reason;
     use crate::operate::systemd::notifier::tests::{heard, manager};
 
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -287,7 +282,7 @@ mod tests {
         assert_eq!(heard(&socket), drains);
         // A stop that hastens its drain, and the end.
         generation.observe(&Event::Stopping { notice: Duration::ZERO });
-        generation.observe(&Event::Ended);
+        generation.observe(&Event::Ended { reason: Reason::Restart });
         assert_eq!(heard(&socket), format!("{serving}; generation 2 has drained"));
         // Only its parent can tell.
         generation.successor_crashed("was killed");

@@ -4,36 +4,39 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use super::super::outcome::{Outcome, RestartError};
-use super::super::peer::{Did, Peer};
 use super::super::shared::{Answer, Life};
 use super::{Attempt, Driver, Step};
-use crate::drain::{ConnectionStatus, Kind, State};
-use crate::ending::Ending;
-use crate::event::Event;
+use crate::aside::own_thread::on_own_thread_or;
+use crate::drain::{ConnectionState, ConnectionStatus, Kind};
+use crate::handdown::peer::{Did, Peer};
 use crate::handover::Failure;
 use crate::handover::after;
-use crate::handover::history::{FailureKind, History, unix_millis};
+use crate::handover::history::{History, unix_millis};
 use crate::handover::launch::{self, Report};
 use crate::handover::message::Message;
 use crate::handover::serving::{self, Reason};
 use crate::handover::succeed::{self, Departure};
-use crate::listeners::Socket;
-#[cfg(feature = "control")]
-use crate::operate::control::message::Reply;
-use crate::own_thread::on_own_thread_or;
-use crate::signals::finish_hooks;
+use crate::operate::event::Event;
+use crate::restarter::ending::Ending;
+use crate::restarter::signals::finish_hooks;
+use crate::sockets::socket::Socket;
 
 impl Driver {
     /// Does what the machines ask, until they ask for nothing more.
     pub(super) fn act(&mut self) {
         let now = Instant::now();
-        self.act_on_succeed(now, None);
-        self.act_on_launch(now, None);
+        self.act_on_succeed(now);
+        self.act_on_launch(now);
+        if std::mem::take(&mut self.farewell.hammer_is_due) {
+            self.serving.hammer_now();
+        }
         self.act_on_serving(now);
     }
 
-    pub(super) fn act_on_succeed(&mut self, now: Instant, within: Option<Duration>) {
+    fn act_on_succeed(&mut self, now: Instant) {
         while let Some(action) = self.succeed.poll_action() {
             match action {
                 succeed::Action::Send(message) => {
@@ -44,7 +47,7 @@ impl Driver {
                 succeed::Action::StartAccepting => self.start_accepting(),
                 succeed::Action::AnnounceOwn => self.announce_own(false),
                 succeed::Action::Serve { restart } => self.serve(now, restart),
-                succeed::Action::Shutdown => {
+                succeed::Action::Shutdown { within } => {
                     self.answer_stopped();
                     self.serving.shutdown(now, within);
                 }
@@ -55,7 +58,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn act_on_launch(&mut self, now: Instant, within: Option<Duration>) {
+    fn act_on_launch(&mut self, now: Instant) {
         while let Some(action) = self.launch.poll_action() {
             match action {
                 launch::Action::Spawn => self.spawn(now),
@@ -75,7 +78,7 @@ impl Driver {
                     self.pid_file = None;
                     self.serving.handed_over(now);
                 }
-                launch::Action::Shutdown => {
+                launch::Action::Shutdown { within } => {
                     self.answer_stopped();
                     self.serving.shutdown(now, within);
                 }
@@ -91,34 +94,29 @@ impl Driver {
             match action {
                 serving::Action::GiveNotice => {
                     self.shared.ready.store(false, Ordering::Relaxed);
-                    let notice = self.deadlines.notice;
-                    say!(info: ?notice, "stopping");
-                    self.shared.report(Event::Stopping { notice });
-                    self.operating.stopping(notice);
+                    self.tell(Event::Stopping { notice: self.deadlines.notice });
                 }
                 serving::Action::ServeBacklog => {
                     self.shared.listeners.serve_backlog();
-                    self.watches.backlog = true;
+                    self.farewell.backlog = true;
                 }
                 serving::Action::CloseListeners => {
-                    self.watches.backlog = false;
+                    self.farewell.backlog = false;
                     self.shared.listeners.close();
                 }
                 serving::Action::Drain { deadline, reason } => {
                     *self.shared.drain.lock().unwrap_or_else(PoisonError::into_inner) =
                         Some((reason, deadline));
-                    self.progress = Some(now + PROGRESS);
-                    self.upgraded = self.deadlines.upgraded.and_then(|limit| now.checked_add(limit));
+                    self.farewell.progress = Some(now + PROGRESS);
+                    self.farewell.upgraded = self.deadlines.upgraded.and_then(|limit| now.checked_add(limit));
                     let connections = self.shared.tracker.count();
                     let within = deadline.saturating_duration_since(now);
                     self.shared.tracker.begin(self.deadlines.idle_linger);
                     // Whoever hears of it finds it begun.
-                    say!(info: connections, ?within, "draining");
-                    self.shared.report(Event::Draining { connections, within });
-                    self.operating.draining(now, connections, within);
-                    self.watches.connections = Some(now + serving::EMPTYING);
+                    self.tell(Event::Draining { connections, within });
+                    self.farewell.connections = Some(now + serving::EMPTYING);
                 }
-                serving::Action::Hammer => self.watches.connections = None,
+                serving::Action::Hammer => self.farewell.connections = None,
                 serving::Action::End(reason) => self.end(reason),
                 #[expect(unreachable_patterns, reason = "open for additions to others, complete here")]
                 _ => {}
@@ -131,15 +129,12 @@ impl Driver {
         self.shared.ready.store(true, Ordering::Relaxed);
         self.shared.listeners.accept();
         self.shared.life.send_replace(Life::Accepting);
-        self.operating.accepting();
-        let generation = self.shared.generation;
-        say!(info: generation, "accepting");
-        self.shared.report(Event::Accepting { generation });
+        self.tell(Event::Accepting { generation: self.shared.generation });
     }
 
     fn serve(&mut self, now: Instant, restart: bool) {
         self.shared.listeners.settled();
-        if !self.is_announced {
+        if !self.announcement.is_own {
             // The predecessor wrote our id to its own pid file; ours may be another.
             self.announce_own(true);
         }
@@ -147,7 +142,7 @@ impl Driver {
         self.shared.is_watched.store(false, Ordering::Relaxed);
         say!(debug: "settled, this process is the service");
         if restart {
-            self.answers.append(&mut self.later);
+            self.waiting.now.append(&mut self.waiting.later);
             self.request(now, None);
         }
         #[cfg(feature = "control")]
@@ -171,7 +166,7 @@ impl Driver {
         }
         self.answer_stopped();
         self.operating.ended();
-        crate::say::finish();
+        crate::aside::say::finish();
         self.shared.life.send_replace(Life::Left(departure));
         self.shared.tracker.begin(Duration::ZERO);
     }
@@ -231,7 +226,7 @@ impl Driver {
     }
 
     fn announce_successor(&mut self) {
-        self.is_announced = false;
+        self.announcement.is_own = false;
         if let (Some(pid_file), Some(pid)) = (&self.pid_file, self.successor_pid()) {
             pid_file.write_successors(pid);
         }
@@ -239,14 +234,17 @@ impl Driver {
         self.operating.points_to(pid);
         let mut late = self.shared.listeners.open();
         late.retain(|socket| !self.sockets().iter().any(|handed| Arc::ptr_eq(handed, socket)));
-        self.announcing = self.shared.service.announce_successor(pid, &late);
-        self.watches.announced = self.announcing.is_none();
+        let late: Vec<_> = late.iter().map(|socket| socket.kept()).collect();
+        // Nobody needs time to hear of it: so it is heard.
+        let at_once = || oneshot::channel().1;
+        let heard = self.shared.service.announce_successor(pid, &late).unwrap_or_else(at_once);
+        self.announcement.heard = Some(heard);
     }
 
     fn announce_own(&mut self, is_known: bool) {
         // What was said of the successor does not count any more.
-        (self.announcing, self.is_announced) = (None, true);
-        self.shared.service.announce_own(&self.shared.listeners.open(), is_known);
+        (self.announcement.heard, self.announcement.is_own) = (None, true);
+        self.shared.service.announce_own(&self.shared.listeners.kept(), is_known);
         if let Some(pid_file) = &self.pid_file {
             pid_file.write_own();
         }
@@ -256,45 +254,23 @@ impl Driver {
     fn report(&mut self, report: Report) {
         let (pid, after) = (self.successor_pid().unwrap_or_default(), self.since_request());
         match report {
-            Report::Starting => {
-                say!(info: "restart: starting a successor");
-                self.shared.report(Event::Starting);
-                self.operating.starts_a_successor(Instant::now());
-                #[cfg(feature = "control")]
-                self.tell_step(&Reply::Starting);
-            }
-            Report::Remembered => {
-                say!(info: "restart: one is on its way, another one follows it");
-                self.shared.report(Event::Remembered);
-            }
-            Report::Ready => {
-                say!(info: pid, ?after, "successor ready");
-                self.shared.report(Event::Ready { pid, after });
-                self.operating.ready();
-                #[cfg(feature = "control")]
-                self.tell_step(&self.operating.step(|pid, after_ms| Reply::Ready { pid, after_ms }));
-            }
+            Report::Starting => self.tell(Event::Starting),
+            Report::Remembered => self.tell(Event::Remembered),
+            Report::Ready => self.tell(Event::Ready { pid, after }),
             Report::Settled => {
-                say!(info: pid, ?after, "successor settled");
-                self.shared.report(Event::Settled { pid, after });
-                self.operating.settled();
+                self.tell(Event::Settled { pid, after });
                 self.answer_all(&Ok(Outcome::Settled { pid }));
-                let later = std::mem::take(&mut self.later);
+                let later = std::mem::take(&mut self.waiting.later);
                 self.answer(later, &Ok(Outcome::PassedOn));
                 #[cfg(feature = "control")]
                 self.pass_on();
             }
             Report::Failed(failure) => {
-                // First: our own line is not to stand at the end of what the successor wrote.
-                self.operating.came_to_nothing(FailureKind::Failed, &failure.to_string());
-                say!(error: %failure, "restart failed, serving on");
-                self.shared.report(Event::Failed(failure.clone()));
+                self.tell(Event::Failed(failure.clone()));
                 self.answer_failed(&Err(RestartError::Failed(failure)));
             }
             Report::TakenBack(failure) => {
-                self.operating.came_to_nothing(FailureKind::TakenBack, &failure.to_string());
-                say!(error: %failure, "restart taken back, accepting again");
-                self.shared.report(Event::TakenBack(failure.clone()));
+                self.tell(Event::TakenBack(failure.clone()));
                 self.answer_failed(&Err(RestartError::TakenBack(failure)));
             }
             Report::OutOfTurn(message) => {
@@ -311,11 +287,11 @@ impl Driver {
     fn answer_failed(&mut self, result: &Result<Outcome, RestartError>) {
         self.answer_all(result);
         // The machine starts the remembered one next; from now on it is the one that these wait for.
-        self.answers.append(&mut self.later);
+        self.waiting.now.append(&mut self.waiting.later);
     }
 
     fn answer_stopped(&mut self) {
-        self.answers.append(&mut self.later);
+        self.waiting.now.append(&mut self.waiting.later);
         self.answer_all(&Err(RestartError::Stopped));
     }
 
@@ -323,7 +299,7 @@ impl Driver {
     pub(super) fn answer_all(&mut self, result: &Result<Outcome, RestartError>) {
         #[cfg(feature = "control")]
         self.operating.keep_outcome(result);
-        let answers = std::mem::take(&mut self.answers);
+        let answers = std::mem::take(&mut self.waiting.now);
         self.answer(answers, result);
     }
 
@@ -334,7 +310,7 @@ impl Driver {
     ) {
         for answer in waiting {
             // Whoever hears of it finds it in the log.
-            crate::say::finish();
+            crate::aside::say::finish();
             match answer {
                 // Whoever has dropped the future does not want to know.
                 Answer::Handle(answer) => drop(answer.send(result.clone())),
@@ -345,12 +321,12 @@ impl Driver {
     }
 
     fn end(&mut self, reason: Reason) {
-        self.progress = None;
-        self.upgraded = None;
+        self.farewell.progress = None;
+        self.farewell.upgraded = None;
         let mut aborted = self.shared.tracker.hammer();
         self.leave_to_successor(&mut aborted);
         self.hammered(aborted);
-        let aborted = std::mem::take(&mut self.aborted);
+        let aborted = std::mem::take(&mut self.farewell.aborted);
         if reason == Reason::Shutdown
             && let Some(pid_file) = self.pid_file.take()
         {
@@ -367,7 +343,7 @@ impl Driver {
         let figures = self.operating.drained(aborted.len());
         self.tell_successor(&figures);
         self.tell_supervisor(&figures);
-        self.held_end = Some((after(Instant::now(), wait), Ending { reason, aborted }));
+        self.farewell.held = Some((after(Instant::now(), wait), Ending { reason, aborted }));
         self.release_end_if_done();
     }
 
@@ -376,7 +352,7 @@ impl Driver {
     fn leave_to_successor(&mut self, aborted: &mut Vec<ConnectionStatus>) {
         let (all, mut sent) = (aborted.len(), self.moves.unanswered());
         aborted.retain(|connection| {
-            let has_moved = sent > 0 && connection.state == State::Moving;
+            let has_moved = sent > 0 && connection.state == ConnectionState::Moving;
             sent -= usize::from(has_moved);
             !has_moved
         });
@@ -393,7 +369,7 @@ impl Driver {
     }
 
     pub(super) fn hammer_upgraded(&mut self, now: Instant) {
-        if self.upgraded.take_if(|due| now >= *due).is_some() {
+        if self.farewell.upgraded.take_if(|due| now >= *due).is_some() {
             let aborted = self.shared.tracker.hammer_kinds(&[Kind::Raw, Kind::Upgraded]);
             self.hammered(aborted);
         }
@@ -403,38 +379,30 @@ impl Driver {
         if aborted.is_empty() {
             return;
         }
-        say!(warn: aborted = aborted.len(), "the hammer fell");
+        self.tell(Event::Hammered { aborted: aborted.len() });
         for connection in aborted.iter().take(LISTED) {
             say!(warn: %connection, "aborted");
         }
-        self.shared.report(Event::Hammered { aborted: aborted.len() });
-        self.aborted.extend(aborted);
+        self.farewell.aborted.extend(aborted);
     }
 
     pub(super) fn tell_progress(&mut self, now: Instant) {
-        let (Some(due), Some(deadline)) = (self.progress, self.serving.deadline()) else { return };
+        let (Some(due), Some(deadline)) = (self.farewell.progress, self.serving.deadline()) else { return };
         if now < due {
             return;
         }
-        self.progress = Some(now + PROGRESS);
+        self.farewell.progress = Some(now + PROGRESS);
         let (by_kind, oldest) = self.shared.tracker.census();
         let within = deadline.saturating_duration_since(now);
-        if let Some(oldest) = &oldest {
-            let left: usize = by_kind.iter().map(|(_, count)| count).sum();
-            say!(info: left, %oldest, ?within, "still draining");
-        }
-        self.operating.progress(&by_kind, oldest.as_ref(), within);
-        self.shared.report(Event::Progress { left: by_kind, oldest, within });
+        self.tell(Event::Progress { left: by_kind, oldest, within });
     }
 
     pub(super) fn release_end(&mut self) {
-        if let Some((_, ending)) = self.held_end.take() {
-            say!(info: reason = ?ending.reason, "ended");
-            self.operating.ended();
-            self.shared.report(Event::Ended);
+        if let Some((_, ending)) = self.farewell.held.take() {
+            self.tell(Event::Ended { reason: ending.reason });
             self.shared.service.flush();
             finish_hooks();
-            crate::say::finish();
+            crate::aside::say::finish();
             self.shared.ending.send_replace(Some(ending));
         }
     }

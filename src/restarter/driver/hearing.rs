@@ -4,19 +4,18 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::outcome::RestartError;
-use super::super::peer::{Did, Peer, kill_unwatched};
 use super::super::shared::{Answer, Command, Life};
-use super::super::successor::Made;
 use super::{Attempt, Driver, Step};
-use crate::ending::Ending;
-use crate::event::Event;
-use crate::handover::history::FailureKind;
+use crate::handdown::peer::{Did, Peer, kill_unwatched};
+use crate::handdown::recipe::Made;
 use crate::handover::launch::Requested;
 use crate::handover::message::Message;
 use crate::handover::{Failure, Refusal};
 #[cfg(feature = "control")]
 use crate::operate::control::message::Reply;
-use crate::signals::{Reaction, Signal};
+use crate::operate::event::Event;
+use crate::restarter::ending::Ending;
+use crate::restarter::signals::{Reaction, Signal};
 use crate::sys::arrivals::Arrival;
 use crate::sys::pidfd::Exit;
 
@@ -33,8 +32,7 @@ impl Driver {
                 // The predecessor's log gets it, or else the program prints the error that it has in its hands.
                 say!(debug: reason, "initialisation failed");
                 self.succeed.failed(reason);
-                self.act();
-                let _ = said.send(());
+                self.waiting.said.push(said);
             }
             Command::Words { text, said } => {
                 if let Some(decider) = self.decider() {
@@ -50,28 +48,28 @@ impl Driver {
             Command::Shutdown { within } => self.stop(now, within, &Message::Stop),
             Command::Hammer => {
                 self.stop(now, None, &Message::Stop);
-                self.serving.hammer_now();
+                self.farewell.hammer_is_due = true;
             }
         }
     }
 
     pub(super) fn signal(&mut self, now: Instant, arrival: &Arrival) {
         let signal = Signal::of(arrival);
-        let reaction = self.signals.reaction(&self.map, arrival);
+        let reaction = self.signals.inbox.reaction(&self.signals.map, arrival);
         say!(info: %signal, ?reaction, "signal");
         // Two are one wait too many: an operator who stops once more means now.
-        let is_late = self.hooking.is_some();
+        let is_late = self.signals.hooking.is_some();
         self.hooked(now);
         let reaction = reaction.unwrap_or(Reaction::Hooks);
-        match self.map.begin(signal, reaction).filter(|_| !is_late) {
-            Some(hooking) => self.hooking = Some(hooking),
+        match self.signals.map.begin(signal, reaction).filter(|_| !is_late) {
+            Some(hooking) => self.signals.hooking = Some(hooking),
             None => self.react(now, signal, reaction),
         }
     }
 
     /// The hooks before a reaction have run, or are not waited for.
     pub(super) fn hooked(&mut self, now: Instant) {
-        if let Some(hooking) = self.hooking.take() {
+        if let Some(hooking) = self.signals.hooking.take() {
             self.react(now, hooking.signal, hooking.reaction);
         }
     }
@@ -83,8 +81,7 @@ impl Driver {
             Reaction::Hammer => self.command(now, Command::Hammer),
             Reaction::Hooks => {}
         }
-        self.act();
-        self.map.go_on(signal);
+        self.signals.reacted.push(signal);
     }
 
     pub(super) fn request(&mut self, now: Instant, answer: Option<Answer>) {
@@ -95,22 +92,20 @@ impl Driver {
             Some(refusal) => Err(refusal.clone()),
             None if !self.succeed.is_serving() => {
                 self.succeed.request();
-                self.shared.report(Event::Remembered);
+                self.tell(Event::Remembered);
                 Ok(Requested::Remembered)
             }
             None => self.launch.request(now),
         };
         match requested {
-            Ok(requested @ Requested::Started) => self.answers.extend(told(answer, requested)),
-            Ok(requested) => self.later.extend(told(answer, requested)),
+            Ok(requested @ Requested::Started) => self.waiting.now.extend(told(answer, requested)),
+            Ok(requested) => self.waiting.later.extend(told(answer, requested)),
             Err(refusal) => self.refuse(refusal, answer),
         }
     }
 
     pub(super) fn refuse(&mut self, refusal: Refusal, answer: Option<Answer>) {
-        say!(warn: %refusal, "restart refused");
-        self.shared.report(Event::Refused(refusal.clone()));
-        self.operating.came_to_nothing(FailureKind::Refused, &refusal.to_string());
+        self.tell(Event::Refused(refusal.clone()));
         self.answer(answer, &Err(RestartError::Refused(refusal)));
     }
 
@@ -121,7 +116,7 @@ impl Driver {
         if left {
             // A second one, and the program is still initialising: there is nothing to drain, and only the signal's
             // own meaning is left to end it.
-            crate::say::finish();
+            crate::aside::say::finish();
             let _ = signal_hook::low_level::emulate_default_handler(signal.number());
         }
     }
@@ -146,21 +141,18 @@ impl Driver {
     }
 
     pub(super) fn stop_service(&mut self, now: Instant, within: Option<Duration>) {
+        // It may be on already, by the other side's word.
+        if let Some(within) = within {
+            self.serving.hasten(now, within);
+        }
         if self.succeed.is_serving() {
-            // The machines' actions have no time limit in them, so they are carried out here.
-            self.launch.stop();
-            self.act_on_launch(now, within);
+            self.launch.stop(within);
         } else {
-            self.succeed.stop();
-            self.act_on_succeed(now, within);
+            self.succeed.stop(within);
         }
         if self.successor().is_some() {
             // Held for the successor's sake; whoever asks again does not want to wait for that.
             self.release_end();
-        }
-        // It may have been on already, by the other side's word.
-        if let Some(within) = within {
-            self.serving.hasten(now, within);
         }
     }
 
@@ -173,11 +165,7 @@ impl Driver {
             Ok(peer) => {
                 attempt.step = Step::Running { pid, peer };
                 let after = attempt.requested.elapsed();
-                say!(info: pid, ?after, "successor started");
-                self.shared.report(Event::Spawned { pid, after });
-                self.operating.spawned(pid);
-                #[cfg(feature = "control")]
-                self.tell_step(&self.operating.step(|pid, after_ms| Reply::Spawned { pid, after_ms }));
+                self.tell(Event::Spawned { pid, after });
                 self.launch.spawned();
             }
             Err(error) => {

@@ -6,14 +6,14 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::peer::Peer;
 use super::{Attempt, Step};
 use crate::drain::Tracker;
+use crate::drain::departure::{Arrival, Departure, Mover, Verdict};
+use crate::handdown::peer::Peer;
 use crate::handover::message::{Message, Moved};
 use crate::handover::moving::{Along, Moving};
-use crate::listeners::Listeners;
-use crate::moving::{Arrival, Departure, Mover, Verdict};
-use crate::reserve;
+use crate::sockets::listeners::Listeners;
+use crate::sockets::reserve;
 
 /// Connections on their way to the successor.
 #[derive(Debug, Default)]

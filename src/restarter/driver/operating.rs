@@ -12,10 +12,9 @@ mod telling;
 
 use std::time::{Duration, Instant};
 
-#[cfg(not(feature = "control"))]
-use crate::drain::{ConnectionStatus, Kind};
 use crate::handover::history::{FailureKind, History, since_unix_millis};
 use crate::handover::message::Message;
+use crate::operate::event::Event;
 #[cfg(feature = "control")]
 use crate::operate::stderr::Mark;
 
@@ -93,10 +92,34 @@ impl Operating {
         std::future::pending().await
     }
 
-    /// This process accepts.
-    pub(super) fn accepting(&mut self) {
-        if self.history.asked > 0 {
-            self.time_to_ready = Some(since_unix_millis(self.history.asked));
+    /// What has happened, for the generations to come and for whoever asks later.
+    pub(super) fn remember(&mut self, happening: &Event) {
+        match happening {
+            Event::Accepting { .. } if self.history.asked > 0 => {
+                self.time_to_ready = Some(since_unix_millis(self.history.asked));
+            }
+            Event::Starting => self.starts_a_successor(Instant::now()),
+            Event::Spawned { pid, .. } => {
+                if let Some(attempt) = &mut self.attempt {
+                    attempt.pid = Some(*pid);
+                }
+            }
+            Event::Ready { .. } => {
+                if let Some(attempt) = &mut self.attempt {
+                    attempt.is_ready = true;
+                }
+            }
+            Event::Settled { .. } => self.history.settled += 1,
+            Event::Refused(refusal) => self.came_to_nothing(FailureKind::Refused, &refusal.to_string()),
+            Event::Failed(failure) => self.came_to_nothing(FailureKind::Failed, &failure.to_string()),
+            Event::TakenBack(failure) => self.came_to_nothing(FailureKind::TakenBack, &failure.to_string()),
+            Event::Draining { connections, .. } => {
+                self.drain = Some((Instant::now(), *connections));
+                // What was seen a moment ago knows of no drain.
+                #[cfg(feature = "control")]
+                self.control.forget_what_was_seen();
+            }
+            _ => {}
         }
     }
 
@@ -118,18 +141,6 @@ impl Operating {
         });
     }
 
-    pub(super) fn spawned(&mut self, pid: u32) {
-        if let Some(attempt) = &mut self.attempt {
-            attempt.pid = Some(pid);
-        }
-    }
-
-    pub(super) fn ready(&mut self) {
-        if let Some(attempt) = &mut self.attempt {
-            attempt.is_ready = true;
-        }
-    }
-
     pub(super) fn last_words(&mut self, text: String) {
         if let Some(attempt) = &mut self.attempt {
             attempt.last_words = Some(text);
@@ -144,11 +155,7 @@ impl Operating {
         }
     }
 
-    pub(super) fn settled(&mut self) {
-        self.history.settled += 1;
-    }
-
-    pub(super) fn came_to_nothing(&mut self, kind: FailureKind, reason: &str) {
+    fn came_to_nothing(&mut self, kind: FailureKind, reason: &str) {
         self.history.add_failure(kind, reason);
         #[cfg(feature = "control")]
         if let Some(attempt) = &mut self.attempt {
@@ -166,18 +173,6 @@ impl Operating {
 
     pub(super) fn moved(&mut self, count: usize) {
         self.moved += count as u64;
-    }
-
-    pub(super) fn draining(&mut self, now: Instant, connections: usize, within: Duration) {
-        self.drain = Some((now, connections));
-        #[cfg(feature = "control")]
-        {
-            // What was seen a moment ago knows of no drain.
-            self.control.snapshot = None;
-            self.tell_draining(connections, within);
-        }
-        #[cfg(not(feature = "control"))]
-        let _ = within;
     }
 
     /// What the successor is told of the drain that has ended.
@@ -212,22 +207,17 @@ impl Operating {
 
 /// What is told only where there is somebody to tell.
 #[cfg(not(feature = "control"))]
+impl super::Driver {
+    pub(super) fn tell_operators(&mut self, _happening: &Event) {}
+}
+
+#[cfg(not(feature = "control"))]
 impl Operating {
     pub(super) fn points_to(&self, _pid: u32) {}
 
     pub(super) fn successor_is_gone(&self, _pid: u32) {}
 
-    pub(super) fn stopping(&mut self, _notice: Duration) {}
-
     pub(super) fn moved_so_far(&mut self, _is_idle: bool) {}
-
-    pub(super) fn progress(
-        &self,
-        _left: &[(Kind, usize)],
-        _oldest: Option<&ConnectionStatus>,
-        _within: Duration,
-    ) {
-    }
 
     pub(super) fn ended(&mut self) {}
 }

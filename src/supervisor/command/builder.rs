@@ -15,9 +15,9 @@ use super::spawner::{Spawner, all_signals};
 use super::status_file::StatusFile;
 use super::timed;
 use super::watcher::{Orders, Watcher};
-use crate::program::Program;
-use crate::restarter::successor::Recipe;
-use crate::signals::Signal;
+use crate::handdown::program::Program;
+use crate::handdown::recipe::Recipe;
+use crate::restarter::signals::Signal;
 use crate::supervisor::{Orphans, Supervisor, SupervisorError, SupervisorHandle};
 
 /// A command whose processes a [`Supervisor`] is to replace: any server, in any language. This is what

@@ -15,7 +15,7 @@ use super::numbers::{Announced, NumberError, announce, assign, is_ours_alone};
 use super::readiness::{Newest, Prepared, Queues, Readiness, ReadinessError};
 use super::spawner::{Launch, LaunchError, Spawner};
 use super::watcher::{ToldBy, Watcher};
-use crate::address::Address;
+use crate::sys::address::Address;
 use crate::sys::spawn::Spawned;
 
 /// What every worker of one command has in common.

@@ -3,8 +3,8 @@
 use std::os::fd::RawFd;
 use std::str::FromStr;
 
-use crate::address::Address;
-use crate::listen::{Listen, ListenParseError};
+use crate::sockets::listen::{Listen, ListenParseError};
+use crate::sys::address::Address;
 
 /// A socket that the supervisor binds for its workers.
 ///

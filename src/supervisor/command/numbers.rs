@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use thiserror::Error;
 
-use crate::address::Address;
+use crate::sys::address::Address;
 
 /// One socket, as far as its number and its announcement go.
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use thiserror::Error;
 
 use super::shim::Order;
-use crate::signals::stays_ignored;
+use crate::restarter::signals::stays_ignored;
 use crate::sys::spawn::{Spawn, SpawnError, Spawned, classify, kill_and_reap, spawn};
 
 /// A program to start, and everything that it starts with.

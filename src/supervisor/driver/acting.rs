@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Driver, Spawning};
-use crate::event::Event;
+use crate::aside::own_thread::on_own_thread_or;
+use crate::handdown::peer::{Peer, kill_unwatched};
+use crate::handdown::recipe::Supervision;
 use crate::handover::Failure;
 use crate::handover::message::Message;
 use crate::handover::supervise::{Action, End, Program, Report, Worker};
-use crate::own_thread::on_own_thread_or;
-use crate::restarter::peer::{Peer, kill_unwatched};
-use crate::restarter::successor::Supervision;
+use crate::operate::event::Event;
 use crate::restarter::{Outcome, RestartError};
 use crate::supervisor::Answer;
 use crate::supervisor::making::{Born, Manner, Order};
@@ -287,7 +287,7 @@ impl Driver {
             Report::Ready { worker } if self.operating.is_restart() => {
                 self.service.worker_observed(&Event::Ready { pid: pid(worker), after: Duration::ZERO });
             }
-            Report::Settled { worker } => self.service.worker_settled(*worker, &self.store.sockets()),
+            Report::Settled { worker } => self.service.worker_settled(*worker, &self.store.kept()),
             Report::Failed { why, .. } => self.service.worker_observed(&Event::Failed(why.clone())),
             Report::TakenBack { why, .. } => self.service.worker_observed(&Event::TakenBack(why.clone())),
             Report::Stopping { within } => self.service.worker_observed(&Event::Stopping { notice: *within }),
@@ -319,7 +319,7 @@ impl Driver {
 fn answer(waiting: &mut Vec<Answer>, result: &Result<Outcome, RestartError>) {
     for answer in waiting.drain(..) {
         // Whoever hears of it finds it in the log.
-        crate::say::finish();
+        crate::aside::say::finish();
         answer.give(result);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use heirloom::control::{ConnectionStatus, GenerationStatus, Role, ServiceStatus};
+use heirloom::control::{ConnectionDetail, GenerationStatus, Role, ServiceStatus};
 
 use crate::output::{connections, time, whole_time};
 
@@ -118,8 +118,8 @@ fn held_by(generation: &GenerationStatus) -> String {
 }
 
 /// `upgraded connection from 10.0.0.3:5123, 2h 3m old, busy for 41 s`
-pub(crate) fn described(connection: &ConnectionStatus) -> String {
-    let ConnectionStatus { kind, state, peer, age_ms, in_state_ms, .. } = connection;
+pub(crate) fn described(connection: &ConnectionDetail) -> String {
+    let ConnectionDetail { kind, state, peer, age_ms, in_state_ms, .. } = connection;
     let from = peer.as_ref().map(|peer| format!(" from {peer}")).unwrap_or_default();
     let state = state.replace('_', " ");
     format!("{kind} connection{from}, {} old, {state} for {}", whole_time(*age_ms), whole_time(*in_state_ms))

@@ -21,7 +21,6 @@ impl Driver {
     pub(in super::super) fn asked(&mut self, asked: Asked) {
         say!(debug: request = ?asked.request, "asked on the control socket");
         asked.put_to(self);
-        self.act();
     }
 
     /// Sends the operators on whose restart is the successor's to make.
@@ -60,17 +59,17 @@ impl Driver {
 
     /// Those who came to follow a restart of this process that its predecessor did not ask for after all.
     pub(in super::super) fn turn_away_followers(&mut self) {
-        for answer in std::mem::take(&mut self.later) {
+        for answer in std::mem::take(&mut self.waiting.later) {
             match answer {
                 Answer::Control(follower) => follower.end_with(&nothing_to_follow()),
-                handle => self.later.push(handle),
+                handle => self.waiting.later.push(handle),
             }
         }
     }
 
     /// Tells those who wait for the restart that is on its way.
     pub(in super::super) fn tell_step(&self, reply: &Reply) {
-        for answer in &self.answers {
+        for answer in &self.waiting.now {
             if let Answer::Control(follower) = answer {
                 follower.tell(reply);
             }
@@ -147,19 +146,19 @@ impl Operated for Driver {
 
     fn restart(&mut self, follower: Follower) {
         // Before, so that it hears of the very first step.
-        self.later.retain(Answer::is_wanted);
-        self.answers.retain(Answer::is_wanted);
+        self.waiting.later.retain(Answer::is_wanted);
+        self.waiting.now.retain(Answer::is_wanted);
         self.request(Instant::now(), Some(Answer::Control(follower)));
     }
 
     fn follow(&mut self, follower: Follower) {
         if self.launch.in_progress() {
-            self.answers.push(Answer::Control(follower));
+            self.waiting.now.push(Answer::Control(follower));
         } else if !self.succeed.is_serving()
             && matches!(*self.shared.life.borrow(), Life::Starting | Life::Accepting)
         {
             // The predecessor's word that it is to restart is on its way.
-            self.later.push(Answer::Control(follower));
+            self.waiting.later.push(Answer::Control(follower));
         } else {
             match self.operating.control.last.clone() {
                 Some(settled @ Reply::Settled { .. }) => {

@@ -5,16 +5,18 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::super::super::outcome::{Outcome, RestartError};
+use super::super::Driver;
 use super::Operating;
-use crate::drain::{ConnectionStatus, Kind, State};
+use crate::drain::{ConnectionState, ConnectionStatus, Kind};
 pub(in super::super) use crate::operate::control::Asked;
 use crate::operate::control::message::{Lost, Reply};
 use crate::operate::control::place::Place;
 use crate::operate::control::status::{millis, whole_millis};
 use crate::operate::control::{Follower, Server, status};
+use crate::operate::event::Event;
 
 /// The control socket of this process, if it has one.
 #[derive(Debug, Default)]
@@ -36,6 +38,39 @@ impl Control {
     pub(in super::super) fn new(bound: Option<(UnixListener, Arc<Place>)>) -> io::Result<Control> {
         let Some((listener, place)) = bound else { return Ok(Control::default()) };
         Ok(Control { server: Some(Server::new(listener)?), place: Some(place), ..Control::default() })
+    }
+
+    pub(super) fn forget_what_was_seen(&mut self) {
+        self.snapshot = None;
+    }
+}
+
+impl Driver {
+    /// Those who follow a restart hear of its steps, and those who wait for the end hear of the drain.
+    pub(in super::super) fn tell_operators(&mut self, happening: &Event) {
+        match happening {
+            Event::Starting => self.tell_step(&Reply::Starting),
+            Event::Spawned { .. } => {
+                self.tell_step(&self.operating.step(|pid, after_ms| Reply::Spawned { pid, after_ms }));
+            }
+            Event::Ready { .. } => {
+                self.tell_step(&self.operating.step(|pid, after_ms| Reply::Ready { pid, after_ms }));
+            }
+            Event::Stopping { notice } => {
+                self.operating.tell_the_rest(&Reply::Stopping { notice_ms: millis(*notice) });
+            }
+            Event::Draining { connections, within } => {
+                let (connections, within_ms) = (*connections as u64, millis(*within));
+                self.operating.tell_the_rest(&Reply::Draining { connections, within_ms });
+            }
+            Event::Progress { left, oldest, within } => {
+                let left = left.iter().map(|(kind, count)| (kind_name(*kind).to_owned(), *count as u64));
+                let (left, oldest) = (left.collect(), oldest.as_ref().map(described));
+                self.operating.tell_the_rest(&Reply::Progress { left, oldest, within_ms: millis(*within) });
+            }
+            Event::Ended { .. } => self.operating.ended(),
+            _ => {}
+        }
     }
 }
 
@@ -125,6 +160,13 @@ impl Operating {
         }
     }
 
+    /// Tells those who wait for this process's end.
+    pub(in super::super) fn tell_the_rest(&self, reply: &Reply) {
+        for follower in &self.control.until_the_end {
+            follower.tell(reply);
+        }
+    }
+
     /// The reply for a step of the restart that is on its way.
     pub(in super::super) fn step(&self, make: fn(u32, f64) -> Reply) -> Reply {
         let pid = self.attempt.as_ref().and_then(|attempt| attempt.pid).unwrap_or_default();
@@ -134,32 +176,6 @@ impl Operating {
     pub(super) fn follow_to_the_end(&mut self, follower: Follower) {
         self.control.until_the_end.retain(Follower::is_there);
         self.control.until_the_end.push(follower);
-    }
-
-    fn tell_the_rest(&self, reply: &Reply) {
-        for follower in &self.control.until_the_end {
-            follower.tell(reply);
-        }
-    }
-
-    pub(in super::super) fn stopping(&mut self, notice: Duration) {
-        self.tell_the_rest(&Reply::Stopping { notice_ms: millis(notice) });
-    }
-
-    pub(super) fn tell_draining(&self, connections: usize, within: Duration) {
-        let connections = connections as u64;
-        self.tell_the_rest(&Reply::Draining { connections, within_ms: millis(within) });
-    }
-
-    pub(in super::super) fn progress(
-        &self,
-        left: &[(Kind, usize)],
-        oldest: Option<&ConnectionStatus>,
-        within: Duration,
-    ) {
-        let left = left.iter().map(|(kind, count)| (kind_name(*kind).to_owned(), *count as u64)).collect();
-        let oldest = oldest.map(described);
-        self.tell_the_rest(&Reply::Progress { left, oldest, within_ms: millis(within) });
     }
 
     /// Whether no connection is on its way to the successor; told once, when all that could go at once have gone.
@@ -201,16 +217,16 @@ pub(super) fn by_kind(connections: &[ConnectionStatus]) -> BTreeMap<String, u64>
     counts
 }
 
-pub(super) fn described(connection: &ConnectionStatus) -> status::ConnectionStatus {
+pub(super) fn described(connection: &ConnectionStatus) -> status::ConnectionDetail {
     let state = match connection.state {
-        State::Fresh => "fresh",
-        State::Idle => "idle",
-        State::ReadingHead => "reading_head",
-        State::Busy => "busy",
-        State::Closing => "closing",
-        State::Moving => "moving",
+        ConnectionState::Fresh => "fresh",
+        ConnectionState::Idle => "idle",
+        ConnectionState::ReadingHead => "reading_head",
+        ConnectionState::Busy => "busy",
+        ConnectionState::Closing => "closing",
+        ConnectionState::Moving => "moving",
     };
-    status::ConnectionStatus {
+    status::ConnectionDetail {
         kind: kind_name(connection.kind).to_owned(),
         state: state.to_owned(),
         peer: connection.peer.as_ref().map(ToString::to_string),

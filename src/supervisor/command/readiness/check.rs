@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
-use crate::address::Address;
+use crate::sys::address::Address;
 
 /// What the last attempt found, for whoever has to report that none passed.
 pub(super) type Complaint = Arc<Mutex<Option<String>>>;

@@ -33,7 +33,7 @@ pub(crate) use self::notify::Heard;
 use self::notify::Notify;
 pub(crate) use self::queues::{Newest, Queues};
 pub use self::way::{Readiness, ReadinessError};
-use crate::address::Address;
+use crate::sys::address::Address;
 use crate::sys::notify::NotifySocket;
 use crate::sys::socket::{self, TcpOptions};
 

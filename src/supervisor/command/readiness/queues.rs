@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::address::Address;
+use crate::sys::address::Address;
 use crate::sys::socket;
 use crate::sys::waiting::waiting;
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::address::Address;
-use crate::listen::{Listen, ListenParseError};
+use crate::sockets::listen::{Listen, ListenParseError};
+use crate::sys::address::Address;
 
 /// How a worker shows that it is ready. Reads from text as `heirloom run --ready` takes it:
 ///

@@ -1,0 +1,417 @@
+//! What heirloom itself says, so that nobody waits for whoever reads it.
+//!
+//! The program's `tracing` subscriber writes where the program wants: to a pipe whose reader hangs, or to a disk that is
+//! full. So a line is put together where it is said, and handed to a thread of heirloom's that does nothing but say lines,
+//! in order. What does not fit into its queue is counted, and told as one line later.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tracing::dispatcher::{self, Dispatch};
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::NoSubscriber;
+use tracing::{Level, Span};
+
+use crate::aside::Aside;
+
+/// Says something to the program's `tracing` subscriber, from a thread where that may block or panic.
+///
+/// As in tracing's own macros: fields (`name`, `%name`, `?name`, `name = value`, `name = %value`, `name = ?value`), and a
+/// text with its arguments.
+macro_rules! say {
+    (@ $level:ident $more:tt [$($fields:tt)*] %$name:ident, $($rest:tt)*) => {
+        say!(@ $level $more [$($fields)* ($name, shown, $name)] $($rest)*)
+    };
+    (@ $level:ident $more:tt [$($fields:tt)*] ?$name:ident, $($rest:tt)*) => {
+        say!(@ $level $more [$($fields)* ($name, debugged, $name)] $($rest)*)
+    };
+    (@ $level:ident $more:tt [$($fields:tt)*] $name:ident, $($rest:tt)*) => {
+        say!(@ $level $more [$($fields)* ($name, kept, $name)] $($rest)*)
+    };
+    (@ $level:ident $more:tt [$($fields:tt)*] $name:ident = %$value:expr, $($rest:tt)*) => {
+        say!(@ $level $more [$($fields)* ($name, shown, $value)] $($rest)*)
+    };
+    (@ $level:ident $more:tt [$($fields:tt)*] $name:ident = ?$value:expr, $($rest:tt)*) => {
+        say!(@ $level $more [$($fields)* ($name, debugged, $value)] $($rest)*)
+    };
+    (@ $level:ident $more:tt [$($fields:tt)*] $name:ident = $value:expr, $($rest:tt)*) => {
+        say!(@ $level $more [$($fields)* ($name, kept, $value)] $($rest)*)
+    };
+    (@ $level:ident [seldom] $fields:tt $text:literal $($arguments:tt)*) => {{
+        static LATELY: $crate::aside::say::Seldom =
+            $crate::aside::say::Seldom::new(|times, span| tracing::$level!(parent: span, times, what = $text, "came again, and was not logged each time"));
+        if LATELY.tells() {
+            say!(@ $level [] $fields $text $($arguments)*)
+        }
+    }};
+    (@ $level:ident [] [$(($name:ident, $how:ident, $value:expr))*] $text:literal $($arguments:tt)*) => {{
+        if $crate::aside::say::is_heard(&say!(# $level)) {
+            let text = format!($text $($arguments)*);
+            $(let $name = $crate::aside::say::$how!($value);)*
+            $crate::aside::say::line(move |span| tracing::$level!(parent: span, $($name = $name,)* "{}", text));
+        }
+    }};
+    (# error) => { tracing::Level::ERROR };
+    (# warn) => { tracing::Level::WARN };
+    (# info) => { tracing::Level::INFO };
+    (# debug) => { tracing::Level::DEBUG };
+    (# trace) => { tracing::Level::TRACE };
+    ($level:ident: $($what:tt)*) => { say!(@ $level [] [] $($what)*) };
+}
+
+/// As [`say!`], for what others can make happen again and again: told at once, then counted, and the count told once in a
+/// while. Whoever floods the socket, the accept loop or the channel does not flood the log.
+macro_rules! say_seldom {
+    ($level:ident: $($what:tt)*) => { say!(@ $level [seldom] [] $($what)*) };
+}
+
+macro_rules! shown {
+    ($value:expr) => {
+        tracing::field::display(($value).to_string())
+    };
+}
+
+macro_rules! debugged {
+    ($value:expr) => {
+        tracing::field::display(format!("{:?}", $value))
+    };
+}
+
+macro_rules! kept {
+    ($value:expr) => {{
+        use $crate::aside::say::Keep as _;
+        (&$value).keep()
+    }};
+}
+
+pub(crate) use {debugged, kept, shown};
+
+/// A value as it is when the line is said.
+pub(crate) trait Keep {
+    type Kept: tracing::Value + Send + 'static;
+
+    fn keep(&self) -> Self::Kept;
+}
+
+impl Keep for str {
+    type Kept = String;
+
+    fn keep(&self) -> String {
+        self.to_owned()
+    }
+}
+
+macro_rules! plain {
+    ($($kind:ty)*) => {
+        $(impl Keep for $kind {
+            type Kept = $kind;
+
+            fn keep(&self) -> $kind {
+                *self
+            }
+        })*
+    };
+}
+
+plain!(bool u16 u32 u64 usize i32);
+#[cfg(feature = "fetch")]
+plain!(f64 Option<u64>);
+
+#[cfg(feature = "fetch")]
+impl Keep for Option<String> {
+    type Kept = Option<String>;
+
+    fn keep(&self) -> Option<String> {
+        self.clone()
+    }
+}
+
+/// An error and its sources, without what it holds.
+#[derive(Debug)]
+pub(crate) struct Told {
+    text: String,
+    source: Option<Box<Told>>,
+}
+
+impl Told {
+    fn of(error: &dyn Error) -> Told {
+        Told { text: error.to_string(), source: error.source().map(|source| Box::new(Told::of(source))) }
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for Told {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
+
+impl Keep for dyn Error + 'static {
+    type Kept = Box<dyn Error + Send + 'static>;
+
+    fn keep(&self) -> Self::Kept {
+        Box::new(Told::of(self))
+    }
+}
+
+/// Whose lines these are, on a thread that is heirloom's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// The driver of this generation.
+    Generation(u64),
+    #[cfg(feature = "supervisor")]
+    Supervisor,
+}
+
+impl Voice {
+    /// What this thread says from now on is said in this voice.
+    pub(crate) fn speaks_here(self) {
+        VOICE.set(Some(self));
+    }
+
+    /// Made where lines are said, since a subscriber may write about that as well.
+    fn span(self) -> Span {
+        match self {
+            Voice::Generation(generation) => tracing::info_span!(target: "heirloom", "heirloom", generation),
+            #[cfg(feature = "supervisor")]
+            Voice::Supervisor => tracing::info_span!(target: "heirloom", "supervisor"),
+        }
+    }
+}
+
+/// What this thread says is the program's again.
+#[cfg(feature = "supervisor")]
+pub(crate) fn falls_silent() {
+    VOICE.set(None);
+}
+
+thread_local! {
+    static VOICE: std::cell::Cell<Option<Voice>> = const { std::cell::Cell::new(None) };
+    /// On the thread that says the lines: the span of the voice that spoke last.
+    static SPOKE: std::cell::RefCell<Option<(Voice, Span)>> = const { std::cell::RefCell::new(None) };
+}
+
+/// Stays: a thread that had to be made for a line might not be had when threads run out, which is when there is something
+/// to say.
+static LOG: Aside = Aside::new("heirloom-log", LINES, None);
+
+/// A restart makes about twenty lines. So many are some hundred kilobytes, and say more than enough of what happened while
+/// nobody read.
+const LINES: usize = 1024;
+
+/// How long an end, or an answer to an operator, waits for the lines before it. They take microseconds, on a busy machine
+/// milliseconds; where nobody reads, no deadline of the program's is to be stretched by more than this.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Lines that did not fit since the last one that did.
+static MISSED: AtomicU64 = AtomicU64::new(0);
+
+/// Whether a line of this level may reach anybody. Without a subscriber tracing may still pass it on (to `log`).
+pub(crate) fn is_heard(level: &Level) -> bool {
+    match LevelFilter::current() {
+        LevelFilter::OFF => *level <= Level::DEBUG,
+        current => *level <= current,
+    }
+}
+
+/// Has `say` say it, with the span that this thread is in.
+pub(crate) fn line(say: impl FnOnce(&Span) + Send + 'static) {
+    let context = Context::here();
+    // Nothing else is published through the number.
+    let missed = MISSED.swap(0, Ordering::Relaxed);
+    if missed > 0 {
+        let context = context.clone();
+        let told = LOG.give(move || {
+            context.speak(|span| {
+                tracing::warn!(parent: span, missed, "lines are missing here: nobody has read the log for a while");
+            });
+        });
+        if !told {
+            MISSED.fetch_add(missed, Ordering::Relaxed);
+        }
+    }
+    if !LOG.give(move || context.speak(say)) {
+        MISSED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Makes the thread, while there is one to be had.
+pub(crate) fn begin() {
+    LOG.give(|| {});
+}
+
+/// Waits until all lines so far are said, unless nobody reads them.
+pub(crate) fn finish() {
+    LOG.finish(LAST_WORDS);
+}
+
+/// Where a line belongs.
+#[derive(Clone)]
+struct Context {
+    /// `None`: there is no subscriber, and none may be pretended.
+    dispatch: Option<Dispatch>,
+    voice: Option<Voice>,
+    span: Span,
+}
+
+impl Context {
+    fn here() -> Context {
+        let dispatch =
+            dispatcher::get_default(|dispatch| (!dispatch.is::<NoSubscriber>()).then(|| dispatch.clone()));
+        Context { dispatch, voice: VOICE.get(), span: Span::current() }
+    }
+
+    fn speak(self, say: impl FnOnce(&Span)) {
+        let Context { dispatch, voice, span } = self;
+        let speak = || say(&voice.map_or(span, span_of));
+        match dispatch {
+            Some(dispatch) => dispatcher::with_default(&dispatch, speak),
+            None => speak(),
+        }
+    }
+}
+
+fn span_of(voice: Voice) -> Span {
+    SPOKE.with_borrow_mut(|spoke| match spoke {
+        // A subscriber that came later did not see it made.
+        Some((last, span)) if *last == voice && !span.is_disabled() => span.clone(),
+        _ => spoke.insert((voice, voice.span())).1.clone(),
+    })
+}
+
+/// One warning that may come often.
+pub(crate) struct Seldom {
+    more: fn(u64, &Span),
+    state: Mutex<Lately>,
+}
+
+struct Lately {
+    told: Option<Instant>,
+    since: u64,
+}
+
+/// Often enough to see that it goes on, seldom enough for a log.
+const SELDOM: Duration = Duration::from_secs(10);
+
+impl Seldom {
+    /// `more` tells how often it came since.
+    pub(crate) const fn new(more: fn(u64, &Span)) -> Seldom {
+        Seldom { more, state: Mutex::new(Lately { told: None, since: 0 }) }
+    }
+
+    /// Whether it is told this time.
+    pub(crate) fn tells(&'static self) -> bool {
+        let now = Instant::now();
+        let mut lately = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(told) = lately.told.filter(|told| now.saturating_duration_since(*told) < SELDOM) else {
+            lately.told = Some(now);
+            return true;
+        };
+        lately.since += 1;
+        if lately.since == 1 {
+            let context = Context::here();
+            LOG.give_later(told + SELDOM, move || self.tell_how_often(context));
+        }
+        false
+    }
+
+    fn tell_how_often(&self, context: Context) {
+        let times = {
+            let mut lately = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            lately.told = Some(Instant::now());
+            std::mem::take(&mut lately.since)
+        };
+        context.speak(|span| (self.more)(times, span));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{self, Write};
+    use std::sync::Arc;
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What a subscriber of one's own has written of it.
+    fn written(speak: impl FnOnce()) -> String {
+        let page = Page::default();
+        let writer = page.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(Level::TRACE)
+            .without_time()
+            .with_ansi(false)
+            .with_writer(move || writer.clone());
+        tracing::subscriber::with_default(subscriber.finish(), speak);
+        LOG.finish(Duration::from_secs(60));
+        String::from_utf8(page.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_line_looks_as_tracing_itself_would_have_it() {
+        let (name, count, error) = ("x y".to_owned(), 3_usize, io::Error::other("no"));
+        let within = Duration::from_millis(1500);
+        let deep = crate::ListenError::Bind {
+            address: crate::Address::Unnamed,
+            source: io::ErrorKind::NotConnected.into(),
+        };
+        let chain: &(dyn Error + 'static) = &deep;
+        let plain = written(|| {
+            let _in = tracing::info_span!("heirloom", generation = 7_u64).entered();
+            tracing::warn!(name, count, %error, ?within, half = count / 2, "it {count} {}", "went");
+            tracing::info!(error = chain, "and on");
+        });
+        let aside = written(|| {
+            let _in = tracing::info_span!("heirloom", generation = 7_u64).entered();
+            say!(warn: name, count, %error, ?within, half = count / 2, "it {count} {}", "went");
+            say!(info: error = chain, "and on");
+        });
+        assert_eq!(aside, plain);
+        assert!(plain.contains("generation=7") && plain.contains("1.5s"), "{plain}");
+    }
+
+    #[test]
+    fn a_voice_has_its_span() {
+        let said = std::thread::spawn(|| {
+            written(|| {
+                Voice::Generation(4).speaks_here();
+                say!(info: "hear");
+            })
+        });
+        let said = said.join().unwrap();
+        assert!(said.contains("heirloom{generation=4}: ") && said.contains("hear"), "{said}");
+    }
+
+    #[test]
+    fn what_comes_again_and_again_is_counted() {
+        let said = written(|| {
+            for number in 0..1000 {
+                say_seldom!(warn: number = number as u64, "a stranger");
+            }
+        });
+        let lines: Vec<_> = said.lines().collect();
+        assert_eq!(lines.len(), 2, "{said}");
+        assert!(lines[0].contains("a stranger number=0"), "{said}");
+        assert!(lines[1].contains("times=999") && lines[1].contains("a stranger"), "{said}");
+    }
+}

@@ -1,0 +1,80 @@
+//! What happens to a process, as it happens.
+
+use std::time::Duration;
+
+use crate::drain::{ConnectionStatus, Kind};
+use crate::handover::serving::Reason;
+use crate::handover::{Failure, Refusal};
+
+/// Something that happened; see [`Restarter::events`](crate::Restarter::events). Each is a `tracing` event too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// This process accepts connections.
+    Accepting {
+        /// From 1.
+        generation: u64,
+    },
+    /// A restart was asked for, and a successor is being started.
+    Starting,
+    /// A restart was asked for while one is on its way; it is acted on after that one, once however often it was asked.
+    Remembered,
+    /// A restart was asked for and refused.
+    Refused(Refusal),
+    /// The successor's process exists.
+    Spawned {
+        /// Its process id.
+        pid: u32,
+        /// Since the request.
+        after: Duration,
+    },
+    /// The successor is ready and accepts; this process watches it.
+    Ready {
+        /// Its process id.
+        pid: u32,
+        /// Since the request.
+        after: Duration,
+    },
+    /// The successor is the service; this process drains.
+    Settled {
+        /// Its process id.
+        pid: u32,
+        /// Since the request.
+        after: Duration,
+    },
+    /// The successor did not get ready; nothing has changed.
+    Failed(Failure),
+    /// The successor was lost after it was ready; this process accepts again.
+    TakenBack(Failure),
+    /// This process says goodbye to its connections.
+    Draining {
+        /// How many there are.
+        connections: usize,
+        /// When the hammer falls, from now.
+        within: Duration,
+    },
+    /// This process was asked to stop. Until the notice is over it serves on, but is not ready for more.
+    Stopping {
+        /// How long the notice is.
+        notice: Duration,
+    },
+    /// It is still draining; once a second.
+    Progress {
+        /// How many connections are left, by kind.
+        left: Vec<(Kind, usize)>,
+        /// The one that has been there for longest.
+        oldest: Option<ConnectionStatus>,
+        /// When the hammer falls, from now.
+        within: Duration,
+    },
+    /// The hammer fell.
+    Hammered {
+        /// How many connections were aborted.
+        aborted: usize,
+    },
+    /// This process has nothing left to do.
+    Ended {
+        /// Why it ends.
+        reason: Reason,
+    },
+}

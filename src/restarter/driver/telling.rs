@@ -1,0 +1,41 @@
+//! What happens, told once to everybody who wants to know: the log, the program ([`Event`]), the service manager, the metrics, the
+//! generations to come, and operators.
+
+use super::Driver;
+use crate::operate::event::Event;
+
+impl Driver {
+    pub(super) fn tell(&mut self, happening: Event) {
+        // First: our own line is not to stand at the end of what a lost successor wrote.
+        self.operating.remember(&happening);
+        log(&happening);
+        self.shared.report(happening.clone());
+        self.tell_operators(&happening);
+    }
+}
+
+fn log(happening: &Event) {
+    match happening {
+        Event::Accepting { generation } => say!(info: generation = *generation, "accepting"),
+        Event::Starting => say!(info: "restart: starting a successor"),
+        Event::Remembered => say!(info: "restart: one is on its way, another one follows it"),
+        Event::Refused(refusal) => say!(warn: %refusal, "restart refused"),
+        Event::Spawned { pid, after } => say!(info: pid = *pid, ?after, "successor started"),
+        Event::Ready { pid, after } => say!(info: pid = *pid, ?after, "successor ready"),
+        Event::Settled { pid, after } => say!(info: pid = *pid, ?after, "successor settled"),
+        Event::Failed(failure) => say!(error: %failure, "restart failed, serving on"),
+        Event::TakenBack(failure) => say!(error: %failure, "restart taken back, accepting again"),
+        Event::Stopping { notice } => say!(info: ?notice, "stopping"),
+        Event::Draining { connections, within } => {
+            say!(info: connections = *connections, ?within, "draining")
+        }
+        Event::Progress { left, oldest, within } => {
+            if let Some(oldest) = oldest {
+                let left: usize = left.iter().map(|(_, count)| count).sum();
+                say!(info: left, %oldest, ?within, "still draining");
+            }
+        }
+        Event::Hammered { aborted } => say!(warn: aborted = *aborted, "the hammer fell"),
+        Event::Ended { reason } => say!(info: ?reason, "ended"),
+    }
+}

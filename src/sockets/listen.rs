@@ -1,0 +1,424 @@
+//! What to listen on: an address, a name, and the options that must be set before the bind.
+
+use std::fmt;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::sys::address::Address;
+
+/// A listener to inherit or to bind.
+///
+/// Most programs pass a string to [`Restarter::listen`](crate::Restarter::listen) and never see this type:
+///
+/// ```
+/// use heirloom::Listen;
+///
+/// let plain: Listen = "127.0.0.1:8080".parse()?;
+/// let with_options = "[::]:8443".parse::<Listen>()?.name("tls").backlog(1024).only_v6(true);
+/// let path: Listen = "unix:/run/app.sock".parse()?;
+/// let hidden: Listen = "unix:@app".parse()?;
+/// # Ok::<(), heirloom::ListenParseError>(())
+/// ```
+///
+/// **Which inherited socket it finds.** One of the same kind and name whose address is the one asked for. Port 0
+/// finds the socket that an earlier generation got for port 0, so that it keeps its port. Equal specs match in
+/// order. If a name's address has changed, the new address is bound and the old socket is served empty and closed.
+///
+/// **A host name** (`localhost:8080`) is looked up when it is read, on a thread of its own and for ten seconds at the most: the
+/// resolver's own patience with one server that is silent is five. Within a runtime use [`resolve`](Self::resolve), which
+/// does not block; `http::run` does. Of several addresses one is listened on, as in `std`: one that was inherited, or else the
+/// first that this machine has. (One that is in use is an error: to go on to the next would leave the clients of this one to
+/// somebody else.) To listen on both families write `[::]:8080`, or one listener for each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    pub(crate) address: Address,
+    /// What else a host name stands for.
+    pub(crate) alternatives: Vec<Address>,
+    pub(crate) name: String,
+    pub(crate) backlog: u32,
+    pub(crate) reuse_port: bool,
+    pub(crate) only_v6: Option<bool>,
+    pub(crate) nodelay: bool,
+    pub(crate) access: Access,
+}
+
+/// Who may connect to the path of a Unix socket; `None` is as the umask and the process have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Access {
+    mode: Option<u32>,
+    owner: Option<u32>,
+    group: Option<u32>,
+}
+
+/// The queue for connections that are complete and not accepted. During a restart they wait in it, so it is as long
+/// as the kernel allows (net.core.somaxconn, 4096 since Linux 5.4, cuts it).
+const BACKLOG: u32 = 4096;
+
+/// Why a string is not an address to listen on.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ListenParseError {
+    /// Neither `HOST:PORT` nor `unix:PATH`.
+    #[error(
+        "{address:?} is not an address to listen on; write 127.0.0.1:8080, [::]:8080, unix:/path or unix:@name"
+    )]
+    Malformed {
+        /// What was given.
+        address: String,
+    },
+    /// A host name that the system cannot resolve.
+    #[error("cannot resolve {address:?}")]
+    Resolve {
+        /// What was given.
+        address: String,
+        /// What the resolver said.
+        source: std::io::Error,
+    },
+    /// A Unix path that the kernel has no room for.
+    #[error("the Unix socket path {path:?} is longer than the kernel's 107 bytes")]
+    PathTooLong {
+        /// What was given.
+        path: PathBuf,
+    },
+}
+
+impl Listen {
+    /// A listener on `address`, with the default options.
+    pub fn new(address: Address) -> Listen {
+        Listen {
+            address,
+            alternatives: Vec::new(),
+            name: String::new(),
+            backlog: BACKLOG,
+            reuse_port: false,
+            only_v6: None,
+            nodelay: true,
+            access: Access::default(),
+        }
+    }
+
+    /// As `text.parse()`, but a host name is looked up without blocking this thread. Within a runtime.
+    ///
+    /// # Errors
+    ///
+    /// As for [`parse`](str::parse).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a lookup that nobody waits for any more ends by itself.
+    pub async fn resolve(text: &str) -> Result<Listen, ListenParseError> {
+        match read(text)? {
+            Read::Address(address) => Ok(Listen::new(address)),
+            Read::Name => {
+                let (tell, heard) = oneshot::channel();
+                look_up(text.to_owned(), |found| drop(tell.send(found)))
+                    .map_err(|error| unresolved(text, error))?;
+                let found = tokio::time::timeout(PATIENCE, heard).await.ok().and_then(Result::ok);
+                named(text, found)
+            }
+        }
+    }
+
+    /// This one, and those that differ from it in the address that a name stands for.
+    pub(crate) fn choices(&self) -> impl Iterator<Item = Listen> {
+        let other = |address: &Address| Listen { address: address.clone(), ..self.clone() };
+        std::iter::once(self.clone()).chain(self.alternatives.iter().map(other))
+    }
+
+    /// Names it, for the match with an inherited socket (heirloom's own or `LISTEN_FDNAMES`) and for logs.
+    pub fn name(mut self, name: impl Into<String>) -> Listen {
+        self.name = name.into();
+        self
+    }
+
+    /// How many complete connections may wait; 4096 by default, cut to net.core.somaxconn.
+    pub fn backlog(mut self, connections: u32) -> Listen {
+        self.backlog = connections;
+        self
+    }
+
+    /// Sets SO_REUSEPORT, so that unrelated processes may bind the port too. Off by default: with it, a closing
+    /// socket loses its queue, which inheritance never does.
+    pub fn reuse_port(mut self, on: bool) -> Listen {
+        self.reuse_port = on;
+        self
+    }
+
+    /// Whether an IPv6 socket takes IPv6 alone; by default as the system has it (net.ipv6.bindv6only, mostly off).
+    pub fn only_v6(mut self, on: bool) -> Listen {
+        self.only_v6 = Some(on);
+        self
+    }
+
+    /// TCP_NODELAY on accepted connections; on by default, since a server that answers in more than one write else
+    /// waits for the client's delayed acknowledgement (40 ms).
+    pub fn nodelay(mut self, on: bool) -> Listen {
+        self.nodelay = on;
+        self
+    }
+
+    /// The mode of a Unix socket's path: whoever may write to it may connect. By default it is 0777 less the umask, so
+    /// mostly 0755, to which other users cannot connect: a web server of another user wants `0o660` and its
+    /// [group](Self::group), or `0o666`.
+    ///
+    /// Mode, owner and group are set before anybody can connect, whatever the umask. A socket that is inherited keeps what
+    /// it has. With any other address than a path, [`listen`](crate::Restarter::listen) fails.
+    pub fn mode(mut self, mode: u32) -> Listen {
+        self.access.mode = Some(mode);
+        self
+    }
+
+    /// The user that the path of a Unix socket belongs to, by number; by default this process's. Root alone may give it away.
+    pub fn owner(mut self, user: u32) -> Listen {
+        self.access.owner = Some(user);
+        self
+    }
+
+    /// The group that the path of a Unix socket belongs to, by number; by default this process's. It must be one that this
+    /// process is a member of, except for root.
+    pub fn group(mut self, group: u32) -> Listen {
+        self.access.group = Some(group);
+        self
+    }
+
+    /// The address.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
+impl Access {
+    /// Makes it so at `path`, where this process has just bound a socket. What lies there is held and looked at first: in a
+    /// directory of another user it may be something else by now, which is not to change its owner.
+    pub(crate) fn grant(&self, path: &Path) -> io::Result<()> {
+        if *self == Access::default() {
+            return Ok(());
+        }
+        let mut options = OpenOptions::new();
+        let held = options.read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
+        let found = held.metadata()?;
+        if !found.file_type().is_socket() || found.uid() != nix::unistd::geteuid().as_raw() {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "something else has been put in its place",
+            ));
+        }
+        // A descriptor of this kind has no calls of its own for this; its name under /proc is the file itself.
+        let held_path = format!("/proc/self/fd/{}", held.as_raw_fd());
+        if self.owner.is_some() || self.group.is_some() {
+            std::os::unix::fs::chown(&held_path, self.owner, self.group)?;
+        }
+        match self.mode {
+            Some(mode) => fs::set_permissions(&held_path, Permissions::from_mode(mode)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
+}
+
+impl FromStr for Listen {
+    type Err = ListenParseError;
+
+    fn from_str(text: &str) -> Result<Listen, ListenParseError> {
+        match read(text)? {
+            Read::Address(address) => Ok(Listen::new(address)),
+            Read::Name => {
+                let (tell, heard) = mpsc::sync_channel(1);
+                look_up(text.to_owned(), move |found| drop(tell.send(found)))
+                    .map_err(|error| unresolved(text, error))?;
+                named(text, heard.recv_timeout(PATIENCE).ok())
+            }
+        }
+    }
+}
+
+/// What [`Restarter::listen`](crate::Restarter::listen) takes: a [`Listen`], a [`SocketAddr`], or a string.
+pub trait IntoListen: sealed::Sealed {
+    /// The listener that is meant.
+    fn into_listen(self) -> Result<Listen, ListenParseError>
+    where
+        Self: Sized,
+    {
+        match self.given() {
+            sealed::Given::Listen(listen) => Ok(listen),
+            sealed::Given::Text(text) => text.parse(),
+        }
+    }
+}
+
+/// As [`IntoListen::into_listen`], without blocking the thread.
+#[cfg(feature = "http")]
+pub(crate) async fn resolved(listen: impl IntoListen) -> Result<Listen, ListenParseError> {
+    match listen.given() {
+        sealed::Given::Listen(listen) => Ok(listen),
+        sealed::Given::Text(text) => Listen::resolve(&text).await,
+    }
+}
+
+impl IntoListen for Listen {}
+impl IntoListen for SocketAddr {}
+impl IntoListen for &str {}
+impl IntoListen for String {}
+impl IntoListen for &String {}
+
+mod sealed {
+    use super::{Address, Listen, SocketAddr};
+
+    pub trait Sealed {
+        fn given(self) -> Given;
+    }
+
+    /// What was given, before a name in it is looked up.
+    #[derive(Debug)]
+    pub enum Given {
+        Listen(Listen),
+        Text(String),
+    }
+
+    impl Sealed for Listen {
+        fn given(self) -> Given {
+            Given::Listen(self)
+        }
+    }
+
+    impl Sealed for SocketAddr {
+        fn given(self) -> Given {
+            Given::Listen(Listen::new(Address::Inet(self)))
+        }
+    }
+
+    impl Sealed for &str {
+        fn given(self) -> Given {
+            Given::Text(self.to_owned())
+        }
+    }
+
+    impl Sealed for String {
+        fn given(self) -> Given {
+            Given::Text(self)
+        }
+    }
+
+    impl Sealed for &String {
+        fn given(self) -> Given {
+            Given::Text(self.clone())
+        }
+    }
+}
+
+/// What a text is, by itself.
+enum Read {
+    Address(Address),
+    /// A host's name and a port.
+    Name,
+}
+
+fn read(text: &str) -> Result<Read, ListenParseError> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return parse_unix(text, path).map(Read::Address);
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(Read::Address(Address::Inet(address)));
+    }
+    let is_named =
+        text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if is_named { Ok(Read::Name) } else { Err(ListenParseError::Malformed { address: text.to_owned() }) }
+}
+
+/// The system's resolver has no deadline, so it gets a thread that nobody has to wait for.
+fn look_up(text: String, tell: impl FnOnce(io::Result<Vec<SocketAddr>>) + Send + 'static) -> io::Result<()> {
+    let found = move || tell(text.to_socket_addrs().map(Iterator::collect));
+    thread::Builder::new().name("heirloom-lookup".to_owned()).spawn(found).map(drop)
+}
+
+fn named(text: &str, found: Option<io::Result<Vec<SocketAddr>>>) -> Result<Listen, ListenParseError> {
+    let found = found.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
+    let mut addresses = found.map_err(|error| unresolved(text, error))?.into_iter().map(Address::Inet);
+    let first = addresses.next().ok_or_else(|| unresolved(text, io::ErrorKind::NotFound.into()))?;
+    Ok(Listen { alternatives: addresses.collect(), ..Listen::new(first) })
+}
+
+fn unresolved(text: &str, source: io::Error) -> ListenParseError {
+    ListenParseError::Resolve { address: text.to_owned(), source }
+}
+
+/// For a name: the resolver asks a server for five seconds, so this lets it try a second one, and ends well within any start
+/// timeout.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn parse_unix(text: &str, path: &str) -> Result<Address, ListenParseError> {
+    /// sun_path holds 108 bytes, one of them for the end of the string (or the abstract name's leading zero).
+    const ROOM: usize = 107;
+    if path.strip_prefix('@').unwrap_or(path).is_empty() {
+        return Err(ListenParseError::Malformed { address: text.to_owned() });
+    }
+    if path.len() > ROOM {
+        return Err(ListenParseError::PathTooLong { path: path.into() });
+    }
+    Ok(match path.strip_prefix('@') {
+        Some(name) => Address::UnixAbstract(name.as_bytes().to_vec()),
+        None => Address::UnixPath(path.into()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_read_as_they_print() {
+        for text in ["127.0.0.1:8080", "[::1]:0", "unix:/run/app.sock", "unix:@app"] {
+            assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
+        }
+        assert!(
+            matches!("localhost:80".parse::<Listen>().unwrap().address, Address::Inet(a) if a.ip().is_loopback())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_name_is_looked_up_elsewhere_and_stands_for_all_its_addresses() {
+        let listen = Listen::resolve("localhost:80").await.unwrap();
+        assert_eq!(listen, "localhost:80".parse().unwrap());
+        assert!(listen.choices().all(|choice| choice.address.inet().unwrap().ip().is_loopback()));
+        let several = ["[::1]:80", "127.0.0.1:80"].map(|text| text.parse().unwrap());
+        let listen = named("both:80", Some(Ok(several.to_vec()))).unwrap();
+        let choices: Vec<_> = listen.choices().map(|choice| choice.to_string()).collect();
+        assert_eq!(choices, ["[::1]:80", "127.0.0.1:80"]);
+    }
+
+    #[test]
+    fn g5_a_resolver_that_says_nothing_is_not_waited_for() {
+        let error = named("silent:80", None).unwrap_err();
+        assert!(
+            matches!(&error, ListenParseError::Resolve { source, .. } if source.kind() == io::ErrorKind::TimedOut)
+        );
+        let error = named("empty:80", Some(Ok(Vec::new()))).unwrap_err();
+        assert!(error.to_string().contains("empty:80"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_address_is_named() {
+        for text in ["", "8080", ":8080", "unix:", "unix:@", "127.0.0.1:99999"] {
+            let error = text.parse::<Listen>().unwrap_err().to_string();
+            assert!(error.contains(&format!("{text:?}")), "{error}");
+        }
+        let long = format!("unix:/{}", "x".repeat(107));
+        assert!(matches!(long.parse::<Listen>(), Err(ListenParseError::PathTooLong { .. })));
+    }
+}

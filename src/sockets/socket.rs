@@ -1,0 +1,563 @@
+//! One listening socket, and for a Unix one the path that it owns.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+
+use super::holder::holder;
+use super::listeners::Gate;
+use crate::aside::{FILE, FILES};
+use crate::drain::departure::Arrival;
+use crate::handover::announcement::AnnouncedSocket;
+use crate::handover::message::KeptSocket;
+use crate::operate::service::Kept;
+use crate::sockets::inherited::InheritedSocket;
+use crate::sockets::listen::{Access, Listen, ListenParseError};
+use crate::sockets::stored_name::Stored;
+use crate::sys::address::Address;
+use crate::sys::lock::{LockError, PathLock, PathState, is_stale_socket};
+use crate::sys::socket::{self, Kind, TcpOptions, UdpOptions};
+
+/// One listening socket of this process.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) fd: Arc<OwnedFd>,
+    pub(crate) kind: Kind,
+    pub(crate) cookie: u64,
+    pub(crate) name: String,
+    pub(crate) requested: OsString,
+    pub(crate) address: Address,
+    /// `None` if it was handed to this process.
+    #[cfg_attr(
+        not(feature = "supervisor"),
+        expect(dead_code, reason = "for a supervisor, which makes it again")
+    )]
+    asked: Option<Listen>,
+    place: Option<Arc<Place>>,
+    /// Whether it was handed to this process.
+    inherited: bool,
+    /// Whether the path is for another process to give up. Nothing else is published through it.
+    surrendered: AtomicBool,
+    /// Whether it was found blocking: another generation may wait in an accept(2) of its own, which would fail were
+    /// O_NONBLOCK set, since the flag belongs to the open file description that all share.
+    found_blocking: AtomicBool,
+    /// Whether it came from a service manager, which accepts nothing itself.
+    by_activation: bool,
+    /// How many bytes an announcement of many needs for it.
+    pub(super) announced_length: usize,
+    pub(crate) gate: watch::Sender<Gate>,
+    /// Leads to the accept loop, if that is ours: only then can it be told to empty the queue, and take what comes
+    /// from the predecessor.
+    pub(crate) arrivals: Mutex<Option<mpsc::UnboundedSender<Arrival>>>,
+}
+
+/// The path of a Unix socket that this process owns.
+#[derive(Debug)]
+struct Place {
+    lock: PathLock,
+    path: PathBuf,
+    /// Device and inode of the socket that was made there: what somebody else put there is not ours to remove.
+    made: Option<(u64, u64)>,
+    /// Whether a predecessor made it, or made the one that this is in the place of.
+    inherited: bool,
+    /// What the lock said of that one.
+    before: Option<String>,
+}
+
+/// Why there is no listener.
+#[derive(Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The address cannot be read.
+    #[error(transparent)]
+    Parse(#[from] ListenParseError),
+    /// Somebody else listens there.
+    #[error("{address} is in use by {}", in_use_by(*.holder))]
+    InUse {
+        /// The address.
+        address: Address,
+        /// The process that has it, if that can be known: another user's cannot.
+        holder: Option<u32>,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A live server's Unix socket.
+    #[error("{address} belongs to a server that is running; stop it, or choose another path")]
+    Live {
+        /// The address.
+        address: Address,
+    },
+    /// Something that is not a socket is in the way.
+    #[error("{path:?} exists and is not a socket; it was left alone, remove it or choose another path")]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The lock that owns a Unix socket's path cannot be had.
+    #[error("cannot own the path of {address}")]
+    Lock {
+        /// The address.
+        address: Address,
+        /// What is in the way.
+        source: io::Error,
+    },
+    /// The mode or the owner that it is to have cannot be set.
+    #[error("cannot set the mode or the owner of {address}")]
+    Access {
+        /// The address.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Anything else that the system refuses.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A successor could not be handed one more.
+    #[error(
+        "cannot listen on {address} as well: with {listeners} listeners, what a successor is handed has no room for it \
+         (at most 2000, and 88 KiB of addresses and names)"
+    )]
+    TooMany {
+        /// The address.
+        address: Address,
+        /// How many there are.
+        listeners: usize,
+    },
+    /// This process drains: it takes no new listeners.
+    #[error("cannot listen on {address}: this process is draining")]
+    Draining {
+        /// The address.
+        address: Address,
+    },
+}
+
+debug_as_told!(ListenError);
+
+fn in_use_by(holder: Option<u32>) -> String {
+    match holder {
+        None => "another process; stop it, or choose another address".to_owned(),
+        Some(pid) if pid != std::process::id() => {
+            format!("process {pid}; stop it, or choose another address")
+        }
+        Some(_) if std::env::var_os("LISTEN_FDS").is_some() => {
+            "this process, which was started with it: LISTEN_FDS is set, but LISTEN_PID does not name this process, so \
+             nothing was taken over; have it set as systemd does"
+                .to_owned()
+        }
+        // The case that surprises: between 0.0.0.0:P and 127.0.0.1:P the predecessor's own socket is in the way.
+        Some(_) => "this process: it was asked for twice, or is inherited from a predecessor that listens on a wildcard or \
+                    single address of the same port (change that in two restarts, through another port)"
+            .to_owned(),
+    }
+}
+
+impl ListenError {
+    /// With what can be found out about it: not in a loop, since it looks at every process.
+    pub(super) fn explained(self, kind: Kind) -> ListenError {
+        match self {
+            ListenError::InUse { address, source, .. } => {
+                let holder = address.inet().and_then(|address| holder(address, kind));
+                ListenError::InUse { address, holder, source }
+            }
+            other => other,
+        }
+    }
+
+    /// This machine has no such address, or none of its family; of a name's others it may have one.
+    pub(super) fn is_not_of_this_host(&self) -> bool {
+        let ListenError::Bind { source, .. } = self else { return false };
+        matches!(source.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
+    }
+}
+
+impl Socket {
+    pub(super) fn claim(inherited: InheritedSocket, listen: &Listen) -> Result<Socket, ListenError> {
+        let InheritedSocket { fd, kind, name: _, requested, address, lock, stored: _ } = inherited;
+        let failed = |source| ListenError::Bind { address: address.clone(), source };
+        if kind != Kind::Udp {
+            // On a listening socket this only sets the queue's new length.
+            socket::listen(fd.as_fd(), backlog(listen)).map_err(failed)?;
+        }
+        let place = match (&address, lock) {
+            (Address::UnixPath(path), Some(lock)) => inherit_place(lock, path),
+            _ => None,
+        };
+        // The listener's own: a socket unit's name for it, which nobody has to know here, would hide it from a successor.
+        let name = listen.name.clone();
+        let by_activation = requested.is_empty();
+        if by_activation && kind == Kind::Udp {
+            // A service manager receives nothing itself, and a datagram socket of ours is non-blocking.
+            socket::set_nonblocking(fd.as_fd()).map_err(failed)?;
+        }
+        let requested = if by_activation { listen.address.to_os_string() } else { requested };
+        say!(debug: %address, name, "inherited a socket");
+        let socket = Socket::new(fd, kind, name, requested, address.clone(), place).map_err(failed)?;
+        let is_blocking = !socket::is_nonblocking(socket.as_fd()).map_err(failed)?;
+        socket.found_blocking.store(is_blocking && kind != Kind::Udp, Ordering::Relaxed);
+        Ok(Socket { inherited: true, by_activation, ..socket })
+    }
+
+    /// Keeps a socket for other processes, as it is; `requested` is empty for one that came by activation.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn keep(inherited: InheritedSocket) -> io::Result<Socket> {
+        let InheritedSocket { fd, kind, name, requested, address, lock, stored: _ } = inherited;
+        let place = match (&address, lock) {
+            (Address::UnixPath(path), Some(lock)) => inherit_place(lock, path),
+            _ => None,
+        };
+        let socket = Socket::new(fd, kind, name, requested, address, place)?;
+        Ok(Socket { inherited: true, ..socket })
+    }
+
+    pub(super) fn bind(listen: &Listen, kind: Kind) -> Result<Socket, ListenError> {
+        let place = match &listen.address {
+            Address::UnixPath(path) => {
+                let lock = own_path(path, &listen.address)?;
+                Some(Place { lock, path: path.clone(), made: None, inherited: false, before: None })
+            }
+            _ => None,
+        };
+        Socket::bind_at(listen, kind, place)
+    }
+
+    /// Binds a path again whose socket somebody has removed: nobody finds that one any more. `lock` is for
+    /// [`made_again`].
+    pub(super) fn bind_at_again(
+        listen: &Listen,
+        path: &Path,
+        lock: PathLock,
+        inherited: bool,
+    ) -> Result<Socket, ListenError> {
+        tracing::warn!(path = %path.display(), "somebody has removed the socket, making it again");
+        let before = lock.read().ok();
+        let place = Place { lock, path: path.to_owned(), made: None, inherited, before };
+        Socket::bind_at(listen, Kind::UnixStream, Some(place))
+    }
+
+    /// As [`bind_at_again`](Self::bind_at_again), with all that this one was asked to have.
+    #[cfg(feature = "supervisor")]
+    pub(super) fn bind_again(&self, path: &Path, lock: PathLock) -> Result<Socket, ListenError> {
+        let plain = || Listen::new(self.address.clone()).name(self.name.clone());
+        let listen = self.asked.clone().unwrap_or_else(plain);
+        let socket = Socket::bind_at_again(&listen, path, lock, false)?;
+        if !socket::is_nonblocking(self.as_fd()).unwrap_or(true) {
+            let failed = |source| ListenError::Bind { address: self.address.clone(), source };
+            socket::set_blocking(socket.as_fd()).map_err(failed)?;
+        }
+        Ok(socket)
+    }
+
+    fn bind_at(listen: &Listen, kind: Kind, mut place: Option<Place>) -> Result<Socket, ListenError> {
+        let asked = &listen.address;
+        if listen.access != Access::default() && place.is_none() {
+            let source =
+                io::Error::new(io::ErrorKind::InvalidInput, "only the path of a Unix socket has any");
+            return Err(ListenError::Access { address: asked.clone(), source });
+        }
+        let bound = match (asked, kind) {
+            (Address::Inet(address), Kind::Udp) => {
+                let options = UdpOptions { reuse_port: listen.reuse_port, only_v6: listen.only_v6 };
+                socket::bind_udp(*address, &options)
+            }
+            (Address::Inet(address), _) => {
+                let (reuse_port, only_v6) = (listen.reuse_port, listen.only_v6);
+                let options = TcpOptions { backlog: backlog(listen), reuse_port, only_v6 };
+                let bound = socket::bind_tcp(*address, &options);
+                // Accepted sockets have it from their listener: one call here instead of one per connection.
+                bound.and_then(|fd| socket::set_nodelay(fd.as_fd(), listen.nodelay).map(|()| fd))
+            }
+            (Address::UnixPath(path), _) => socket::bind_unix(path),
+            (Address::UnixAbstract(name), _) => socket::bind_unix_abstract(name, backlog(listen)),
+            (Address::Unnamed, _) => Err(io::Error::from(io::ErrorKind::InvalidInput)),
+        };
+        let fd = bound.map_err(|source| bind_error(asked, source))?;
+        if let Some(place) = &mut place {
+            place.made = identity(&place.path);
+            if let Err(error) = place.open(fd.as_fd(), listen) {
+                place.undo();
+                return Err(error);
+            }
+            // For the generations to come: looked up there and then, it could be what somebody else has put there.
+            if let Some((device, inode)) = place.made
+                && let Err(error) = place.lock.write(&format!("{device} {inode}\n"))
+            {
+                say!(warn: %error, path = %place.path.display(), "the socket's path will stay behind");
+            }
+        }
+        let failed = |source| ListenError::Bind { address: asked.clone(), source };
+        let address = socket::facts(fd.as_fd()).map_err(|error| failed(io::Error::other(error)))?.local;
+        say!(debug: %address, name = listen.name, "bound a socket");
+        let socket = Socket::new(fd, kind, listen.name.clone(), asked.to_os_string(), address, place);
+        Ok(Socket { asked: Some(listen.clone()), ..socket.map_err(failed)? })
+    }
+
+    fn new(
+        fd: OwnedFd,
+        kind: Kind,
+        name: String,
+        requested: OsString,
+        address: Address,
+        place: Option<Place>,
+    ) -> io::Result<Socket> {
+        let cookie = socket::cookie(fd.as_fd())?;
+        let announced = AnnouncedSocket {
+            fd: LONGEST,
+            cookie,
+            kind: kind.name().to_owned(),
+            name: name.clone(),
+            requested: requested.clone(),
+            address: address.to_os_string(),
+            lock: place.as_ref().map(|_| LONGEST),
+        };
+        let gate = watch::Sender::new(Gate::Paused);
+        Ok(Socket {
+            fd: Arc::new(fd),
+            kind,
+            cookie,
+            name,
+            requested,
+            address,
+            asked: None,
+            place: place.map(Arc::new),
+            inherited: false,
+            surrendered: AtomicBool::new(false),
+            found_blocking: AtomicBool::new(false),
+            by_activation: false,
+            announced_length: announced.length(),
+            gate,
+            arrivals: Mutex::new(None),
+        })
+    }
+
+    /// The lock that goes with it to a successor.
+    pub(crate) fn lock_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.place.as_ref().map(|place| place.lock.as_fd())
+    }
+
+    /// What another process is told that is to have it, too.
+    pub(crate) fn described(&self) -> KeptSocket {
+        let (kind, name, requested) =
+            (self.kind.name().to_owned(), self.name.clone(), self.requested.clone());
+        KeptSocket { kind, name, requested }
+    }
+
+    /// As the service manager keeps it.
+    pub(crate) fn kept(&self) -> Kept {
+        let Socket { cookie, name, requested, .. } = self;
+        let stored = Stored { cookie: *cookie, name: name.clone(), requested: requested.clone() };
+        Kept { name: stored.encode(), fd: Arc::clone(&self.fd) }
+    }
+
+    pub(super) fn set(&self, gate: Gate) {
+        self.gate.send_replace(gate);
+    }
+
+    pub(crate) fn came_by_activation(&self) -> bool {
+        self.by_activation
+    }
+
+    /// Whether a loop of ours must leave it alone until no other generation accepts from it: an accept of ours would block.
+    pub(super) fn is_found_blocking(&self) -> bool {
+        self.found_blocking.load(Ordering::Relaxed)
+    }
+
+    /// Nobody else accepts from it any more, or has to bear it: from now on an accept does not block.
+    pub(crate) fn stop_blocking(&self) {
+        if self.found_blocking.swap(false, Ordering::Relaxed)
+            && let Err(error) = socket::set_nonblocking(self.as_fd())
+        {
+            say_seldom!(warn: %error, address = %self.address, "an accept may block here");
+        }
+    }
+
+    /// Whether the path, if it has one, is a predecessor's.
+    pub(super) fn has_inherited_place(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| place.inherited)
+    }
+
+    /// What this process has made at the predecessor's path goes, and its lock stays.
+    pub(super) fn give_back_place(&self) {
+        if let Some(place) = self.place.as_ref().filter(|place| place.before.is_some()) {
+            place.undo();
+        }
+    }
+
+    /// The lock to make its path again with, if that leads here no more.
+    #[cfg(feature = "supervisor")]
+    pub(crate) fn lost_place(&self) -> Option<(&Path, PathLock)> {
+        let place = self.place.as_ref()?;
+        Some((&place.path, made_again(&place.path, place.lock.as_fd())?))
+    }
+
+    pub(crate) fn was_inherited(&self) -> bool {
+        self.inherited
+    }
+
+    /// From now on the path is for whoever was given the lock to give up.
+    pub(crate) fn surrender_place(&self) {
+        self.surrendered.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for the file system, but not for long.
+    pub(crate) fn give_up_place(&self) {
+        let Some(place) = &self.place else { return };
+        if self.surrendered.load(Ordering::Relaxed) {
+            return;
+        }
+        let place = Arc::clone(place);
+        if FILES.ask(FILE, move || place.give_up()).is_none() {
+            say!(warn: address = %self.address, "the file system hangs: going on before the socket's path is removed");
+        }
+    }
+}
+
+impl Place {
+    fn give_up(&self) {
+        let still_ours = self.made.is_some() && identity(&self.path) == self.made;
+        if still_ours && let Err(error) = fs::remove_file(&self.path) {
+            say!(warn: %error, path = %self.path.display(), "cannot remove the socket's path");
+        }
+        // Whoever has made the socket again with this lock goes on with both.
+        let is_another_s = noted(&self.lock).is_some_and(|noted| Some(noted) != self.made);
+        if !is_another_s && let Err(error) = self.lock.remove() {
+            say!(warn: %error, path = %self.path.display(), "cannot remove the socket's lock file");
+        }
+    }
+}
+
+impl Place {
+    /// Nobody can connect before it listens: whom it admits is said first.
+    fn open(&self, fd: BorrowedFd<'_>, listen: &Listen) -> Result<(), ListenError> {
+        let address = || listen.address.clone();
+        listen
+            .access
+            .grant(&self.path)
+            .map_err(|source| ListenError::Access { address: address(), source })?;
+        socket::listen(fd, backlog(listen)).map_err(|source| ListenError::Bind { address: address(), source })
+    }
+
+    /// As if the socket had not been made.
+    fn undo(&self) {
+        if self.made.is_some() && identity(&self.path) == self.made {
+            let _ = fs::remove_file(&self.path);
+        }
+        let _ = match &self.before {
+            Some(note) => self.lock.write(note).map_err(|_| ()),
+            None => self.lock.remove().map_err(|_| ()),
+        };
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// No descriptor's number takes more digits: the kernel's highest limit, by default, is 1,048,576.
+const LONGEST: RawFd = 1_048_575;
+
+fn backlog(listen: &Listen) -> i32 {
+    i32::try_from(listen.backlog).unwrap_or(i32::MAX)
+}
+
+/// Without its lock (somebody has tidied it away) a path is still served, and left in place at the end.
+fn inherit_place(lock: OwnedFd, path: &Path) -> Option<Place> {
+    match PathLock::from_inherited(lock, path) {
+        Ok(lock) => {
+            let made = noted(&lock);
+            Some(Place { lock, path: path.to_owned(), made, inherited: true, before: None })
+        }
+        Err(error) => {
+            say!(warn: %error, "the socket's path is not ours any more");
+            None
+        }
+    }
+}
+
+/// The lock with which a path is to be made again, whose lock is or was `held`: somebody has removed the socket there. What a
+/// successor left that was killed over it goes. If there is another server's socket now, or anything else, it is left alone.
+pub(super) fn made_again(path: &Path, held: BorrowedFd<'_>) -> Option<PathLock> {
+    let lock = PathLock::from_inherited(held.try_clone_to_owned().ok()?, path);
+    let (lock, is_new) = match lock {
+        Ok(lock) => (lock, false),
+        // It has gone the way of the socket.
+        Err(LockError::Lost { .. }) => (PathLock::acquire(path).ok()?, true),
+        Err(_) => return None,
+    };
+    match is_stale_socket(path) {
+        Ok(PathState::Missing) => return Some(lock),
+        Ok(PathState::Stale) if fs::remove_file(path).is_ok() => return Some(lock),
+        _ => {}
+    }
+    if is_new {
+        let _ = lock.remove();
+    }
+    None
+}
+
+/// The lock of a path at which a killed process made a socket that is still there; `None` if that socket is there no more, or
+/// the path somebody else's.
+pub(super) fn regain_place(path: &Path) -> Option<OwnedFd> {
+    let lock = PathLock::acquire(path).ok()?;
+    let made = noted(&lock);
+    (made.is_some() && identity(path) == made).then(|| lock.as_fd().try_clone_to_owned().ok())?
+}
+
+/// What the lock file says of the socket that was made there.
+fn noted(lock: &PathLock) -> Option<(u64, u64)> {
+    let text = lock.read().ok()?;
+    let (device, inode) = text.trim().split_once(' ')?;
+    Some((device.parse().ok()?, inode.parse().ok()?))
+}
+
+/// Takes the path's lock and clears away what a killed server left there. Anything else that lies there is left alone.
+fn own_path(path: &Path, address: &Address) -> Result<PathLock, ListenError> {
+    let lock = PathLock::acquire(path).map_err(|error| lock_error(address, error))?;
+    let failed = |source| ListenError::Bind { address: address.clone(), source };
+    let refusal = match is_stale_socket(path).map_err(failed)? {
+        PathState::Missing => return Ok(lock),
+        PathState::Stale => {
+            say!(info: path = %path.display(), "removing the socket of a server that is gone");
+            fs::remove_file(path).map_err(failed)?;
+            return Ok(lock);
+        }
+        PathState::NotASocket => ListenError::NotASocket { path: path.to_owned() },
+        PathState::Live => ListenError::Live { address: address.clone() },
+    };
+    // The lock file is ours, made a moment ago: nothing of this try stays behind.
+    let _ = lock.remove();
+    Err(refusal)
+}
+
+fn lock_error(address: &Address, error: LockError) -> ListenError {
+    match error {
+        LockError::Held { .. } => ListenError::Live { address: address.clone() },
+        error => ListenError::Lock { address: address.clone(), source: io::Error::other(error) },
+    }
+}
+
+fn bind_error(address: &Address, source: io::Error) -> ListenError {
+    let address = address.clone();
+    match source.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse { address, holder: None, source },
+        _ => ListenError::Bind { address, source },
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
