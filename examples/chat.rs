@@ -1,5 +1,6 @@
-//! A chat room whose members do not notice restarts: `chat 127.0.0.1:3000`, open it in two windows, then `kill -HUP PID`
-//! as often as you like. Each member's WebSocket goes to the next process, and so does what has been said so far.
+//! A chat room whose members do not notice restarts: `chat 127.0.0.1:3000`, open it in two windows, then
+//! `kill -HUP PID` as often as you like. Each member's WebSocket goes to the next process, and so does what
+//! has been said so far.
 
 use std::io::Write;
 

@@ -30,6 +30,7 @@ trap finish EXIT
 
 # Starts an example, and sets `address`.
 start() {
+    : >"$work/out"
     "$built/$1" --listen 127.0.0.1:0 --probation 500ms >"$work/out" 2>"$work/log" &
     server=$!
     until address=$(sed -n 's/^listening on //p;q' "$work/out") && [[ -n $address ]]; do
@@ -71,4 +72,4 @@ if command -v node >/dev/null && node --experimental-websocket -e 'new WebSocket
 else
     echo 'WebSocket, axum, Node         skipped: no Node with a WebSocket'
 fi
-exit "$failed"
+((failed == 0))

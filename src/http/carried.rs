@@ -1,7 +1,8 @@
-//! What goes to the successor with a connection in the middle of a session, in bytes that later releases read too.
+//! What goes to the successor with a connection in the middle of a session, in bytes that later releases read
+//! too.
 //!
-//! `[version][kind]` and then fields, each `[tag][length, 4 bytes little endian][value]`. A tag of 128 or above that the
-//! reader does not know is skipped; below it, the session cannot go on.
+//! `[version][kind]` and then fields, each `[tag][length, 4 bytes little endian][value]`. A tag of 128 or
+//! above that the reader does not know is skipped; below it, the session cannot go on.
 
 /// What a connection is in the middle of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,12 +18,13 @@ use super::carried::SessionKind;
 use super::gate::{Begins, RequestBody};
 use crate::drain::{DrainSignal, Entry};
 
-/// A WebSocket or an event stream that may outlive this process, in the extensions of the request that begins it, where
-/// [`Config::move_websockets`](super::Config::move_websockets) or [`move_streams`](super::Config::move_streams) says so.
-/// See [`moving`](super::sessions).
+/// A WebSocket or an event stream that may outlive this process, in the extensions of the request that begins
+/// it, where [`Config::move_websockets`](super::Config::move_websockets) or
+/// [`move_streams`](super::Config::move_streams) says so. The chapter [`sessions`](super::sessions) has an
+/// example.
 ///
-/// Clones are of the same session. Every request of such a server has one. What cannot move (over HTTP/2 and TLS, a
-/// request with a body) has one that goes nowhere: [`move_on`](Self::move_on) says so.
+/// Clones are of the same session. Every request of such a server has one. What cannot move (over HTTP/2 and
+/// TLS, a request with a body) has one that goes nowhere: [`move_on`](Self::move_on) says so.
 #[derive(Clone)]
 pub struct Session {
     shared: Arc<Shared>,
@@ -50,13 +51,16 @@ pub enum Unmoved {
     /// One of the two sides has ended it already.
     #[error("it is at its end")]
     Ending,
-    /// Its compression remembers earlier messages (`permessage-deflate` with context takeover), or it has another extension.
+    /// Its compression remembers earlier messages (`permessage-deflate` with context takeover), or it has
+    /// another extension.
     #[error("a WebSocket extension keeps what only its library knows")]
     Extension,
-    /// There is no successor, or it does not take this: it is older than that, listens elsewhere, or has died.
+    /// There is no successor, or it does not take this: it is older than that, listens elsewhere, or has
+    /// died.
     #[error("no successor takes it")]
     Refused,
-    /// The state that was given, the head of the request, and what was read and not dealt with are too much together.
+    /// The state that was given, the head of the request, and what was read and not dealt with are too much
+    /// together.
     #[error("{bytes} bytes would have to go along, and the limit is {limit}; give a smaller state")]
     TooMuch {
         /// What would have had to go along.
@@ -80,17 +84,18 @@ impl Unmoved {
 }
 
 impl Session {
-    /// Whether it was begun in a predecessor, and goes on here. Then the request is a copy of the one that began it:
-    /// what is done once for a session (a rate limit, a line in a log) was done.
+    /// Whether it was begun in a predecessor, and goes on here. Then the request is a copy of the one that
+    /// began it: what is done once for a session (a rate limit, a line in a log) was done.
     pub fn resumed(&self) -> bool {
         self.shared.state.is_some()
     }
 
-    /// What the handler in the predecessor gave to [`move_on`](Self::move_on); `None` for a session that begins.
+    /// What the handler in the predecessor gave to [`move_on`](Self::move_on); `None` for a session that
+    /// begins.
     ///
-    /// A handler that sends something without having asked for this has begun anew, which its client would not
-    /// understand: the connection is ended instead (with Close 1012, or by cutting a stream). That is not so if the state is
-    /// empty.
+    /// A handler that sends something without having asked for this has begun anew, which its client would
+    /// not understand: the connection is ended instead (with Close 1012, or by cutting a stream). That is not
+    /// so if the state is empty.
     pub fn state(&self) -> Option<&[u8]> {
         if let Some(door) = &self.shared.door {
             door.state_is_known();
@@ -98,8 +103,9 @@ impl Session {
         self.shared.state.as_deref()
     }
 
-    /// Resolves when it is time to go: the process drains, and a WebSocket is between two messages in both directions, or
-    /// has been told to be for 5 s. From then on the client's next message waits, for the successor.
+    /// Resolves when it is time to go: the process drains, and a WebSocket is between two messages in both
+    /// directions, or has been told to be for 5 s. From then on the client's next message waits, for the
+    /// successor.
     ///
     /// It never resolves again once a session did not move, and not for a WebSocket that is closing.
     ///
@@ -116,19 +122,20 @@ impl Session {
         }
     }
 
-    /// Moves the session to the successor, whose handler gets `state`: in a format that the next version of the program
-    /// understands, at most 64 KiB. The client notices nothing.
+    /// Moves the session to the successor, whose handler gets `state`: in a format that the next version of
+    /// the program understands, at most 64 KiB. The client notices nothing.
     ///
-    /// `Ok` once the successor has the connection: then return, and drop the WebSocket, or end the stream. What is written
-    /// after that goes nowhere.
+    /// `Ok` once the successor has the connection: then return, and drop the WebSocket, or end the stream.
+    /// What is written after that goes nowhere.
     ///
-    /// Everything that was sent has to be flushed before (`send` does that, `feed` does not). A stream calls it from within
-    /// itself, in place of its next item: what waits in a channel for its turn is lost.
+    /// Everything that was sent has to be flushed before (`send` does that, `feed` does not). A stream calls
+    /// it from within itself, in place of its next item: what waits in a channel for its turn is lost.
     ///
     /// # Errors
     ///
     /// A WebSocket has been told to come again (Close 1012, service restart): drop it. Only for
-    /// [`Unmoved::Unsupported`] that is left to the handler. A stream goes on here, up to the drain's deadline.
+    /// [`Unmoved::Unsupported`] that is left to the handler. A stream goes on here, up to the drain's
+    /// deadline.
     ///
     /// # Cancel safety
     ///

@@ -1,5 +1,5 @@
-//! What is spoken on a connection, followed in both directions, without any I/O: what of the input a library may have
-//! now, and whether the connection is between two messages or chunks.
+//! What is spoken on a connection, followed in both directions, without any I/O: what of the input a library
+//! may have now, and whether the connection is between two messages or chunks.
 
 use super::chunks::Chunks;
 use super::frames::Frames;
@@ -98,7 +98,8 @@ impl Following {
         }
     }
 
-    /// One that a predecessor has been speaking on: the request's head, which comes once more, is answered once more.
+    /// One that a predecessor has been speaking on: the request's head, which comes once more, is answered
+    /// once more.
     pub(super) fn resumed(carried: &Carried) -> Self {
         let outbound = Outbound::Swallowed(Head::default(), carried.terms.clone());
         Following { outbound, kind: Some(carried.kind), is_resumed: true, ..Following::new() }
@@ -166,7 +167,8 @@ impl Following {
         matches!(self.inbound, Inbound::Held)
     }
 
-    /// These were given out. Never more than [`may_give`](Self::may_give) or [`passes`](Self::passes) allowed.
+    /// These were given out. Never more than [`may_give`](Self::may_give) or [`passes`](Self::passes)
+    /// allowed.
     pub(super) fn given(&mut self, bytes: &[u8]) {
         match &mut self.inbound {
             Inbound::Head(end) => {
@@ -367,11 +369,12 @@ impl Head {
     }
 }
 
-/// In bytes: of a request whose session can move, and of its response. Browsers send some 2 KiB, and 8 with many cookies.
+/// In bytes: of a request whose session can move, and of its response. Browsers send some 2 KiB, and 8 with
+/// many cookies.
 const LONGEST_HEAD: usize = 16 * 1024;
 
-/// In bytes: a frame is given out whole up to here, so that no library keeps a part of it. Beyond that its rest is waited
-/// for when the session is to move.
+/// In bytes: a frame is given out whole up to here, so that no library keeps a part of it. Beyond that its
+/// rest is waited for when the session is to move.
 pub(super) const LONGEST_WHOLE: usize = 16 * 1024;
 
 #[cfg(test)]

@@ -196,6 +196,8 @@ fn another_answer_than_the_client_has_is_wrong() {
         assert!(following.is_wrong(), "{:?}", str::from_utf8(replayed));
         assert_eq!(following.kind(), Some(SessionKind::WebSocket));
     }
+    let failed = [b"HTTP/1.1 500 Internal Server Error", &STREAM[15..]].concat();
+    assert!(resumed(SessionKind::Stream, STREAM, &failed).is_wrong());
     let whole = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 2\r\n\r\nok";
     assert!(resumed(SessionKind::Stream, STREAM, whole).is_wrong());
     assert!(resumed(SessionKind::Stream, STREAM, SWITCH).is_wrong());

@@ -1,4 +1,5 @@
-//! One direction of a WebSocket, followed byte by byte (RFC 6455, 5.2): where its frames and its messages end.
+//! One direction of a WebSocket, followed byte by byte (RFC 6455, 5.2): where its frames and its messages
+//! end.
 
 /// How far one direction is.
 #[derive(Debug, Default)]
@@ -42,8 +43,8 @@ impl Frames {
         }
     }
 
-    /// How many of these bytes, which come next, may go to a library without it having to keep a part of a frame: a whole
-    /// frame, or of one that is longer than `most` whatever there is.
+    /// How many of these bytes, which come next, may go to a library without it having to keep a part of a
+    /// frame: a whole frame, or of one that is longer than `most` whatever there is.
     pub(super) fn whole(&self, bytes: &[u8], most: usize) -> usize {
         if self.is_broken {
             return bytes.len();

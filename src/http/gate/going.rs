@@ -112,8 +112,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Gate<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
-    /// Takes the connection out, with what is to go along, as soon as it is between two messages. `asked`: the flush behind
-    /// which nothing of a stream is left in hyper.
+    /// Takes the connection out, with what is to go along, as soon as it is between two messages. `asked`:
+    /// the flush behind which nothing of a stream is left in hyper.
     fn poll_taken(
         &mut self,
         cx: &mut Context<'_>,
@@ -187,7 +187,7 @@ where
 
 const SERVICE_RESTART: u16 = 1012;
 
-/// For how long the end of a message is waited for, the client's or the server's, and a Close frame to be read. One of
-/// 1 MiB comes over a slow line in less; a client that sends half a frame for ever holds up nobody but itself, and the
-/// old process for that long.
+/// For how long the end of a message is waited for, the client's or the server's, and a Close frame to be
+/// read. One of 1 MiB comes over a slow line in less; a client that sends half a frame for ever holds up
+/// nobody but itself, and the old process for that long.
 pub(in crate::http) const PATIENCE: Duration = Duration::from_secs(5);

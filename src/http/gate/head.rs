@@ -1,6 +1,7 @@
 //! Heads of HTTP/1 messages: where one ends, and what a response's says of what follows.
 
-/// Looks for the end of a head: an empty line, with or without CR, behind any that come before its first line.
+/// Looks for the end of a head: an empty line, with or without CR, behind any that come before its first
+/// line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum HeadEnd {
     /// Before the first line.
@@ -12,7 +13,8 @@ pub(super) enum HeadEnd {
 }
 
 impl HeadEnd {
-    /// Follows what was read or written. Behind which of the bytes the head ends; from then on it looks for the next one's.
+    /// Follows what was read or written. Behind which of the bytes the head ends; from then on it looks for
+    /// the next one's.
     pub(super) fn follow(&mut self, bytes: &[u8]) -> Option<usize> {
         for (at, byte) in bytes.iter().enumerate() {
             *self = match (*self, byte) {
@@ -35,8 +37,8 @@ impl HeadEnd {
 pub(super) struct ResponseHead {
     pub(super) status: u16,
     pub(super) is_chunked: bool,
-    /// What a continuation of it must say as well: of a WebSocket its subprotocol and its extensions, of a stream its type
-    /// and its encoding.
+    /// What a continuation of it must say as well: of a WebSocket its subprotocol and its extensions, of a
+    /// stream its type, its encoding and its status.
     pub(super) terms: Vec<String>,
 }
 
@@ -55,11 +57,13 @@ impl ResponseHead {
                 fields.iter().filter(|(name, _)| name == wanted).map(|(_, value)| *value).collect();
             values.join(",")
         };
-        let terms = if status == SWITCHING { [PROTOCOL, EXTENSIONS] } else { [TYPE, ENCODING] };
         Some(ResponseHead {
             status,
             is_chunked: values("transfer-encoding").eq_ignore_ascii_case("chunked"),
-            terms: terms.map(values).into(),
+            terms: match status {
+                SWITCHING => [PROTOCOL, EXTENSIONS].map(values).into(),
+                _ => vec![values(TYPE), values(ENCODING), status.to_string()],
+            },
         })
     }
 
@@ -68,7 +72,8 @@ impl ResponseHead {
         (100..200).contains(&self.status) && self.status != SWITCHING
     }
 
-    /// Of a WebSocket: whether nothing but its library knows what its extensions remember of earlier messages.
+    /// Of a WebSocket: whether nothing but its library knows what its extensions remember of earlier
+    /// messages.
     pub(super) fn keeps_context(&self) -> bool {
         let extensions = self.terms.get(1).map(String::as_str).unwrap_or_default();
         extensions.split(',').map(str::trim).filter(|extension| !extension.is_empty()).any(|extension| {
@@ -131,7 +136,7 @@ mod tests {
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
         let head = ResponseHead::parse(head).unwrap();
         assert_eq!((head.status, head.is_chunked), (200, true));
-        assert_eq!(head.terms, ["text/event-stream", ""]);
+        assert_eq!(head.terms, ["text/event-stream", "", "200"]);
         assert!(ResponseHead::parse(b"HTTP/1.1 103 Early Hints\r\n\r\n").unwrap().is_interim());
         assert!(!response("upgrade: websocket").is_interim());
         for no_response in

@@ -1,15 +1,17 @@
-//! A layer below hyper that knows where messages end, and so can take the connection away from underneath, whatever
-//! library reads from it.
+//! A layer below hyper that knows where messages end, and so can take the connection away from underneath,
+//! whatever library reads from it.
 //!
 //! It is there only where [`Config::move_websockets`](super::Config::move_websockets) or
-//! [`move_streams`](super::Config::move_streams) asks for it. What it knows is [`following`]'s; here it meets the socket.
-//! Three rules make a move possible:
+//! [`move_streams`](super::Config::move_streams) asks for it. What it knows is [`following`]'s; here it meets
+//! the socket. Three rules make a move possible:
 //!
-//! * hyper and the libraries above it are given whole heads and whole frames, one at a time, and nothing behind the head of a
-//!   request that may become a session: so nothing is left in their buffers when the connection goes;
+//! * hyper and the libraries above it are given whole heads and whole frames, one at a time, and nothing
+//!   behind the head of a request that may become a session: so nothing is left in their buffers when the
+//!   connection goes;
 //! * an answer to a ping that a library still owes is given here before the connection goes;
-//! * in the successor the request is played again to the service, and the head of its response is kept from the client, who
-//!   has had it: the connection then goes on below a library that believes it has just met the client.
+//! * in the successor the request is played again to the service, and the head of its response is kept from
+//!   the client, who has had it: the connection then goes on below a library that believes it has just met
+//!   the client.
 
 mod chunks;
 mod following;
@@ -258,7 +260,8 @@ impl<S: AsyncRead + Unpin> Inner<S> {
         self.wake_watchers();
     }
 
-    /// What is left belongs to a message that will never be whole; or it waits for its turn, and the end behind it.
+    /// What is left belongs to a message that will never be whole; or it waits for its turn, and the end
+    /// behind it.
     fn give_end(&mut self, buf: &mut ReadBuf<'_>, is_held_back: bool) -> Poll<io::Result<()>> {
         let waits = self.following.is_held() || is_held_back;
         if waits && !self.ahead.is_empty() {
@@ -404,7 +407,8 @@ pub(super) fn is_moved_on(error: &io::Error) -> bool {
 /// To a client whose session the successor's service does not go on with.
 pub(super) const REPLAYED_OTHERWISE: &str = "the new version cannot go on with this session";
 
-/// In bytes, of what is read and not given out: it goes along with the connection. A frame that is given out whole fits.
+/// In bytes, of what is read and not given out: it goes along with the connection. A frame that is given out
+/// whole fits.
 const LONGEST_AHEAD: usize = following::LONGEST_WHOLE;
 
 /// In bytes: what is read from the socket in one go.
