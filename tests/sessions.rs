@@ -8,6 +8,8 @@ mod faults;
 mod frames;
 #[path = "sessions/load.rs"]
 mod load;
+#[path = "sessions/secure.rs"]
+mod secure;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -86,7 +88,7 @@ fn websockets_of_axum_and_of_hyper_go_on_through_restarts() {
                 scope.spawn(move || {
                     while !ended.load(Ordering::Relaxed) {
                         let bytes = if talker.asked % 4 == 0 { 60_000 } else { 10 };
-                        talker.ask(bytes, (talker.asked as usize + at) % 3 == 0);
+                        talker.ask(bytes, (talker.asked as usize + at).is_multiple_of(3));
                     }
                 });
             }
