@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use super::support::Server;
 use super::tcp;
+use support::Server;
 
 /// A WebSocket without a library: what it sends is what the test says.
 pub(super) fn upgraded(server: &Server, path: &str) -> TcpStream {

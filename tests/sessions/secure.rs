@@ -11,8 +11,8 @@ use heirloom::tls::tokio_rustls::rustls::pki_types::{CertificateDer, ServerName}
 use heirloom::tls::tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tungstenite::{Message, client};
 
-use super::support::{Server, Setup, Signal, alone, proc};
 use super::tcp;
+use support::{Server, Setup, Signal, alone, proc};
 
 #[test]
 fn over_tls_a_websocket_is_told_to_come_again_and_a_stream_ends_where_it_began() {
