@@ -13,7 +13,7 @@ use super::entry::{Base, Direction, Entry, WANTED};
 use super::limits::CLOSING_LIMIT;
 use super::signal::DrainSignal;
 use super::status::{Kind, Phase};
-use crate::drain::departure::Handed;
+use crate::handover::moving::Along;
 
 /// A connection that its [`Tracker`](super::Tracker) counts until this is dropped.
 ///
@@ -27,7 +27,7 @@ pub struct Connection<S> {
     pub(super) waiting: Waiting,
     farewell: Farewell,
     /// What a predecessor sent along. Rare, and so behind a pointer.
-    pub(super) handed: Option<Box<Handed>>,
+    pub(super) handed: Option<Box<Along>>,
 }
 
 /// What the connection waits for its peer for, or may wait in vain.
@@ -57,7 +57,7 @@ pub(crate) struct Registration {
 }
 
 impl<S> Connection<S> {
-    pub(super) fn new(entry: Arc<Entry>, stream: S, handed: Option<Handed>) -> Self {
+    pub(super) fn new(entry: Arc<Entry>, stream: S, handed: Option<Along>) -> Self {
         Connection {
             registration: Registration { entry },
             stream,
@@ -71,6 +71,12 @@ impl<S> Connection<S> {
     /// [`move_on`](Connection::move_on). Once; `None` for a connection that is as good as newly accepted.
     pub fn take_state(&mut self) -> Option<Vec<u8>> {
         self.handed.as_mut()?.state.take()
+    }
+
+    /// What the HTTP layer in the predecessor said of it, if it is in the middle of a session.
+    #[cfg(feature = "http")]
+    pub(crate) fn take_session(&mut self) -> Option<Vec<u8>> {
+        self.handed.as_mut()?.session.take()
     }
 
     /// The bytes that are to be read before anything from the socket.
@@ -117,7 +123,7 @@ impl<S> Connection<S> {
         buf.put_slice(&handed.received[..length]);
         handed.received.drain(..length);
         if handed.received.is_empty() {
-            if handed.state.is_none() {
+            if handed.state.is_none() && handed.session.is_none() {
                 self.handed = None;
             }
             // What follows belongs in the same read: after a short one hyper doubles its buffer, and keeps it for
@@ -162,7 +168,7 @@ impl<S> Connection<S> {
     }
 
     pub(crate) fn from_registered(registration: Registration, stream: S, received: Vec<u8>) -> Self {
-        let handed = (!received.is_empty()).then(|| Box::new(Handed { received, state: None }));
+        let handed = (!received.is_empty()).then(|| Box::new(Along { received, ..Along::default() }));
         Connection { registration, stream, waiting: Waiting::default(), farewell: Farewell::Unsaid, handed }
     }
 

@@ -7,10 +7,13 @@ use std::os::fd::OwnedFd;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::drain::Hold;
+use crate::handover::moving::Along;
 
 /// Takes connections that are to go to the successor. There is one while a successor takes them.
 #[derive(Clone, Debug)]
 pub(crate) struct Mover {
+    /// Also those in the middle of a session.
+    pub(crate) takes_sessions: bool,
     departures: mpsc::UnboundedSender<Departure>,
 }
 
@@ -20,9 +23,7 @@ pub(crate) struct Departure {
     pub(crate) fd: OwnedFd,
     /// The cookie of the listening socket that it came from.
     pub(crate) listener: u64,
-    /// What was read from it and not answered.
-    pub(crate) received: Vec<u8>,
-    pub(crate) state: Option<Vec<u8>>,
+    pub(crate) along: Along,
     pub(crate) verdict: oneshot::Sender<Verdict>,
 }
 
@@ -40,23 +41,15 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) fd: OwnedFd,
-    pub(crate) handed: Handed,
+    pub(crate) handed: Along,
     /// Until it is tracked as a connection: this process must not end before.
     pub(crate) hold: Hold,
 }
 
-/// What came along with a connection.
-#[derive(Debug, Default)]
-pub(crate) struct Handed {
-    /// To be read before anything from the socket.
-    pub(crate) received: Vec<u8>,
-    pub(crate) state: Option<Vec<u8>>,
-}
-
 impl Mover {
-    pub(crate) fn new() -> (Mover, mpsc::UnboundedReceiver<Departure>) {
+    pub(crate) fn new(takes_sessions: bool) -> (Mover, mpsc::UnboundedReceiver<Departure>) {
         let (departures, departing) = mpsc::unbounded_channel();
-        (Mover { departures }, departing)
+        (Mover { takes_sessions, departures }, departing)
     }
 
     /// Gives the connection away until the verdict, which comes when the successor has answered or died, however long

@@ -282,7 +282,7 @@ impl Entry {
     }
 
     #[inline]
-    pub(super) fn is_hammered_or_kept_open(&self) -> bool {
+    pub(crate) fn is_hammered_or_kept_open(&self) -> bool {
         self.flags.load(Relaxed) & (HAMMERED | KEEP_OPEN) != 0
     }
 }

@@ -26,18 +26,23 @@ use super::state_reply::{MAX_NAME, StateAnswer, Withheld};
 pub const VERSION: u8 = 1;
 /// From here on, a kind or tag may be skipped by a reader that does not know it.
 pub const OPTIONAL: u8 = 128;
-/// Longest message in bytes. Far above what any message needs, and small enough that a socket buffer of the
-/// kernel's default size holds several.
-pub const MAX_MESSAGE: usize = 64 * 1024;
+/// Longest message in bytes: one connection in the middle of a session ([`MAX_SESSION`]) and then some, and small
+/// enough that a socket buffer of the kernel's default size (208 KiB) holds one whole.
+pub const MAX_MESSAGE: usize = 128 * 1024;
+/// Longest message in bytes that goes to a peer which has not said that it takes sessions: what the first release reads.
+pub const MAX_FIRST_MESSAGE: usize = 64 * 1024;
 /// Longest reason in bytes that a failed successor may give; the rest is cut. Enough for an error chain, not for a log.
 pub const MAX_REASON: usize = 4 * 1024;
 /// Longest last words in bytes; the rest is cut. A panic's place and message.
 pub const MAX_WORDS: usize = 1024;
 /// Most connections in one message: the kernel takes 253 descriptors at a time.
 pub const MAX_MOVED: usize = 200;
-/// Most bytes of one connection's request and state that are moved; with more it stays. A quarter of a message, so that
-/// one talkative client does not hold up the others.
+/// Most bytes of one connection's request and state that are moved; with more it stays. A quarter of a message that
+/// every release reads, so that one talkative client does not hold up the others.
 pub const MAX_BAGGAGE: usize = 16 * 1024;
+/// Most bytes that go along with a connection in the middle of a session; with more it stays. 64 KiB of the program's own
+/// state, and what was read and the head of the request beside that.
+pub const MAX_SESSION: usize = 96 * 1024;
 /// Most listeners that one process may hand down: as many as an announcement has
 /// [room](super::announcement::MAX_SOCKETS_LENGTH) for at 45 bytes, which one on an IPv4 address takes.
 pub const MAX_SOCKETS: usize = 2000;
@@ -53,6 +58,8 @@ pub enum Message {
         unclaimed: Vec<u16>,
         /// Whether it understands [`Move`](Message::Move). A release that does not is sent none.
         takes_moves: bool,
+        /// Whether it goes on with connections in the middle of a session. A release that does not is sent none.
+        takes_sessions: bool,
         /// Whether it says [`Accepting`](Message::Accepting). From a release that does not, none is waited for.
         answers: bool,
     },
@@ -134,6 +141,8 @@ pub enum Message {
         unclaimed: Vec<u64>,
         /// Whether the successor goes on with connections that this worker has.
         takes_moves: bool,
+        /// Also with those in the middle of a session.
+        takes_sessions: bool,
     },
     /// Worker: asks for a restart. With the connection of an operator who wants it, where the announcement says that the
     /// supervisor takes those: that one hears of it from the supervisor then.
@@ -212,13 +221,16 @@ impl Message {
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION, self.kind()];
         match self {
-            Message::Ready { unclaimed, takes_moves, answers } => {
+            Message::Ready { unclaimed, takes_moves, takes_sessions, answers } => {
                 if !unclaimed.is_empty() {
                     let value: Vec<u8> = unclaimed.iter().flat_map(|index| index.to_le_bytes()).collect();
                     push_field(&mut bytes, tag::UNCLAIMED, &value);
                 }
                 if *takes_moves {
                     push_field(&mut bytes, tag::TAKES_MOVES, &[]);
+                }
+                if *takes_sessions {
+                    push_field(&mut bytes, tag::TAKES_SESSIONS, &[]);
                 }
                 if *answers {
                     push_field(&mut bytes, tag::ANSWERS, &[]);
@@ -243,10 +255,13 @@ impl Message {
             Message::Settled { restart_again: true } => push_field(&mut bytes, tag::RESTART_AGAIN, &[]),
             Message::Successor { pid } => push_field(&mut bytes, tag::PID, &pid.to_le_bytes()),
             Message::Pause { unclaimed } => push_cookies(&mut bytes, unclaimed),
-            Message::HandOver { unclaimed, takes_moves } => {
+            Message::HandOver { unclaimed, takes_moves, takes_sessions } => {
                 push_cookies(&mut bytes, unclaimed);
                 if *takes_moves {
                     push_field(&mut bytes, tag::TAKES_MOVES, &[]);
+                }
+                if *takes_sessions {
+                    push_field(&mut bytes, tag::TAKES_SESSIONS, &[]);
                 }
             }
             Message::Restarted(told) => push_field(&mut bytes, tag::TOLD, &told.encode()),
@@ -291,7 +306,12 @@ impl Message {
             return Err(MessageError::Version { version: *version });
         }
         let message = match *kind {
-            kind::READY => Message::Ready { unclaimed: Vec::new(), takes_moves: false, answers: false },
+            kind::READY => Message::Ready {
+                unclaimed: Vec::new(),
+                takes_moves: false,
+                takes_sessions: false,
+                answers: false,
+            },
             kind::FAILED => Message::Failed { reason: String::new() },
             kind::LEAVING => Message::Leaving,
             kind::COMMIT => Message::Commit { probation: Duration::ZERO },
@@ -309,7 +329,9 @@ impl Message {
             kind::PAUSE => Message::Pause { unclaimed: Vec::new() },
             kind::RESUME => Message::Resume,
             kind::HAMMER => Message::Hammer,
-            kind::HAND_OVER => Message::HandOver { unclaimed: Vec::new(), takes_moves: false },
+            kind::HAND_OVER => {
+                Message::HandOver { unclaimed: Vec::new(), takes_moves: false, takes_sessions: false }
+            }
             kind::RESTART => Message::Restart,
             kind::RESTARTED => Message::Restarted(Told::Stopped),
             kind::KEEP => Message::Keep(KeptSocket::default()),
@@ -337,6 +359,12 @@ impl Message {
                     tag::TAKES_MOVES,
                 ) => {
                     *takes_moves = true;
+                }
+                (
+                    Message::Ready { takes_sessions, .. } | Message::HandOver { takes_sessions, .. },
+                    tag::TAKES_SESSIONS,
+                ) => {
+                    *takes_sessions = true;
                 }
                 (Message::Ready { answers, .. }, tag::ANSWERS) => *answers = true,
                 (Message::Move { connections }, tag::CONNECTIONS) => {

@@ -123,6 +123,7 @@ impl Succeed {
             self.actions.push_back(Action::Send(Message::Ready {
                 unclaimed,
                 takes_moves: true,
+                takes_sessions: true,
                 answers: true,
             }));
         } else {

@@ -56,6 +56,8 @@ struct Tried {
     runs: bool,
     binary: Option<u64>,
     takes_moves: bool,
+    /// Also with those in the middle of a session.
+    takes_sessions: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -197,8 +199,10 @@ impl Supervise {
                 self.launch.died(now, Failure::Died { how });
             }
             message if is_candidate => {
-                if let (Message::Ready { takes_moves, .. }, Some(tried)) = (&message, &mut self.candidate) {
-                    tried.takes_moves = *takes_moves;
+                if let (Message::Ready { takes_moves, takes_sessions, .. }, Some(tried)) =
+                    (&message, &mut self.candidate)
+                {
+                    (tried.takes_moves, tried.takes_sessions) = (*takes_moves, *takes_sessions);
                 }
                 self.launch.message(now, message);
             }
@@ -409,13 +413,14 @@ impl Supervise {
             Some(good) if self.rolled_back => Program::Good(good),
             _ => Program::Current,
         };
-        self.candidate = Some(Tried { worker, runs: false, binary: None, takes_moves: false });
+        self.candidate =
+            Some(Tried { worker, runs: false, binary: None, takes_moves: false, takes_sessions: false });
         self.report(Report::Starting { worker });
         self.actions.push_back(Action::Spawn { worker, program, replaces });
     }
 
     fn promote(&mut self, now: Instant, tried: Tried, unclaimed: Vec<u16>) {
-        let Tried { worker, binary, takes_moves, .. } = tried;
+        let Tried { worker, binary, takes_moves, takes_sessions, .. } = tried;
         self.candidate = None;
         self.launch = Launch::new(self.limits.start, self.limits.probation);
         let replaced =
@@ -427,7 +432,12 @@ impl Supervise {
                 self.good = old.binary.or(self.good);
             }
             self.let_go(now, old.worker);
-            self.actions.push_back(Action::HandOver { worker: old.worker, unclaimed, takes_moves });
+            self.actions.push_back(Action::HandOver {
+                worker: old.worker,
+                unclaimed,
+                takes_moves,
+                takes_sessions,
+            });
         }
         // The last word of the machine that has just been replaced.
         self.report(Report::Settled { worker });

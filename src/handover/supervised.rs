@@ -78,6 +78,8 @@ pub enum Action {
         unclaimed: Vec<u64>,
         /// Whether the successor takes connections.
         takes_moves: bool,
+        /// Also those in the middle of a session.
+        takes_sessions: bool,
     },
     /// Stop gracefully, or hasten the drain.
     Shutdown,
@@ -121,8 +123,11 @@ impl Supervised {
                 self.state = State::Paused { unclaimed };
             }
             (State::Paused { .. }, Message::Resume) => self.resume(),
-            (State::Serving | State::Paused { .. }, Message::HandOver { unclaimed, takes_moves }) => {
-                self.hand_over(unclaimed, takes_moves);
+            (
+                State::Serving | State::Paused { .. },
+                Message::HandOver { unclaimed, takes_moves, takes_sessions },
+            ) => {
+                self.hand_over(unclaimed, takes_moves, takes_sessions);
             }
             (State::Free, _) => {}
             (_, Message::Restarted(told)) => self.actions.push_back(Action::Tell(told)),
@@ -146,7 +151,7 @@ impl Supervised {
             (_, State::HandedOver) => self.state = State::HandedOver,
             (Orphans::Stop, _) => self.told_to_stop(),
             (Orphans::ServeOn, State::Paused { unclaimed }) if successor && self.has_successor_settled => {
-                self.hand_over(unclaimed, true);
+                self.hand_over(unclaimed, true, false);
             }
             (Orphans::ServeOn, State::Paused { unclaimed }) if successor => {
                 self.state = State::Forsaken { unclaimed, deadline: now + WORD };
@@ -175,7 +180,7 @@ impl Supervised {
         self.has_successor_settled = true;
         if let State::Forsaken { unclaimed, .. } = &mut self.state {
             let unclaimed = std::mem::take(unclaimed);
-            self.hand_over(unclaimed, true);
+            self.hand_over(unclaimed, true, false);
         }
     }
 
@@ -219,9 +224,9 @@ impl Supervised {
         self.actions.push_back(Action::ResumeAccepting);
     }
 
-    fn hand_over(&mut self, unclaimed: Vec<u64>, takes_moves: bool) {
+    fn hand_over(&mut self, unclaimed: Vec<u64>, takes_moves: bool, takes_sessions: bool) {
         self.state = State::HandedOver;
-        self.actions.push_back(Action::HandOver { unclaimed, takes_moves });
+        self.actions.push_back(Action::HandOver { unclaimed, takes_moves, takes_sessions });
     }
 }
 
@@ -249,7 +254,7 @@ mod tests {
         supervised.successor_settled();
         assert_eq!(actions(&mut supervised), [], "the supervisor lives, as far as this process knows");
         supervised.supervisor_died(now, true);
-        let handed_over = [Action::HandOver { unclaimed: vec![3], takes_moves: true }];
+        let handed_over = [Action::HandOver { unclaimed: vec![3], takes_moves: true, takes_sessions: false }];
         assert_eq!(actions(&mut supervised), handed_over);
         assert_eq!(supervised.deadline(), None);
         // Its word may come before this process has even paused.
@@ -285,8 +290,11 @@ mod tests {
         assert_eq!(actions(&mut supervised), [Action::ResumeAccepting]);
         supervised.message(Message::Resume);
         assert_eq!(actions(&mut supervised), [], "it accepts already");
-        supervised.message(Message::HandOver { unclaimed: vec![], takes_moves: true });
-        assert_eq!(actions(&mut supervised), [Action::HandOver { unclaimed: vec![], takes_moves: true }]);
+        supervised.message(Message::HandOver { unclaimed: vec![], takes_moves: true, takes_sessions: true });
+        assert_eq!(
+            actions(&mut supervised),
+            [Action::HandOver { unclaimed: vec![], takes_moves: true, takes_sessions: true }]
+        );
         supervised.message(Message::Pause { unclaimed: vec![] });
         assert_eq!(actions(&mut supervised), [], "it has nothing left to pause");
         supervised.message(Message::Stop);
@@ -331,7 +339,10 @@ mod tests {
         };
         let mut settled = forsaken();
         settled.successor_settled();
-        assert_eq!(actions(&mut settled), [Action::HandOver { unclaimed: vec![3], takes_moves: true }]);
+        assert_eq!(
+            actions(&mut settled),
+            [Action::HandOver { unclaimed: vec![3], takes_moves: true, takes_sessions: false }]
+        );
         let back = [Action::ResumeAccepting, Action::GoFree];
         let mut alone = forsaken();
         alone.successor_died();
@@ -364,7 +375,11 @@ mod tests {
     fn a_worker_that_drains_does_not_mind_the_supervisors_death() {
         for orphans in [Orphans::Stop, Orphans::ServeOn] {
             let mut supervised = Supervised::new(orphans);
-            supervised.message(Message::HandOver { unclaimed: vec![], takes_moves: false });
+            supervised.message(Message::HandOver {
+                unclaimed: vec![],
+                takes_moves: false,
+                takes_sessions: false,
+            });
             actions(&mut supervised);
             supervised.supervisor_died(Instant::now(), true);
             assert_eq!(actions(&mut supervised), []);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use super::session::Kinds;
 use crate::drain::Limits;
 
 /// How connections are served. Every limit has a default; `None` removes the limit.
@@ -30,6 +31,8 @@ pub struct Config {
     peer: bool,
     baggage: bool,
     move_connections: bool,
+    move_websockets: bool,
+    move_streams: bool,
 }
 
 /// A config in the form in which each connection uses it.
@@ -42,6 +45,8 @@ pub(super) struct Prepared {
     pub(super) peer: bool,
     pub(super) baggage: bool,
     pub(super) moves: bool,
+    /// `None` without any, and then nothing is followed.
+    pub(super) sessions: Option<Kinds>,
 }
 
 impl Config {
@@ -61,6 +66,8 @@ impl Config {
             peer: false,
             baggage: false,
             move_connections: true,
+            move_websockets: false,
+            move_streams: false,
         }
     }
 
@@ -186,6 +193,25 @@ impl Config {
         self
     }
 
+    /// Whether WebSockets over HTTP/1 can move to the successor at a restart, and requests carry a
+    /// [`Session`](super::Session), by which their handlers have them move. See [`sessions`](super::sessions).
+    ///
+    /// Default no: the handlers have to know of it, and every connection of the server is followed, at a few hundred
+    /// instructions a read and a write. Say no also where a session is bound to what only this process has: then let its
+    /// handler say goodbye at the drain.
+    pub fn move_websockets(mut self, on: bool) -> Self {
+        self.move_websockets = on;
+        self
+    }
+
+    /// As [`move_websockets`](Self::move_websockets), for responses in chunks over HTTP/1 that last: event streams.
+    ///
+    /// Default no, for the same reasons. Say no also where a stream cannot be taken up from a cursor.
+    pub fn move_streams(mut self, on: bool) -> Self {
+        self.move_streams = on;
+        self
+    }
+
     pub(super) fn prepare(&self) -> Prepared {
         let mut http1 = http1::Builder::new();
         // hyper's own would also limit idle time, and cost a timer a connection.
@@ -214,6 +240,8 @@ impl Config {
             peer: self.peer,
             baggage: self.baggage,
             moves: self.move_connections,
+            sessions: (self.move_websockets || self.move_streams)
+                .then_some(Kinds { websockets: self.move_websockets, streams: self.move_streams }),
         }
     }
 }

@@ -12,7 +12,7 @@
 //! | idle, or has never spoken | kept for the idle linger; its next request is answered with `Connection: close`; then closed |
 //! | halfway through a head | kept until that request is answered, or its time limit |
 //! | HTTP/2 | GOAWAY in two steps: what is on its way is served, what is open finishes; one without a stream that does not go is cut after the idle linger |
-//! | upgraded | left alone: it is its owner's, and counted until dropped |
+//! | upgraded | left alone: it is its owner's, and counted until dropped; a WebSocket may [move](sessions) |
 //!
 //! A close that the client did not ask for is a FIN and then reading on for a while, so that what
 //! the client sends meanwhile does not turn into a reset that destroys the last answer.
@@ -38,7 +38,9 @@
 mod baggage;
 mod body;
 mod calm;
+mod carried;
 mod config;
+mod gate;
 mod io;
 mod listen;
 mod moving;
@@ -46,6 +48,8 @@ mod peer;
 mod server;
 mod service;
 mod serving;
+mod session;
+pub mod sessions;
 mod sniff;
 mod streams;
 mod tower;
@@ -60,4 +64,5 @@ pub use peer::Peer;
 pub use server::{Server, serve_connection};
 pub use service::{HttpService, TrackedFuture, TrackedService};
 pub use serving::{ServeError, Serving};
+pub use session::{Session, Unmoved};
 pub use tower::{Called, Tower};

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::drain::Connection;
 use crate::drain::stream::Stream;
+use crate::handover::moving::Along;
 
 /// Resolves to nothing once the successor has the connection, or to the connection if it came back.
 pub(super) type Moving<S> = Pin<Box<dyn Future<Output = Option<Connection<S>>> + Send>>;
@@ -30,6 +31,15 @@ pub(super) fn depart<S: Send + 'static>(
         let came_back = connection.move_on(ahead.into(), state.clone()).await.err()?;
         Some(cast(came_back.with_state(state)))
     })
+}
+
+/// Has a connection moved that is in the middle of a session. Only for what [`can_move`].
+pub(super) async fn depart_in_session<S: Send + 'static>(
+    connection: Connection<S>,
+    along: Along,
+) -> Result<(), Connection<S>> {
+    let connection: Connection<Stream> = cast(connection);
+    connection.move_with(along).await.map_err(cast)
 }
 
 /// The same value under its other name: a generic server that was given our own streams.

@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
-use crate::drain::departure::{Arrival, Handed};
+use crate::drain::departure::Arrival;
 use crate::drain::stream::Stream;
 use crate::drain::{Connection, Hold, Tracker};
+use crate::handover::moving::Along;
 use crate::sockets::listeners::{Gate, Listeners};
 use crate::sockets::reserve;
 use crate::sockets::socket::Socket;
@@ -56,7 +57,7 @@ enum Next {
 /// could find that nothing is left while this is on its way.
 struct Newcomer {
     stream: Stream,
-    handed: Option<Handed>,
+    handed: Option<Along>,
     hold: Hold,
 }
 

@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 
 use crate::drain::departure::Verdict;
 use crate::drain::{DrainSignal, Registration, Tracker};
+use crate::handover::moving::Along;
 use crate::sockets::accept::Listener;
 use crate::sys::address::Address;
 
@@ -274,15 +275,16 @@ impl BlockingConnection {
 impl Shared {
     fn move_on(self, received: Vec<u8>, state: Option<Vec<u8>>) -> Result<(), BlockingConnection> {
         let state = state.or_else(|| lock(&self.state).take());
-        let Some(route) = self.registration.route(&received, state.as_deref()) else {
-            return Err(self.with(received, state));
+        let along = Along { received, state, session: None };
+        let Some(route) = self.registration.route(&along) else {
+            return Err(self.with(along.received, along.state));
         };
         let Shared { registration, stream, bell, .. } = self;
         // They belong to the socket and would go along, to a program that knows nothing of them.
         let timeouts = (stream.read_timeout().ok().flatten(), stream.write_timeout().ok().flatten());
         set_timeouts(&stream, (None, None));
         // A copy of both stays here for the case that it comes back.
-        let verdict = route.depart(stream.into(), received.clone(), state.clone()).blocking_recv();
+        let verdict = route.depart(stream.into(), along.clone()).blocking_recv();
         let kept = match verdict {
             Ok(Verdict::Kept(fd)) => fd,
             Ok(Verdict::Taken(fd)) => {
@@ -297,7 +299,8 @@ impl Shared {
         let stream = Socket::from(kept);
         set_timeouts(&stream, timeouts);
         let (empty, none) = (Mutex::default(), Mutex::default());
-        Err(Shared { registration, stream, received: empty, state: none, bell }.with(received, state))
+        Err(Shared { registration, stream, received: empty, state: none, bell }
+            .with(along.received, along.state))
     }
 
     fn with(self, received: Vec<u8>, state: Option<Vec<u8>>) -> BlockingConnection {

@@ -51,8 +51,8 @@ enum Misuse {
     NotAChannel { fd: RawFd },
 }
 
-/// The longest message: well below what a socket buffers by default (208 KiB), so that one always fits whole.
-pub(crate) const MAX_MESSAGE: usize = 64 * 1024;
+/// The longest message: below what a socket buffers by default (208 KiB), so that one always fits whole.
+pub(crate) const MAX_MESSAGE: usize = 128 * 1024;
 
 /// The most descriptors in a message: the kernel's own limit, SCM_MAX_FD.
 pub(crate) const MAX_FDS: usize = 253;

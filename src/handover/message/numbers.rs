@@ -60,4 +60,6 @@ pub(super) mod tag {
     pub(in crate::handover::message) const TAKES_MOVES: u8 = OPTIONAL;
     /// Optional: a predecessor that does not know it does not wait for an answer.
     pub(in crate::handover::message) const ANSWERS: u8 = OPTIONAL + 1;
+    /// Optional: a predecessor that does not know it moves no sessions.
+    pub(in crate::handover::message) const TAKES_SESSIONS: u8 = OPTIONAL + 2;
 }

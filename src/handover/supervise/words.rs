@@ -70,6 +70,8 @@ pub enum Action {
         unclaimed: Vec<u16>,
         /// Whether the new one takes connections.
         takes_moves: bool,
+        /// Also those in the middle of a session.
+        takes_sessions: bool,
     },
     /// This worker is to stop gracefully.
     Stop(Worker),

@@ -20,8 +20,8 @@ enum TakenOut<S, H: HttpService> {
     /// Not all of its last request will ever be read: it can only be closed.
     BodyUnread(Connection<S>),
     Busy(Box<Http1<S, H>>),
-    /// Its last response was that it is somebody else's.
-    Upgraded,
+    /// Its last response was that it is somebody else's, or the successor has it.
+    Gone,
 }
 
 impl<S, H> Serving<S, H>
@@ -46,7 +46,7 @@ where
                     }
                     TakenOut::BodyUnread(connection) => self.goodbye(connection),
                     TakenOut::Busy(http1) => Talk::Http1(*http1),
-                    TakenOut::Upgraded => Talk::Over,
+                    TakenOut::Gone => Talk::Over,
                 }
             }
             (talk, _) => talk,
@@ -70,7 +70,7 @@ where
             }
             TakenOut::BodyUnread(connection) => self.goodbye(connection),
             TakenOut::Busy(http1) => Talk::Http1(*http1),
-            TakenOut::Upgraded => Talk::Over,
+            TakenOut::Gone => Talk::Over,
         })
     }
 
@@ -100,9 +100,9 @@ where
         }
         let Some(parts) = http1.into_parts() else {
             self.entry.upgrade();
-            return Ok(TakenOut::Upgraded);
+            return Ok(TakenOut::Gone);
         };
-        let (ahead, connection) = parts.io.into_parts();
+        let Some((ahead, connection)) = parts.io.take_apart() else { return Ok(TakenOut::Gone) };
         if is_unread {
             return Ok(TakenOut::BodyUnread(connection));
         }

@@ -150,8 +150,8 @@ impl Driver {
 
     /// Before the drain begins: what is to move is not told to close.
     pub(super) fn offer_moves(&mut self) {
-        if self.attempt.as_ref().is_some_and(|attempt| attempt.takes_moves) {
-            let mover = self.moves.open();
+        if let Some(attempt) = self.attempt.as_ref().filter(|attempt| attempt.takes_moves) {
+            let mover = self.moves.open(attempt.takes_sessions);
             self.shared.tracker.offer_moves(mover);
         }
     }
@@ -184,7 +184,8 @@ impl Driver {
             |no_thread| Err(Failure::Spawn { reason: format!("cannot start a successor: {no_thread}") }),
         );
         let step = Step::Spawning(making);
-        self.attempt = Some(Attempt { requested: now, sockets, step, takes_moves: false });
+        self.attempt =
+            Some(Attempt { requested: now, sockets, step, takes_moves: false, takes_sessions: false });
     }
 
     fn tell_successor(&self, message: &Message) {

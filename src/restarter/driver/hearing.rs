@@ -199,8 +199,10 @@ impl Driver {
             Did::Say(Message::Words { text }, _) => self.operating.last_words(text),
             Did::Say(message, _) => {
                 say!(debug: ?message, "the successor says");
-                if let (Message::Ready { takes_moves, .. }, Some(attempt)) = (&message, &mut self.attempt) {
-                    attempt.takes_moves = *takes_moves;
+                if let (Message::Ready { takes_moves, takes_sessions, .. }, Some(attempt)) =
+                    (&message, &mut self.attempt)
+                {
+                    (attempt.takes_moves, attempt.takes_sessions) = (*takes_moves, *takes_sessions);
                     self.tell_step(
                         &self.operating.step(|pid, after_ms| Reply::Initialised { pid, after_ms }),
                     );

@@ -196,6 +196,8 @@ struct Attempt {
     step: Step,
     /// Whether the successor goes on with connections that this process had.
     takes_moves: bool,
+    /// Also with those in the middle of a session.
+    takes_sessions: bool,
 }
 
 enum Step {

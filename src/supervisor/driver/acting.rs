@@ -31,8 +31,9 @@ impl Driver {
                     self.tell_worker(worker, &Message::Pause { unclaimed });
                 }
                 Action::Resume(worker) => self.tell_worker(worker, &Message::Resume),
-                Action::HandOver { worker, unclaimed, takes_moves } => {
-                    self.hand_over(now, worker, &unclaimed, takes_moves);
+                Action::HandOver { worker, unclaimed, takes_moves, takes_sessions } => {
+                    let takes = (takes_moves, takes_sessions);
+                    self.hand_over(now, worker, &unclaimed, takes);
                 }
                 Action::Stop(worker) => self.stop(now, worker),
                 Action::Hammer(worker) => self.hammer(worker),
@@ -161,12 +162,13 @@ impl Driver {
         candidate.map(|process| process.named(unclaimed)).unwrap_or_default()
     }
 
-    fn hand_over(&mut self, now: Instant, worker: Worker, unclaimed: &[u16], takes_moves: bool) {
+    fn hand_over(&mut self, now: Instant, worker: Worker, unclaimed: &[u16], takes: (bool, bool)) {
+        let (takes_moves, takes_sessions) = takes;
         let new = self.machine.serving().and_then(|worker| self.workers.get(&worker));
         let unwanted = new.map(|process| process.named(unclaimed)).unwrap_or_default();
         self.store.drop_sockets(&unwanted);
         self.operating.replaces(worker);
-        self.tell_worker(worker, &Message::HandOver { unclaimed: unwanted, takes_moves });
+        self.tell_worker(worker, &Message::HandOver { unclaimed: unwanted, takes_moves, takes_sessions });
         if let Some(Process { manner: Manner::Signalled { delay, .. }, .. }) = self.workers.get(&worker) {
             self.signalled.insert(worker, now + *delay);
         }

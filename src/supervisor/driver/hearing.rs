@@ -224,7 +224,12 @@ impl Driver {
             return self.machine.message(now, worker, Message::Failed { reason: failure.to_string() });
         }
         if !self.machine.is_on_probation() {
-            let ready = Message::Ready { unclaimed: Vec::new(), takes_moves: false, answers: true };
+            let ready = Message::Ready {
+                unclaimed: Vec::new(),
+                takes_moves: false,
+                takes_sessions: false,
+                answers: true,
+            };
             self.machine.message(now, worker, ready);
         }
         // One that has just shown that it is ready has shown that it lives.
