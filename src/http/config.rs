@@ -194,17 +194,19 @@ impl Config {
     }
 
     /// Whether WebSockets over HTTP/1 can move to the successor at a restart, and requests carry a
-    /// [`Session`](super::Session), by which their handlers have them move. See [`sessions`](super::sessions).
+    /// [`Session`](super::Session), by which their handlers have them move. See
+    /// [`sessions`](super::sessions).
     ///
-    /// Default no: the handlers have to know of it, and every connection of the server is followed, at a few hundred
-    /// instructions a read and a write. Say no also where a session is bound to what only this process has: then let its
-    /// handler say goodbye at the drain.
+    /// Default no: the handlers have to know of it, and every connection of the server is followed, at a few
+    /// hundred instructions a read and a write. Say no also where a session is bound to what only this
+    /// process has: then let its handler say goodbye at the drain.
     pub fn move_websockets(mut self, on: bool) -> Self {
         self.move_websockets = on;
         self
     }
 
-    /// As [`move_websockets`](Self::move_websockets), for responses in chunks over HTTP/1 that last: event streams.
+    /// As [`move_websockets`](Self::move_websockets), for responses in chunks over HTTP/1 that last: event
+    /// streams.
     ///
     /// Default no, for the same reasons. Say no also where a stream cannot be taken up from a cursor.
     pub fn move_streams(mut self, on: bool) -> Self {

@@ -1,8 +1,8 @@
 //! The user's service on HTTP/1, watched: when a request begins, when hyper has all of its response, and what
 //! the response says about the connection.
 //!
-//! HTTP/2 has [its own](super::streams): what is called from one place only is inlined into hyper's code there, and
-//! only then a request and a response are not moved once more for each wrapper.
+//! HTTP/2 has [its own](super::streams): what is called from one place only is inlined into hyper's code
+//! there, and only then a request and a response are not moved once more for each wrapper.
 
 use std::error::Error;
 use std::fmt;

@@ -11,7 +11,8 @@ pub struct Moved {
     pub received: Vec<u8>,
     /// What the program itself has to say of it; `None` if it is as good as newly accepted.
     pub state: Option<Vec<u8>>,
-    /// What the HTTP layer has to say of it, if it is in the middle of a session. Only for a successor that takes those.
+    /// What the HTTP layer has to say of it, if it is in the middle of a session. Only for a successor that
+    /// takes those.
     pub session: Option<Vec<u8>>,
 }
 
@@ -57,7 +58,8 @@ impl Moved {
     }
 }
 
-/// The bytes of a [`Moved`] without a session beside its contents: two numbers, two lengths, one byte of flags.
+/// The bytes of a [`Moved`] without a session beside its contents: two numbers, two lengths, one byte of
+/// flags.
 const MOVED_HEAD: usize = 8 + 8 + 4 + 1 + 4;
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {

@@ -80,7 +80,8 @@ impl Driver {
         };
         let sockets = order.sockets.iter().map(|socket| socket.cookie).collect();
         let (maker, children) = (Arc::clone(&self.maker), Arc::clone(&self.children));
-        // A thread of its own, since an exec from a file system that hangs must not keep a stop from being heard.
+        // A thread of its own, since an exec from a file system that hangs must not keep a stop from being
+        // heard.
         let making = on_own_thread_or(
             "heirloom-start",
             move || children.start(|| maker.make(order), |born| born.made.spawned.pid),

@@ -1,5 +1,5 @@
-//! What happens to the workers, told once to everybody who wants to know: operators, the log, the service manager, and the program
-//! that follows the supervisor.
+//! What happens to the workers, told once to everybody who wants to know: operators, the log, the service
+//! manager, and the program that follows the supervisor.
 
 use std::time::Duration;
 
