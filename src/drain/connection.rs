@@ -79,6 +79,14 @@ impl<S> Connection<S> {
         self.handed.as_mut()?.session.take()
     }
 
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_session(mut self, session: Option<Vec<u8>>) -> Self {
+        if session.is_some() {
+            self.handed.get_or_insert_with(Box::default).session = session;
+        }
+        self
+    }
+
     /// The bytes that are to be read before anything from the socket.
     pub(crate) fn take_received(&mut self) -> Vec<u8> {
         self.handed.as_mut().map(|handed| std::mem::take(&mut handed.received)).unwrap_or_default()

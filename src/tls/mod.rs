@@ -20,7 +20,15 @@
 //! ```
 
 mod accept;
+mod carried;
+mod departing;
+mod followed;
+#[doc(hidden)]
+pub mod records;
+mod resumed;
+mod stream;
 mod tickets;
+mod witness;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -34,7 +42,10 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
 use crate::restarter::Restarter;
+use witness::Witness;
 
+pub(crate) use departing::depart;
+pub use stream::TlsStream;
 pub use tickets::{TicketKeys, TicketKeysError};
 pub use tokio_rustls;
 
@@ -44,6 +55,7 @@ pub struct Tls {
     config: Arc<ServerConfig>,
     tickets: TicketKeys,
     handshake_timeout: Duration,
+    moves: bool,
 }
 
 /// How long a handshake may take. It is two round trips and a signature; who needs longer holds a connection for
@@ -99,6 +111,8 @@ impl Tls {
             .with_single_cert(chain, secret)
             .map_err(TlsError::Config)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // AES-256 before AES-128, whose keys cannot be made again in the successor: browsers would choose that.
+        config.ignore_client_order = true;
         Tls::new(config)
     }
 
@@ -106,13 +120,36 @@ impl Tls {
     pub fn new(mut config: ServerConfig) -> Result<Tls, TlsError> {
         let tickets = TicketKeys::new()?;
         config.ticketer = Arc::new(tickets.clone());
-        Ok(Tls { config: Arc::new(config), tickets, handshake_timeout: HANDSHAKE })
+        Ok(Tls { config: Arc::new(config), tickets, handshake_timeout: HANDSHAKE, moves: true })
     }
 
     /// How long a handshake may take; 10 s by default, which is far above its two round trips.
     pub fn handshake_timeout(mut self, limit: Duration) -> Tls {
         self.handshake_timeout = limit;
         self
+    }
+
+    /// Whether connections over TLS 1.3 can move to the successor at a restart, as those without TLS do. Default yes; see
+    /// [what it costs](self#what-it-costs).
+    ///
+    /// Say no where keys must not leave the process that negotiated them, not even for one that the same program started
+    /// with the same rights. Then no secret can be taken out of rustls, and every connection is told goodbye. What
+    /// moves at all is up to [`http::Config`](crate::http::Config), as without TLS.
+    pub fn move_connections(mut self, on: bool) -> Tls {
+        self.moves = on;
+        self
+    }
+
+    /// What one connection shakes hands with, and who hears of its secrets.
+    fn config_of_one(&self) -> (Arc<ServerConfig>, Option<Arc<Witness>>) {
+        if !self.moves {
+            return (self.config.clone(), None);
+        }
+        let witness = Arc::new(Witness::new(self.config.key_log.clone()));
+        let mut config = ServerConfig::clone(&self.config);
+        config.key_log = witness.clone();
+        config.enable_secret_extraction = true;
+        (Arc::new(config), Some(witness))
     }
 
     /// Goes on with the predecessor's session ticket keys, and hands them to the successor.

@@ -81,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Gate<S> {
         let mut going = Some((state, baggage));
         let taken = poll_fn(|cx| self.with_inner(|inner| inner.poll_taken(cx, asked, &mut going)));
         let (connection, along) = timeout_at(deadline, taken).await.map_err(|_| Unmoved::Busy)??;
-        let gone = moving::depart_in_session(connection, along).await;
+        let gone = moving::depart_with(connection, along).await;
         self.with_inner(|inner| {
             inner.is_on_its_way = false;
             let outcome = gone.map_err(|back| {
