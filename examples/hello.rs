@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use heirloom::http::{Config, Server};
-use heirloom::{Listen, Restarter, SignalMap};
+use heirloom::{Listen, Restarter};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -52,7 +52,7 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(options: Options, builder: heirloom::Builder) -> Result<ExitCode, Box<dyn Error>> {
-    let restarter = builder.signals(SignalMap::default()).start()?;
+    let restarter = builder.start()?;
     let handler = restarter.clone();
     let server = Server::new(Config::new(), service_fn(move |request| answer(handler.clone(), request)));
     for address in options.listen {
@@ -98,7 +98,7 @@ fn reply(status: StatusCode, body: String) -> Response<Full<Bytes>> {
 }
 
 fn options() -> Result<(Options, heirloom::Builder), lexopt::Error> {
-    let (mut options, mut builder) = (Options::default(), Restarter::builder().control());
+    let (mut options, mut builder) = (Options::default(), Restarter::builder());
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         let Arg::Long(name) = argument else { return Err(argument.unexpected()) };

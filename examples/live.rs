@@ -25,7 +25,7 @@ use axum::routing::{any, get, post};
 use axum::{Extension, Router};
 use heirloom::http::{Config, Server, Session};
 use heirloom::tls::Tls;
-use heirloom::{Ending, Restarter, SignalMap};
+use heirloom::{Ending, Restarter};
 use lexopt::{Arg, ValueExt};
 
 #[tokio::main]
@@ -33,7 +33,7 @@ async fn main() -> Result<Ending, Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
     let (mut listen, mut cert, mut key): (Vec<String>, Option<PathBuf>, Option<PathBuf>) =
         (vec![], None, None);
-    let mut builder = Restarter::builder().signals(SignalMap::default()).control();
+    let mut builder = Restarter::builder();
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         let Arg::Long(name) = argument else { return Err(argument.unexpected().into()) };

@@ -19,8 +19,8 @@ few=2000 many=12000
 connections=10000
 modes=(hyper hyper-timer heirloom auto)
 
-cargo build --quiet --profile cost --example bench-cost
-bench=${CARGO_TARGET_DIR:-target}/cost/examples/bench-cost
+cargo build --quiet --profile cost --package heirloom-bench --features bench --bin bench-cost
+bench=${CARGO_TARGET_DIR:-target}/cost/bench-cost
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 

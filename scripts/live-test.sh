@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=$HOME/.cache/heirloom/venv/bin/python
-built=${CARGO_TARGET_DIR:-target}/release/examples
+built=${CARGO_TARGET_DIR:-target}/release
 sockets=200 streams=100 restarts=10 events=3000
 if [[ ${1:-} == short ]]; then
     sockets=20 streams=10 restarts=2 events=800
@@ -18,9 +18,11 @@ fi
 
 fail() { printf 'live-test: %s\n' "$*" >&2; exit 1; }
 "$python" -c 'import websockets' 2>/dev/null || fail "no Python with websockets at $python; .ci/run makes one"
-cargo build --quiet --release --all-features --example live --example sockets
+cargo build --quiet --release --all-features --example live
+cargo build --quiet --release --package heirloom-test-servers
 
-work=$(mktemp -d)
+# Beside the programs: not everywhere may what lies in /tmp be executed.
+work=$(mktemp -d "$built/live-test.XXXXXX")
 server=''
 finish() {
     [[ -z $server ]] || kill -KILL "$server" 2>/dev/null || true
@@ -28,10 +30,10 @@ finish() {
 }
 trap finish EXIT
 
-# Starts an example, and sets `address`.
+# Starts a server, and sets `address`.
 start() {
     : >"$work/out"
-    "$built/$1" --listen 127.0.0.1:0 --probation 500ms >"$work/out" 2>"$work/log" &
+    "$1" --listen 127.0.0.1:0 --probation 500ms >"$work/out" 2>"$work/log" &
     server=$!
     until address=$(sed -n 's/^listening on //p;q' "$work/out") && [[ -n $address ]]; do
         kill -0 "$server" 2>/dev/null || { cat "$work/log" >&2; fail "$1 does not start"; }
@@ -47,7 +49,7 @@ stop() {
 }
 
 failed=0
-# LABEL EXAMPLE COMMAND...: runs it with the address in the place of ADDRESS.
+# LABEL SERVER COMMAND...: runs it with the address in the place of ADDRESS.
 round() {
     local label=$1 figures
     start "$2"
@@ -63,12 +65,14 @@ round() {
     stop
 }
 
+live=$built/examples/live
+"$built/heirloom-test-servers" sockets "$work/sockets"
 load=("$python" scripts/live-load.py)
-round 'WebSocket, axum' live "${load[@]}" websocket ADDRESS "$sockets" "$restarts"
-round 'WebSocket, hyper' sockets "${load[@]}" websocket ADDRESS "$sockets" "$restarts"
-round 'event streams' live "${load[@]}" stream ADDRESS "$streams" "$restarts" "$events"
+round 'WebSocket, axum' "$live" "${load[@]}" websocket ADDRESS "$sockets" "$restarts"
+round 'WebSocket, hyper' "$work/sockets" "${load[@]}" websocket ADDRESS "$sockets" "$restarts"
+round 'event streams' "$live" "${load[@]}" stream ADDRESS "$streams" "$restarts" "$events"
 if command -v node >/dev/null && node --experimental-websocket -e 'new WebSocket("ws://localhost")' 2>/dev/null; then
-    round 'WebSocket, axum, Node' live node --experimental-websocket scripts/live-load.js ADDRESS "$sockets" "$restarts"
+    round 'WebSocket, axum, Node' "$live" node --experimental-websocket scripts/live-load.js ADDRESS "$sockets" "$restarts"
 else
     echo 'WebSocket, axum, Node         skipped: no Node with a WebSocket'
 fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A systemd that knows Type=notify-reload, unpacked beside the machine's own one for tests/systemd.rs, where that is too old:
+# A systemd that knows Type=notify-reload, unpacked beside the machine's own one for tests/systemd/units.rs, where that is too old:
 # from the backports of the Debian that this is, by the mirror that the machine uses. Nothing of the machine is changed.
 #
 #   scripts/newer-systemd.sh        (no root needed; a second run finds it there, in the user's cache)

@@ -42,7 +42,7 @@ at_share() {
 # A hello that says $1, as $work/$1.
 build() {
     say "== building hello with 'Hello $1'"
-    HELLO_MESSAGE="Hello $1" cargo build --release --package heirloom-demo
+    HELLO_MESSAGE="Hello $1" cargo build --release --package heirloom-bench --bin hello --bin load
     cp "$built/hello" "$work/$1"
 }
 

@@ -1,9 +1,9 @@
 //! Restart a network server without a single client noticing.
 //!
-//! On SIGHUP or SIGUSR2 the process starts its own program again and hands its listening sockets down: as inherited
-//! file descriptors, the first of them fd 3, announced in an environment variable. The successor initialises, says that
-//! it is ready, and accepts; the predecessor watches it for a moment, then finishes what it holds, and exits. A successor
-//! that does not make it changes nothing: the predecessor serves on.
+//! On SIGHUP or SIGUSR2 the process starts its own program again and hands its listening sockets down to it,
+//! as inherited file descriptors, the first of them fd 3, announced in an environment variable. The successor
+//! initialises, says that it is ready, and accepts. The predecessor watches it for a moment, then finishes
+//! what it holds, and exits. If the successor fails, the predecessor serves on as if nothing had happened.
 //!
 //! # One line
 //!
@@ -29,7 +29,7 @@
 //! # async fn main() -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
 //! let restarter = heirloom::Restarter::new()?;
 //! let mut listener = restarter.listen("127.0.0.1:7000")?;
-//! // An error here is told to the predecessor, whose log is the one that somebody reads.
+//! // The predecessor logs an error of this as well: an operator looks there first.
 //! restarter.check(load_config().await).await?;
 //! tokio::spawn(async move {
 //!     // Accepts nothing before the predecessor has stopped, and ends when a successor has taken over.
@@ -42,10 +42,11 @@
 //! # }
 //! ```
 //!
-//! Connections from [`Listener::accept`] are counted until they are dropped, know when to say goodbye
-//! ([`drain::Connection::draining`]), and can move to the successor instead ([`drain::Connection::move_on`]).
-//! [`http::serve`] does all of it for a tower or hyper service. A framework that wants
-//! to accept by itself gets [`Listener::into_tokio`], and runs in [`Restarter::run_with`]:
+//! A connection from [`Listener::accept`] is counted until it is dropped. It knows when it has to end
+//! ([`drain::Connection::draining`]), and it can move to the successor instead
+//! ([`drain::Connection::move_on`]). [`http::serve`] does all of that for a tower or hyper service. A
+//! framework that accepts by itself takes the socket from [`Listener::into_tokio`], and runs in
+//! [`Restarter::run_with`]:
 //!
 //! ```no_run
 //! # #[tokio::main]
@@ -58,26 +59,37 @@
 //! # }
 //! ```
 //!
-//! (Not `axum::serve(..).await` and then `run`: that would be ready only when it is over. Such a loop cannot be paused, and its
-//! goodbye is its own: see [`guarantees`].)
+//! (Do not await `axum::serve(..)` and then `run`: that server would be ready only when it is over. heirloom
+//! cannot pause such a loop, and cannot control how it closes its connections: see [`guarantees`].)
 //!
 //! # What else goes to the successor
 //!
-//! State of the program's own, with [`Restarter::provide_state`] here and [`Restarter::state`] there; and descriptors of
-//! any kind, with [`Restarter::hand_down`] and [`Restarter::inherited_fd`].
+//! The program can hand down its own state, with [`Restarter::provide_state`] in the predecessor and
+//! [`Restarter::state`] in the successor. It can hand down descriptors of any kind, with
+//! [`Restarter::hand_down`] and [`Restarter::inherited_fd`].
+//!
+//! # Where to read on
+//!
+//! * [`docs::server`]: accept loops, listeners, signals, state, and what else a server can do.
+//! * [`guarantees`]: what holds, by number, and what does not. [`design`]: why it is built as it is.
+//! * [`docs::command`]: restart, watch and stop a server from a shell. [`docs::any_server`]: servers in other
+//!   languages.
+//! * [`docs::supervisor`]: a parent with a stable PID. [`docs::fetch`]: how a server installs its next
+//!   version by itself.
+//! * [`deploy`]: under systemd, in containers, and behind load balancers. [`docs::measurements`]: what was
+//!   measured.
 //!
 //! # Where things are
 //!
-//! * [`guarantees`]: what holds, by number, and what does not. [`design`]: why it is built as it is.
-//! * [`handover`]: the protocol, as pure state machines.
-//! * [`drain`]: how connections are counted and told to go; [`http`]: how that is said in HTTP; `tls` (a feature): HTTPS.
-//! * `supervisor` (a feature): a parent with a stable PID, for whatever watches the PID.
-//! * `fetch` (a feature): new binaries by themselves, from a file, a URL, GitHub's releases or an object store.
 //! * [`Builder`]: every deadline, with its default and the reason for it.
-//! * [`deploy`]: under systemd, in containers, and behind load balancers; `systemd` (a feature): what it is told;
-//!   `metrics` (a feature): what is counted.
-//! * `control` (a feature, on by default): operating a process from outside, which the command `heirloom` does.
 //! * [`SignalMap`]: which signal does what. [`Event`]: what happens, as it happens.
+//! * [`drain`]: how connections are counted and told to close. [`http`]: the same for HTTP. `tls` (a
+//!   feature): HTTPS.
+//! * `supervisor` (a feature): the parent with a stable PID. `fetch` (a feature): new binaries from a file, a
+//!   URL, GitHub's releases or an object store.
+//! * `systemd` (a feature): what systemd is told. `metrics` (a feature): what is counted.
+//! * [`control`]: how a process is operated from outside, which the command `heirloom` does.
+//! * [`handover`]: the protocol, as pure state machines.
 #![cfg_attr(
     not(feature = "http"),
     doc = "
@@ -85,6 +97,7 @@
 [`http`]: https://docs.rs/heirloom/latest/heirloom/http/
 [`http::serve`]: https://docs.rs/heirloom/latest/heirloom/http/fn.serve.html"
 )]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("heirloom needs Linux 5.4 or newer: it rests on pidfd, SO_COOKIE and SOCK_SEQPACKET");
@@ -94,12 +107,10 @@ mod error;
 #[macro_use]
 mod aside;
 
-pub mod deploy;
-pub mod design;
+pub mod docs;
 pub mod drain;
 #[cfg(feature = "fetch")]
 pub mod fetch;
-pub mod guarantees;
 mod handdown;
 pub mod handover;
 #[cfg(feature = "http")]
@@ -114,13 +125,14 @@ mod sys;
 pub mod tls;
 
 pub use drain::stream;
-#[cfg(feature = "control")]
 pub use operate::control;
 #[cfg(feature = "metrics")]
 pub use operate::metrics;
 #[cfg(feature = "systemd")]
 pub use operate::systemd;
 
+pub use docs::{deploy, design, guarantees};
+pub use error::Cause;
 pub use handdown::descriptors::{HandDownError, NameTooLong};
 pub use handdown::inherited::InheritError;
 pub use handdown::state::{State, StateError, StateWriter};

@@ -1,7 +1,5 @@
 //! The last of all tests (cargo runs them by their names): says what the others have left out.
 
-mod support;
-
 use std::io::Write;
 
 #[test]

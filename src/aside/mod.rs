@@ -1,8 +1,9 @@
 //! What may block, done aside: lines for the log, files, hooks.
 //!
-//! Whoever reads the log may stop reading, a disk may hang, and a hook may do either. heirloom's own threads have to hear a
-//! stop all the same, so they do none of it themselves. Each [`Aside`] has one thread, which does what it is given in order;
-//! whoever needs the outcome waits for it with a deadline, and not at all while that thread is known to hang.
+//! A reader of the log may stop reading, a disk may hang, and a hook may do either. heirloom's own threads
+//! have to hear a stop all the same, so they do none of it themselves. Each [`Aside`] has one thread, which
+//! does what it is given in order; code that needs the outcome waits for it with a deadline, and not at all
+//! while that thread is known to hang.
 
 pub(crate) mod own_thread;
 #[macro_use]
@@ -45,12 +46,12 @@ struct State {
 /// Files that others read: pid file, status file, control socket, standard error's.
 pub(crate) static FILES: Aside = Aside::new("heirloom-files", WAITING, Some(STAY));
 
-/// How long heirloom's own thread waits for a file. A rename takes microseconds, on a busy disk tens of milliseconds; a
-/// signal that comes meanwhile is heard so much later.
+/// How long heirloom's own thread waits for a file. A rename takes microseconds, on a busy disk tens of
+/// milliseconds; a signal that comes meanwhile is heard so much later.
 pub(crate) const FILE: Duration = Duration::from_secs(1);
 
-/// More than a restart and a stop write together. Only a disk that hangs lets so many gather, and then the next ones say
-/// nothing that is new.
+/// More than a restart and a stop write together. Only a disk that hangs lets so many gather, and then the
+/// next ones say nothing that is new.
 pub(crate) const WAITING: usize = 64;
 
 /// Long enough for all that a restart has to do; a thread that waits for the next restart costs memory.
@@ -108,8 +109,8 @@ impl Aside {
         self.lock().since.is_some_and(|since| since.elapsed() >= limit)
     }
 
-    /// Waits until all that was given is done, what was for later included; not longer than `within`, and not at all if the
-    /// present job has taken as long as that already.
+    /// Waits until all that was given is done, what was for later included; not longer than `within`, and not
+    /// at all if the present job has taken as long as that already.
     pub(crate) fn finish(&'static self, within: Duration) {
         let deadline = Instant::now() + within;
         let mut state = self.lock();
@@ -130,8 +131,9 @@ impl Aside {
         }
     }
 
-    /// Makes sure that somebody works. Where no thread can be had, it is the caller, until nothing is left: what has to be
-    /// written matters, and without a thread to spare it is as it would be without any of this.
+    /// Makes sure that somebody works. Where no thread can be had, it is the caller, until nothing is left:
+    /// what has to be written matters, and without a thread to spare it is as it would be without any of
+    /// this.
     fn see_to_it(&'static self, mut state: MutexGuard<'static, State>) {
         if state.is_worked {
             drop(state);

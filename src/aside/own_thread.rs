@@ -1,7 +1,7 @@
 //! Work that may block, on a thread that exists for it alone.
 //!
-//! Not tokio's `spawn_blocking`: where no thread can be made (RLIMIT_NPROC, the `pids.max` of a cgroup) that panics in
-//! whoever called it, and nobody hears why.
+//! Not tokio's `spawn_blocking`: where no thread can be made (RLIMIT_NPROC, the `pids.max` of a cgroup) that
+//! panics in its caller, and nobody hears why.
 
 use std::io;
 use std::thread;
@@ -19,7 +19,7 @@ pub(crate) fn on_own_thread<T: Send + 'static>(
 ) -> Result<oneshot::Receiver<T>, NoThread> {
     let (told, result) = oneshot::channel();
     let thread = thread::Builder::new().name(name.to_owned());
-    // Whoever has stopped waiting does not want to know.
+    // If nobody waits any more, nobody wants the answer.
     thread.spawn(move || drop(told.send(work()))).map_err(NoThread)?;
     Ok(result)
 }

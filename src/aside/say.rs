@@ -1,8 +1,9 @@
-//! What heirloom itself says, so that nobody waits for whoever reads it.
+//! What heirloom itself logs, so that no thread waits for a reader of the log.
 //!
-//! The program's `tracing` subscriber writes where the program wants: to a pipe whose reader hangs, or to a disk that is
-//! full. So a line is put together where it is said, and handed to a thread of heirloom's that does nothing but say lines,
-//! in order. What does not fit into its queue is counted, and told as one line later.
+//! The program's `tracing` subscriber writes where the program wants: to a pipe whose reader hangs, or to a
+//! disk that is full. So a line is put together where it is said, and handed to a thread of heirloom's that
+//! does nothing but say lines, in order. What does not fit into its queue is counted, and told as one line
+//! later.
 
 use std::error::Error;
 use std::fmt;
@@ -20,8 +21,8 @@ use crate::aside::Aside;
 
 /// Says something to the program's `tracing` subscriber, from a thread where that may block or panic.
 ///
-/// As in tracing's own macros: fields (`name`, `%name`, `?name`, `name = value`, `name = %value`, `name = ?value`), and a
-/// text with its arguments.
+/// As in tracing's own macros: fields (`name`, `%name`, `?name`, `name = value`, `name = %value`, `name =
+/// ?value`), and a text with its arguments.
 macro_rules! say {
     (@ $level:ident $more:tt [$($fields:tt)*] %$name:ident, $($rest:tt)*) => {
         say!(@ $level $more [$($fields)* ($name, shown, $name)] $($rest)*)
@@ -63,8 +64,9 @@ macro_rules! say {
     ($level:ident: $($what:tt)*) => { say!(@ $level [] [] $($what)*) };
 }
 
-/// As [`say!`], for what others can make happen again and again: told at once, then counted, and the count told once in a
-/// while. Whoever floods the socket, the accept loop or the channel does not flood the log.
+/// As [`say!`], for what others can make happen again and again: told at once, then counted, and the count
+/// told once in a while. A peer that floods the socket, the accept loop or the channel does not flood the
+/// log.
 macro_rules! say_seldom {
     ($level:ident: $($what:tt)*) => { say!(@ $level [seldom] [] $($what)*) };
 }
@@ -200,22 +202,24 @@ thread_local! {
     static SPOKE: std::cell::RefCell<Option<(Voice, Span)>> = const { std::cell::RefCell::new(None) };
 }
 
-/// Stays: a thread that had to be made for a line might not be had when threads run out, which is when there is something
-/// to say.
+/// Stays: a thread that had to be made for a line might not be had when threads run out, which is when there
+/// is something to say.
 static LOG: Aside = Aside::new("heirloom-log", LINES, None);
 
-/// A restart makes about twenty lines. So many are some hundred kilobytes, and say more than enough of what happened while
-/// nobody read.
+/// A restart makes about twenty lines. So many are some hundred kilobytes, and say more than enough of what
+/// happened while nobody read.
 const LINES: usize = 1024;
 
-/// How long an end, or an answer to an operator, waits for the lines before it. They take microseconds, on a busy machine
-/// milliseconds; where nobody reads, no deadline of the program's is to be stretched by more than this.
+/// How long an end, or an answer to an operator, waits for the lines before it. They take microseconds, on a
+/// busy machine milliseconds; where nobody reads, no deadline of the program's is to be stretched by more
+/// than this.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Lines that did not fit since the last one that did.
 static MISSED: AtomicU64 = AtomicU64::new(0);
 
-/// Whether a line of this level may reach anybody. Without a subscriber tracing may still pass it on (to `log`).
+/// Whether a line of this level may reach anybody. Without a subscriber tracing may still pass it on (to
+/// `log`).
 pub(crate) fn is_heard(level: &Level) -> bool {
     match LevelFilter::current() {
         LevelFilter::OFF => *level <= Level::DEBUG,

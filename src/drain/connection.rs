@@ -237,7 +237,7 @@ impl<S> Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Says goodbye so that the peer hears all that was written: shuts our direction, then reads and
+    /// Closes so that the peer receives everything that was written: shuts our direction, then reads and
     /// discards until the peer has shut its own, within bounds of bytes and time.
     ///
     /// Without that, input that nobody read turns into a reset, which can take the last answer with it.
@@ -354,7 +354,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         }
     }
 
-    /// Shuts our direction. An HTTP connection also awaits the peer's goodbye, as
+    /// Shuts our direction. An HTTP connection also waits for the peer to close, as
     /// [`close`](Connection::close) does, where the end is not what the peer asked for.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
@@ -386,7 +386,7 @@ fn aborted() -> io::Error {
     io::ErrorKind::ConnectionAborted.into()
 }
 
-/// On the stack of whoever polls, so small.
+/// On the stack of the polling task, so small.
 const DISCARD_AT_ONCE: usize = 4096;
 
 /// An upload that was refused has at most this much more read for it: enough for what was under way on a

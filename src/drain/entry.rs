@@ -147,7 +147,7 @@ impl Entry {
         self.flags.load(Relaxed) & (DRAINING | GOODBYE) == DRAINING && !self.is_moving()
     }
 
-    /// To go to the successor as soon as no request is in flight, rather than to be told goodbye.
+    /// To go to the successor as soon as no request is in flight, instead of being told to close.
     #[inline]
     pub(crate) fn is_moving(&self) -> bool {
         self.flags.load(Relaxed) & (MOVING | MOVABLE) == MOVING | MOVABLE

@@ -139,6 +139,6 @@ fn after(since: u64, limit: u32) -> Option<u64> {
 /// 49 days: who sets more wants no limit.
 const NO_LIMIT: u32 = u32::MAX;
 
-/// How long a goodbye waits for the peer's own. It must cover a slow link's round trip; longer would hold
+/// How long a close waits for the peer's own. It must cover a slow link's round trip; longer would hold
 /// up the end of a drain for clients that never close.
 pub(super) const CLOSING_LIMIT: u64 = 2_000;

@@ -1,8 +1,8 @@
-//! Every live connection, and how the process says goodbye to them.
+//! Every live connection, and how the process ends them.
 //!
 //! A [`Tracker`] knows each connection from the moment it is wrapped in a [`Connection`] until that
 //! is dropped. Tracking is at the level of the I/O object, not of the request: a WebSocket is counted
-//! until whoever holds its socket lets go. The tracker has three phases, in this order and never back:
+//! until the holder of its socket lets go. The tracker has three phases, in this order and never back:
 //!
 //! ```text
 //! Serving --begin()--> Draining --hammer()--> Hammered
@@ -10,7 +10,7 @@
 //!
 //! - *Serving*: only the limits of each connection apply (see below).
 //! - *Draining*: nothing is cut. Who speaks for a connection (the HTTP layer, or your accept loop
-//!   through [`Connection::draining`]) finishes what is in flight and says goodbye.
+//!   through [`Connection::draining`]) finishes what is in flight and closes.
 //! - *Hammered*: every read and write gives [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted),
 //!   and every task that waits in one is woken to find out.
 //!
@@ -18,11 +18,11 @@
 //!
 //! # What it costs
 //!
-//! A connection has one entry in a slab. The slab's lock is taken when a connection comes, goes, or
-//! the phase changes; a read or write that makes progress costs two relaxed atomic operations. No
-//! clock is read on that path: one sweeper task a tracker, on a thread that all trackers share, publishes a
-//! coarse clock and finds connections that overstayed a limit. Its period is an eighth of the shortest limit, between 10 ms
-//! and 250 ms. A limit never fires early, and at most two periods late.
+//! A connection has one entry in a slab. The slab's lock is taken when a connection comes, goes, or the phase
+//! changes; a read or write that makes progress costs two relaxed atomic operations. No clock is read on that
+//! path: one sweeper task a tracker, on a thread that all trackers share, publishes a coarse clock and finds
+//! connections that overstayed a limit. Its period is an eighth of the shortest limit, between 10 ms and 250
+//! ms. A limit never fires early, and at most two periods late.
 //!
 //! # Hazards
 //!

@@ -23,7 +23,7 @@ impl Connection<Stream> {
     /// # Errors
     ///
     /// The connection, with its unread bytes to be read again: there is no successor, it does not listen there any
-    /// more, it is older than moving, it has died, or `unread` and `state` are over 16 KiB. Say goodbye in the way of
+    /// more, it is older than moving, it has died, or `unread` and `state` are over 16 KiB. Close it in the way of
     /// your protocol.
     ///
     /// # Cancel safety

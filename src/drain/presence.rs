@@ -1,6 +1,7 @@
 //! Whether the peer of a request in flight is still there.
 //!
-//! Nobody else reads meanwhile, and a task that waits for a handler alone hears neither of an end nor of a reset.
+//! Nobody else reads meanwhile, and a task that waits for a handler alone hears neither of an end nor of a
+//! reset.
 
 use std::io;
 use std::pin::Pin;
@@ -13,8 +14,8 @@ use super::entry::Direction;
 use crate::sys::socket::is_hung_up;
 
 impl<S: AsyncRead + Unpin> Connection<S> {
-    /// Looks for an end or an error behind what was read, and has the task woken for one. An end is noted, and has its
-    /// limit; a peer that is known to have gone is an error.
+    /// Looks for an end or an error behind what was read, and has the task woken for one. An end is noted,
+    /// and has its limit; a peer that is known to have gone is an error.
     ///
     /// It may read ahead, which the next read gives first; while there is such, nothing is looked for.
     #[cold]
@@ -50,6 +51,6 @@ impl<S: AsyncRead + Unpin> Connection<S> {
     }
 }
 
-/// Of a pipelined request, or of an upload whose handler is slower than its client: one byte would do to tell that the
-/// client is there, and more would only be copied once more.
+/// Of a pipelined request, or of an upload whose handler is slower than its client: one byte would do to tell
+/// that the client is there, and more would only be copied once more.
 const AHEAD: usize = 1;

@@ -51,7 +51,7 @@ pub(super) struct Registry {
     pub(super) sweeping: bool,
     /// For threads that block in poll: hung up once this is more than serving. `None` until one asks.
     bell: Option<Bell>,
-    /// Where connections can go instead of being told goodbye.
+    /// Where connections can move instead of being told to close.
     mover: Option<Mover>,
 }
 
@@ -206,7 +206,7 @@ impl Shared {
         lock(&self.registry).mover = Some(mover);
     }
 
-    /// There is no successor to go to any more: what is left is told goodbye.
+    /// There is no successor to move to any more: what is left is told to close.
     pub(super) fn withdraw_moves(&self) {
         let woken = {
             let mut registry = lock(&self.registry);
@@ -348,8 +348,9 @@ impl Registry {
         number.checked_sub(1).map(|at| self.terms[at]).unwrap_or_default()
     }
 
-    /// The number of these terms, from 1. There are as many as a program has listeners, times different configs; with
-    /// more than can be numbered, others of the same listener hold, so that nobody is left without limits.
+    /// The number of these terms, from 1. There are as many as a program has listeners, times different
+    /// configs; with more than can be numbered, others of the same listener hold, so that nobody is left
+    /// without limits.
     fn number(&mut self, terms: Terms) -> u16 {
         let known = self.terms.iter().position(|known| *known == terms);
         let at = known.or_else(|| {

@@ -1,4 +1,4 @@
-//! What can be said of a connection, for whoever asks why the old process is still alive.
+//! What can be said of a connection, for an operator who asks why the old process is still alive.
 
 use std::fmt;
 use std::time::Duration;
@@ -65,7 +65,7 @@ pub enum ConnectionState {
     ReadingHead,
     /// A request is in flight. Raw and upgraded connections are always busy once they spoke.
     Busy,
-    /// Goodbye was said; only the client's own goodbye is awaited.
+    /// The server has closed its direction, and waits for the client to close the other.
     Closing,
     /// It is on its way to the successor.
     Moving,

@@ -1,8 +1,8 @@
 //! One task a tracker: publishes the coarse clock, and finds connections that overstayed a limit.
 //!
-//! They run on one thread for the whole process. On the program's own runtime each wait for a timer would make
-//! every other wait there read the clock, which costs a request more than all of its tracking; and that runtime
-//! may end before its connections do.
+//! They run on one thread for the whole process. On the program's own runtime each wait for a timer would
+//! make every other wait there read the clock, which costs a request more than all of its tracking; and that
+//! runtime may end before its connections do.
 //!
 //! It walks the entries only when one may be due. A stage that a connection enters after a walk cannot be
 //! overdue sooner than the shortest limit, so the next walk is then, or at the earliest time that this
@@ -22,7 +22,7 @@ use tokio::runtime::Runtime;
 use super::entry::Entry;
 use super::registry::{Registry, Shared, lock};
 
-/// Where a task goes: to the thread, or where none can be made to the runtime of whoever asks. That is worse and not
+/// Where a task goes: to the thread, or where none can be made to the caller's runtime. That is worse and not
 /// wrong, and the next task goes to the thread if there is room for it by then.
 ///
 /// # Errors
@@ -37,8 +37,8 @@ pub(super) fn runtime() -> io::Result<Handle> {
 /// The thread, and what it drives.
 #[cfg(not(test))]
 struct Thread {
-    /// For ever, and not the thread's own: a runtime that ends with a thread that could not be made panics in whoever
-    /// wanted it.
+    /// For ever, and not the thread's own: a runtime that ends with a thread that could not be made panics in
+    /// whoever wanted it.
     runtime: Option<&'static Runtime>,
     runs: bool,
 }

@@ -63,12 +63,12 @@ impl Entry {
         self.raise(GOODBYE);
     }
 
-    /// Whoever speaks on it can let go of it between two requests.
+    /// The code that speaks on it can let go of it between two requests.
     pub(crate) fn can_move(&self) {
         self.raise(MOVABLE);
     }
 
-    /// It could not go, and is told goodbye like those that never can.
+    /// It could not move, and is told to close like those that never can.
     pub(crate) fn cannot_move(&self) {
         self.lower(MOVABLE);
     }

@@ -28,7 +28,7 @@ use crate::handover::moving::Along;
 /// let connection = tracker.track(stream, Kind::Raw);
 /// tokio::spawn(async move {
 ///     connection.draining().await;
-///     // finish, say goodbye
+///     // finish, and close
 ///     connection.close().await
 /// });
 /// tracker.begin(Duration::from_secs(5));
@@ -91,7 +91,7 @@ impl Tracker {
 
     /// Aborts all that is left, and says what that was. Empty if it has fallen before.
     ///
-    /// A connection that has said goodbye, and only waits for the peer's own, ends as well, but is not among those: it
+    /// A connection that has closed its own direction, and only waits for the peer's, ends as well, but is not among those: it
     /// loses nothing.
     ///
     /// Those connections are counted until their tasks have noticed, which they are woken for.

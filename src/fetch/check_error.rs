@@ -8,6 +8,17 @@ use thiserror::Error;
 use super::Digest;
 use super::sanity::SanityError;
 
+/// What is wrong with a minisign key, or a signature.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct SignatureError(Box<dyn std::error::Error + Send + Sync>);
+
+impl SignatureError {
+    pub(super) fn of(error: minisign_verify::Error) -> SignatureError {
+        SignatureError(Box::new(error))
+    }
+}
+
 /// Why a fetched binary is not used. The running version serves on.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -44,7 +55,7 @@ pub enum CheckError {
     Unsigned,
     /// The signature is not by the key, or not of this file.
     #[error("its signature is not valid")]
-    Signature(#[source] minisign_verify::Error),
+    Signature(#[source] SignatureError),
     /// It is a gzip file that breaks off, or is damaged.
     #[error("it cannot be unpacked")]
     Archive {
@@ -107,8 +118,8 @@ pub enum CheckError {
 }
 
 impl CheckError {
-    /// Whether the same file may pass another time: its digest or signature may be published later than itself, the
-    /// machine may have been busy, or its disk full.
+    /// Whether the same file may pass another time: its digest or signature may be published later than
+    /// itself, the machine may have been busy, or its disk full.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             CheckError::Digest { .. }

@@ -1,7 +1,7 @@
 //! What a binary must pass before it is used, from the cheapest and safest check to the one that runs it.
 //!
-//! The order matters: nothing is unpacked before the published digest and the signature hold, and nothing is executed
-//! before it is known to be a program for this machine.
+//! The order matters: nothing is unpacked before the published digest and the signature hold, and nothing is
+//! executed before it is known to be a program for this machine.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -16,7 +16,7 @@ use minisign_verify::{PublicKey, Signature};
 use super::download::Downloaded;
 use super::place::{Place, Temporary};
 use super::sanity::SanityCheck;
-use super::{CheckError, Digest, Published, elf, sanity, unpack};
+use super::{CheckError, Digest, Published, SignatureError, elf, sanity, unpack};
 
 /// What a fetched binary must pass. All of it before the binary gets near its place.
 #[derive(Clone)]
@@ -49,69 +49,76 @@ impl Checks {
         }
     }
 
-    /// The least bytes of the binary itself. Default 4 KiB: what is smaller is an error page, or nothing.
+    /// The smallest size of the unpacked binary in bytes. Default 4 KiB: a smaller file is an error page, or
+    /// empty.
     #[must_use]
     pub fn smallest(mut self, bytes: u64) -> Checks {
         self.smallest = bytes;
         self
     }
 
-    /// The most bytes, as downloaded and unpacked. Default 1 GiB: more than any server has, less than a disk. It is
-    /// what stops an endless answer, and an archive of nothing but zeros.
+    /// The largest size in bytes, as downloaded and as unpacked. Default 1 GiB: more than any server needs,
+    /// and less than a disk. This limit stops an endless answer, and a small file that unpacks to zeros
+    /// without end.
     #[must_use]
     pub fn largest(mut self, bytes: u64) -> Checks {
         self.largest = bytes;
         self
     }
 
-    /// Takes nothing whose SHA-256 digest is not published. Default: what is published must hold, and none need be.
+    /// Whether a binary is refused whose SHA-256 digest is not published. Default: no; a digest that is published
+    /// must be right.
     #[must_use]
-    pub fn require_digest(mut self) -> Checks {
-        self.digest_required = true;
+    pub fn require_digest(mut self, on: bool) -> Checks {
+        self.digest_required = on;
         self
     }
 
-    /// Takes nothing that this minisign key has not signed: the base64 text of the key, or the whole of a `.pub` file.
-    /// The signature is that of the file as published, packed or not.
+    /// Refuses a binary that this minisign key has not signed. `key` is the base64 text of the key, or the
+    /// whole of a `.pub` file. The signature is that of the file as published, packed or not.
     ///
     /// # Errors
     ///
-    /// It is no such key.
-    pub fn minisign_key(mut self, key: &str) -> Result<Checks, minisign_verify::Error> {
+    /// `key` is not a minisign key.
+    pub fn minisign_key(mut self, key: &str) -> Result<Checks, SignatureError> {
         let key = key.trim();
-        self.key = Some(PublicKey::from_base64(key).or_else(|_| PublicKey::decode(key))?);
+        let key = PublicKey::from_base64(key).or_else(|_| PublicKey::decode(key));
+        self.key = Some(key.map_err(SignatureError::of)?);
         Ok(self)
     }
 
-    /// Takes what is no ELF program, such as a script. Default: only a whole ELF file for this machine.
+    /// Whether a file is accepted that is not an ELF program, such as a script. Default: no, only a whole ELF file for this
+    /// machine.
     #[must_use]
-    pub fn any_format(mut self) -> Checks {
-        self.format = false;
+    pub fn any_format(mut self, on: bool) -> Checks {
+        self.format = !on;
         self
     }
 
-    /// A check of the user's own, of the unpacked file and its digest; it may block. It comes before the sanity check.
+    /// Adds a check of your own, of the unpacked file and its digest. It may block. It runs before the sanity
+    /// check.
     #[must_use]
     pub fn and(mut self, check: impl Fn(&Path, &Digest) -> io::Result<()> + Send + Sync + 'static) -> Checks {
         self.own = Some(Arc::new(check));
         self
     }
 
-    /// How the binary is tried.
+    /// How the binary is tried. Default: [`SanityCheck::Answer`].
     #[must_use]
     pub fn sanity(mut self, check: SanityCheck) -> Checks {
         self.sanity = check;
         self
     }
 
-    /// For programs that answer no sanity check but say their version, in one call: `--version` must exit with status 0.
+    /// For programs that answer no sanity check but say their version, in one call: `--version` must exit
+    /// with status 0.
     #[must_use]
     pub fn sane_if<A: Into<OsString>>(self, arguments: impl IntoIterator<Item = A>) -> Checks {
         self.sanity(SanityCheck::Exits(arguments.into_iter().map(Into::into).collect()))
     }
 
-    /// How long the sanity check may take. Default 10 seconds: a program answers in milliseconds, and on a machine
-    /// under load its start takes a few seconds; longer only delays the report.
+    /// How long the sanity check may take. Default 10 seconds: a program answers in milliseconds, and on a
+    /// machine under load its start takes a few seconds; longer only delays the report.
     #[must_use]
     pub fn sanity_deadline(mut self, deadline: Duration) -> Checks {
         self.sanity_deadline = deadline;
@@ -184,15 +191,19 @@ impl fmt::Debug for Checks {
     }
 }
 
+fn invalid(error: minisign_verify::Error) -> CheckError {
+    CheckError::Signature(SignatureError::of(error))
+}
+
 fn verify(path: &Path, key: &PublicKey, signature: &str) -> Result<(), CheckError> {
     let read = |source| CheckError::Read { path: path.to_owned(), source };
-    let signature = Signature::decode(signature).map_err(CheckError::Signature)?;
+    let signature = Signature::decode(signature).map_err(invalid)?;
     // Not the old kind, which must have the whole file in memory: minisign has made the other since 2021.
-    let mut verifier = key.verify_stream(&signature).map_err(CheckError::Signature)?;
+    let mut verifier = key.verify_stream(&signature).map_err(invalid)?;
     let (mut file, mut buffer) = (fs::File::open(path).map_err(read)?, vec![0; BUFFER]);
     loop {
         match file.read(&mut buffer).map_err(read)? {
-            0 => return verifier.finalize().map_err(CheckError::Signature),
+            0 => return verifier.finalize().map_err(invalid),
             count => verifier.update(&buffer[..count]),
         }
     }

@@ -1,7 +1,8 @@
 //! The HTTP client of all fetchers: who may be told a secret, and where a redirect may lead.
 //!
-//! Redirects are followed here and not by reqwest, so that three things are certain: credentials go to the origin that
-//! they are for and nowhere else, nothing goes from https to http, and the errors say where it ended.
+//! Redirects are followed here and not by reqwest, so that three things are certain: credentials go to the
+//! origin that they are for and nowhere else, nothing goes from https to http, and the errors say where it
+//! ended.
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -107,7 +108,8 @@ impl Client {
     ) -> Result<Option<Digest>, FetchError> {
         let listing = self.text(&beside(url, DIGEST_SUFFIX), &HeaderMap::new(), download).await?;
         let name = url.path_segments().and_then(Iterator::last).unwrap_or_default();
-        // Many servers answer what they do not have with a page of their own: that is no digest, and no error.
+        // Many servers answer what they do not have with a page of their own: that is no digest, and no
+        // error.
         Ok(listing.and_then(|listing| Digest::from_listing(&listing, name)))
     }
 
@@ -140,7 +142,8 @@ impl Client {
 
     fn tls(&self) -> io::Result<rustls::ClientConfig> {
         let mut roots = rustls::RootCertStore::empty();
-        // What cannot be read of the machine's is as if it were not there: without any, https fails by itself.
+        // What cannot be read of the machine's is as if it were not there: without any, https fails by
+        // itself.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         for certificate in CertificateDer::pem_slice_iter(&self.certificates) {
             roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;

@@ -47,8 +47,8 @@ impl Digest {
         }
     }
 
-    /// From what `sha256sum` and its like write: a bare digest, `DIGEST  NAME`, or `SHA256 (NAME) = DIGEST`; of
-    /// several lines, the one for `name`.
+    /// From what `sha256sum` and its like write: a bare digest, `DIGEST  NAME`, or `SHA256 (NAME) = DIGEST`;
+    /// of several lines, the one for `name`.
     pub fn from_listing(listing: &str, name: &str) -> Option<Digest> {
         let entries: Vec<_> = listing.lines().filter_map(entry).collect();
         match entries.as_slice() {

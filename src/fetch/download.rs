@@ -14,8 +14,8 @@ use super::{Digest, FetchError, FetchEvent};
 
 /// Where a [`Fetcher`](super::Fetcher) puts what it brings.
 ///
-/// The bytes go to a temporary file beside the binary that they may replace, made at the first of them, and removed
-/// when nothing comes of it.
+/// The bytes go to a temporary file beside the binary that they may replace, made at the first of them, and
+/// removed when nothing comes of it.
 #[derive(Debug)]
 pub struct Download {
     from: String,

@@ -1,7 +1,8 @@
-//! Whether a file is a whole program for this machine, told before the kernel says no, or the dynamic linker crashes.
+//! Whether a file is a whole program for this machine, told before the kernel says no, or the dynamic linker
+//! crashes.
 //!
-//! Only what every ELF loader relies on is read: what kind of machine it is for, and that what its headers promise lies
-//! within the file. What this process runs on says what "this machine" is.
+//! Only what every ELF loader relies on is read: what kind of machine it is for, and that what its headers
+//! promise lies within the file. What this process runs on says what "this machine" is.
 
 use std::fs::File;
 use std::io;
@@ -70,7 +71,8 @@ impl Header {
         Ok(Some(header))
     }
 
-    /// How long the file must be to hold its header, its segments and its section table, which linkers put last.
+    /// How long the file must be to hold its header, its segments and its section table, which linkers put
+    /// last.
     fn extent(&self, file: &File) -> u64 {
         let wide = self.class == CLASS_64;
         let at = |narrow: (usize, usize), if_wide: (usize, usize)| {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// Why a [`Fetcher`](super::Fetcher) brought nothing. The running version serves on, and the next poll tries again.
+/// Why a [`Fetcher`](super::Fetcher) brought nothing. The running version serves on, and the next poll tries
+/// again.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FetchError {

@@ -45,7 +45,7 @@ pub enum FetchEvent {
         /// Of the binary that failed; it is not taken again while this process lives.
         digest: Digest,
     },
-    /// A poll came to nothing. The running version serves on.
+    /// A poll failed. The running version serves on.
     Failed {
         /// Why.
         error: Arc<UpdateError>,

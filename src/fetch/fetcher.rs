@@ -6,8 +6,8 @@ use super::{Digest, Download, FetchError};
 
 /// Where new binaries come from.
 ///
-/// [`File`](super::File), [`Http`](super::Http), [`GitHub`](super::GitHub) and [`S3`](super::S3) are ready; here is one
-/// of the user's own:
+/// [`File`](super::File), [`Http`](super::Http), [`GitHub`](super::GitHub) and [`S3`](super::S3) are ready;
+/// here is one of the user's own:
 ///
 /// ```
 /// use heirloom::fetch::{Download, FetchError, Fetcher, Found, Published};
@@ -39,8 +39,8 @@ use super::{Digest, Download, FetchError};
 pub trait Fetcher: Send {
     /// Looks once, and downloads what is there unless it is what it brought before.
     ///
-    /// It need not compare contents: what is identical to the present binary is dropped without a restart. The future
-    /// may be dropped at any of its awaits, after the fetch deadline for one.
+    /// It need not compare contents: what is identical to the present binary is dropped without a restart.
+    /// The future may be dropped at any of its awaits, after the fetch deadline for one.
     ///
     /// # Errors
     ///
@@ -50,8 +50,8 @@ pub trait Fetcher: Send {
     /// Names the source, for people: its URL or path, without secrets.
     fn source(&self) -> String;
 
-    /// What was brought last could not be used for a reason that may pass (the disk was full, its signature is not
-    /// published yet): bring it again.
+    /// What was brought last could not be used for a reason that may pass (the disk was full, its signature
+    /// is not published yet): bring it again.
     fn forget(&mut self) {}
 
     /// The shortest interval at which this source may be asked.
@@ -108,8 +108,8 @@ impl Published {
     }
 }
 
-/// A server that is asked more often than once a second is under attack by its own clients, and a new version that
-/// comes a second later hurts nobody.
+/// A server that is asked more often than once a second is under attack by its own clients, and a new version
+/// that comes a second later hurts nobody.
 pub(super) const FLOOR: Duration = Duration::from_secs(1);
 
 /// What lies beside a published file, by convention: its digest, and its signature.

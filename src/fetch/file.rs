@@ -13,10 +13,10 @@ use super::{Digest, Download, FetchError, Fetcher, Found, Published};
 
 /// A file on this machine, plain or as a gzip file: what a deployment copies there becomes the next version.
 ///
-/// It must be another file than the binary that it replaces. It is taken once two looks, half a second apart, find the
-/// same file with the same size and time, and if the same holds after it was read: a copy that is still being written is
-/// left to a later poll. (Where a copy can pause for longer, rename it into place.) `PATH.sha256` and `PATH.minisig` are
-/// read beside it.
+/// It must be another file than the binary that it replaces. It is taken once two looks, half a second apart,
+/// find the same file with the same size and time, and if the same holds after it was read: a copy that is
+/// still being written is left to a later poll. (Where a copy can pause for longer, rename it into place.)
+/// `PATH.sha256` and `PATH.minisig` are read beside it.
 ///
 /// ```
 /// let source = heirloom::fetch::File::new("/srv/incoming/server");
@@ -34,7 +34,8 @@ impl File {
         File { path: path.into(), settle: SETTLE, seen: None }
     }
 
-    /// How far apart the two looks are. Default half a second, since the writers of a copy write more often than that.
+    /// How far apart the two looks are. Default half a second, since the writers of a copy write more often
+    /// than that.
     #[must_use]
     pub fn settle(mut self, between: Duration) -> File {
         self.settle = between;

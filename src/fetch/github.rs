@@ -14,11 +14,13 @@ use super::{Digest, Download, FetchError, Fetcher, Found, Published};
 
 /// The asset of a repository's latest release whose name matches a pattern; plain, or as a gzip file.
 ///
-/// "Latest" is GitHub's: no draft, no prerelease. The digest is the one that GitHub publishes with the asset, or the
-/// asset `NAME.sha256`; the signature is the asset `NAME.minisig`. Both count as no match for the pattern.
+/// "Latest" is GitHub's: no draft, no prerelease. The digest is the one that GitHub publishes with the asset,
+/// or the asset `NAME.sha256`; the signature is the asset `NAME.minisig`. Both count as no match for the
+/// pattern.
 ///
-/// Without a token GitHub allows 60 requests an hour and address: the floor of the interval is then 2 minutes, which
-/// leaves half of them to others. When it says "too many", the next poll comes when it allows one.
+/// Without a token GitHub allows 60 requests an hour and address: the floor of the interval is then 2
+/// minutes, which leaves half of them to others. When it says "too many", the next poll comes when it allows
+/// one.
 ///
 /// ```
 /// # fn example() -> Result<(), heirloom::fetch::FetchError> {
@@ -84,8 +86,8 @@ impl GitHub {
         Ok(self)
     }
 
-    /// For private repositories, and for more than 60 requests an hour. It is sent to the API's origin only, not to
-    /// where assets are stored.
+    /// For private repositories, and for more than 60 requests an hour. It is sent to the API's origin only,
+    /// not to where assets are stored.
     ///
     /// # Errors
     ///

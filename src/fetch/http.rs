@@ -10,11 +10,11 @@ use super::{Download, FetchError, Fetcher, Found, Published};
 
 /// A binary behind a URL, plain or as a gzip file.
 ///
-/// A poll is a conditional request (`If-None-Match`, `If-Modified-Since`): as long as nothing changes it costs a few
-/// hundred bytes. The server's root certificates are those of the machine. At most 5 redirects are followed, none from
-/// https to http; credentials go to the URL's own origin only. `URL.sha256` is asked for beside it, and `URL.minisig` if
-/// a key is set; that the former is missing is no error unless [`Checks::require_digest`](super::Checks::require_digest)
-/// makes it one.
+/// A poll is a conditional request (`If-None-Match`, `If-Modified-Since`): as long as nothing changes it
+/// costs a few hundred bytes. The server's root certificates are those of the machine. At most 5 redirects
+/// are followed, none from https to http; credentials go to the URL's own origin only. `URL.sha256` is asked
+/// for beside it, and `URL.minisig` if a key is set; that the former is missing is no error unless
+/// [`Checks::require_digest`](super::Checks::require_digest) makes it one.
 ///
 /// ```
 /// # fn example() -> Result<(), heirloom::fetch::FetchError> {

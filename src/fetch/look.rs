@@ -3,8 +3,8 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
-/// What tells that a file has changed. The inode is for one that was renamed into place within the clock's grain, the
-/// time of its inode for one whose modification time was set by hand.
+/// What tells that a file has changed. The inode is for one that was renamed into place within the clock's
+/// grain, the time of its inode for one whose modification time was set by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Look {
     inode: (u64, u64),

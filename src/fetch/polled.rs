@@ -26,7 +26,7 @@ pub enum Polled {
     Restarted(Digest, Outcome),
 }
 
-/// Why a poll came to nothing. The running version serves on, and its binary is in place (but for
+/// Why a poll failed. The running version serves on, and its binary is in place (but for
 /// [`NotTried`](UpdateError::NotTried) and [`Stuck`](UpdateError::Stuck)).
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -36,7 +36,7 @@ pub enum UpdateError {
     Fetch {
         /// The source.
         from: String,
-        /// Why.
+        /// What went wrong.
         source: FetchError,
     },
     /// What was fetched is not taken.
@@ -44,7 +44,7 @@ pub enum UpdateError {
     Check {
         /// The source.
         from: String,
-        /// Why.
+        /// The check that failed.
         source: CheckError,
     },
     /// It did not get to its place.
@@ -57,20 +57,20 @@ pub enum UpdateError {
         digest: Digest,
         /// Where the previous one is.
         path: PathBuf,
-        /// Why.
+        /// Why the restart failed or was refused.
         source: RestartError,
     },
-    /// It is in place, and the restart was refused, for a reason that has nothing to do with it. The next poll tries
-    /// again.
+    /// It is in place, and the restart was refused, for a reason that has nothing to do with it. The next
+    /// poll tries again.
     #[error("the update {digest} is in place, and the restart into it was not tried")]
     NotTried {
-        /// Of the new binary.
+        /// The digest of the new binary.
         digest: Digest,
-        /// Why.
+        /// Why the restart failed or was refused.
         source: RestartError,
     },
-    /// It did not get to serve, and the previous binary could not be put back: the next start by hand runs the one that
-    /// failed.
+    /// It did not get to serve, and the previous binary could not be put back: the next start by hand runs
+    /// the one that failed.
     #[error("the update {digest} did not take over ({restart}), and its predecessor could not be reinstated")]
     Stuck {
         /// Of the binary that failed.
@@ -80,8 +80,8 @@ pub enum UpdateError {
         /// Why it is still there.
         source: InstallError,
     },
-    /// A step of it panicked: a fetcher or a check of the user's own, or tokio, whose files and name look-ups do where no
-    /// thread can be made.
+    /// A step of it panicked: a fetcher or a check of the user's own, or tokio, whose files and name look-ups
+    /// do where no thread can be made.
     #[error(
         "a step of the update panicked; if no thread could be made, look at RLIMIT_NPROC (ulimit -u) and pids.max"
     )]

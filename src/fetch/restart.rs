@@ -1,9 +1,10 @@
-//! Whoever restarts the service into its new binary.
+//! The trait of what restarts the service into its new binary.
 
 use crate::drain::DrainSignal;
 use crate::restarter::{Outcome, RestartError, Restarter};
 
-/// What an [`Updater`](super::Updater) restarts: a [`Restarter`], a supervisor (its handle), or whatever a closure does.
+/// What an [`Updater`](super::Updater) restarts: a [`Restarter`], a supervisor (its handle), or whatever a
+/// closure does.
 ///
 /// ```
 /// # fn example(restarter: heirloom::Restarter) {
@@ -21,12 +22,12 @@ pub trait Restart: Send {
     ///
     /// # Errors
     ///
-    /// After [`RestartError::Failed`] and [`RestartError::TakenBack`] the previous binary is put back; the others say
-    /// nothing about the new one, which stays.
+    /// After [`RestartError::Failed`] and [`RestartError::TakenBack`] the previous binary is put back; the
+    /// others say nothing about the new one, which stays.
     fn restart(&mut self) -> impl Future<Output = Result<Outcome, RestartError>> + Send;
 
-    /// When this process has no more updates to make. A process that was replaced leaves that to its successor; one
-    /// that outlives restarts (a supervisor) never has, which is the default.
+    /// When this process has no more updates to make. A process that was replaced leaves that to its
+    /// successor; one that outlives restarts (a supervisor) never has, which is the default.
     fn over(&self) -> Option<DrainSignal> {
         None
     }

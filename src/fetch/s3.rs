@@ -17,15 +17,16 @@ use super::{Digest, Download, FetchError, Fetcher, Found, Published};
 /// An object in S3 or a compatible store, plain or as a gzip file.
 ///
 /// Region, credentials and endpoint come from the environment that AWS's own tools read (`AWS_REGION`,
-/// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, web identity and container credentials, the
-/// instance's role), unless they are set here. A poll is one conditional request. `KEY.sha256` and `KEY.minisig` are
-/// looked for as by [`Http`](super::Http).
+/// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_ENDPOINT_URL`, web identity and container credentials,
+/// the instance's role), unless they are set here. A poll is one conditional request. `KEY.sha256` and
+/// `KEY.minisig` are looked for as by [`Http`](super::Http).
 ///
 /// ```
 /// use heirloom::fetch::S3;
 ///
 /// let source = S3::new("releases", "server/linux-x86_64.gz").region("eu-central-1");
-/// let own = S3::new("releases", "server.gz").endpoint("https://store.example.com").credentials("id", "secret");
+/// let own = S3::new("releases", "server.gz").endpoint("https://store.example.com");
+/// let own = own.credentials("id", "secret");
 /// ```
 pub struct S3 {
     bucket: String,
@@ -56,7 +57,8 @@ impl S3 {
         self
     }
 
-    /// Another store than AWS's: its URL, without the bucket, which goes into the path. If it is http, so is the traffic.
+    /// Another store than AWS's: its URL, without the bucket, which goes into the path. If it is http, so is
+    /// the traffic.
     #[must_use]
     pub fn endpoint(mut self, url: &str) -> S3 {
         self.builder = self.builder.with_endpoint(url.trim_end_matches('/'));

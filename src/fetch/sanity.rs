@@ -1,10 +1,12 @@
 //! A fetched binary is run before it is used: it must be able to start, and be the program that it should be.
 //!
-//! It is started with a token in its environment, and must write it to its standard output and exit. A file that is
-//! not this program, whose libraries are missing, or that crashes before `main` gets anywhere, cannot.
+//! It is started with a token in its environment, and must write it to its standard output and exit. A file
+//! that is not this program, whose libraries are missing, or that crashes before `main` gets anywhere,
+//! cannot.
 //!
-//! Hazard: the new file was open for writing a moment ago. A thread of this process that forked then has a copy of that
-//! descriptor until it executes, and the kernel executes no file that is open for writing (ETXTBSY): try again.
+//! Hazard: the new file was open for writing a moment ago. A thread of this process that forked then has a
+//! copy of that descriptor until it executes, and the kernel executes no file that is open for writing
+//! (ETXTBSY): try again.
 
 use std::env;
 use std::ffi::OsString;
@@ -89,8 +91,8 @@ impl SanityError {
     }
 }
 
-/// The new binary's side: answers if this process was started to be tried. Call it first in `main`, before anything is
-/// opened, and return if it says so.
+/// The new binary's side: answers if this process was started to be tried. Call it first in `main`, before
+/// anything is opened, and return if it says so.
 ///
 /// ```no_run
 /// if heirloom::fetch::answer_sanity_check() {

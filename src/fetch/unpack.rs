@@ -27,7 +27,8 @@ pub(super) fn unpack(
     let path = place.temporary();
     let write = |source| CheckError::Write { path: path.clone(), source };
     let (mut output, unpacked) = Temporary::create(&path).map_err(write)?;
-    // Members that follow each other are one file, as for gunzip; one byte more than allowed is enough to know.
+    // Members that follow each other are one file, as for gunzip; one byte more than allowed is enough to
+    // know.
     let mut decoder = MultiGzDecoder::new(again).take(largest.saturating_add(1));
     let (mut hasher, mut buffer, mut bytes) = (Hasher::new(), vec![0; BUFFER], 0);
     loop {

@@ -47,8 +47,8 @@ pub(super) fn from_activation() -> Result<(Vec<InheritedSocket>, Vec<Stored>), I
     Ok((without_twins(sockets), unwanted))
 }
 
-/// A socket of a socket unit that is in the store as well comes twice. The store's are put into the order of their
-/// making: the manager's own is another one.
+/// A socket of a socket unit that is in the store as well comes twice. The store's are put into the order of
+/// their making: the manager's own is another one.
 fn without_twins(sockets: Vec<InheritedSocket>) -> Vec<InheritedSocket> {
     let (mut stored, mut kept): (Vec<_>, Vec<_>) =
         sockets.into_iter().partition(|socket| socket.stored.is_some());

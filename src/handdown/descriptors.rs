@@ -1,5 +1,5 @@
-//! Named descriptors of any kind on their way through a process: those that it was handed, and those that it hands
-//! down.
+//! Named descriptors of any kind on their way through a process: those that it was handed, and those that it
+//! hands down.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;

@@ -1,8 +1,8 @@
 //! What this process was started with: a predecessor's announcement, sockets by activation, or nothing.
 //!
 //! The environment is read once and never changed. An announcement that is not for this process (it reached a
-//! grandchild, say) is recognised by its channel's cookie and ignored; one that is, but does not hold, is an error
-//! that names the descriptor, since going on would mean to bind beside a server that is alive.
+//! grandchild, say) is recognised by its channel's cookie and ignored; one that is, but does not hold, is an
+//! error that names the descriptor, since going on would mean to bind beside a server that is alive.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -43,7 +43,6 @@ pub(crate) struct Inherited {
     /// What came from the service manager's store and is of no use.
     pub(crate) unwanted: Vec<Stored>,
     /// The lock that owns the control socket's stable path.
-    #[cfg_attr(not(feature = "control"), expect(dead_code, reason = "closed, so that nobody inherits it"))]
     pub(crate) control: Option<OwnedFd>,
     /// What became of earlier restarts.
     pub(crate) history: History,
@@ -156,10 +155,10 @@ pub(crate) fn parentage() -> Parentage {
     }
 }
 
-/// Whether the announced channel lies where it should. A grandchild has the string but not the channel; where the
-/// announcer is our parent and the channel is *gone*, something in between closed it, and that is an error that
-/// taking it over reports. Unless it adopts orphans: then it is the parent of every grandchild that has become a daemon, and
-/// the string is dead.
+/// Whether the announced channel lies where it should. A grandchild has the string but not the channel; where
+/// the announcer is our parent and the channel is *gone*, something in between closed it, and that is an
+/// error that taking it over reports. Unless it adopts orphans: then it is the parent of every grandchild
+/// that has become a daemon, and the string is dead.
 fn is_for_us(announcement: &Announcement) -> bool {
     let (fd, cookie) = announcement.channel;
     let adopts = announcement.adopts || announcement.predecessor == INIT;

@@ -19,8 +19,8 @@ use crate::sys::watched::watch;
 pub(crate) struct Peer {
     channel: AsyncFd<Channel>,
     pidfd: AsyncFd<Pidfd>,
-    /// Whether the channel's other end is closed. That says nothing of the process, nor the other way round: a
-    /// helper that a dead one left behind keeps the channel open.
+    /// Whether the channel's other end is closed. That says nothing of the process, nor the other way round:
+    /// a helper that a dead one left behind keeps the channel open.
     ended: bool,
     /// How much it has said that led to nothing.
     in_vain: usize,
@@ -28,12 +28,12 @@ pub(crate) struct Peer {
     unsent: RefCell<VecDeque<Message>>,
 }
 
-/// How much a peer may say in vain before it is not heard any more. A release that is not understood says a message or
-/// two of that kind; one that goes on would fill the log, and keep the driver from its other work.
+/// How much a peer may say in vain before it is not heard any more. A release that is not understood says a
+/// message or two of that kind; one that goes on would fill the log, and keep the driver from its other work.
 const IN_VAIN: usize = 32;
 
-/// More messages than a channel buffers (a few hundred): what a dead peer left is read to its end, and one that
-/// writes faster than we read does not hold us for ever.
+/// More messages than a channel buffers (a few hundred): what a dead peer left is read to its end, and one
+/// that writes faster than we read does not hold us for ever.
 const QUEUED: usize = 1024;
 
 /// How much a peer may say before others are heard again. A handover is six messages; more is babble.
@@ -45,7 +45,8 @@ const UNSENT: usize = 64;
 /// What the peer did.
 #[derive(Debug)]
 pub(crate) enum Did {
-    /// With the descriptors that came along, in order: fewer than were sent where this process is at its limit.
+    /// With the descriptors that came along, in order: fewer than were sent where this process is at its
+    /// limit.
     Say(Message, Vec<OwnedFd>),
     /// Sent what is not a message.
     Babble(MessageError),
@@ -83,8 +84,9 @@ impl Peer {
         self.channel.get_ref().send(&message.encode(), fds)
     }
 
-    /// Sends, now or when there is room again. The messages of one handover fit into a socket's buffer many times over: a full
-    /// one means a peer that has stopped reading, whose deadline ends that, or somebody in this process who writes there too.
+    /// Sends, now or when there is room again. The messages of one handover fit into a socket's buffer many
+    /// times over: a full one means a peer that has stopped reading, whose deadline ends that, or somebody in
+    /// this process who writes there too.
     pub(crate) fn send(&self, message: &Message) {
         if self.unsent.borrow().len() < UNSENT {
             self.unsent.borrow_mut().push_back(message.clone());

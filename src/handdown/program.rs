@@ -52,9 +52,10 @@ impl Program {
         let directory = directory.map_or_else(|| own.clone(), |directory| own.join(directory));
         let name = command.first().cloned().unwrap_or_default();
         let path = find(&name, &directory).unwrap_or_else(|| {
-            // What is said of it, or of where it would be looked for first, is why it cannot be run.
-            let there = in_path(&name, &directory).find(|candidate| candidate.is_file());
-            there.or_else(|| in_path(&name, &directory).next()).unwrap_or_else(|| name.into())
+            // What is said of it is why it cannot be run. If it is nowhere, that is to be said, and not that some folder of
+            // the path may not be searched.
+            let first = |is_that: fn(&PathBuf) -> bool| in_path(&name, &directory).find(is_that);
+            first(|there| there.is_file()).or_else(|| first(is_missing)).unwrap_or_else(|| name.into())
         });
         Program { path, directory, arguments: command, changes: Vec::new() }
     }
@@ -70,7 +71,7 @@ impl Program {
     }
 }
 
-/// Variables that name this process's own id or descriptors. Without WATCHDOG_PID the watchdog is for whoever reads
+/// Variables that name this process's own id or descriptors. Without WATCHDOG_PID the watchdog is for any process that reads
 /// WATCHDOG_USEC, which is what a successor whose id nobody knows yet needs.
 const OWN: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
 
@@ -95,6 +96,11 @@ fn in_path(name: &OsStr, directory: &Path) -> impl Iterator<Item = PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = env::split_paths(&path).collect();
     folders.into_iter().map(move |folder| directory.join(folder).join(name))
+}
+
+#[cfg(feature = "supervisor")]
+fn is_missing(path: &PathBuf) -> bool {
+    path.metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 fn is_executable(path: &Path) -> bool {

@@ -33,7 +33,6 @@ pub(crate) struct Recipe {
     pub(crate) own_pidfd: Arc<Pidfd>,
     /// What became of earlier restarts.
     pub(crate) history: Option<History>,
-    #[cfg(feature = "control")]
     pub(crate) control: Option<Arc<crate::operate::control::place::Place>>,
 }
 
@@ -69,7 +68,6 @@ impl Recipe {
             blocked,
             own_pidfd: Arc::new(Pidfd::own()?),
             history: None,
-            #[cfg(feature = "control")]
             control: None,
         })
     }
@@ -139,14 +137,8 @@ impl Recipe {
         Ok(Made { spawned, channel })
     }
 
-    #[cfg(feature = "control")]
     fn control_lock(&self) -> Option<BorrowedFd<'_>> {
         self.control.as_ref()?.lock_fd()
-    }
-
-    #[cfg(not(feature = "control"))]
-    fn control_lock(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 
     fn spawn(
@@ -208,6 +200,7 @@ pub(crate) fn not_started(error: &SpawnError) -> Failure {
         SpawnError::NoInterpreter { .. }
         | SpawnError::NotExecutable { .. }
         | SpawnError::NotAProgram { .. }
+        | SpawnError::Unrunnable { .. }
         | SpawnError::Busy { .. }
         | SpawnError::TooLarge { .. } => Failure::NotExecutable { reason },
         _ => Failure::Spawn { reason },

@@ -18,9 +18,9 @@ use crate::sys::memfd::{self, Mapped};
 
 /// State that the predecessor gave: its bytes, mapped and not copied, for as long as this value lives.
 ///
-/// Nobody can change them any more, nor take them away: the memory is sealed, which was checked before it was mapped.
-/// What they *say* is another process's word, of another version of the program: look at the [tag](Self::tag) first,
-/// and read them as carefully as a file.
+/// Nobody can change them any more, nor take them away: the memory is sealed, which was checked before it was
+/// mapped. What they *say* is another process's word, of another version of the program: look at the
+/// [tag](Self::tag) first, and read them as carefully as a file.
 #[derive(Debug)]
 pub struct State {
     tag: u32,
@@ -101,8 +101,8 @@ pub enum StateError {
         /// How long it was waited for.
         after: Duration,
     },
-    /// What came is not to be trusted, or did not come whole: not sealed, of another length than announced, without
-    /// its descriptor (this process may be at its limit).
+    /// What came is not to be trusted, or did not come whole: not sealed, of another length than announced,
+    /// without its descriptor (this process may be at its limit).
     #[error("what the predecessor gave as the state {name:?} cannot be used")]
     Unusable {
         /// The state's name.
@@ -275,10 +275,12 @@ impl Drop for Reserved {
     }
 }
 
-/// How many bytes of small writes are gathered into one system call. Beyond this a copy costs more than the call.
+/// How many bytes of small writes are gathered into one system call. Beyond this a copy costs more than the
+/// call.
 const GATHER: usize = 64 * 1024;
 
-/// How many characters of a state's name are shown in /proc: of four bytes each they stay below the kernel's 249.
+/// How many characters of a state's name are shown in /proc: of four bytes each they stay below the kernel's
+/// 249.
 const LABEL: usize = 60;
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! The announcement: the one environment variable that tells a successor what it was handed.
 //!
 //! ```text
-//! HEIRLOOM=1 generation=2 predecessor=4711 pidfd=6 channel=5/3001 socket=3/1001/tcp//127.0.0.1:0/127.0.0.1:43210 ...
+//! HEIRLOOM=1 generation=2 predecessor=4711 pidfd=6 channel=5/3001
+//!     socket=3/1001/tcp//127.0.0.1:0/127.0.0.1:43210 ...
 //! ```
 //!
-//! The first word is the version. Then come `key=value` words, whose values are percent-encoded where they hold
-//! anything unusual; a key that the reader does not know is skipped, so that releases can add keys (G7).
-//! Every socket stands there with its cookie, a number that the kernel gives to each socket once: a process that was
-//! not handed these very sockets (a grandchild that inherited the string) sees that by itself and ignores the string.
+//! The first word is the version. Then come `key=value` words, whose values are percent-encoded where they
+//! hold anything unusual; a key that the reader does not know is skipped, so that releases can add keys (G7).
+//! Every socket stands there with its cookie, a number that the kernel gives to each socket once: a process
+//! that was not handed these very sockets (a grandchild that inherited the string) sees that by itself and
+//! ignores the string.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -26,15 +28,17 @@ pub const VARIABLE: &str = "HEIRLOOM";
 pub const VERSION: u32 = 1;
 /// Longest announcement in bytes: the kernel takes 128 KiB for one string of the environment, name included.
 pub const MAX_ANNOUNCEMENT: usize = 120 * 1024;
-/// Most bytes of it that sockets may take, at their [shortest](AnnouncedSocket::length). The rest is for paths of 4 KiB,
-/// 64 descriptors with names of 255 bytes, and the history.
+/// Most bytes of it that sockets may take, at their [shortest](AnnouncedSocket::length). The rest is for
+/// paths of 4 KiB, 64 descriptors with names of 255 bytes, and the history.
 pub const MAX_SOCKETS_LENGTH: usize = 88 * 1024;
-/// Up to so many sockets are written out in full, as every release reads them. With more, or where they would not fit, an address that was
-/// asked for is not written out if it is the one that the socket has.
+/// Up to so many sockets are written out in full, as every release reads them. With more, or where they would
+/// not fit, an address that was asked for is not written out if it is the one that the socket has.
 const FEW: usize = 512;
-/// Stands in that place: no address is written so. A reader that does not know it matches the socket by its address.
+/// Stands in that place: no address is written so. A reader that does not know it matches the socket by its
+/// address.
 const SAME: &str = "=";
-/// Most named descriptors that one process may hand down: with the longest names they fill half an announcement.
+/// Most named descriptors that one process may hand down: with the longest names they fill half an
+/// announcement.
 pub const MAX_DESCRIPTORS: usize = 64;
 
 /// What a predecessor hands down, and where in the successor's file descriptor table it lies.
@@ -60,13 +64,13 @@ pub struct Announcement {
     pub gives_state: bool,
     /// What else the program hands down.
     pub descriptors: Vec<AnnouncedDescriptor>,
-    /// Whether `predecessor`, `pidfd` and `channel` are a supervisor's, which decides from the first to the last; and
-    /// what to do without it.
+    /// Whether `predecessor`, `pidfd` and `channel` are a supervisor's, which decides from the first to the
+    /// last; and what to do without it.
     pub supervised: Option<Orphans>,
     /// Under a supervisor: the worker to replace, which connections and state come from.
     pub peer: Option<AnnouncedPeer>,
-    /// Under a supervisor: whether a [`Restart`](super::message::Message::Restart) may come with the connection of the
-    /// operator who wants it.
+    /// Under a supervisor: whether a [`Restart`](super::message::Message::Restart) may come with the
+    /// connection of the operator who wants it.
     pub takes_operators: bool,
     /// Whether `predecessor` is the parent of orphans as well, which were never handed anything.
     pub adopts: bool,
@@ -92,7 +96,8 @@ pub struct AnnouncedPeer {
 pub struct AnnouncedDescriptor {
     /// Its number in the successor.
     pub fd: i32,
-    /// The device and the inode of what is behind it, as fstat gives them: what a number means shows in nothing else.
+    /// The device and the inode of what is behind it, as fstat gives them: what a number means shows in
+    /// nothing else.
     pub identity: (u64, u64),
     /// The name that the program gave it.
     pub name: String,
@@ -191,8 +196,8 @@ impl Announcement {
         }
     }
 
-    /// Whether it looks like one, of whatever release: a version and then `key=value` words. The variable's name is a natural
-    /// one, and what somebody else keeps in it is nothing to stumble over.
+    /// Whether it looks like one, of whatever release: a version and then `key=value` words. The variable's
+    /// name is a natural one, and what somebody else keeps in it is nothing to stumble over.
     pub fn is_one(value: &OsStr) -> bool {
         let mut words = value.as_bytes().split(|byte| *byte == b' ');
         let version = words.next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What became of the restarts before this one: told from generation to generation, so that whoever asks the process
-//! that serves hears of all of them.
+//! What became of the restarts before this one: told from generation to generation, so that an operator who
+//! asks the process that serves hears of all of them.
 //!
 //! Plain figures for people: nothing here decides anything.
 
@@ -27,11 +27,11 @@ pub struct History {
     pub aborted: u64,
     /// When the restart was asked for that this process comes from, in milliseconds since 1970; 0 for none.
     pub asked: u64,
-    /// The last restart that came to nothing.
+    /// The last restart that failed.
     pub last_failure: Option<PastFailure>,
 }
 
-/// A restart that came to nothing.
+/// A restart that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PastFailure {
     /// What it came to.
@@ -42,7 +42,7 @@ pub struct PastFailure {
     pub reason: String,
 }
 
-/// How a restart came to nothing.
+/// How a restart failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureKind {
@@ -54,8 +54,8 @@ pub enum FailureKind {
     Refused,
 }
 
-/// Longest reason that is handed on: it travels in the environment of every generation to come, so it is the start of
-/// an error and no log.
+/// Longest reason that is handed on: it travels in the environment of every generation to come, so it is the
+/// start of an error and no log.
 pub const MAX_PAST_REASON: usize = 512;
 
 impl History {
@@ -64,7 +64,7 @@ impl History {
         History { born: unix_millis(), ..History::default() }
     }
 
-    /// A restart came to nothing now.
+    /// A restart has failed now.
     pub fn add_failure(&mut self, kind: FailureKind, reason: &str) {
         match kind {
             FailureKind::Failed => self.failed += 1,

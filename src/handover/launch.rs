@@ -10,12 +10,13 @@
 //!    └─────────────────────────────────────────────┴── take back ◀────────────────────────┘
 //! ```
 //!
-//! Probation is three states for a successor that answers: it has yet to say that it accepts; it is watched; and it has
-//! yet to say, at the end, that it is still there. One that does not say so is frozen. It is killed first, and what it
-//! was given is taken back when it is dead: one that thaws must not find that there are two.
+//! Probation is three states for a successor that answers: it has yet to say that it accepts; it is watched;
+//! and it has yet to say, at the end, that it is still there. One that does not say so is frozen. It is
+//! killed first, and what it was given is taken back when it is dead: one that thaws must not find that there
+//! are two.
 //!
-//! A request that arrives on the way is remembered once (G4): a successor that settles acts on it, else this side
-//! does after the failure.
+//! A request that arrives on the way is remembered once (G4): a successor that settles acts on it, else this
+//! side does after the failure.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -24,15 +25,16 @@ use super::after;
 use super::message::Message;
 use super::reason::{Failure, Refusal};
 
-/// How long a successor that said FAILED may take to exit by itself before it is killed. It has nothing left to
-/// do but to unwind and print; longer would only delay the next try.
+/// How long a successor that said FAILED may take to exit by itself before it is killed. It has nothing left
+/// to do but to unwind and print; longer would only delay the next try.
 const LEAVE: Duration = Duration::from_secs(1);
 /// How long a killed successor may take to be gone before it is given up. SIGKILL takes microseconds, except
 /// for a process that hangs in the kernel; that one must not hold up later restarts (G5).
 const DIE: Duration = Duration::from_secs(5);
-/// How long a successor may take to say that it accepts, each time. A thread that does nothing else says it at once, so one
-/// that is silent for so long is stopped, or on a machine that is all but stopped. Shorter, a busy machine would cost a
-/// successor that is none the worse and what it has accepted; longer, clients wait for a frozen one.
+/// How long a successor may take to say that it accepts, each time. A thread that does nothing else says it
+/// at once, so one that is silent for so long is stopped, or on a machine that is all but stopped. Shorter, a
+/// busy machine would cost a successor that is none the worse and what it has accepted; longer, clients wait
+/// for a frozen one.
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long it may take to tell the service manager and the pid file of the new main process. Both are local
 /// and take milliseconds; a manager that hangs must not keep two generations alive.
@@ -142,7 +144,7 @@ pub enum Action {
     Report(Report),
 }
 
-/// What became of a restart, for the log and for whoever asked.
+/// What became of a restart, for the log and for operators.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Report {
@@ -255,14 +257,14 @@ impl Launch {
                 self.state = State::Stopped { asked: false };
                 self.actions.push_back(Action::Shutdown { within: None });
             }
-            // It went on without us, since we were silent for too long (stopped by a debugger, say), and told the
-            // world by itself. What we remembered is lost: the one to ask has changed.
+            // It went on without us, since we were silent for too long (stopped by a debugger, say), and told
+            // the world by itself. What we remembered is lost: the one to ask has changed.
             (in_probation!(), Message::Settled { .. }) => {
                 self.remembered = false;
                 self.hand_over();
             }
-            // FAILED that crossed our COMMIT: it has left, accepts nothing and never will. To wait for its exit
-            // could last beyond probation, and then we would settle on nobody.
+            // FAILED that crossed our COMMIT: it has left, accepts nothing and never will. To wait for its
+            // exit could last beyond probation, and then we would settle on nobody.
             (in_probation!(), Message::Failed { reason }) => {
                 self.resume();
                 self.state = State::Failing {
@@ -279,16 +281,17 @@ impl Launch {
         }
     }
 
-    /// The successor sent what is not a message. Before it is ready that is a failure; afterwards it serves, and
-    /// killing it would cost requests.
+    /// The successor sent what is not a message. Before it is ready that is a failure; afterwards it serves,
+    /// and killing it would cost requests.
     pub fn garbage(&mut self, now: Instant, said: String) {
         if matches!(self.state, State::Starting { .. }) {
             self.kill(now, Failure::Protocol { said }, Given::Nothing);
         }
     }
 
-    /// The successor cannot be heard any more, alive as it is: it has closed its channel, or said too much in vain. What is
-    /// not heard is no sign that it is frozen, so it is judged by its death alone, as one of an older release is.
+    /// The successor cannot be heard any more, alive as it is: it has closed its channel, or said too much in
+    /// vain. What is not heard is no sign that it is frozen, so it is judged by its death alone, as one of an
+    /// older release is.
     pub fn unheard(&mut self, now: Instant) {
         let (unclaimed, deadline) = match &mut self.state {
             State::Committed { unclaimed, until, .. } => (unclaimed, *until),
@@ -300,7 +303,8 @@ impl Launch {
         self.state = State::Probation { unclaimed, deadline, answers: false };
     }
 
-    /// The successor's process is gone, and all that it had said was given to [`message`](Self::message) before.
+    /// The successor's process is gone, and all that it had said was given to [`message`](Self::message)
+    /// before.
     pub fn died(&mut self, now: Instant, why: Failure) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Starting { .. } => self.end_try(now, Report::Failed(why)),
@@ -331,8 +335,8 @@ impl Launch {
             in_probation!() => {
                 self.actions.push_back(Action::Send(Message::Stop));
             }
-            // A TERM to the whole group reaches both sides, and the successor's word of it may be faster than our
-            // own signal. That is one request, not the second that calls the hammer.
+            // A TERM to the whole group reaches both sides, and the successor's word of it may be faster than
+            // our own signal. That is one request, not the second that calls the hammer.
             State::Stopped { asked: false } => {
                 self.state = State::Stopped { asked: true };
                 return;
@@ -390,7 +394,8 @@ impl Launch {
         }
     }
 
-    /// The successor is not given up before `until`, if it is still starting. Whether that is later than before.
+    /// The successor is not given up before `until`, if it is still starting. Whether that is later than
+    /// before.
     pub fn extend(&mut self, until: Instant) -> bool {
         match &mut self.state {
             State::Starting { deadline } => {
@@ -412,7 +417,8 @@ impl Launch {
         }
     }
 
-    /// How often the successor is still to say that it accepts before it is settled on. (More than once is twice.)
+    /// How often the successor is still to say that it accepts before it is settled on. (More than once is
+    /// twice.)
     #[cfg(test)]
     pub(super) fn words_wanted(&self) -> usize {
         match &self.state {
@@ -449,8 +455,8 @@ impl Launch {
 
     fn commit(&mut self, now: Instant, unclaimed: Vec<u16>, answers: bool) {
         self.actions.extend([
-            // In this order: after COMMIT two processes would accept, and a client could be answered by the old
-            // code after the new one.
+            // In this order: after COMMIT two processes would accept, and a client could be answered by the
+            // old code after the new one.
             Action::PauseAccepting { unclaimed: unclaimed.clone() },
             Action::Send(Message::Commit { probation: self.probation }),
             Action::Report(Report::Ready),
@@ -465,8 +471,9 @@ impl Launch {
         }
     }
 
-    /// It says that it accepts: after COMMIT it is watched, and at the end of that it is the service. Not at this very
-    /// moment, but when the time that is over by then has been noticed: before that comes all else that it has said.
+    /// It says that it accepts: after COMMIT it is watched, and at the end of that it is the service. Not at
+    /// this very moment, but when the time that is over by then has been noticed: before that comes all else
+    /// that it has said.
     fn answered(&mut self, now: Instant) {
         let (unclaimed, deadline, answers) = match &mut self.state {
             State::Committed { unclaimed, until, .. } => (unclaimed, *until, !self.probation.is_zero()),

@@ -26,17 +26,17 @@ pub enum Refusal {
          and the feature `systemd`, or a pid file with PIDFile=, or run it under `heirloom run`"
     )]
     Systemd,
-    /// It runs with more rights than whoever started it, and so would its successor, which believes nothing that comes in
+    /// The process is set-user-id. Its successor would be too, and believes nothing that comes in
     /// the environment of such a process.
     #[error(
         "this process is set-user-id, and a successor would not believe its announcement: have it started with the \
          rights that it needs (by a service manager, or with file capabilities)"
     )]
     SetUserId,
-    /// The program's own hook said no.
+    /// The program's own hook refused.
     #[error("vetoed: {reason}")]
     Vetoed {
-        /// Its words.
+        /// The error of the hook.
         reason: String,
     },
     /// It was started with restarts off.
@@ -57,7 +57,7 @@ pub enum Failure {
     /// The program is there, and cannot be executed.
     #[error("{reason}")]
     NotExecutable {
-        /// As above.
+        /// What is wrong with the program, and with which one.
         reason: String,
     },
     /// The program could not be started for another reason.
@@ -69,7 +69,7 @@ pub enum Failure {
     /// The successor gave its reason.
     #[error("the successor gave up: {}", shown(reason))]
     Reported {
-        /// Its words.
+        /// What the successor gave as its reason.
         reason: String,
     },
     /// The successor's process ended without a word.
@@ -86,7 +86,7 @@ pub enum Failure {
     },
     /// The successor was ready and was told to accept, and then said no more: it was stopped, or its machine hangs.
     #[error(
-        "the successor did not answer for {after:?} after it was ready, and was killed; what has stopped it?"
+        "the successor did not answer for {after:?} after it was ready, and was ended; what has stopped it?"
     )]
     Silent {
         /// How long it was waited for.

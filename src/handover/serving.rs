@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use super::after;
 
-/// How long serving what the backlog holds may take before the listeners are closed on what is left. Accepting is
-/// microseconds a connection; this only ends it where clients connect faster than that for ever.
+/// How long serving what the backlog holds may take before the listeners are closed on what is left.
+/// Accepting is microseconds a connection; this only ends it where clients connect faster than that for ever.
 pub(crate) const EMPTYING: Duration = Duration::from_secs(2);
 
 /// One process's drain. See the [module's page](self).
@@ -54,15 +54,16 @@ pub enum Reason {
 pub enum Action {
     /// Say that this process is not ready for more, and serve on.
     GiveNotice,
-    /// Accept until there is nothing to accept, close the listeners, and answer with [`Serving::emptied_backlog`].
+    /// Accept until there is nothing to accept, close the listeners, and answer with
+    /// [`Serving::emptied_backlog`].
     ServeBacklog,
     /// Close the listeners, whatever is queued.
     CloseListeners,
-    /// Say goodbye to every connection; answer with [`Serving::drained`] when the last one is gone.
+    /// Drain every connection; answer with [`Serving::drained`] when the last one is gone.
     Drain {
         /// When the hammer falls.
         deadline: Instant,
-        /// Why.
+        /// Whether the service goes on in a successor or stops.
         reason: Reason,
     },
     /// Abort what is left.
@@ -83,7 +84,8 @@ impl Serving {
         }
     }
 
-    /// For so long after a stop is asked for, the process serves on and only says that it is not ready any more.
+    /// For so long after a stop is asked for, the process serves on and only says that it is not ready any
+    /// more.
     pub fn with_notice(self, notice: Duration) -> Serving {
         Serving { notice, ..self }
     }
@@ -128,8 +130,8 @@ impl Serving {
         }
     }
 
-    /// The end is to come within `within`, if that is sooner; unlike a second [`shutdown`](Self::shutdown), this is
-    /// no hammer.
+    /// The end is to come within `within`, if that is sooner; unlike a second [`shutdown`](Self::shutdown),
+    /// this is no hammer.
     pub fn hasten(&mut self, now: Instant, within: Duration) {
         let limit = after(now, within);
         if let State::Noticing { deadline, .. }

@@ -87,7 +87,8 @@ impl Withheld {
             code::PANICKED => Withheld::Panicked,
             code::TIMED_OUT => Withheld::TimedOut { after: Duration::from_millis(number) },
             code::BUSY => Withheld::Busy,
-            // A newer release may have more reasons; whoever asked learns at least that there is no state (G7).
+            // A newer release may have more reasons; the asking process learns at least that there is no
+            // state (G7).
             _ => Withheld::Failed { reason: cut(&String::from_utf8_lossy(text), MAX_REASON).to_owned() },
         })
     }

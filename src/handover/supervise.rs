@@ -117,6 +117,11 @@ impl Supervise {
         self.launch.in_progress()
     }
 
+    /// Whether the worker that is being tried was ready and has yet to settle.
+    pub fn is_on_probation(&self) -> bool {
+        self.launch.in_probation()
+    }
+
     /// Whether another restart follows the one that is on its way.
     pub fn has_remembered(&self) -> bool {
         self.launch.has_remembered()
@@ -139,7 +144,7 @@ impl Supervise {
         if self.phase != Phase::Running {
             return Err(Refusal::Stopping);
         }
-        // Whoever asks has seen to it that there is something new to try.
+        // An operator who asks has put something new there to try.
         (self.rolled_back, self.crashes, self.respawn) = (false, 0, None);
         let requested = self.launch.request(now);
         self.pump(now);
@@ -187,7 +192,7 @@ impl Supervise {
                 self.serving = None;
                 self.let_go(now, worker);
             }
-            // It was told to go by somebody else. What it accepted it finishes; the one before it goes on.
+            // Another process told it to stop. It finishes what it accepted; the one before it goes on.
             Message::Leaving if is_candidate && self.launch.in_probation() => {
                 self.let_go(now, worker);
                 let how = "left of its own accord".to_owned();

@@ -23,7 +23,7 @@ use super::message::{Message, Told};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Orphans {
-    /// They stop in order. The default: whoever watches the supervisor starts another, which needs their addresses.
+    /// They stop in order. The default: a service manager that watches the supervisor starts another, which needs their addresses.
     #[default]
     Stop,
     /// They serve on, and restart like a server that never had a supervisor.
@@ -89,7 +89,7 @@ pub enum Action {
     GoFree,
     /// Accept, if not yet, as the service: whom this process was to replace is told, or gone.
     TakeOver,
-    /// Tell whoever asked for a restart.
+    /// Tell those who asked for a restart.
     Tell(Told),
 }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::drain::Entry;
 
 /// What the service keeps for the connection of a request, in its extensions where
-/// [`Config::baggage`](super::Config::baggage) says so. It goes with the connection when that moves to the successor,
-/// whose service finds it in the next request.
+/// [`Config::baggage`](super::Config::baggage) says so. It goes with the connection when that moves to the
+/// successor, whose service finds it in the next request.
 ///
 /// Clones are of the same connection. HTTP/2 connections do not move, and have none.
 ///
@@ -45,8 +45,8 @@ impl Baggage {
 
     /// What is to go with the connection: in a format that the next version of the program understands.
     ///
-    /// At most 16 KiB, with what was read of a next request. A connection with more does not move: it is told to close,
-    /// and the log says so.
+    /// At most 16 KiB, with what was read of a next request. A connection with more does not move: it is told
+    /// to close, and the log says so.
     pub fn set(&self, bytes: impl Into<Vec<u8>>) {
         *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) = bytes.into();
     }

@@ -1,7 +1,8 @@
 //! What HTTP/2 is read from and written to, and a limit to frames that bring nothing forward.
 //!
-//! hyper counts resets, but answers PING and SETTINGS, and takes WINDOW_UPDATE and the like, as fast as they come: a flood
-//! of them costs half a core. Nobody else sees the frames, so their heads are followed here, past what is in them.
+//! hyper counts resets, but answers PING and SETTINGS, and takes WINDOW_UPDATE and the like, as fast as they
+//! come: a flood of them costs half a core. Nobody else sees the frames, so their heads are followed here,
+//! past what is in them.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -136,8 +137,8 @@ impl Frames {
         bearable
     }
 
-    /// What is left of the frame that was begun, and then the end: hyper takes one amid a frame for a failure, and would drop
-    /// the connection without a goodbye.
+    /// What is left of the frame that was begun, and then the end: hyper takes one amid a frame for a
+    /// failure, and would drop the connection without notice.
     fn poll_rest<S: AsyncRead + Unpin>(
         &mut self,
         connection: &mut Connection<S>,
@@ -208,8 +209,8 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 /// On the stack, and enough for the rest of most frames of a flood.
 const PIECE: usize = 64;
 
-/// One in 100 µs for ever: more than clients send that ping with every answer that they get, and at some 1 µs for each a
-/// hundredth of a core.
+/// One in 100 µs for ever: more than clients send that ping with every answer that they get, and at some 1 µs
+/// for each a hundredth of a core.
 const IDLE_A_SECOND: u64 = 10_000;
 
 /// Who downloads sends a WINDOW_UPDATE or two for each frame of data, of 16 KiB as a rule.

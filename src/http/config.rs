@@ -8,7 +8,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use super::session::Kinds;
 use crate::drain::Limits;
 
-/// How connections are served. Every limit has a default; `None` lifts one.
+/// How connections are served. Every limit has a default; `None` removes the limit.
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,7 +50,7 @@ pub(super) struct Prepared {
 }
 
 impl Config {
-    /// The defaults.
+    /// Every limit at its default.
     pub fn new() -> Self {
         Config {
             header_read_timeout: Some(Duration::from_secs(30)),
@@ -74,7 +74,7 @@ impl Config {
     /// How long the head of an HTTP/1 request may take from its first byte to its last. Then the connection
     /// is closed without an answer.
     ///
-    /// Default 30 s: no honest client takes as long, and a dishonest one holds little meanwhile.
+    /// Default 30 s: no honest client takes that long, and a dishonest one holds little memory meanwhile.
     pub fn header_read_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.header_read_timeout = limit.into();
         self
@@ -94,54 +94,58 @@ impl Config {
 
     /// How long a write may wait for the client to read anything at all. Then the connection is dropped.
     ///
-    /// Default 30 s: a client that stopped reading holds the response's memory. It starts anew with
-    /// every byte taken, so a slow client is not cut.
+    /// Default 30 s: a client that stopped reading holds the response's memory. The time starts again with
+    /// every byte that the client takes, so a slow client is not cut off.
     pub fn write_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.write_timeout = limit.into();
         self
     }
 
-    /// How long an HTTP/1 request goes on whose client has ended its own direction (`shutdown(SHUT_WR)`: `nc -N`, socat,
-    /// some proxies), and is sent nothing. Then the connection is dropped, and the handler with it.
+    /// How long an HTTP/1 request goes on after its client has ended its own direction (`shutdown(SHUT_WR)`:
+    /// `nc -N`, socat, some proxies), while nothing is sent to the client. Then the connection is dropped,
+    /// and the handler with it.
     ///
-    /// Such a client waits for its answer and gets it. But one that has gone looks the same (TCP sends a FIN for both) until
-    /// something is written to it and comes back as a reset; and nobody should work for it for ever. Each write that
-    /// is taken starts the limit anew, so a long answer is not cut. A client that is known to have gone (a reset, or a
-    /// Unix socket that is closed in both directions) ends its request at once.
+    /// Such a client waits for its answer and gets it. But a client that has gone looks the same, since TCP
+    /// sends a FIN for both, until something is written to it and a reset comes back. A handler should not
+    /// work for it for ever. Each write that the client takes starts the limit again, so a long answer is not
+    /// cut off. A client that is known to have gone (a reset, or a Unix socket that is closed in both
+    /// directions) ends its request at once.
     ///
-    /// Default 60 s: what a request in flight has left after a restart too. Zero is hyper's own default: no client may end
-    /// its direction first, and a request that is not answered by then is dropped. `None` works on until something is
-    /// written. Over HTTP/2 an end is always that of the connection.
+    /// Default 60 s: as long as a request in flight has after a restart. Zero is hyper's own default: no
+    /// client may end its direction first, and a request that is not answered by then is dropped. With `None`
+    /// the handler works on until something is written. Over HTTP/2, the end of one direction always ends the
+    /// connection.
     pub fn half_closed_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.half_closed_timeout = limit.into();
         self
     }
 
-    /// The longest head of a request in bytes; above it the answer is 431.
+    /// The longest head of a request in bytes. A longer one is answered with 431.
     ///
-    /// Default 64 KiB: several times what browsers send with all their cookies; each connection may make
-    /// the server buffer as much.
+    /// Default 64 KiB: several times what browsers send with all their cookies. Each connection may make the
+    /// server buffer this much.
     pub fn max_header_size(mut self, bytes: usize) -> Self {
         self.max_header_size = bytes;
         self
     }
 
-    /// The most header fields of an HTTP/1 request; above it the answer is 431.
+    /// The most header fields of an HTTP/1 request. A request with more is answered with 431.
     ///
-    /// Default 100, hyper's own, for which it needs no allocation a request. Any value set here costs one.
+    /// Default 100, which is hyper's own, and for which hyper allocates nothing. Any value set here, 100 too,
+    /// costs an allocation for each request.
     pub fn max_headers(mut self, fields: usize) -> Self {
         self.max_headers = Some(fields);
         self
     }
 
-    /// Whether HTTP/2 is served, to clients that start with it. Default yes.
+    /// Whether clients that start with HTTP/2 are served. Default yes.
     pub fn http2(mut self, on: bool) -> Self {
         self.http2 = on;
         self
     }
 
-    /// The most requests in flight on one HTTP/2 connection. Default 200: above the 100 that RFC 9113 asks for,
-    /// and a bound to what one client can have running.
+    /// The most requests in flight on one HTTP/2 connection. Default 200: above the 100 that RFC 9113 asks
+    /// for, and it limits what one client can have running.
     pub fn max_concurrent_streams(mut self, streams: u32) -> Self {
         self.max_concurrent_streams = streams;
         self
@@ -150,38 +154,40 @@ impl Config {
     /// How often an HTTP/2 client is pinged, and how long it may take to answer before the connection is
     /// closed.
     ///
-    /// Default every 30 s, 20 s to answer: HTTP/2 has no head whose time could be limited, and without
-    /// pings a client that vanished is noticed by TCP only, after hours.
+    /// Default every 30 s, with 20 s to answer: HTTP/2 has no head whose time could be limited, and without
+    /// pings only TCP notices that a client has vanished, after hours.
     pub fn ping(mut self, interval: impl Into<Option<Duration>>, timeout: Duration) -> Self {
         self.ping_interval = interval.into();
         self.ping_timeout = timeout;
         self
     }
 
-    /// Whether each request carries a [`Peer`](super::Peer) extension, which knows the client's address; axum's `ConnectInfo`
-    /// can be made of it.
+    /// Whether each request carries a [`Peer`](super::Peer) extension, which has the client's address. axum's
+    /// `ConnectInfo` can be made from it.
     ///
-    /// Default no: an extension costs three allocations a request.
+    /// Default no: an extension costs three allocations for each request.
     pub fn peer(mut self, on: bool) -> Self {
         self.peer = on;
         self
     }
 
-    /// Whether each HTTP/1 request carries a [`Baggage`](super::Baggage) extension: what the service keeps for its
-    /// connection, to go with that when it moves.
+    /// Whether each HTTP/1 request carries a [`Baggage`](super::Baggage) extension: what the service keeps
+    /// for the connection, and what goes with it when it moves.
     ///
-    /// Default no: an extension costs three allocations a request.
+    /// Default no: an extension costs three allocations for each request.
     pub fn baggage(mut self, on: bool) -> Self {
         self.baggage = on;
         self
     }
 
-    /// Whether an HTTP/1 connection with no request in flight moves to the successor at a restart, which serves it on:
-    /// the client notices nothing. Only plain sockets can move; TLS connections are told goodbye.
+    /// Whether an HTTP/1 connection with no request in flight moves to the successor at a restart, which
+    /// serves it on: the client notices nothing. Only plain sockets can move; TLS connections are told to
+    /// close.
     ///
-    /// Default yes. Say no where the service keeps something in memory for a connection (an authenticated user,
-    /// say) that the successor would not have: then each is told to close, and reconnects. Where that can be written
-    /// down, or holds of some connections only, see [`baggage`](Self::baggage).
+    /// Default yes. Say no if the service keeps something in memory for a connection (an authenticated user,
+    /// say) that the successor would not have. Then each connection is told to close, and its client
+    /// reconnects. If that can be written as bytes, or concerns some connections only, use
+    /// [`baggage`](Self::baggage).
     pub fn move_connections(mut self, on: bool) -> Self {
         self.move_connections = on;
         self

@@ -8,7 +8,6 @@ use super::config::Config;
 use super::server::Server;
 use super::service::HttpService;
 use crate::restarter::ending::Ending;
-use crate::restarter::signals::SignalMap;
 use crate::restarter::{ReadyError, Restarter, StartError};
 use crate::sockets::accept::Listener;
 use crate::sockets::listen::IntoListen;
@@ -16,10 +15,11 @@ use crate::sockets::socket::ListenError;
 
 /// Serves a tower service (an `axum::Router`, say) on `address`, restartable: the whole server in one call.
 ///
-/// HUP and USR2 restart, TERM and INT stop; `heirloom restart --pid PID` restarts and tells the outcome. Returns when the service of this process has ended; return what it gives
-/// from `main`. Programs with more than one listener, or an initialisation of their own that can fail, use
-/// [`Restarter`] and [`serve`]. With the feature `systemd`, systemd is told what happens, and its watchdog (if the unit has one)
-/// hears of this runtime only as long as that runs tasks.
+/// HUP and USR2 restart, TERM and INT stop; `heirloom restart --pid PID` restarts and tells the outcome.
+/// Returns when the service of this process has ended; return what it gives from `main`. Programs with more
+/// than one listener, or an initialisation of their own that can fail, use [`Restarter`] and [`serve`]. With
+/// the feature `systemd`, systemd is told what happens, and its watchdog (if the unit has one) hears of this
+/// runtime only as long as that runs tasks.
 ///
 /// ```no_run
 /// #[tokio::main]
@@ -36,7 +36,7 @@ pub async fn run<T>(address: impl IntoListen, service: T) -> Result<Ending, RunE
 where
     TowerToHyperService<T>: HttpService,
 {
-    let builder = Restarter::builder().signals(SignalMap::default()).control();
+    let builder = Restarter::builder();
     #[cfg(feature = "systemd")]
     let builder = {
         let this = tokio::runtime::Handle::current();
@@ -49,8 +49,8 @@ where
     Ok(restarter.run().await?)
 }
 
-/// Serves what `listener` accepts with a tower service and the default [`Config`], on a task of its own that ends
-/// when this process accepts no more. Call it once for each listener, then [`Restarter::run`].
+/// Serves what `listener` accepts with a tower service and the default [`Config`], on a task of its own that
+/// ends when this process accepts no more. Call it once for each listener, then [`Restarter::run`].
 ///
 /// Handlers that ask for axum's `ConnectInfo` do not find it here: [`Peer`](super::Peer) has the recipe, with
 /// [`Config::peer`] and [`Server::accept_from`].

@@ -1,4 +1,4 @@
-//! HTTP/1.1 and HTTP/2 on one port, with hyper, and a goodbye that loses no request.
+//! HTTP/1.1 and HTTP/2 on one port, with hyper, closed in a way that loses no request.
 //!
 //! A [`Server`] is a service and a [`Config`]. Give it tracked connections, and it serves them until
 //! they end: by the client, by a limit, by the drain of their [`Tracker`](crate::drain::Tracker), or by
@@ -20,7 +20,7 @@
 //! # How an idle connection is known
 //!
 //! hyper's `graceful_shutdown` closes a connection that has not spoken yet, with the request that is on its
-//! way (hyperium/hyper#3792), so nothing here calls it to say goodbye over HTTP/1. Instead the
+//! way (hyperium/hyper#3792), so nothing here calls it to close an HTTP/1 connection. Instead the
 //! connection is polled by our own future, which knows from the service, the response body and the
 //! last flush that nothing is in flight. It then takes hyper apart. If hyper had read a part of a further
 //! request, nothing is lost: the connection is put together again around those bytes.

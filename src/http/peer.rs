@@ -7,8 +7,8 @@ use crate::sys::address::Address;
 
 /// The client of a request, in its extensions where [`Config::peer`](super::Config::peer) says so.
 ///
-/// axum's `ConnectInfo` comes from axum's own accept loop, and is not there (a handler that asks for it answers 500) unless a
-/// layer makes one of this:
+/// axum's `ConnectInfo` comes from axum's own accept loop, and is not there (a handler that asks for it
+/// answers 500) unless a layer makes one of this:
 ///
 /// ```
 /// use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Which version of HTTP a connection speaks, found out without taking it from whoever waits for it to
+//! Which version of HTTP a connection speaks, found out without taking it from the code that waits for it to
 //! go idle: hyper-util's own sniffing cannot be told apart from a request, and is cut by its drain.
 
 use std::io;

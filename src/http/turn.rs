@@ -1,12 +1,13 @@
-//! What the service, the response body and the socket of an HTTP/1 connection tell it, while its task polls hyper.
+//! What the service, the response body and the socket of an HTTP/1 connection tell it, while its task polls
+//! hyper.
 //!
-//! One task polls all that belongs to such a connection: hyper, and through it the service, the body and the socket.
-//! So for the length of a poll, a turn, what they have to tell stays with the thread, and the connection's entry is
-//! written once, at the end. A pointer to the connection in each future and each body would be dearer than all the rest
-//! of the tracking: they are moved several times a request, and grow by it.
+//! One task polls all that belongs to such a connection: hyper, and through it the service, the body and the
+//! socket. So for the length of a poll, a turn, what they have to tell stays with the thread, and the
+//! connection's entry is written once, at the end. A pointer to the connection in each future and each body
+//! would be dearer than all the rest of the tracking: they are moved several times a request, and grow by it.
 //!
-//! In its own turn a connection looks neither for the hammer nor for limits: its task did so when the turn began, and
-//! is woken to do so again by whatever changes from then on.
+//! In its own turn a connection looks neither for the hammer nor for limits: its task did so when the turn
+//! began, and is woken to do so again by whatever changes from then on.
 
 use std::cell::Cell;
 use std::{mem, ptr};
@@ -23,7 +24,8 @@ pub(super) struct Turn {
 /// What was told in a turn.
 #[derive(Clone, Copy, Debug)]
 struct Told {
-    /// Whose turn it is: the address of its entry. A connection that was upgraded is used in the turns of others.
+    /// Whose turn it is: the address of its entry. A connection that was upgraded is used in the turns of
+    /// others.
     whose: *const Entry,
     /// The stage that it is to enter, and these flags.
     bits: u16,
@@ -70,7 +72,8 @@ pub(super) fn bytes_read() {
     add(READ);
 }
 
-/// hyper has something to write. It may still add the end of a chunked body after a flush that looked like the last.
+/// hyper has something to write. It may still add the end of a chunked body after a flush that looked like
+/// the last.
 ///
 /// Whether something was flushed before in this turn, which may then be one that never ends.
 #[inline]
@@ -88,8 +91,8 @@ pub(super) fn flushed(entry: &Entry) -> bool {
     let told = TURN.get();
     TURN.set(Told { bits: told.bits & !UNFLUSHED | FLUSHED, ..told });
     if told.has(MAY_UPGRADE) {
-        // Before hyper hands out the upgraded connection, whose new tasks must be known to the hammer, and may have
-        // brought it further before this turn is over.
+        // Before hyper hands out the upgraded connection, whose new tasks must be known to the hammer, and
+        // may have brought it further before this turn is over.
         interrupted(entry, || entry.drive_no_longer());
     }
     told.stage_bits() & Stage::BASE == Base::Busy as u8
@@ -159,8 +162,8 @@ impl Told {
         if stage.base == Base::Flushing && self.has(FLUSHED) {
             stage.base = Base::Idle;
         }
-        // After a request with a body, what is read may be the rest of that. (So it may after a GET, where hardly one has a
-        // body; hyper is asked before such a connection moves.)
+        // After a request with a body, what is read may be the rest of that. (So it may after a GET, where
+        // hardly one has a body; hyper is asked before such a connection moves.)
         if self.has(READ) && (stage.base == Base::Fresh || stage.base == Base::Idle && !stage.body) {
             stage.base = Base::Head;
         }
@@ -197,8 +200,8 @@ const READ: u16 = 1 << 11;
 const UNFLUSHED: u16 = 1 << 12;
 /// All was flushed since a request began or ended.
 const FLUSHED: u16 = 1 << 13;
-/// With none of these the stage told is the one to enter: of the stages that have the lowest bit a turn ends in, each
-/// wants a closer look. A turn that answers a request ends idle, which has not.
+/// With none of these the stage told is the one to enter: of the stages that have the lowest bit a turn ends
+/// in, each wants a closer look. A turn that answers a request ends idle, which has not.
 const UNUSUAL: u16 = READ | UNFLUSHED | 1;
 
 const _: () = assert!(Base::Flushing as u16 & 1 == 1 && Base::Idle as u16 & 1 == 0);

@@ -6,18 +6,20 @@ use crate::drain::{ConnectionStatus, Kind};
 use crate::handover::serving::Reason;
 use crate::handover::{Failure, Refusal};
 
-/// Something that happened; see [`Restarter::events`](crate::Restarter::events). Each is a `tracing` event too.
+/// Something that happened; see [`Restarter::events`](crate::Restarter::events). Each is a `tracing` event
+/// too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// This process accepts connections.
     Accepting {
-        /// From 1.
+        /// The number of this process in the line of restarts, from 1.
         generation: u64,
     },
     /// A restart was asked for, and a successor is being started.
     Starting,
-    /// A restart was asked for while one is on its way; it is acted on after that one, once however often it was asked.
+    /// A restart was asked for while one is on its way; it is acted on after that one, once however often it
+    /// was asked.
     Remembered,
     /// A restart was asked for and refused.
     Refused(Refusal),
@@ -46,14 +48,14 @@ pub enum Event {
     Failed(Failure),
     /// The successor was lost after it was ready; this process accepts again.
     TakenBack(Failure),
-    /// This process says goodbye to its connections.
+    /// This process begins to drain its connections.
     Draining {
-        /// How many there are.
+        /// How many connections there are.
         connections: usize,
         /// When the hammer falls, from now.
         within: Duration,
     },
-    /// This process was asked to stop. Until the notice is over it serves on, but is not ready for more.
+    /// This process was asked to stop. It serves on until the notice is over, but its readiness is false.
     Stopping {
         /// How long the notice is.
         notice: Duration,
@@ -62,7 +64,7 @@ pub enum Event {
     Progress {
         /// How many connections are left, by kind.
         left: Vec<(Kind, usize)>,
-        /// The one that has been there for longest.
+        /// The connection that has been open for longest.
         oldest: Option<ConnectionStatus>,
         /// When the hammer falls, from now.
         within: Duration,

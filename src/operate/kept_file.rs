@@ -1,7 +1,8 @@
 //! A small file for others to read: whole at any time, and true again as soon as the file system allows it.
 //!
-//! It is replaced by rename, on the thread for files: a disk that hangs holds up nobody for longer than a moment. What
-//! cannot be written, for want of room say, is tried again until it is written or has been overtaken.
+//! It is replaced by rename, on the thread for files: a disk that hangs holds up nobody for longer than a
+//! moment. What cannot be written, for want of room say, is tried again until it is written or has been
+//! overtaken.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use crate::aside::{FILE, FILES};
 
-/// The file, for as long as this process keeps it: what has not been written by the time this is dropped never will be.
+/// The file, for as long as this process keeps it: what has not been written by the time this is dropped
+/// never will be.
 #[derive(Debug)]
 pub(crate) struct KeptFile {
     path: PathBuf,
@@ -44,7 +46,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 impl KeptFile {
     /// # Errors
     ///
-    /// What is there is no regular file. It would be replaced, and a FIFO or a device is there for something else.
+    /// What is there is no regular file. It would be replaced, and a FIFO or a device is there for something
+    /// else.
     pub(crate) fn new(name: &'static str, path: PathBuf, is_public: bool) -> io::Result<KeptFile> {
         match fs::metadata(&path) {
             Ok(found) if !found.is_file() => return Err(not_regular()),
@@ -59,7 +62,8 @@ impl KeptFile {
         self.next(text, false).place()
     }
 
-    /// Has this written, and waits for it a moment. A failure is logged and changes nothing else: the service matters more.
+    /// Has this written, and waits for it a moment. A failure is logged and changes nothing else: the service
+    /// matters more.
     pub(crate) fn write(&self, text: String) {
         self.give(self.next(text, true));
     }
@@ -170,7 +174,8 @@ impl Writing {
     }
 }
 
-/// The start of a regular file that somebody may have put there: a FIFO is not waited for, and no device read to its end.
+/// The start of a regular file that somebody may have put there: a FIFO is not waited for, and no device read
+/// to its end.
 pub(crate) fn read_start(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     // O_NONBLOCK: the open of a FIFO waits for a writer.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;

@@ -1,5 +1,5 @@
-//! What happens as numbers, through the [`metrics`](https://docs.rs/metrics) facade: install a recorder (Prometheus, statsd,
-//! OpenTelemetry) as the program would anyway.
+//! What happens as numbers, through the [`metrics`](https://docs.rs/metrics) facade: install a recorder
+//! (Prometheus, statsd, OpenTelemetry) as the program would anyway.
 //!
 //! | name | kind | what | who records it |
 //! |---|---|---|---|
@@ -11,22 +11,23 @@
 //! | `heirloom_start_seconds` | gauge | from this process's start with heirloom until it accepted | each process |
 //! | `heirloom_restart_ready_seconds` | histogram | from the request until the successor was ready | the predecessor |
 //! | `heirloom_restart_settled_seconds` | histogram | from the request until it was settled | the predecessor |
-//! | `heirloom_drain_seconds` | histogram | from the goodbye to the last connection's end | the process that drains |
+//! | `heirloom_drain_seconds` | histogram | from the beginning of the drain to the last connection's end | the process that drains |
 //! | `heirloom_connections` | gauge | connections open; once a second | each process |
 //! | `heirloom_connections_moved_total` | counter | connections that went on in the successor | the predecessor |
 //! | `heirloom_connections_aborted_total` | counter | connections on which the hammer fell | the process that drains |
 //!
-//! **Which process is asked.** Every generation has a recorder of its own. One that *pushes* (statsd, OpenTelemetry) gets
-//! all of it. One that is *scraped* is asked through the listening socket, so by whoever serves: the successor. That is why
-//! `outcome="settled"` does not count in the process that made the restart, but is the generation's number less one,
-//! told by each new process: across any number of generations it only grows. What a predecessor knows of its own end (the
-//! histograms of ready, settled and drain, moved and aborted) reaches no scraper, unless the predecessor listens for it on
-//! a port of its own until it ends; [`Restarter::events`](crate::Restarter::events) has the same for a log.
+//! **Which process is asked.** Every generation has a recorder of its own. One that *pushes* (statsd,
+//! OpenTelemetry) gets all of it. One that is *scraped* is asked through the listening socket, so the process
+//! that serves is asked: the successor. That is why `outcome="settled"` does not count in the process that
+//! made the restart, but is the generation's number less one, told by each new process: across any number of
+//! generations it only grows. What a predecessor knows of its own end (the histograms of ready, settled and
+//! drain, moved and aborted) reaches no scraper, unless the predecessor listens for it on a port of its own
+//! until it ends; [`Restarter::events`](crate::Restarter::events) has the same for a log.
 //!
-//! **A supervisor** lives as long as the service, so it is the one to scrape for what became of its workers. It records what
-//! follows once a recorder is installed in it: in `main` before `Supervisor::run`, or in a
-//! `Supervisor::started` hook, which runs on its tokio runtime and so can serve an exporter.
-//! `heirloom run` has no recorder; `heirloom status --json` has these figures there as everywhere.
+//! **A supervisor** lives as long as the service, so it is the one to scrape for what became of its workers.
+//! It records what follows once a recorder is installed in it: in `main` before `Supervisor::run`, or in a
+//! `Supervisor::started` hook, which runs on its tokio runtime and so can serve an exporter. `heirloom run`
+//! has no recorder; `heirloom status --json` has these figures there as everywhere.
 //!
 //! | name | kind | what |
 //! |---|---|---|
@@ -35,7 +36,7 @@
 //! | `heirloom_supervisor_respawns_total` | counter | workers that had died, or left by themselves, and were replaced |
 //! | `heirloom_supervisor_restart_ready_seconds` | histogram | from the request until the new worker was ready |
 //! | `heirloom_supervisor_restart_settled_seconds` | histogram | from the request until it was settled |
-//! | `heirloom_supervisor_drain_seconds` | histogram | how long a worker that was told to go drained, in its own words; of one that does not tell, until it was gone |
+//! | `heirloom_supervisor_drain_seconds` | histogram | how long a worker that was told to stop drained, as it reports; for one that does not report, until it was gone |
 //! | `heirloom_supervisor_connections_moved_total` | counter | connections that went on in another worker, as its predecessor tells |
 //! | `heirloom_supervisor_connections_aborted_total` | counter | connections on which a worker's hammer fell, as it tells |
 
@@ -117,8 +118,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How often the connections are counted. A counter of each that comes and goes would be a cost on every connection;
-/// nobody scrapes more often.
+/// How often the connections are counted. A counter of each that comes and goes would be a cost on every
+/// connection; nobody scrapes more often.
 const SAMPLE: Duration = Duration::from_secs(1);
 
 fn number(count: usize) -> u64 {
@@ -132,7 +133,11 @@ fn describe() {
     describe_gauge!(START, Unit::Seconds, "From this process's start until it accepted");
     describe_histogram!(READY, Unit::Seconds, "From a request until the successor was ready");
     describe_histogram!(SETTLED, Unit::Seconds, "From a request until the successor was settled");
-    describe_histogram!(DRAIN, Unit::Seconds, "From the goodbye to the end of the last connection");
+    describe_histogram!(
+        DRAIN,
+        Unit::Seconds,
+        "From the beginning of the drain to the end of the last connection"
+    );
     describe_gauge!(OPEN, "Connections open");
     describe_counter!(MOVED, "Connections that went on in the successor");
     describe_counter!(ABORTED, "Connections on which the hammer fell");

@@ -1,6 +1,5 @@
 //! What operators and service managers see of a process.
 
-#[cfg(feature = "control")]
 pub mod control;
 pub(crate) mod event;
 pub(crate) mod kept_file;
@@ -8,7 +7,6 @@ pub(crate) mod kept_file;
 pub mod metrics;
 pub(crate) mod pid_file;
 pub(crate) mod service;
-#[cfg(feature = "control")]
 pub(crate) mod stderr;
 #[cfg(feature = "systemd")]
 pub mod systemd;

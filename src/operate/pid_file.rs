@@ -1,7 +1,8 @@
 //! The pid file: always whole, always the main process's, gone with the last one.
 //!
-//! Its owner is whoever holds the lock on the file beside it (`PATH.lock`), which a successor inherits. So a live
-//! owner is told from what a killed one left behind without a guess at process ids, which are reused.
+//! Its owner is the process that holds the lock on the file beside it (`PATH.lock`), which a successor
+//! inherits. So a live owner is told from what a killed one left behind without a guess at process ids, which
+//! are reused.
 
 use std::fs;
 use std::io;
@@ -52,7 +53,8 @@ pub enum PidFileError {
 }
 
 impl PidFile {
-    /// Takes the ownership, from the predecessor if `inherited` is the lock of this very file. Writes nothing yet.
+    /// Takes the ownership, from the predecessor if `inherited` is the lock of this very file. Writes nothing
+    /// yet.
     pub(crate) fn claim(path: &Path, inherited: Option<OwnedFd>) -> Result<PidFile, PidFileError> {
         let other = |source| PidFileError::Other { path: path.to_owned(), source };
         // Absolute, since the program may change its directory.
@@ -71,8 +73,9 @@ impl PidFile {
                 error => other(io::Error::other(error)),
             })?,
         };
-        // Without a lock beside it the file is not heirloom's, or somebody has tidied the lock away: then the number in
-        // it is all that there is to go by. With one it is a dead owner's, whatever the number has come to mean.
+        // Without a lock beside it the file is not heirloom's, or somebody has tidied the lock away: then the
+        // number in it is all that there is to go by. With one it is a dead owner's, whatever the number has
+        // come to mean.
         if !had_lock && let Some(owner) = live_stranger(&path) {
             let _ = lock.remove();
             return Err(PidFileError::Held { path, owner });

@@ -1,5 +1,5 @@
-//! Whoever outside the process follows the service: the service manager, and a recorder of metrics. Without their features
-//! there is nobody, and everything here does nothing.
+//! What follows the service from outside the process: the service manager, and a recorder of metrics. Without
+//! their features there is nobody, and everything here does nothing.
 #![cfg_attr(
     not(all(feature = "systemd", feature = "metrics")),
     allow(unused_variables, reason = "what nobody is there to hear")
@@ -127,7 +127,8 @@ impl Service {
         self.tell(|systemd| systemd.unwanted(name));
     }
 
-    /// Waits until the service manager has let go of what is unwanted: a few milliseconds, or bounded if it hangs.
+    /// Waits until the service manager has let go of what is unwanted: a few milliseconds, or bounded if it
+    /// hangs.
     pub(crate) fn wait(&self) {
         #[cfg(feature = "systemd")]
         if let Some(notifier) = self.systemd().map(|systemd| systemd.notifier()) {

@@ -1,20 +1,23 @@
 //! The end of what was written to standard error since a successor was started.
 //!
-//! Where standard error is a regular file (`2>server.log`, systemd's `StandardError=append:`), what has been written
-//! since is read back from the file: the successor is not touched at all. The predecessor's own lines are among them.
+//! Where standard error is a regular file (`2>server.log`, systemd's `StandardError=append:`), what has been
+//! written since is read back from the file: the successor is not touched at all. The predecessor's own lines
+//! are among them.
 //!
-//! Anything else is left alone, on purpose. To get at what goes into a pipe, a terminal or the journal's socket, the
-//! successor would have to be given something else for its standard error, through this process:
+//! Anything else is left alone, on purpose. To get at what goes into a pipe, a terminal or the journal's
+//! socket, the successor would have to be given something else for its standard error, through this process:
 //!
-//! * This process ends before the successor does. A pipe that nobody reads kills its writer, or makes `eprintln!`
-//!   panic; and a helper that the successor has started keeps that pipe for as long as it lives, so that no moment
-//!   comes at which the real one could be put back everywhere.
-//! * Programs look at their standard error once, at their start, and go by what it is: colours on a terminal, the
-//!   journal's own protocol on its socket (`JOURNAL_STREAM`). After a restart they would log differently for ever.
+//! * This process ends before the successor does. A pipe that nobody reads kills its writer, or makes
+//!   `eprintln!` panic; and a helper that the successor has started keeps that pipe for as long as it lives,
+//!   so that no moment comes at which the real one could be put back everywhere.
+//! * Programs look at their standard error once, at their start, and go by what it is: colours on a terminal,
+//!   the journal's own protocol on its socket (`JOURNAL_STREAM`). After a restart they would log differently
+//!   for ever.
 //!
-//! On a terminal the operator has the text before his eyes, the journal finds it by the process id that the command
-//! prints (`journalctl _PID=...`), and a program that panics, or says [`failed`](crate::Restarter::failed) or
-//! [`check`](crate::Restarter::check), gives its reason through heirloom itself, which needs no standard error.
+//! On a terminal the operator has the text before his eyes, the journal finds it by the process id that the
+//! command prints (`journalctl _PID=...`), and a program that panics, or says
+//! [`failed`](crate::Restarter::failed) or [`check`](crate::Restarter::check), gives its reason through
+//! heirloom itself, which needs no standard error.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -41,7 +44,7 @@ pub(crate) fn destination(pid: u32) -> Option<String> {
     match target.split_once(':').map_or(&*target, |(kind, _)| kind) {
         _ if is_journal => Some(format!("the journal (journalctl _PID={pid})")),
         "socket" => Some("a socket".to_owned()),
-        "pipe" => Some("a pipe, to whoever started the server".to_owned()),
+        "pipe" => Some("a pipe to the process that started the server".to_owned()),
         path if path.starts_with("/dev/") => Some(path.to_owned()),
         _ => None,
     }

@@ -23,7 +23,6 @@ use crate::handdown::state::Providers;
 use crate::handover::Refusal;
 #[cfg(feature = "supervisor")]
 use crate::operate::control::place::Bound;
-#[cfg(feature = "control")]
 use crate::operate::control::place::{ControlError, Wanted, bound};
 use crate::operate::pid_file::{PidFile, PidFileError};
 use crate::operate::service::Service;
@@ -42,7 +41,6 @@ pub struct Builder {
     state: Bounds,
     signals: SignalMap,
     pid_file: Option<PathBuf>,
-    #[cfg(feature = "control")]
     control: Option<Wanted>,
     program: Option<PathBuf>,
     arguments: Option<Vec<OsString>>,
@@ -70,7 +68,7 @@ pub enum StartError {
     /// Descriptors and signals belong to the process: there is one restarter in it.
     #[error("this process has a restarter already; clone that one")]
     AlreadyStarted,
-    /// What the environment announces cannot be taken over.
+    /// What a predecessor or a service manager handed down cannot be taken over.
     #[error("cannot take over what this process was started with")]
     Inherit(#[from] InheritError),
     /// A signal cannot be handled.
@@ -85,7 +83,6 @@ pub enum StartError {
     #[error("cannot have the pid file")]
     PidFile(#[from] PidFileError),
     /// The path of the control socket is another server's, or cannot be made.
-    #[cfg(feature = "control")]
     #[error("cannot have the control socket")]
     Control(#[from] ControlError),
     /// Threads have run out.
@@ -125,136 +122,149 @@ impl Builder {
         Builder {
             deadlines,
             state: Bounds { size: 1 << 30, time: Duration::from_secs(10) },
-            signals: SignalMap::none(),
+            signals: SignalMap::default(),
             pid_file: None,
-            #[cfg(feature = "control")]
-            control: None,
+            control: Some(Wanted::Somewhere),
             program: None,
             arguments: None,
             changes: Vec::new(),
             #[cfg(feature = "systemd")]
-            systemd: None,
+            systemd: Some(Systemd::new()),
         }
     }
 
-    /// How long a successor may take from its start until it is ready; then it is killed and this process serves
-    /// on. Default 60 s: longer than any initialisation that is not stuck, and nobody waits for it but the operator.
+    /// Nothing that reaches beyond this process: no signal, no control socket, no word to systemd.
+    pub(super) fn bare() -> Builder {
+        let bare = Builder { signals: SignalMap::none(), control: None, ..Builder::new() };
+        #[cfg(feature = "systemd")]
+        let bare = Builder { systemd: None, ..bare };
+        bare
+    }
+
+    /// How long a successor may take from its start until it is ready. Then it is killed, and this process
+    /// serves on. Default 60 s: longer than any initialisation that is not stuck, and only the operator waits
+    /// for it.
     pub fn start_timeout(mut self, limit: Duration) -> Builder {
         self.deadlines.start = limit;
         self
     }
 
-    /// How long this process watches its successor after that has begun to accept; if the successor dies, this
-    /// process accepts again at once. Default 1 s: what dies of its first requests dies in that time, and old code
-    /// serves the old connections no longer than that. Zero turns it off.
+    /// How long this process watches its successor after the successor has begun to accept. If the successor
+    /// dies in that time, this process accepts again at once. Default 1 s: a version that dies of its first
+    /// requests does so in that time, and old code serves the old connections no longer than that. Zero turns
+    /// it off.
     pub fn probation(mut self, length: Duration) -> Builder {
         self.deadlines.probation = length;
         self
     }
 
-    /// How long connections may take to end after a restart; then the hammer falls. Default 60 s: old and new run
-    /// beside each other, so only memory is at stake, and slow downloads deserve a minute.
+    /// How long connections may take to end after a restart. Then the hammer falls: what is left is aborted
+    /// and counted. Default 60 s: old and new process run beside each other, so a longer drain costs only
+    /// memory, and slow downloads get a minute.
     pub fn drain_timeout(mut self, limit: Duration) -> Builder {
         self.deadlines.drain = limit;
         self
     }
 
-    /// How long connections may take to end when the service stops; then the hammer falls. Default 9 s: `docker
-    /// stop` kills after 10 s, and what is aborted here is at least counted and reported.
+    /// How long connections may take to end when the service stops. Then the hammer falls. Default 9 s:
+    /// `docker stop` kills after 10 s, and what heirloom aborts before that is at least counted and reported.
     pub fn shutdown_timeout(mut self, limit: Duration) -> Builder {
         self.deadlines.shutdown = limit;
         self
     }
 
-    /// While draining, how long an idle connection is kept for a request that may be on its way; that request is
-    /// answered and the connection closed with notice. Default 2 s: far above any round trip, and it leaves most of
-    /// the shutdown timeout to the requests themselves.
+    /// How long an idle connection is kept while draining, for a request that may be on its way. Such a
+    /// request is answered, and the connection is closed with notice. Default 2 s: far above any round trip,
+    /// and most of the shutdown timeout is left for the requests themselves.
     pub fn idle_linger(mut self, length: Duration) -> Builder {
         self.deadlines.idle_linger = length;
         self
     }
 
-    /// The largest state in bytes that this process gives to its successor or takes from its predecessor, for each name.
-    /// Default 1 GiB: more is rather a data base than state, and a provider that never stops writing must not take the
-    /// machine's memory.
+    /// The largest state in bytes that this process gives to its successor or takes from its predecessor, for
+    /// each name. Default 1 GiB: more belongs into a database, and a provider that never stops writing must
+    /// not take the machine's memory.
     pub fn state_limit(mut self, bytes: u64) -> Builder {
         self.state.size = bytes;
         self
     }
 
-    /// How long a provider may take to write its state. Default 10 s: a gigabyte takes one or two, and of the start
-    /// timeout enough is left for a successor that goes on without. A successor waits twice as long for a predecessor
-    /// that does not answer at all.
+    /// How long a provider may take to write its state. Default 10 s: a gigabyte takes one or two seconds,
+    /// and a successor that goes on without the state still has most of its start timeout. A successor waits
+    /// twice as long for a predecessor that does not answer at all.
     pub fn state_timeout(mut self, limit: Duration) -> Builder {
         self.state.time = limit;
         self
     }
 
-    /// How long connections may take to end that heirloom does not speak on: raw ones of a plain accept loop, and
-    /// upgraded ones (WebSocket, CONNECT). They hear [`draining`](Restarter::draining) as it begins, and can say goodbye in
-    /// their own way. Default as long as all others; shorter makes sense where their clients reconnect by themselves,
-    /// since such connections last for hours and would each time hold the old process until the hammer.
+    /// How long connections may take to end whose protocol is the program's: raw connections of a plain
+    /// accept loop, and upgraded ones (WebSocket, CONNECT). Their handlers see
+    /// [`draining`](Restarter::draining) when it begins, and can end the connection as their protocol does.
+    /// Default: as long as all other connections. A shorter time makes sense if the clients reconnect by
+    /// themselves: such connections last for hours, and each restart would keep the old process until the
+    /// hammer falls.
     pub fn upgraded_timeout(mut self, limit: Duration) -> Builder {
         self.deadlines.upgraded = Some(limit);
         self
     }
 
-    /// When the service is to stop: for how long it serves on as before while
-    /// [`is_ready`](Restarter::is_ready) says no, so that load balancers and Kubernetes endpoints notice first. Part
-    /// of the shutdown timeout. Default none: without something that asks, it would only delay the stop. Behind a
-    /// prober, take its period times its failure threshold.
+    /// How long the service serves on as before when it is to stop, while [`is_ready`](Restarter::is_ready)
+    /// says no, so that load balancers and Kubernetes endpoints notice first. This time is part of the
+    /// shutdown timeout. Default zero: if nothing asks, a notice only delays the stop. Behind a prober, set
+    /// its period times its failure threshold.
     pub fn shutdown_notice(mut self, length: Duration) -> Builder {
         self.deadlines.notice = length;
         self
     }
 
-    /// Which signals are handled, and how. Without this call none is.
+    /// Which signals are handled, and how. Default: HUP and USR2 restart, TERM and INT stop.
     pub fn signals(mut self, map: SignalMap) -> Builder {
         self.signals = map;
         self
     }
 
-    /// Keeps the main process's id in a file: written when this process serves, rewritten at each restart, removed
-    /// by the last generation.
+    /// Keeps the main process's id in a file. The file is written when this process serves, rewritten at each
+    /// restart, and removed by the last generation. Default: no file.
     pub fn pid_file(mut self, path: impl Into<PathBuf>) -> Builder {
         self.pid_file = Some(path.into());
         self
     }
 
-    /// Opens a control socket, so that `heirloom restart --pid PID` and its kin work; see [`control`](crate::control).
-    /// It lies where only this user can reach it, and the command finds it from the process id. Where there is no place
-    /// for it (nothing is writable), a warning says so and the process starts without.
+    /// Whether there is a control socket, so that `heirloom restart --pid PID` and the other commands work
+    /// (default: yes); see [`control`](crate::control). It lies where only this user can reach it, and the
+    /// command finds it from the process id. If there is no place for it (no directory is writable), a warning
+    /// says so, and the process starts without it.
     ///
-    /// While a predecessor watches this process, a panic is told to it as well, so that it stands in the reason of a
-    /// failed restart: through a panic hook that calls the one that was there.
-    #[cfg(feature = "control")]
-    pub fn control(mut self) -> Builder {
-        self.control.get_or_insert(Wanted::Somewhere);
+    /// While a predecessor watches this process, the predecessor is told of a panic, so that the panic is
+    /// part of the reason of a failed restart. A panic hook does that, and then calls the hook that was there
+    /// before.
+    pub fn control(mut self, on: bool) -> Builder {
+        self.control = on.then(|| self.control.unwrap_or(Wanted::Somewhere));
         self
     }
 
-    /// As [`control`](Self::control), and at this path: a symbolic link that leads to the socket of the process that
-    /// serves, whichever that is, swapped when a restart settles and removed by the last generation. Beside it lie the
-    /// sockets themselves (`PATH.PID.heirloom`) and a lock. If another server has the path, the start fails.
-    #[cfg(feature = "control")]
+    /// Opens a control socket as [`control`](Self::control) does, and makes this path lead to it. The path is
+    /// a symbolic link to the socket of the process that serves. It is replaced when a restart settles, and
+    /// removed by the last generation. Beside it lie the sockets themselves (`PATH.PID.heirloom`) and a lock.
+    /// If another server has the path, the start fails.
     pub fn control_at(mut self, path: impl Into<PathBuf>) -> Builder {
         self.control = Some(Wanted::At(path.into()));
         self
     }
 
-    /// What a successor runs, instead of this program as it was named at its start.
+    /// The program that a successor runs. Default: this program, by the name with which it was started.
     pub fn program(mut self, path: impl Into<PathBuf>) -> Builder {
         self.program = Some(path.into());
         self
     }
 
-    /// The successor's arguments, its own name first, instead of this process's.
+    /// The successor's arguments, its own name first. Default: this process's arguments.
     pub fn arguments<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Builder {
         self.arguments = Some(arguments.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Sets a variable in the successor's environment, which else is this process's.
+    /// Sets a variable in the successor's environment. The rest of that is this process's environment.
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Builder {
         self.changes.push((key.into(), Some(value.into())));
         self
@@ -266,19 +276,20 @@ impl Builder {
         self
     }
 
-    /// Tells systemd what happens to the service, where NOTIFY_SOCKET says that it listens; without it, nothing. See
-    /// [`systemd`](crate::systemd) for what is told, and for unit files.
+    /// Tells systemd what happens to the service, if NOTIFY_SOCKET is set. If it is not, this does nothing.
+    /// See [`systemd`](crate::systemd) for what is told, and for unit files.
     #[cfg(feature = "systemd")]
     pub fn systemd(mut self, systemd: Systemd) -> Builder {
         self.systemd = Some(systemd);
         self
     }
 
-    /// Takes over what a predecessor handed down, and starts heirloom's thread. On return the signals are handled.
+    /// Takes over what a predecessor handed down, and starts heirloom's thread. On return the signals are
+    /// handled.
     ///
     /// # Errors
     ///
-    /// Nothing has been accepted or announced then; print the error and exit.
+    /// See [`StartError`]. Nothing has been accepted or announced then: print the error and exit.
     pub fn start(self) -> Result<Restarter, StartError> {
         static STARTED: AtomicBool = AtomicBool::new(false);
         // Nothing else is published through the flag.
@@ -288,9 +299,10 @@ impl Builder {
         self.start_with(Inherited::take()?, None)
     }
 
-    /// A restarter that stands apart from the process: for tests of a program's own code, as many in one process as are
-    /// wanted. It looks at no environment, handles no signal, has no pid file and tells nobody; listeners are bound, tracked
-    /// and drained as usual, [`shutdown`](Restarter::shutdown) works, and a restart is refused.
+    /// A restarter that stands apart from the process: for tests of a program's own code, as many in one
+    /// process as are wanted. It reads no environment, handles no signal, has no pid file and notifies no
+    /// service manager. Listeners are bound, tracked and drained as usual, [`shutdown`](Restarter::shutdown)
+    /// works, and a restart is refused.
     ///
     /// ```
     /// # async fn program(restarter: heirloom::Restarter) -> Result<heirloom::Ending, heirloom::ReadyError> {
@@ -302,7 +314,7 @@ impl Builder {
     ///
     /// let restarter = Restarter::builder().detached()?;
     /// let running = tokio::spawn(program(restarter.clone()));
-    /// // The program says when it is ready: a test that said it would be refused where the program takes its time.
+    /// // The program itself says when it is ready; the test must not.
     /// restarter.accepting().await?;
     /// // ... requests to it ...
     /// assert!(restarter.restart().await.is_err());
@@ -316,11 +328,7 @@ impl Builder {
     /// Threads or descriptors have run out.
     pub fn detached(mut self) -> Result<Restarter, StartError> {
         self.signals = SignalMap::none();
-        self.pid_file = None;
-        #[cfg(feature = "control")]
-        {
-            self.control = None;
-        }
+        (self.pid_file, self.control) = (None, None);
         #[cfg(feature = "systemd")]
         {
             self.systemd = None;
@@ -339,7 +347,6 @@ impl Builder {
             Some(path) => Some(Arc::new(PidFile::claim(path, inherited.pid_file)?)),
             None => None,
         };
-        #[cfg(feature = "control")]
         let control = match &self.control {
             // The path that stays is the supervisor's.
             Some(_) if inherited.supervisor.is_some() => bound(&Wanted::Somewhere, None)?,
@@ -353,7 +360,6 @@ impl Builder {
             blocked: self.signals.blocked_at_start(),
             own_pidfd: Arc::new(Pidfd::own().map_err(StartError::Pidfd)?),
             history: None,
-            #[cfg(feature = "control")]
             control: control.as_ref().map(|(_, place)| Arc::clone(place)),
         };
         let (commands, received) = mpsc::unbounded_channel();
@@ -382,7 +388,6 @@ impl Builder {
             ending: watch::Sender::new(None),
             events: broadcast::Sender::new(EVENTS),
         });
-        #[cfg(feature = "control")]
         let tells_of_panics = self.control.is_some() && is_tried;
         driver::start(Start {
             refusal: refusal
@@ -395,12 +400,10 @@ impl Builder {
             recipe,
             pid_file,
             history: inherited.history,
-            #[cfg(feature = "control")]
             control,
             shared: Arc::clone(&shared),
             commands: received,
         })?;
-        #[cfg(feature = "control")]
         if tells_of_panics {
             super::last_words::tell_of_panics(&shared);
         }

@@ -19,7 +19,8 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// The exit status of a process whose hammer fell: 124, as timeout(1) has it for what it had to cut short.
+    /// The exit status of a process whose hammer fell: 124, as timeout(1) has it for what it had to cut
+    /// short.
     pub const HAMMERED: u8 = 124;
 
     /// The exit status that says how it went.

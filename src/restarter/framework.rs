@@ -16,9 +16,9 @@ use crate::error::with_causes;
 use crate::restarter::ending::Ending;
 
 impl Restarter {
-    /// [`run`](Self::run) for a framework that accepts by itself: says [`ready`](Self::ready), then runs `serve` with the
-    /// signal on which that is to say goodbye, and holds the drain until it is done. Returns when the service of this
-    /// process has ended; return what it gives from `main`.
+    /// [`run`](Self::run) for a framework that accepts by itself: says [`ready`](Self::ready), then runs
+    /// `serve` with the signal on which that is to close its connections, and holds the drain until it is
+    /// done. Returns when the service of this process has ended; return what it gives from `main`.
     ///
     /// ```no_run
     /// # async fn example(router: axum::Router) -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
@@ -29,18 +29,18 @@ impl Restarter {
     /// # }
     /// ```
     ///
-    /// At the drain deadline `serve` is dropped, as it is where this process ends for another reason. If it returns before
-    /// the drain has begun, nobody accepts any more, and the service is stopped. Such a loop cannot be paused: see
-    /// [`Listener::into_std`](crate::Listener::into_std) for what that means.
+    /// `serve` is dropped at the drain deadline, or when this process ends for another reason. If it returns
+    /// before the drain has begun, nothing accepts any more, and the service stops. heirloom cannot pause
+    /// such a loop: see [`Listener::into_std`](crate::Listener::into_std) for what that means.
     ///
     /// # Errors
     ///
-    /// As [`ready`](Self::ready), and what `serve` gives. Return at once from `main` then: it is the death of this process,
-    /// and a predecessor that watches it yet takes back.
+    /// The errors of [`ready`](Self::ready), and the error of `serve`. Return at once from `main` then: the
+    /// process ends, and a predecessor that still watches it takes back.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it drops what `serve` has begun.
+    /// Dropping the future drops `serve`.
     pub async fn run_with<E, F>(
         &self,
         serve: impl FnOnce(DrainSignal) -> F,
@@ -65,11 +65,11 @@ impl Restarter {
     }
 }
 
-/// Why [`Restarter::run_with`] gave no ending.
+/// Why [`Restarter::run_with`] failed.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum RunWithError<E: Error + 'static> {
-    /// The process was not to serve.
+    /// The process must not serve.
     #[error(transparent)]
     Ready(#[from] ReadyError),
     /// The framework's own loop failed.
@@ -84,8 +84,8 @@ impl<E: Error + 'static> fmt::Debug for RunWithError<E> {
     }
 }
 
-/// Says so if somebody accepts and nobody has said that this process is ready: it serves, but no restart and no graceful
-/// stop will come of it, which is noticed only when one is wanted.
+/// Says so if somebody accepts and nobody has said that this process is ready: it serves, but no restart and
+/// no graceful stop will come of it, which is noticed only when one is wanted.
 pub(super) async fn notice_unready(shared: Arc<Shared>) {
     let mut life = shared.life.subscribe();
     let mut begun = shared.listeners.loops_begun();
@@ -102,6 +102,7 @@ pub(super) async fn notice_unready(shared: Arc<Shared>) {
     }
 }
 
-/// From the beginning of an accept loop to the warning that nobody said ready. What is left of an initialisation by then is
-/// short; and whoever tries the server for the first time still looks at its log.
+/// From the beginning of an accept loop to the warning that nobody said ready. What is left of an
+/// initialisation by then is short; and a user who tries the server for the first time still looks at its
+/// log.
 const UNREADY_NOTICED: Duration = Duration::from_secs(5);

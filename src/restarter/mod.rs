@@ -1,22 +1,20 @@
 //! The handle on this process's generation: what a program holds from its start to its end.
 //!
-//! [`Restarter`] is a thin handle. The work is done by the [`driver`] on a thread of its own, so that a restart, a
-//! take-back and a stop happen at once however busy the program's own runtime is, and so that programs without a
-//! runtime can use it as well.
+//! [`Restarter`] is a thin handle. The work is done by the [`driver`] on a thread of its own, so that a
+//! restart, a take-back and a stop happen at once however busy the program's own runtime is, and so that
+//! programs without a runtime can use it as well.
 
 mod builder;
 pub(crate) mod driver;
 pub(crate) mod ending;
 mod framework;
 mod handing;
-#[cfg(feature = "control")]
 mod last_words;
 mod outcome;
 mod shared;
 pub(crate) mod signals;
 mod status;
 
-use std::error::Error;
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
@@ -31,6 +29,7 @@ pub use outcome::{Outcome, ReadyError, RestartError};
 pub use status::{Draining, Status};
 
 use crate::drain::{DrainSignal, Hold, Tracker};
+use crate::error::Cause;
 use crate::operate::event::Event;
 use crate::restarter::ending::Ending;
 use crate::sockets::accept::Listener;
@@ -41,8 +40,8 @@ use shared::{Answer, Command, Life, Shared};
 
 /// One generation of a server: gives it its listeners, and restarts and stops it.
 ///
-/// A handle: clones share everything. There is one per process, from [`Restarter::new`] or [`Restarter::builder`],
-/// and it lives as long as the process, whether or not a handle is left.
+/// A handle: clones share everything. There is one per process, from [`Restarter::new`] or
+/// [`Restarter::builder`], and it lives as long as the process, whether or not a handle is left.
 ///
 /// ```no_run
 /// # use heirloom::{Ending, Restarter};
@@ -62,26 +61,30 @@ pub struct Restarter {
 }
 
 impl Restarter {
-    /// The usual: default deadlines, the default [`SignalMap`](crate::SignalMap) (HUP and USR2 restart, TERM and INT
-    /// stop), and with the feature `control` (on by default) a control socket, by which `heirloom restart --pid PID` and
-    /// its kin find it. `http::run` and `Supervisor::new` have the same.
+    /// A restarter with default deadlines, the default [`SignalMap`](crate::SignalMap) (HUP and USR2 restart,
+    /// TERM and INT stop), and a control socket, by which `heirloom restart --pid PID` and the other commands
+    /// find it. [`builder`](Self::builder), `http::run` and the workers of `Supervisor::new` have the same;
+    /// [`bare`](Self::bare) has none of it.
     ///
-    /// Call it early, and once: it takes over what a predecessor handed down, and from here on the restart signals
-    /// are heirloom's. Nothing is accepted before [`ready`](Self::ready) or [`run`](Self::run).
+    /// Call it early, and once. It takes over what a predecessor handed down, and from then on heirloom
+    /// handles the restart signals. Nothing is accepted before [`ready`](Self::ready) or [`run`](Self::run).
     ///
-    /// With the feature `systemd`, and NOTIFY_SOCKET set, systemd is told what happens: see the module `systemd`.
+    /// With the feature `systemd`, and NOTIFY_SOCKET set, systemd is told what happens: see the module
+    /// `systemd`.
     pub fn new() -> Result<Restarter, StartError> {
-        let builder = Restarter::builder().signals(crate::SignalMap::default());
-        #[cfg(feature = "control")]
-        let builder = builder.control();
-        #[cfg(feature = "systemd")]
-        let builder = builder.systemd(crate::systemd::Systemd::new());
-        builder.start()
+        Restarter::builder().start()
     }
 
-    /// To set deadlines, signals, the pid file, or what a successor runs.
+    /// A builder with what [`new`](Self::new) has, to set deadlines, signals, the pid file, or the program that
+    /// a successor runs.
     pub fn builder() -> Builder {
         Builder::new()
+    }
+
+    /// Nothing that reaches beyond this process, to be added to: no signal is handled, there is no control socket, and
+    /// systemd is told nothing. It restarts and stops by the methods alone.
+    pub fn bare() -> Builder {
+        Builder::bare()
     }
 
     /// Which generation this is: 1 for a process that had no predecessor.
@@ -89,36 +92,38 @@ impl Restarter {
         self.shared.generation
     }
 
-    /// When this process started with heirloom.
+    /// The time at which this process started its restarter.
     pub fn started(&self) -> std::time::SystemTime {
         self.shared.started
     }
 
-    /// The process id of the supervisor that this process is a worker of. It alone decides: a restart asked for here
-    /// is asked of it, and it answers to the same calls.
+    /// The process id of the supervisor, if this process is a worker. The supervisor alone decides about
+    /// restarts: a restart that is asked for here is passed on to it, and its outcome comes back.
     pub fn supervisor(&self) -> Option<u32> {
         self.shared.supervisor
     }
 
-    /// What a restart executes: this program as it was named at its start, found once and left unresolved (a symbolic
-    /// link may lead elsewhere by then), or what [`Builder::program`] says. Absolute.
+    /// The absolute path of the program that a restart executes: what [`Builder::program`] says, else this
+    /// program as it was named at its start. Symbolic links in it are followed at each restart, since they
+    /// may lead elsewhere by then.
     pub fn program(&self) -> &Path {
         &self.shared.program
     }
 
-    /// A stream listener (TCP, or a Unix socket) that is inherited if the predecessor had it, and bound otherwise.
-    /// [`Listen`](crate::Listen) says which inherited socket is meant.
+    /// A stream listener (TCP, or a Unix socket) that is inherited if the predecessor had it, and bound
+    /// otherwise. [`Listen`](crate::Listen) says which inherited socket is meant.
     ///
-    /// Listeners that a predecessor had and that nobody asks for before [`ready`](Self::ready) are dropped: the
-    /// predecessor serves their queues, and then closes them.
+    /// If this process does not ask for a listener of its predecessor before [`ready`](Self::ready), that
+    /// listener is dropped: the predecessor serves its queue, and then closes it.
     ///
-    /// One that is made while a restart is on its way is too late for the successor. Without a supervisor its queue is served
-    /// and it is closed when the restart settles, so that the successor can make it anew after that. With one its queue
-    /// stands, and the successor inherits it when it asks for it; until then, connections wait there.
+    /// A listener that is made while a restart is on its way is too late for the successor. Without a
+    /// supervisor, its queue is served and it is closed when the restart settles, so that the successor can
+    /// make it again after that. With a supervisor, connections wait in its queue until the successor asks
+    /// for it and inherits it.
     ///
-    /// There may be 2000, if their addresses and names fit into 88 KiB (2000 IPv4 addresses do, and 500 of the longest Unix
-    /// paths): a successor hears of them in one variable of its environment, for which the kernel has 128 KiB. A release that
-    /// reads no more than 512 refuses more, and the restart into it fails.
+    /// There may be 2000, if their addresses and names fit into 88 KiB (2000 IPv4 addresses do, and 500 of
+    /// the longest Unix paths): a successor hears of them in one variable of its environment, for which the
+    /// kernel has 128 KiB. A release that reads no more than 512 refuses more, and the restart into it fails.
     pub fn listen(&self, listen: impl IntoListen) -> Result<Listener, ListenError> {
         let listen = listen.into_listen()?;
         let kind = match listen.address() {
@@ -132,9 +137,9 @@ impl Restarter {
 
     /// A UDP socket, inherited or bound like a listener; non-blocking.
     ///
-    /// It receives in this process from the moment it is asked for, beside the predecessor while that is alive:
-    /// which of the two gets a datagram is the kernel's choice. Stop receiving when [`draining`](Self::draining)
-    /// resolves; what was in flight then is for the protocol to say.
+    /// This process receives from it at once, beside the predecessor while that is alive. The kernel chooses
+    /// which of the two gets a datagram. Stop receiving when [`draining`](Self::draining) resolves. Only the
+    /// program's protocol can say which datagrams were in flight then.
     pub fn udp(&self, listen: impl IntoListen) -> Result<std::net::UdpSocket, ListenError> {
         let listen = listen.into_listen()?;
         let socket = self.shared.listeners.inherit_or_bind(&listen, Kind::Udp)?;
@@ -144,27 +149,28 @@ impl Restarter {
         Ok(duplicate.map_err(failed)?.into())
     }
 
-    /// Says that this process is initialised, and waits until it may accept: at once for the first generation, and
-    /// else until the predecessor has stopped accepting.
+    /// Says that this process is initialised, and waits until it may accept. The first generation may do so
+    /// at once, a successor when the predecessor has stopped accepting.
     ///
-    /// Listeners accept from then on. Without this call a successor is killed at the start deadline, and a first generation
-    /// whose framework accepts already is neither restarted nor stopped gracefully: a warning says so after 5 s.
+    /// Listeners accept from then on. Without this call a successor is killed at the start deadline, and a
+    /// first generation whose framework accepts already is neither restarted nor stopped gracefully: a
+    /// warning says so after 5 s.
     ///
     /// # Errors
     ///
-    /// This process is not to serve: it was asked to stop, or its predecessor does not answer. Return from `main`;
-    /// nothing was taken.
+    /// This process must not serve: it was asked to stop, or its predecessor does not answer. Return from
+    /// `main`. No connection was accepted.
     ///
     /// # Cancel safety
     ///
-    /// What was said stays said; a later call waits on.
+    /// Dropping the future does not take back that the process is ready. A later call goes on waiting.
     pub async fn ready(&self) -> Result<(), ReadyError> {
         self.shared.send(Command::Ready);
         self.accepting().await
     }
 
-    /// Waits until this process accepts, and says nothing: for whoever looks on, such as a test of the program. It is the
-    /// program itself that says [`ready`](Self::ready), or [`run`](Self::run), once it has its listeners.
+    /// Waits until this process accepts, and says nothing: for an observer, such as a test of the program.
+    /// The program itself calls [`ready`](Self::ready) or [`run`](Self::run) once it has its listeners.
     ///
     /// # Errors
     ///
@@ -172,7 +178,7 @@ impl Restarter {
     ///
     /// # Cancel safety
     ///
-    /// A later call waits on.
+    /// Cancel safe. A later call goes on waiting.
     pub async fn accepting(&self) -> Result<(), ReadyError> {
         let mut life = self.shared.life.subscribe();
         let reached = life.wait_for(|life| !matches!(life, Life::Starting)).await;
@@ -183,31 +189,34 @@ impl Restarter {
         }
     }
 
-    /// Tells the predecessor why this process cannot serve, so that the reason stands in *its* log, and waits until
-    /// that is said. Return from `main` afterwards. In the first generation it does nothing.
+    /// Tells the predecessor why this process cannot serve, so that the reason is in the *predecessor's* log,
+    /// and waits until the predecessor has been told. Return from `main` afterwards. In the first generation
+    /// it does nothing.
     pub async fn failed(&self, reason: impl Display) {
         let (said, heard) = oneshot::channel();
         self.shared.send(Command::Failed { reason: reason.to_string(), said });
         let _ = heard.await;
     }
 
-    /// Passes a result of the program's own initialisation through; the predecessor is told of an error, with what
-    /// caused it. (For an error that is none of the standard library's kind, say [`failed`](Self::failed).)
+    /// Returns a result of the program's own initialisation unchanged. If it is an error, the predecessor is
+    /// told of it, with its causes. Any [`Error`](std::error::Error) will do, and so will `Box<dyn Error>` and
+    /// `anyhow::Error`.
     ///
     /// ```no_run
     /// # async fn example(restarter: heirloom::Restarter) -> Result<(), Box<dyn std::error::Error>> {
     /// let config = restarter.check(std::fs::read_to_string("server.toml")).await?;
     /// # Ok(()) }
     /// ```
-    pub async fn check<T, E: Error>(&self, result: Result<T, E>) -> Result<T, E> {
+    pub async fn check<T, E: Cause<How>, How>(&self, result: Result<T, E>) -> Result<T, E> {
         if let Err(error) = &result {
-            self.failed(with_causes(error)).await;
+            self.failed(error.with_causes()).await;
         }
         result
     }
 
-    /// [`ready`](Self::ready), and then waits until the service of this process has ended: handed over and drained,
-    /// or stopped. Return what it gives from `main`. Where a framework accepts by itself, see [`run_with`](Self::run_with).
+    /// Calls [`ready`](Self::ready), and then waits until the service of this process has ended: handed over
+    /// and drained, or stopped. Return the result from `main`. If a framework accepts by itself, use
+    /// [`run_with`](Self::run_with).
     ///
     /// # Errors
     ///
@@ -215,7 +224,7 @@ impl Restarter {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe; a later call waits on.
+    /// Cancel safe. A later call goes on waiting.
     pub async fn run(&self) -> Result<Ending, ReadyError> {
         self.ready().await?;
         Ok(self.ended().await)
@@ -265,7 +274,7 @@ impl Restarter {
         outcome.await.unwrap_or(Err(RestartError::DriverGone))
     }
 
-    /// Stops the service gracefully: serves what the listeners' queues hold, says goodbye to every connection, and
+    /// Stops the service gracefully: serves what the listeners' queues hold, drains every connection, and
     /// aborts what is left after `within` (or after the shutdown timeout). Returns what it had to abort.
     ///
     /// During probation this stops the successor as well. A second call stops at once.
@@ -284,13 +293,13 @@ impl Restarter {
         self.ended().await
     }
 
-    /// Whether more clients should be sent to this process: what a readiness endpoint answers. Yes from the moment it
-    /// accepts until the service is asked to stop; during a restart both generations say yes.
+    /// Whether more clients should be sent to this process. A readiness endpoint answers this. Yes from the
+    /// moment it accepts until the service is asked to stop; during a restart both generations say yes.
     pub fn is_ready(&self) -> bool {
         self.shared.ready.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// What this process is doing: "why is the old one still there?"
+    /// What this process is doing. It answers "why is the old process still there?"
     pub fn status(&self) -> Status {
         let drain = *self.shared.drain.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let draining = drain.map(|(reason, deadline)| Draining {
@@ -306,8 +315,8 @@ impl Restarter {
         }
     }
 
-    /// Resolves once this process says goodbye: after a restart has settled, or when it is to stop. What a framework
-    /// takes as its shutdown signal.
+    /// Resolves once this process drains: after a restart has settled, or when it is to stop. Give it to a
+    /// framework as its shutdown signal.
     pub fn draining(&self) -> DrainSignal {
         self.shared.tracker.draining()
     }
@@ -329,15 +338,9 @@ impl Restarter {
     }
 }
 
-/// For futures that wait for the driver alone, and so need no reactor: this cannot fail for want of descriptors.
+/// For futures that wait for the driver alone, and so need no reactor: this cannot fail for want of
+/// descriptors.
 fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     runtime.expect("a runtime without drivers asks nothing of the system").block_on(future)
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", with_causes(cause)),
-        None => error.to_string(),
-    }
 }

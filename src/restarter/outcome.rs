@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::handover::succeed::Departure;
 use crate::handover::{Failure, Refusal};
 
-/// A restart that led somewhere.
+/// What came of a restart that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -18,11 +18,11 @@ pub enum Outcome {
     PassedOn,
 }
 
-/// Why a restart led nowhere. This process serves on (unless it is draining already).
+/// Why a restart failed or was refused. This process serves on (unless it is draining already).
 #[derive(Clone, Error)]
 #[non_exhaustive]
 pub enum RestartError {
-    /// It was not even tried.
+    /// The restart was refused before anything was started.
     #[error("restart refused")]
     Refused(#[source] Refusal),
     /// The successor did not get ready.
@@ -39,7 +39,7 @@ pub enum RestartError {
     DriverGone,
 }
 
-/// Why this process is not to serve.
+/// Why this process must not serve.
 #[derive(Clone, Copy, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadyError {

@@ -60,7 +60,6 @@ pub(super) enum Command {
         reason: String,
         said: oneshot::Sender<()>,
     },
-    #[cfg_attr(not(feature = "control"), expect(dead_code, reason = "said only where an operator may ask"))]
     Words {
         text: String,
         said: std_mpsc::SyncSender<()>,
@@ -88,7 +87,6 @@ pub(super) enum Answer {
     /// The program itself.
     Handle(oneshot::Sender<Result<Outcome, RestartError>>),
     /// An operator.
-    #[cfg(feature = "control")]
     Control(crate::operate::control::Follower),
 }
 

@@ -1,4 +1,4 @@
-//! What a process is doing, for whoever asks.
+//! What a process is doing.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::handover::serving::Reason;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Status {
-    /// From 1.
+    /// The number of this process in the line of restarts, from 1.
     pub generation: u64,
     /// This process's id.
     pub pid: u32,

@@ -83,7 +83,7 @@ impl Listener {
         }
     }
 
-    /// The address that it has; with a port, where port 0 was asked for.
+    /// The address to which it is bound. If port 0 was asked for, this has the real port.
     pub fn local_addr(&self) -> &Address {
         &self.address
     }
@@ -95,9 +95,10 @@ impl Listener {
     /// The next connection, tracked; `None` when this process accepts no more.
     ///
     /// Waits while it is not this process's turn: before the predecessor has committed, and while a successor is on
-    /// probation. Errors of single connections are passed over; when descriptors or memory run out it backs off and
-    /// tries again, with a warning. The last 64 descriptors (or the last quarter, of fewer than 256) are not used for
-    /// connections: they are for operators and for a restart, whom clients must not lock out. After `None` the socket is closed here.
+    /// probation. It skips errors of single connections. When descriptors or memory run out, it waits and
+    /// tries again, with a warning. It leaves the last 64 descriptors (or the last quarter, of fewer than
+    /// 256) to operators and restarts, so that clients cannot lock those out. After `None` the socket is
+    /// closed here.
     ///
     /// # Cancel safety
     ///
@@ -105,7 +106,7 @@ impl Listener {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// If it is called outside of a tokio runtime.
     pub async fn accept(&mut self) -> Option<Connection<Stream>> {
         loop {
             match self.accept_once().await? {
@@ -189,16 +190,17 @@ impl Listener {
     /// The socket for an accept loop that is not ours (axum's or hyper's own, actix-web): a duplicate that shares
     /// everything with this one, non-blocking.
     ///
-    /// O_NONBLOCK too is shared, with every generation. If a predecessor has made the socket blocking (for a thread that
-    /// waits in accept(2)) it is left so, since that thread's accept would fail otherwise, even where this process then
-    /// does not make it. So a program that wants it otherwise than its predecessor had it changes it after
-    /// [`Restarter::ready`](crate::Restarter::ready) at the earliest. For threads,
-    /// [`into_blocking`](Self::into_blocking) depends on none of this.
+    /// All generations share O_NONBLOCK too. If a predecessor has made the socket blocking (for a thread that
+    /// waits in accept(2)), heirloom leaves it so, because that thread's accept would fail otherwise, even if
+    /// this process then never gets ready. So a program that wants the flag to differ from its predecessor's
+    /// changes it after [`Restarter::ready`](crate::Restarter::ready) at the earliest. For threads,
+    /// [`into_blocking`](Self::into_blocking) avoids all of this.
     ///
-    /// Run it in [`Restarter::run_with`](crate::Restarter::run_with), which gives it its shutdown signal; or hold a
-    /// [`Restarter::hold`](crate::Restarter::hold) until it is done, lest what it has in flight be cut.
+    /// Run the loop in [`Restarter::run_with`](crate::Restarter::run_with), which gives it its shutdown
+    /// signal. Or keep a [`Restarter::hold`](crate::Restarter::hold) until it is done, so that its requests
+    /// in flight are not cut off.
     ///
-    /// Such a loop cannot be paused: this process then accepts beside its successor until probation is over. Its goodbye is its own: most of them close idle connections, and each of those
+    /// heirloom cannot pause such a loop: this process then accepts beside its successor until probation is over. Nor can heirloom control how such a loop closes its connections: most of them close idle ones, and each of those
     /// closes can cost a request. `http::serve` does not.
     pub fn into_std(self) -> io::Result<std::net::TcpListener> {
         match self.address {
@@ -207,7 +209,8 @@ impl Listener {
         }
     }
 
-    /// As [`into_std`](Self::into_std), registered with the current tokio runtime, and non-blocking whatever it was.
+    /// As [`into_std`](Self::into_std), but registered with the current tokio runtime, and always
+    /// non-blocking.
     pub fn into_tokio(self) -> io::Result<tokio::net::TcpListener> {
         match self.address {
             Address::Inet(_) => {

@@ -67,7 +67,7 @@ pub struct BlockingListener {
 ///         if connection.buffer().is_empty() && connection.get_ref().wait()? == Waited::Draining {
 ///             return match connection.into_inner().move_on(Vec::new(), None) {
 ///                 Ok(()) => Ok(()),
-///                 // There is no successor: one more request, if it comes soon, and goodbye.
+///                 // There is no successor: one more request, if it comes soon, and then close.
 ///                 Err(connection) => {
 ///                     connection.set_read_timeout(Some(Duration::from_secs(5)))?;
 ///                     answer(&mut BufReader::new(connection)).map(drop)
@@ -196,7 +196,7 @@ impl BlockingConnection {
     /// # Errors
     ///
     /// The connection, with its unread bytes to be read again: it cannot go, or there is a [clone](Self::try_clone) of it,
-    /// which may be reading. Say goodbye in the way of your protocol.
+    /// which may be reading. Close it in the way of your protocol.
     ///
     /// # Panics
     ///
@@ -247,7 +247,7 @@ impl BlockingConnection {
         self.shared.stream.write_timeout()
     }
 
-    /// Whether the process drains: finish what is in flight, say goodbye, and drop this.
+    /// Whether the process drains: finish what is in flight, close as the protocol does, and drop this.
     pub fn is_draining(&self) -> bool {
         self.draining().is_raised()
     }

@@ -1,4 +1,4 @@
-//! Which process has the port that cannot be had: for whoever reads the error.
+//! Which process has the port that cannot be bound, for the error's text.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::sys::socket::Kind;
 
-/// The process that has a socket in the way of `address`; this one if it is among them. `None` where nobody says: it is
-/// another user's or lives in another PID namespace, or there is no /proc.
+/// The process that has a socket in the way of `address`; this one if it is among them. `None` where nobody
+/// says: it is another user's or lives in another PID namespace, or there is no /proc.
 pub(super) fn holder(address: SocketAddr, kind: Kind) -> Option<u32> {
     let sockets: Vec<_> = in_the_way(address, kind).map(|inode| format!("socket:[{inode}]")).collect();
     if sockets.is_empty() {

@@ -89,8 +89,8 @@ pub(crate) fn activated(fd: RawFd, name: String) -> Result<InheritedSocket, Desc
     if let Some(Stored { name, requested, .. }) = stored.clone() {
         return Ok(InheritedSocket { fd, kind, name, requested, address, lock: None, stored });
     }
-    // systemd calls a socket without FileDescriptorName= after its unit, or "unknown": a name that nobody chose
-    // must not keep a listener from being found by its address, so names only ever add a way to match.
+    // systemd calls a socket without FileDescriptorName= after its unit, or "unknown": a name that nobody
+    // chose must not keep a listener from being found by its address, so names only ever add a way to match.
     Ok(InheritedSocket { fd, kind, name, requested: OsString::new(), address, lock: None, stored })
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn take(fd: RawFd) -> Result<OwnedFd, DescriptorError> {
 
 /// Takes it if it is the socket with this cookie.
 pub(crate) fn take_socket(fd: RawFd, cookie: u64) -> Result<OwnedFd, DescriptorError> {
-    // Looked at before it is taken: what is not ours stays open for whoever owns it.
+    // Looked at before it is taken: what is not ours stays open for its owner.
     match peek_cookie(fd) {
         Some(found) if found != cookie => Err(DescriptorError::Another),
         _ => take(fd),

@@ -31,15 +31,17 @@ use crate::sys::address::Address;
 /// # Ok::<(), heirloom::ListenParseError>(())
 /// ```
 ///
-/// **Which inherited socket it finds.** One of the same kind and name whose address is the one asked for. Port 0
-/// finds the socket that an earlier generation got for port 0, so that it keeps its port. Equal specs match in
-/// order. If a name's address has changed, the new address is bound and the old socket is served empty and closed.
+/// **Which inherited socket it finds.** One of the same kind and name whose address is the one asked for.
+/// Port 0 finds the socket that an earlier generation got for port 0, so that it keeps its port. Equal specs
+/// match in order. If a name's address has changed, the new address is bound and the old socket is served
+/// empty and closed.
 ///
-/// **A host name** (`localhost:8080`) is looked up when it is read, on a thread of its own and for ten seconds at the most: the
-/// resolver's own patience with one server that is silent is five. Within a runtime use [`resolve`](Self::resolve), which
-/// does not block; `http::run` does. Of several addresses one is listened on, as in `std`: one that was inherited, or else the
-/// first that this machine has. (One that is in use is an error: to go on to the next would leave the clients of this one to
-/// somebody else.) To listen on both families write `[::]:8080`, or one listener for each.
+/// **A host name** (`localhost:8080`) is looked up when it is read, on a thread of its own, for ten seconds
+/// at most: the resolver itself waits five seconds for one server that is silent. Within a runtime use
+/// [`resolve`](Self::resolve), which does not block; `http::run` does. If the name has several addresses,
+/// heirloom listens on one of them, as `std` does: on one that was inherited, or else on the first that this
+/// machine has. (An address in use is an error, because its clients would reach another server if heirloom
+/// went on to the next.) To listen on both families, write `[::]:8080`, or one listener for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     pub(crate) address: Address,
@@ -61,8 +63,8 @@ pub(crate) struct Access {
     group: Option<u32>,
 }
 
-/// The queue for connections that are complete and not accepted. During a restart they wait in it, so it is as long
-/// as the kernel allows (net.core.somaxconn, 4096 since Linux 5.4, cuts it).
+/// The queue for connections that are complete and not accepted. During a restart they wait in it, so it is
+/// as long as the kernel allows (net.core.somaxconn, 4096 since Linux 5.4, cuts it).
 const BACKLOG: u32 = 4096;
 
 /// Why a string is not an address to listen on.
@@ -108,7 +110,8 @@ impl Listen {
         }
     }
 
-    /// As `text.parse()`, but a host name is looked up without blocking this thread. Within a runtime.
+    /// As `text.parse()`, but looks a host name up without blocking this thread. It must be called within a
+    /// tokio runtime.
     ///
     /// # Errors
     ///
@@ -116,7 +119,7 @@ impl Listen {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: a lookup that nobody waits for any more ends by itself.
+    /// Cancel safe: a lookup whose future was dropped ends by itself.
     pub async fn resolve(text: &str) -> Result<Listen, ListenParseError> {
         match read(text)? {
             Read::Address(address) => Ok(Listen::new(address)),
@@ -148,45 +151,48 @@ impl Listen {
         self
     }
 
-    /// Sets SO_REUSEPORT, so that unrelated processes may bind the port too. Off by default: with it, a closing
-    /// socket loses its queue, which inheritance never does.
+    /// Sets SO_REUSEPORT, so that unrelated processes may bind the port too. Off by default: with it, a
+    /// closing socket loses its queue, which inheritance never does.
     pub fn reuse_port(mut self, on: bool) -> Listen {
         self.reuse_port = on;
         self
     }
 
-    /// Whether an IPv6 socket takes IPv6 alone; by default as the system has it (net.ipv6.bindv6only, mostly off).
+    /// Whether an IPv6 socket takes IPv6 alone; by default as the system has it (net.ipv6.bindv6only, mostly
+    /// off).
     pub fn only_v6(mut self, on: bool) -> Listen {
         self.only_v6 = Some(on);
         self
     }
 
-    /// TCP_NODELAY on accepted connections; on by default, since a server that answers in more than one write else
-    /// waits for the client's delayed acknowledgement (40 ms).
+    /// TCP_NODELAY on accepted connections; on by default, since otherwise a server that answers in more than
+    /// one write waits for the client's delayed acknowledgement (40 ms).
     pub fn nodelay(mut self, on: bool) -> Listen {
         self.nodelay = on;
         self
     }
 
-    /// The mode of a Unix socket's path: whoever may write to it may connect. By default it is 0777 less the umask, so
-    /// mostly 0755, to which other users cannot connect: a web server of another user wants `0o660` and its
-    /// [group](Self::group), or `0o666`.
+    /// The mode of a Unix socket's path: a user who may write to it may connect. By default it is 0777 less
+    /// the umask, so mostly 0755, to which other users cannot connect: a web server of another user wants
+    /// `0o660` and its [group](Self::group), or `0o666`.
     ///
-    /// Mode, owner and group are set before anybody can connect, whatever the umask. A socket that is inherited keeps what
-    /// it has. With any other address than a path, [`listen`](crate::Restarter::listen) fails.
+    /// Mode, owner and group are set before anybody can connect, whatever the umask. A socket that is
+    /// inherited keeps what it has. With any other address than a path, [`listen`](crate::Restarter::listen)
+    /// fails.
     pub fn mode(mut self, mode: u32) -> Listen {
         self.access.mode = Some(mode);
         self
     }
 
-    /// The user that the path of a Unix socket belongs to, by number; by default this process's. Root alone may give it away.
+    /// The user that the path of a Unix socket belongs to, by number; by default this process's. Only root
+    /// may set another one.
     pub fn owner(mut self, user: u32) -> Listen {
         self.access.owner = Some(user);
         self
     }
 
-    /// The group that the path of a Unix socket belongs to, by number; by default this process's. It must be one that this
-    /// process is a member of, except for root.
+    /// The group that the path of a Unix socket belongs to, by number; by default this process's. It must be
+    /// one that this process is a member of, except for root.
     pub fn group(mut self, group: u32) -> Listen {
         self.access.group = Some(group);
         self
@@ -199,8 +205,9 @@ impl Listen {
 }
 
 impl Access {
-    /// Makes it so at `path`, where this process has just bound a socket. What lies there is held and looked at first: in a
-    /// directory of another user it may be something else by now, which is not to change its owner.
+    /// Makes it so at `path`, where this process has just bound a socket. What lies there is held and looked
+    /// at first: in a directory of another user it may be something else by now, which is not to change its
+    /// owner.
     pub(crate) fn grant(&self, path: &Path) -> io::Result<()> {
         if *self == Access::default() {
             return Ok(());
@@ -214,7 +221,8 @@ impl Access {
                 "something else has been put in its place",
             ));
         }
-        // A descriptor of this kind has no calls of its own for this; its name under /proc is the file itself.
+        // A descriptor of this kind has no calls of its own for this; its name under /proc is the file
+        // itself.
         let held_path = format!("/proc/self/fd/{}", held.as_raw_fd());
         if self.owner.is_some() || self.group.is_some() {
             std::os::unix::fs::chown(&held_path, self.owner, self.group)?;
@@ -358,8 +366,8 @@ fn unresolved(text: &str, source: io::Error) -> ListenParseError {
     ListenParseError::Resolve { address: text.to_owned(), source }
 }
 
-/// For a name: the resolver asks a server for five seconds, so this lets it try a second one, and ends well within any start
-/// timeout.
+/// For a name: the resolver asks a server for five seconds, so this lets it try a second one, and ends well
+/// within any start timeout.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn parse_unix(text: &str, path: &str) -> Result<Address, ListenParseError> {

@@ -1,7 +1,7 @@
 //! Listening sockets: what to listen on, which of them there are, and how connections are accepted from them.
 //!
-//! [`listen`] says what a program wants. [`listeners`] finds it among what was inherited, or binds it; [`socket`] is one of
-//! them. [`accept`] is the accept loop of a runtime, [`blocking`] that of a thread.
+//! [`listen`] says what a program wants. [`listeners`] finds it among what was inherited, or binds it;
+//! [`socket`] is one of them. [`accept`] is the accept loop of a runtime, [`blocking`] that of a thread.
 
 pub(crate) mod accept;
 pub(crate) mod blocking;

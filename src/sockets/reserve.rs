@@ -1,11 +1,12 @@
 //! The descriptors that clients do not get: the last ones are for the operator, and for a restart.
 //!
-//! Connections can use up a process's descriptors. Were they to have all of them, nobody could ask the process for its
-//! status, stop it by its socket, or restart it, until the clients please to go. So the accept loop waits, as it does
-//! when there is none at all, while fewer are free than a restart and its operators may need.
+//! Connections can use up a process's descriptors. Were they to have all of them, nobody could ask the
+//! process for its status, stop it by its socket, or restart it, until the clients please to go. So the
+//! accept loop waits, as it does when there is none at all, while fewer are free than a restart and its
+//! operators may need.
 //!
-//! Nothing is counted: the kernel hands out the lowest number that is free. A connection whose number is among the last
-//! ones says that all the lower ones are taken.
+//! Nothing is counted: the kernel hands out the lowest number that is free. A connection whose number is
+//! among the last ones says that all the lower ones are taken.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -13,13 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::resource::{Resource, getrlimit};
 
-/// The process has one table of descriptors, so all its accept loops share this. Relaxed: it orders nothing, and whoever
-/// sees it late takes one more connection.
+/// The process has one table of descriptors, so all its accept loops share this. Relaxed: it orders nothing,
+/// and a reader that sees it late takes one more connection.
 static IS_SHORT: AtomicBool = AtomicBool::new(false);
 
-/// What is kept back. An operator takes one, and there may be 32 of them; a restart takes two for its channel, one for its start
-/// directory, two for the new process, one for each state that is handed down, and one for each descriptor that is handed
-/// down and has to move out of another's place (a handful).
+/// What is kept back. An operator takes one, and there may be 32 of them; a restart takes two for its
+/// channel, one for its start directory, two for the new process, one for each state that is handed down, and
+/// one for each descriptor that is handed down and has to move out of another's place (a handful).
 const RESERVE: u64 = 64;
 
 /// A process with few descriptors keeps no more back than this part of them.

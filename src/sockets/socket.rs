@@ -46,16 +46,16 @@ pub(crate) struct Socket {
     inherited: bool,
     /// Whether the path is for another process to give up. Nothing else is published through it.
     surrendered: AtomicBool,
-    /// Whether it was found blocking: another generation may wait in an accept(2) of its own, which would fail were
-    /// O_NONBLOCK set, since the flag belongs to the open file description that all share.
+    /// Whether it was found blocking: another generation may wait in an accept(2) of its own, which would
+    /// fail were O_NONBLOCK set, since the flag belongs to the open file description that all share.
     found_blocking: AtomicBool,
     /// Whether it came from a service manager, which accepts nothing itself.
     by_activation: bool,
     /// How many bytes an announcement of many needs for it.
     pub(super) announced_length: usize,
     pub(crate) gate: watch::Sender<Gate>,
-    /// Leads to the accept loop, if that is ours: only then can it be told to empty the queue, and take what comes
-    /// from the predecessor.
+    /// Leads to the accept loop, if that is ours: only then can it be told to empty the queue, and take what
+    /// comes from the predecessor.
     pub(crate) arrivals: Mutex<Option<mpsc::UnboundedSender<Arrival>>>,
 }
 
@@ -64,7 +64,8 @@ pub(crate) struct Socket {
 struct Place {
     lock: PathLock,
     path: PathBuf,
-    /// Device and inode of the socket that was made there: what somebody else put there is not ours to remove.
+    /// Device and inode of the socket that was made there: what somebody else put there is not ours to
+    /// remove.
     made: Option<(u64, u64)>,
     /// Whether a predecessor made it, or made the one that this is in the place of.
     inherited: bool,
@@ -157,7 +158,8 @@ fn in_use_by(holder: Option<u32>) -> String {
              nothing was taken over; have it set as systemd does"
                 .to_owned()
         }
-        // The case that surprises: between 0.0.0.0:P and 127.0.0.1:P the predecessor's own socket is in the way.
+        // The case that surprises: between 0.0.0.0:P and 127.0.0.1:P the predecessor's own socket is in the
+        // way.
         Some(_) => "this process: it was asked for twice, or is inherited from a predecessor that listens on a wildcard or \
                     single address of the same port (change that in two restarts, through another port)"
             .to_owned(),
@@ -195,7 +197,8 @@ impl Socket {
             (Address::UnixPath(path), Some(lock)) => inherit_place(lock, path),
             _ => None,
         };
-        // The listener's own: a socket unit's name for it, which nobody has to know here, would hide it from a successor.
+        // The listener's own: a socket unit's name for it, which nobody has to know here, would hide it from
+        // a successor.
         let name = listen.name.clone();
         let by_activation = requested.is_empty();
         if by_activation && kind == Kind::Udp {
@@ -290,7 +293,8 @@ impl Socket {
                 place.undo();
                 return Err(error);
             }
-            // For the generations to come: looked up there and then, it could be what somebody else has put there.
+            // For the generations to come: looked up there and then, it could be what somebody else has put
+            // there.
             if let Some((device, inode)) = place.made
                 && let Err(error) = place.lock.write(&format!("{device} {inode}\n"))
             {
@@ -369,7 +373,8 @@ impl Socket {
         self.by_activation
     }
 
-    /// Whether a loop of ours must leave it alone until no other generation accepts from it: an accept of ours would block.
+    /// Whether a loop of ours must leave it alone until no other generation accepts from it: an accept of
+    /// ours would block.
     pub(super) fn is_found_blocking(&self) -> bool {
         self.found_blocking.load(Ordering::Relaxed)
     }
@@ -406,7 +411,7 @@ impl Socket {
         self.inherited
     }
 
-    /// From now on the path is for whoever was given the lock to give up.
+    /// From now on the holder of the handed-on lock has to give up the path.
     pub(crate) fn surrender_place(&self) {
         self.surrendered.store(true, Ordering::Relaxed);
     }
@@ -430,7 +435,7 @@ impl Place {
         if still_ours && let Err(error) = fs::remove_file(&self.path) {
             say!(warn: %error, path = %self.path.display(), "cannot remove the socket's path");
         }
-        // Whoever has made the socket again with this lock goes on with both.
+        // A process that has made the socket again with this lock goes on with both.
         let is_another_s = noted(&self.lock).is_some_and(|noted| Some(noted) != self.made);
         if !is_another_s && let Err(error) = self.lock.remove() {
             say!(warn: %error, path = %self.path.display(), "cannot remove the socket's lock file");
@@ -488,8 +493,9 @@ fn inherit_place(lock: OwnedFd, path: &Path) -> Option<Place> {
     }
 }
 
-/// The lock with which a path is to be made again, whose lock is or was `held`: somebody has removed the socket there. What a
-/// successor left that was killed over it goes. If there is another server's socket now, or anything else, it is left alone.
+/// The lock with which a path is to be made again, whose lock is or was `held`: somebody has removed the
+/// socket there. What a successor left that was killed over it goes. If there is another server's socket now,
+/// or anything else, it is left alone.
 pub(super) fn made_again(path: &Path, held: BorrowedFd<'_>) -> Option<PathLock> {
     let lock = PathLock::from_inherited(held.try_clone_to_owned().ok()?, path);
     let (lock, is_new) = match lock {
@@ -509,8 +515,8 @@ pub(super) fn made_again(path: &Path, held: BorrowedFd<'_>) -> Option<PathLock> 
     None
 }
 
-/// The lock of a path at which a killed process made a socket that is still there; `None` if that socket is there no more, or
-/// the path somebody else's.
+/// The lock of a path at which a killed process made a socket that is still there; `None` if that socket is
+/// there no more, or the path somebody else's.
 pub(super) fn regain_place(path: &Path) -> Option<OwnedFd> {
     let lock = PathLock::acquire(path).ok()?;
     let made = noted(&lock);
@@ -524,7 +530,8 @@ fn noted(lock: &PathLock) -> Option<(u64, u64)> {
     Some((device.parse().ok()?, inode.parse().ok()?))
 }
 
-/// Takes the path's lock and clears away what a killed server left there. Anything else that lies there is left alone.
+/// Takes the path's lock and clears away what a killed server left there. Anything else that lies there is
+/// left alone.
 fn own_path(path: &Path, address: &Address) -> Result<PathLock, ListenError> {
     let lock = PathLock::acquire(path).map_err(|error| lock_error(address, error))?;
     let failed = |source| ListenError::Bind { address: address.clone(), source };

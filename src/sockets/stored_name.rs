@@ -1,8 +1,9 @@
-//! Names for sockets in the service manager's store: what the next start needs to know of each, in the only place that
-//! there is for it.
+//! Names for sockets in the service manager's store: what the next start needs to know of each, in the only
+//! place that there is for it.
 //!
-//! A name is `heirloom-COOKIE-NAME-REQUESTED`. The cookie makes it unlike every other, so that one socket can be taken out
-//! again; the other two are what a listener is found by. The manager allows 255 printable characters without a colon.
+//! A name is `heirloom-COOKIE-NAME-REQUESTED`. The cookie makes it unlike every other, so that one socket can
+//! be taken out again; the other two are what a listener is found by. The manager allows 255 printable
+//! characters without a colon.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
@@ -27,7 +28,8 @@ impl Stored {
         if whole.len() <= LONGEST {
             return whole;
         }
-        // Without it the socket is found by its own address, which is what was asked for unless that was port 0.
+        // Without it the socket is found by its own address, which is what was asked for unless that was port
+        // 0.
         let short = format!("{PREFIX}{cookie:x}-{name}-");
         if short.len() <= LONGEST { short } else { format!("{PREFIX}{cookie:x}--") }
     }
@@ -48,8 +50,8 @@ const PREFIX: &str = "heirloom-";
 /// FDNAME_MAX of systemd.
 const LONGEST: usize = 255;
 
-/// Everything but letters, digits, `.` and `/` as `%XX`: the rest either has a meaning here (`-`, `%`) or in the
-/// manager's list (`:`).
+/// Everything but letters, digits, `.` and `/` as `%XX`: the rest either has a meaning here (`-`, `%`) or in
+/// the manager's list (`:`).
 fn escape(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         match byte {

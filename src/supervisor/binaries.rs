@@ -1,4 +1,5 @@
-//! Which programs have been run, told apart by what lies on the disk, and kept open as long as they may be run again.
+//! Which programs have been run, told apart by what lies on the disk, and kept open as long as they may be
+//! run again.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -31,8 +32,8 @@ struct Identity {
 }
 
 impl Binaries {
-    /// The number of what lies at `path` now. A script has none: it cannot be run by descriptor, since its interpreter
-    /// opens it anew.
+    /// The number of what lies at `path` now. A script has none: it cannot be run by descriptor, since its
+    /// interpreter opens it anew.
     pub(super) fn number(&mut self, path: &Path) -> Option<u64> {
         let wanted = path.to_owned();
         // A file system that hangs has no number for it, and the thread that starts workers waits for it.

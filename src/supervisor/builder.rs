@@ -33,8 +33,8 @@ use crate::sys::socket::Kind;
 
 /// Settings of a supervisor; [`run`](Self::run) starts it. See the [module's page](super).
 ///
-/// The deadlines of starting, probation, drain and shutdown are those of the workers' own [`Builder`]; the supervisor
-/// waits a moment longer than a worker is given before it kills one.
+/// The deadlines of start, probation, drain and shutdown are those of the workers' own [`Builder`]. The
+/// supervisor waits half a second longer than a worker's own deadline before it kills the worker.
 #[must_use = "nothing is supervised before run()"]
 pub struct Supervisor {
     pub(super) restarter: Builder,
@@ -52,7 +52,7 @@ pub struct Supervisor {
     hooks: Hooks,
 }
 
-/// What the program has a say in.
+/// Calls into the program.
 #[derive(Default)]
 pub(super) struct Hooks {
     /// Called before a restart that was asked for.
@@ -60,7 +60,7 @@ pub(super) struct Hooks {
     pub(super) started: Vec<Box<dyn FnOnce(SupervisorHandle) + Send>>,
 }
 
-/// An error is the reason why not.
+/// An error is the reason of a refusal.
 pub(super) type BeforeRestart = Arc<Mutex<dyn FnMut() -> Result<(), String> + Send>>;
 
 /// Why there is no supervisor, or why it could not do its work.
@@ -70,7 +70,7 @@ pub enum SupervisorError {
     /// The worker, or the program run without a supervisor, cannot start.
     #[error(transparent)]
     Worker(#[from] StartError),
-    /// What the environment announces cannot be taken over.
+    /// What a predecessor or a service manager handed down cannot be taken over.
     #[error("cannot take over what this process was started with")]
     Inherit(#[from] InheritError),
     /// An address cannot be listened on.
@@ -93,18 +93,18 @@ pub enum SupervisorError {
     /// The kernel or a sandbox lacks pidfd_open, or descriptors have run out.
     #[error("pidfd_open fails; {PIDFD_NEEDS}")]
     Pidfd(#[source] io::Error),
-    /// Workers of a command are started through /proc/self/exe, which is not there.
+    /// /proc is not mounted, and workers of a command are started through /proc/self/exe.
     #[error(
         "workers are started through /proc/self/exe, which cannot be read; mount /proc (mount -t proc proc /proc)"
     )]
     Proc(#[source] io::Error),
-    /// It runs with more rights than whoever started it, and so would its workers.
+    /// The process is set-user-id, so its workers would be too.
     #[error(
         "this process is set-user-id, and its workers would not believe their announcement: have it started with the \
          rights that it needs (by a service manager, or with file capabilities)"
     )]
     SetUserId,
-    /// Signals, timers or descriptors are not to be had.
+    /// Signals, timers or descriptors cannot be had.
     #[error("cannot start the supervisor")]
     System(#[source] io::Error),
     /// The first worker cannot be executed at all.
@@ -121,10 +121,10 @@ impl Default for Supervisor {
 }
 
 impl Supervisor {
-    /// The usual: default deadlines, the default [`SignalMap`], addresses bound by the workers.
+    /// A supervisor with default deadlines and the default [`SignalMap`], whose workers bind the addresses.
     pub fn new() -> Supervisor {
         Supervisor {
-            restarter: usual_worker(),
+            restarter: Restarter::builder(),
             listens: Vec::new(),
             signals: SignalMap::default(),
             forwarded: forwarded(),
@@ -139,97 +139,104 @@ impl Supervisor {
         }
     }
 
-    /// The settings of the workers: deadlines, signals, arguments, environment. Its pid file is the supervisor's.
+    /// The settings of the workers: deadlines, signals, arguments, environment. A pid file set there is the
+    /// supervisor's.
     ///
-    /// With [`SignalMap::none`] in it (the builder's default) workers have no signals of their own: then a TERM to a
-    /// worker kills it.
+    /// If `builder` has [`SignalMap::none`], workers handle no signals of their own, and a TERM to a worker
+    /// kills it.
     pub fn restarter(mut self, builder: Builder) -> Supervisor {
         self.restarter = builder;
         self
     }
 
-    /// Binds this address before the first worker starts, instead of in it: then an address that cannot be had is an
-    /// error of [`run`](Self::run), and no worker can drop it. A worker gets it with
-    /// [`Restarter::listen`] as if it bound it.
+    /// Binds this address in the supervisor, before the first worker starts. So an address that cannot be
+    /// bound is an error of [`run`](Self::run), and no worker can drop the socket. A worker gets the socket
+    /// from [`Restarter::listen`], as if it had bound it.
     pub fn listen(mut self, listen: impl IntoListen) -> Supervisor {
         self.listens.push((listen.into_listen(), false));
         self
     }
 
-    /// Which signal does what *in the supervisor*. Default: HUP and USR2 restart, TERM and INT stop, a second one at once.
+    /// Which signal does what *in the supervisor*. Default: HUP and USR2 restart, TERM and INT stop, a second
+    /// one at once.
     pub fn signals(mut self, map: SignalMap) -> Supervisor {
         self.signals = map;
         self
     }
 
     /// Which signals go on to the worker that serves. Default: USR1, QUIT, WINCH, TTIN, TTOU, ALRM and the
-    /// real-time signals. One that [`signals`](Self::signals) names is not passed on. Of several of one kind that come at once
-    /// one may be passed on, and no more than five of a real-time one. The value that `sigqueue` gave it goes along.
+    /// real-time signals. A signal that [`signals`](Self::signals) names is not passed on. If several of one
+    /// kind come at once, one may be passed on, and of a real-time signal up to five. The value that
+    /// `sigqueue` gave a signal is passed on with it.
     pub fn forward(mut self, signals: impl IntoIterator<Item = Signal>) -> Supervisor {
         self.forwarded = signals.into_iter().collect();
         self
     }
 
-    /// What workers do when the supervisor is gone without having stopped them (SIGKILL). Default: they stop in order.
+    /// What workers do if the supervisor is killed (SIGKILL) and so cannot stop them. Default: they drain and
+    /// stop.
     pub fn orphans(mut self, orphans: Orphans) -> Supervisor {
         self.orphans = orphans;
         self
     }
 
-    /// How long the replacement of a dead worker waits. The first one does not; the second in a row waits for `first`,
-    /// and each further one twice as long, up to `ceiling`. Default 100 ms and 30 s: a crash now and then costs nothing,
-    /// and a program that cannot run costs no more than a start every half minute. Connections wait in the kernel
-    /// meanwhile.
+    /// How long the supervisor waits before it replaces a dead worker. It replaces the first one at once.
+    /// Before it replaces the second in a row it waits for `first`, and each time twice as long after that,
+    /// up to `ceiling`. Connections wait in the kernel meanwhile. Default 100 ms and 30 s: a rare crash costs
+    /// no wait, and a program that cannot run costs one start every half minute.
     pub fn backoff(mut self, first: Duration, ceiling: Duration) -> Supervisor {
         self.backoff = (first, ceiling);
         self
     }
 
-    /// A worker that has served for so long was no failure: its death counts as the first. Default 10 s, well above the
-    /// time in which a broken version dies of its first requests.
+    /// If a worker dies after it has served for this long, its death counts as the first in a row. Default 10
+    /// s: well above the time in which a broken version dies of its first requests.
     pub fn stable_after(mut self, length: Duration) -> Supervisor {
         self.stable = length;
         self
     }
 
-    /// After so many crashes in a row, workers are started from the last program that was stable (or, before there is
-    /// one, that was ready before the present one), until the next restart that is asked for. Default 3; 0 turns it off.
-    /// A script cannot be kept, so there is no rollback for one.
+    /// After this many crashes in a row, the supervisor starts workers from the last program that was stable
+    /// (or, if none was, from the last other one that was ready), until somebody asks for a restart. Default
+    /// 3: two crashes can be chance. Zero turns it off. There is no rollback for a script, because the file
+    /// that an interpreter reads cannot be kept open for it.
     pub fn rollback_after(mut self, crashes: u32) -> Supervisor {
         self.rollback_after = crashes;
         self
     }
 
-    /// Refuses every restart that is asked for; a worker that dies is still replaced.
-    pub fn no_restart(mut self) -> Supervisor {
-        self.restarts = false;
+    /// Whether it restarts when it is asked to (default: yes). A worker that dies is replaced in any case.
+    pub fn restarts(mut self, on: bool) -> Supervisor {
+        self.restarts = on;
         self
     }
 
-    /// Called in the supervisor before each restart that is asked for (not before a dead worker is replaced); an error
-    /// says why it must not be, and the restart is refused with it. It holds up the supervisor, so it must be quick: after 5 s
-    /// it is not waited for, and the restart refused.
+    /// The supervisor calls `hook` before each restart that somebody asks for, but not before it replaces a
+    /// dead worker. If the hook returns an error, the restart is refused for that reason. The hook holds up
+    /// the supervisor, so it must be quick: if it takes longer than 5 s, the restart is refused.
     pub fn before_restart(mut self, hook: impl FnMut() -> Result<(), String> + Send + 'static) -> Supervisor {
         self.hooks.before_restart = Some(Arc::new(Mutex::new(hook)));
         self
     }
 
-    /// Called once in the supervisor when it runs, with a handle on it. Within its tokio runtime (one thread), so it may
-    /// spawn tasks; it must not block: after 5 s the supervisor goes on without it.
+    /// The supervisor calls `hook` once when it runs, with a handle to itself. The hook runs within the
+    /// supervisor's tokio runtime (one thread), so it may spawn tasks. It must not block: after 5 s the
+    /// supervisor goes on without it.
     pub fn started(mut self, hook: impl FnOnce(SupervisorHandle) + Send + 'static) -> Supervisor {
         self.hooks.started.push(Box::new(hook));
         self
     }
 
-    /// Whether there is a supervisor at all. With `false` the program runs in this very process, and restarts by
-    /// replacing it: the same code, for a terminal or a test, or where a service manager can follow the PID.
+    /// Whether there is a supervisor at all. Default yes. With `false` the program runs in this process and
+    /// restarts by replacing it. So the same code serves on a terminal, in a test, or where a service manager
+    /// can follow the PID.
     pub fn supervised(mut self, supervised: bool) -> Supervisor {
         self.supervised = supervised;
         self
     }
 
-    /// Fetches new versions of the program, in the supervisor, and restarts into them. A version that fails, or is taken
-    /// back, is replaced by the one before it. `updater` is called once the supervisor runs.
+    /// Fetches new versions of the program, in the supervisor, and restarts into them. A version that fails,
+    /// or is taken back, is replaced by the one before it. `updater` is called once the supervisor runs.
     ///
     /// ```no_run
     /// # fn program(restarter: heirloom::Restarter) {}
@@ -255,8 +262,9 @@ impl Supervisor {
         })
     }
 
-    /// Whether the supervisor adopts and reaps what its descendants leave behind. As PID 1 it does in any case, as an init
-    /// must, and for foreign workers. Whatever else starts a process in the supervisor has a second to collect its status.
+    /// Whether the supervisor adopts and reaps the processes that its descendants leave behind. Default no.
+    /// As PID 1, and for foreign workers, it always does. Other code in the supervisor that starts a process
+    /// has one second to collect the status of that process.
     pub fn subreaper(mut self, on: bool) -> Supervisor {
         self.subreaper = on;
         self
@@ -267,19 +275,20 @@ impl Supervisor {
         self
     }
 
-    /// Supervises: starts this very program again as a worker, in which this call runs `program`, and returns when the
-    /// service has ended. The exit code is that of the last worker; return it from `main`.
+    /// Starts this program again as a worker, in which this call runs `program`, and returns when the service
+    /// has ended. The exit code is that of the last worker; return it from `main`.
     ///
-    /// Call it early in `main`, and once. A server that ran without a supervisor and is restarted into this program goes on
-    /// without one, since its PID cannot be kept; so does a worker that [serves on](Orphans::ServeOn) as an orphan.
+    /// Call it early in `main`, and once. A server that ran without a supervisor and is restarted into this
+    /// program goes on without one, since its PID cannot be kept; so does a worker that [serves
+    /// on](Orphans::ServeOn) as an orphan.
     ///
     /// # Errors
     ///
-    /// There was nothing to supervise, or nothing to do it with; no worker is left.
+    /// See [`SupervisorError`]. No worker is left then.
     ///
     /// # Panics
     ///
-    /// Within a tokio runtime.
+    /// If it is called within a tokio runtime.
     pub fn run<T: Termination>(
         self,
         program: impl FnOnce(Restarter) -> T,
@@ -366,17 +375,10 @@ impl Supervisor {
     }
 }
 
-/// How much longer than its own deadline a worker has before it is killed. It aborts what is left by itself and exits,
-/// which takes milliseconds; and with the default of 9 s for a shutdown all is over before `docker stop` kills at 10 s.
+/// How much longer than its own deadline a worker has before it is killed. It aborts what is left by itself
+/// and exits, which takes milliseconds; and with the default of 9 s for a shutdown all is over before `docker
+/// stop` kills at 10 s.
 const GRACE: Duration = Duration::from_millis(500);
-
-/// As [`Restarter::new`] has it.
-fn usual_worker() -> Builder {
-    let builder = Restarter::builder().signals(SignalMap::default()).control();
-    #[cfg(feature = "systemd")]
-    let builder = builder.systemd(crate::systemd::Systemd::new());
-    builder
-}
 
 impl fmt::Debug for Supervisor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,8 +1,9 @@
-//! What a foreign worker leaves behind outside of its process group: a server that goes into the background, a helper that has
-//! made a session of its own.
+//! What a foreign worker leaves behind outside of its process group: a server that goes into the background,
+//! a helper that has made a session of its own.
 //!
-//! This process is their subreaper, so whatever its workers' processes have started is below it for ever. Those that hold a
-//! socket of the supervisor's when their worker is gone would go on accepting, old code and unobserved.
+//! This process is their subreaper, so whatever its workers' processes have started is below it for ever.
+//! Those that hold a socket of the supervisor's when their worker is gone would go on accepting, old code and
+//! unobserved.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -140,5 +141,6 @@ fn wait_for(killed: &[(i32, Pidfd)]) {
 /// A process that forks as fast as it is killed is given up: each pass finds at least its latest child.
 const PASSES: usize = 10;
 
-/// A killed process is gone within a millisecond; one that hangs in the kernel holds up the supervisor no longer than this.
+/// A killed process is gone within a millisecond; one that hangs in the kernel holds up the supervisor no
+/// longer than this.
 const DIE: Duration = Duration::from_millis(100);

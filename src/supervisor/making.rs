@@ -1,4 +1,4 @@
-//! How a worker comes into being, how it becomes known that it is ready, and how it is told to go.
+//! How a worker comes into being, how it becomes known that it is ready, and how it is told to stop.
 
 use std::fmt;
 use std::io;
@@ -67,6 +67,14 @@ pub(super) struct Born {
     pub(super) ready: Option<Readiness>,
     pub(super) manner: Manner,
     pub(super) addressee: Addressee,
+    /// By whom it is asked at the end of its probation, if it does not say so on its channel.
+    pub(super) asker: Option<Arc<dyn Ask>>,
+}
+
+/// Asks a worker whether it still is what it was when it became ready.
+pub(super) trait Ask: fmt::Debug + Send + Sync {
+    /// Resolves when it is.
+    fn ask(&self) -> Readiness;
 }
 
 /// What a worker says beside the channel.
@@ -112,7 +120,7 @@ impl Addressee {
 
 pub(super) type Readiness = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
-/// How a worker is told to go.
+/// How a worker is told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manner {
     /// On its channel.
@@ -136,6 +144,6 @@ impl Make for Itself {
         let Order { generation, instead, sockets, descriptors, supervision, .. } = order;
         let recipe = Recipe { generation, ..self.recipe.clone() };
         let made = recipe.make(instead.as_deref(), &sockets, None, &descriptors, Some(&supervision))?;
-        Ok(Born { made, ready: None, manner: Manner::Told, addressee: Addressee::default() })
+        Ok(Born { made, ready: None, manner: Manner::Told, addressee: Addressee::default(), asker: None })
     }
 }

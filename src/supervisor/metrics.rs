@@ -1,5 +1,5 @@
-//! What a supervisor counts, for a recorder of metrics. Without the feature `metrics` there is none, and nothing is counted
-//! here; `status` has the figures all the same.
+//! What a supervisor counts, for a recorder of metrics. Without the feature `metrics` there is none, and
+//! nothing is counted here; `status` has the figures all the same.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ pub(super) enum Figure {
     Settled { worker: Worker, after: Duration },
     /// A worker is the service that was started without a restart: the first, or in the place of a dead one.
     Serves { worker: Worker, replaces_a_dead_one: bool },
-    /// A restart came to nothing.
+    /// A restart failed.
     Lost(FailureKind),
     /// A worker tells what became of its connections.
     Connections { moved: u64, aborted: u64 },
-    /// A worker that was told to go has gone, so long after that or after its connections' goodbye.
+    /// A worker that was told to stop has gone, so long after that or after the beginning of its drain.
     Drained(Duration),
 }
 
@@ -40,7 +40,8 @@ mod recorded {
 
     use super::{FailureKind, Figure};
 
-    /// Says what there will be, and that nothing of it has happened yet: an increase from nothing is none to a scraper.
+    /// Says what there will be, and that nothing of it has happened yet: an increase from nothing is none to
+    /// a scraper.
     pub(in crate::supervisor) fn describe() {
         guarded(|| {
             describe_gauge!(GENERATION, "Generation of the worker that serves, from 1");

@@ -1,8 +1,8 @@
 //! A parent with a stable PID: it owns the listening sockets and replaces its workers.
 //!
-//! Where something watches the PID (Docker, Kubernetes, supervisord), a process that replaces itself looks crashed, and
-//! as PID 1 it ends its container. Here the process that the world knows stays; it accepts nothing and runs none of the
-//! program's code, so that there is little in it to fail or to update.
+//! Where something watches the PID (Docker, Kubernetes, supervisord), a process that replaces itself looks
+//! crashed, and as PID 1 it ends its container. Here the process that the world knows stays; it accepts
+//! nothing and runs none of the program's code, so that there is little in it to fail or to update.
 //!
 //! ```no_run
 //! use heirloom::{Ending, Restarter, Supervisor};
@@ -11,7 +11,7 @@
 //!     Supervisor::new().run(program)
 //! }
 //!
-//! // In a process of its own: the worker. Everything is as without a supervisor.
+//! // In a process of its own: the worker. The rest is as without a supervisor.
 //! #[tokio::main]
 //! async fn program(restarter: Restarter) -> Result<Ending, Box<dyn std::error::Error>> {
 //!     let listener = restarter.listen("127.0.0.1:8080")?;
@@ -20,23 +20,26 @@
 //! }
 //! ```
 //!
-//! `kill -USR2` to the supervisor (or to the worker, or [`Restarter::restart`](crate::Restarter::restart) in it) starts a
-//! new worker from whatever lies at the program's path; the old one serves until the new one is ready, watches none of
-//! it, and then drains, and its idle connections and its state move as without a supervisor. TERM stops them all.
+//! `kill -USR2` to the supervisor (or to the worker, or [`Restarter::restart`](crate::Restarter::restart) in
+//! it) starts a new worker from the file that lies at the program's path. The old worker serves until the new
+//! one is ready, and then drains. Its idle connections and its state move as without a supervisor. TERM to
+//! the supervisor stops all of them.
 //!
-//! * Which worker serves is the supervisor's decision alone ([`handover::supervise`](crate::handover::supervise)).
-//! * What a worker binds, the supervisor keeps: when every worker has crashed the queues still stand, and the next worker
-//!   serves them. The same goes for descriptors that a worker [hands down](crate::Restarter::hand_down).
+//! * The supervisor alone decides which worker serves ([`handover::supervise`](crate::handover::supervise)).
+//! * The supervisor keeps the sockets that a worker binds: when every worker has crashed, connections wait in
+//!   the queues, and the next worker serves them. It also keeps descriptors that a worker [hands
+//!   down](crate::Restarter::hand_down).
 //! * A worker that dies is replaced: at once, then with a wait that doubles up to a ceiling.
-//! * A new program that dies again and again is given up for the last one that did not, which is kept open, and so can be
-//!   run even when its file is gone.
+//! * If a new program dies again and again, the supervisor goes back to the last one that did not. It keeps
+//!   that file open, and so can run it even when the file is gone.
 //! * When the supervisor itself is killed, the workers stop in order, or serve on ([`Orphans`]).
 //!
 //! # Hazards
 //!
-//! The supervisor is the program itself up to the call of [`run`](Supervisor::run): what `main` does before that, both
-//! do, and the supervisor holds for ever. Start no threads and open no files there. A new version of the program changes
-//! the workers; the supervisor stays the version that was started.
+//! The supervisor is the program itself up to the call of [`run`](Supervisor::run). Supervisor and workers
+//! both do what `main` does before that, and the supervisor keeps the results for ever. Start no threads and
+//! open no files there. A new version of the program changes the workers; the supervisor stays the version
+//! that was started.
 
 mod binaries;
 mod builder;
@@ -106,7 +109,7 @@ impl Answer {
     /// Operators are told of each step as it happens; what is left for this is what ends without one.
     fn give(self, result: &Result<Outcome, RestartError>) {
         match (self, result) {
-            // Whoever has dropped the future does not want to know.
+            // If the future was dropped, nobody wants the answer.
             (Answer::Handle(answer), result) => drop(answer.send(result.clone())),
             (Answer::Control(follower), Err(RestartError::Refused(refusal))) => {
                 follower.end_with(&Reply::Refused { reason: refusal.to_string() });

@@ -1,9 +1,10 @@
-//! Reaping what others leave behind, without taking the status of a child from whoever waits for it.
+//! Reaping what others leave behind, without taking the status of a child from the code that waits for it.
 //!
-//! PID 1 of a container becomes the parent of every process whose own parent ends, and has to reap them, or their
-//! entries stay for ever. But it has children of its own too, whose statuses somebody waits for, and the kernel does not
-//! tell which are which. So the workers are registered, and never touched here; anything else that has ended gets a while
-//! in which whoever has started it (a hook, the check of a fetched binary) can collect its status, and is an orphan then.
+//! PID 1 of a container becomes the parent of every process whose own parent ends, and has to reap them, or
+//! their entries stay for ever. But it has children of its own too, whose statuses somebody waits for, and
+//! the kernel does not tell which are which. So the workers are registered, and never touched here; anything
+//! else that has ended gets a while in which the code that has started it (a hook, the check of a fetched
+//! binary) can collect its status, and is an orphan then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,8 +84,8 @@ impl Children {
         }
     }
 
-    /// Reaps what nobody has claimed for a while. Returns how long until there may be more; to be called at each SIGCHLD
-    /// as well.
+    /// Reaps what nobody has claimed for a while. Returns how long until there may be more; to be called at
+    /// each SIGCHLD as well.
     fn reap_orphans(&self, now: Instant) -> Option<Duration> {
         let mut state = self.lock();
         if state.starting > 0 {
@@ -135,8 +136,8 @@ fn report(pid: i32, reaped: std::io::Result<Option<Exit>>) {
     }
 }
 
-/// Whoever waits for a child collects its status within milliseconds of its end; and a zombie costs nothing but its
-/// number.
+/// Code that waits for a child collects its status within milliseconds of its end; and a zombie costs nothing
+/// but its number.
 const CLAIM: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -148,7 +149,8 @@ mod tests {
     use std::io::Read;
     use std::process::{Child, Command, Stdio};
 
-    /// A shell that leaves a grandchild behind when its input ends; that one's pid, and the pipe that ends with it.
+    /// A shell that leaves a grandchild behind when its input ends; that one's pid, and the pipe that ends
+    /// with it.
     fn leave_an_orphan() -> (i32, std::process::ChildStdout) {
         let mut shell = Command::new("sh");
         // The pipe's last writer is the orphan: its end is the orphan's.

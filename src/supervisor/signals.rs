@@ -19,8 +19,9 @@ pub(super) enum Meaning {
     Forward,
 }
 
-/// What is passed on unless the map names it: signals that programs give a meaning of their own (reopen logs, dump
-/// threads, more or fewer children). Not those of a terminal's job control, which reach the workers anyway.
+/// What is passed on unless the map names it: signals that programs give a meaning of their own (reopen logs,
+/// dump threads, more or fewer children). Not those of a terminal's job control, which reach the workers
+/// anyway.
 pub(super) fn forwarded() -> Vec<Signal> {
     let named = [Signal::USR1, Signal::QUIT, Signal::WINCH, Signal::TTIN, Signal::TTOU, Signal::ALRM];
     named.into_iter().chain(Signal::real_time()).collect()
@@ -44,7 +45,8 @@ impl Heard {
                 return (arrival, Meaning::Reaction(reaction));
             }
             let signal = Signal::of(&arrival);
-            // That the terminal's size has changed is news for this process, if for any: to some servers it is an order.
+            // That the terminal's size has changed is news for this process, if for any: to some servers it
+            // is an order.
             let is_resize = signal == Signal::WINCH && arrival.is_from_kernel();
             if self.forwarded.contains(&signal) && !is_resize {
                 return (arrival, Meaning::Forward);

@@ -21,14 +21,16 @@ use crate::sys::socket::{self, Kind};
 pub(super) struct Store {
     /// Owns the paths of Unix sockets, and gives them up at the end. Nobody accepts here.
     listeners: Listeners,
-    /// By cookie: those that are the supervisor's by its own configuration, and stay whoever wants them.
+    /// By cookie: those that are the supervisor's by its own configuration, and stay even if no worker wants
+    /// them.
     own: BTreeSet<u64>,
     /// By cookie: who has bound the others.
     binders: BTreeMap<u64, Worker>,
     descriptors: BTreeMap<String, Arc<OwnedFd>>,
 }
 
-/// Why a socket is not kept. The worker that bound it serves on; only the workers after it will have to bind it anew.
+/// Why a socket is not kept. The worker that bound it serves on; only the workers after it will have to bind
+/// it anew.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeepError {
     #[error("the message came without its descriptor")]
@@ -85,7 +87,8 @@ impl Store {
         self.descriptors.iter().map(|(name, fd)| (name.clone(), Arc::clone(fd))).collect()
     }
 
-    /// Keeps what a worker has bound; `None` if it is there already. Its fds: the socket, and the lock of its path.
+    /// Keeps what a worker has bound; `None` if it is there already. Its fds: the socket, and the lock of its
+    /// path.
     pub(super) fn keep(
         &mut self,
         binder: Worker,
@@ -112,8 +115,8 @@ impl Store {
         Ok(Some(kept))
     }
 
-    /// A worker that was to replace another one has failed, and what it alone has listened on goes with it: nobody accepts
-    /// there, and the next one is free to bind the address in another way.
+    /// A worker that was to replace another one has failed, and what it alone has listened on goes with it:
+    /// nobody accepts there, and the next one is free to bind the address in another way.
     pub(super) fn take_back(&mut self, failed: Worker) {
         let of_it = self.binders.iter().filter(|(_, binder)| **binder == failed);
         let bound: Vec<u64> = of_it.map(|(cookie, _)| *cookie).collect();
@@ -127,7 +130,7 @@ impl Store {
             say!(info: address = %socket.address, "dropping a socket that no worker uses");
             self.listeners.forget(socket);
             self.binders.remove(&socket.cookie);
-            // Whoever connects by the path from now on is told at once that nobody is there.
+            // A client that connects by the path from now on is refused at once.
             socket.give_up_place();
         }
     }

@@ -4,13 +4,14 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::making::{Addressee, Manner};
+use super::making::{Addressee, Ask, Manner};
 use crate::handdown::peer::{Did, Peer};
 use crate::handover::message::Message;
 use crate::sockets::socket::Socket;
@@ -26,6 +27,7 @@ pub(super) struct Process {
     pub(super) sockets: Vec<u64>,
     pub(super) manner: Manner,
     pub(super) addressee: Addressee,
+    pub(super) asker: Option<Arc<dyn Ask>>,
     pub(super) peer: Peer,
     /// The process that was started, once it has ended and another one goes on in its place. It is not reaped before that
     /// one: its number is the group's, and nobody else's as long as it is a zombie.

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-/// The address of a socket. Prints as [`Listen`](crate::Listen) reads it: `127.0.0.1:80`, `unix:/path`, `unix:@name`.
+/// The address of a socket. Prints as [`Listen`](crate::Listen) reads it: `127.0.0.1:80`, `unix:/path`,
+/// `unix:@name`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {

@@ -1,5 +1,6 @@
-//! For the tests of this folder: one test in a process of its own, where it may count descriptors, lower limits
-//! and change what signals do. Unit tests share a process and run at the same time, so none may do that at home.
+//! For the tests of this folder: one test in a process of its own, where it may count descriptors, lower
+//! limits and change what signals do. Unit tests share a process and run at the same time, so none may do
+//! that at home.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,8 +22,8 @@ pub(crate) fn alone(name: &str, blocked: &[c_int], body: impl FnOnce()) {
         return body();
     }
     let _starts = starts_processes();
-    // Nor what whoever started the tests has left open: the body counts on numbers that are free.
-    // SAFETY: it takes integers only, and closes nothing here. Of a kernel without it (before 5.11) no more is expected.
+    // Nor what the starter of the tests has left open: the body counts on numbers that are free. SAFETY: it
+    // takes integers only, and closes nothing here. Of a kernel without it (before 5.11) no more is expected.
     unsafe { libc::syscall(libc::SYS_close_range, 3, c_int::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     let (mut output, writer) = std::io::pipe().unwrap();
     let mut env: Vec<(OsString, OsString)> = std::env::vars_os().collect();
@@ -48,8 +49,9 @@ pub(crate) fn alone(name: &str, blocked: &[c_int], body: impl FnOnce()) {
     assert!(exit == Some(Exit::Code(0)) && said.contains("1 passed"), "{name}: {exit:?}\n{said}");
 }
 
-/// For a test that starts processes. Until such a process has executed its program it has everything open that this one
-/// had at that moment, of whatever test: a lock that is dropped here is still held, a peer that is gone still there.
+/// For a test that starts processes. Until such a process has executed its program it has everything open
+/// that this one had at that moment, of whatever test: a lock that is dropped here is still held, a peer that
+/// is gone still there.
 #[must_use = "others may count on closing what they drop as soon as this is dropped"]
 pub(crate) fn starts_processes() -> RwLockReadGuard<'static, ()> {
     STARTING.read().unwrap_or_else(PoisonError::into_inner)

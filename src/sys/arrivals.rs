@@ -1,7 +1,8 @@
 //! Signals as they come, each with what the kernel says of it: who sent it, and with which value.
 //!
-//! By hand, since signal-hook's own streams that tell the origin need a C compiler to build. The handler does two things, both
-//! of them async-signal-safe: it puts the kernel's record into a queue without locks, and wakes the reader with a byte.
+//! By hand, since signal-hook's own streams that tell the origin need a C compiler to build. The handler does
+//! two things, both of them async-signal-safe: it puts the kernel's record into a queue without locks, and
+//! wakes the reader with a byte.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -27,8 +28,8 @@ unsafe impl Send for Arrival {}
 pub(crate) struct Arrivals {
     queues: Vec<Queue>,
     woken: UnixStream,
-    /// The handlers' end. Where no signal is handled it is the only hold on it, and without one the other end would be readable
-    /// for ever.
+    /// The handlers' end. Where no signal is handled it is the only hold on it, and without one the other end
+    /// would be readable for ever.
     _waker: Arc<Wakes>,
 }
 
@@ -52,8 +53,8 @@ impl Arrivals {
         Ok(arrivals)
     }
 
-    /// The next one. Several of a kind that came at once may be one; of the real-time signals up to five are kept apart.
-    /// Cancel safe.
+    /// The next one. Several of a kind that came at once may be one; of the real-time signals up to five are
+    /// kept apart. Cancel safe.
     pub(crate) async fn next(&mut self) -> Arrival {
         loop {
             if let Some(arrival) = self.queues.iter().find_map(Queue::take) {
@@ -83,9 +84,8 @@ impl Queue {
         let (to, waker) = (Arc::clone(&arrived), Arc::clone(waker));
         let handle = move |info: &siginfo_t| {
             if is_job_control(info) {
-                // What the signal does without a handler. With one the call that may not be made on the terminal would be
-                // made over and over.
-                // SAFETY: it sends a signal, and touches no memory.
+                // What the signal does without a handler. With one the call that may not be made on the
+                // terminal would be made over and over. SAFETY: it sends a signal, and touches no memory.
                 unsafe { libc::raise(libc::SIGSTOP) };
                 return;
             }
@@ -93,8 +93,8 @@ impl Queue {
             // Full: there is enough to wake.
             let _ = send(waker.as_raw_fd(), &[0], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
         };
-        // SAFETY: the handler takes no lock and allocates nothing: the queue is made for handlers, send is a system call,
-        // and the registry keeps errno.
+        // SAFETY: the handler takes no lock and allocates nothing: the queue is made for handlers, send is a
+        // system call, and the registry keeps errno.
         let handler = unsafe { signal_hook_registry::register_sigaction(signal, handle) }?;
         Ok(Queue { signal, arrived, handler })
     }

@@ -1,5 +1,5 @@
-//! Whether two paths lead to one directory: the shell's `$PWD` is worth believing only then, since it keeps the
-//! symlinks that getcwd resolves away.
+//! Whether two paths lead to one directory: the shell's `$PWD` is worth believing only then, since it keeps
+//! the symlinks that getcwd resolves away.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;

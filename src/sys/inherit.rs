@@ -1,8 +1,8 @@
 //! From a number in the environment to an owned descriptor, once.
 //!
-//! A number says nothing about what is behind it: another part of the program may have opened its own file there.
-//! So compare what was announced with [`peek_cookie`] or [`peek_identity`] first, adopt early, and never adopt a number that this
-//! process has made itself.
+//! A number says nothing about what is behind it: another part of the program may have opened its own file
+//! there. So compare what was announced with [`peek_cookie`] or [`peek_identity`] first, adopt early, and
+//! never adopt a number that this process has made itself.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -25,8 +25,9 @@ pub(crate) enum AdoptError {
     /// Announced, but nothing is there.
     #[error("fd {fd} is announced but not open; the process that started this one did not pass it on")]
     Closed { fd: RawFd },
-    /// What is there was made by this process: nothing comes through an exec with close-on-exec set. The program's
-    /// runtime opens its own before anybody asks for what was inherited, at the lowest free numbers.
+    /// What is there was made by this process: nothing comes through an exec with close-on-exec set. The
+    /// program's runtime opens its own before anybody asks for what was inherited, at the lowest free
+    /// numbers.
     #[error(
         "fd {fd} is announced but was not passed on, and is open to something of this process's own; \
          the process that started this one closed it"
@@ -59,8 +60,8 @@ pub(crate) fn adopt(fd: RawFd) -> Result<OwnedFd, AdoptError> {
         return Err(AdoptError::Other { fd, source: errno.into() });
     }
     taken.insert(fd);
-    // SAFETY: the descriptor is open, was handed to this process for the taking, and the set above sees to it that
-    // this is its only owner.
+    // SAFETY: the descriptor is open, was handed to this process for the taking, and the set above sees to it
+    // that this is its only owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -68,18 +69,20 @@ pub(crate) fn adopt(fd: RawFd) -> Result<OwnedFd, AdoptError> {
 pub(crate) fn peek_cookie(fd: RawFd) -> Option<u64> {
     let mut cookie = 0_u64;
     let mut length = size_of::<u64>() as libc::socklen_t;
-    // SAFETY: `cookie` and `length` are ours, outlive the call, and agree in size; the number need not be open.
+    // SAFETY: `cookie` and `length` are ours, outlive the call, and agree in size; the number need not be
+    // open.
     let got = unsafe {
         libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_COOKIE, (&raw mut cookie).cast(), &mut length)
     };
     (got == 0).then_some(cookie)
 }
 
-/// The device and the inode of whatever has this number, without taking it: `None` if that is nothing. Descriptors
-/// that the kernel keeps no file for (epoll, timers, pidfds) share one inode.
+/// The device and the inode of whatever has this number, without taking it: `None` if that is nothing.
+/// Descriptors that the kernel keeps no file for (epoll, timers, pidfds) share one inode.
 pub(crate) fn peek_identity(fd: RawFd) -> Option<(u64, u64)> {
     let mut status = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the kernel writes one `stat` to memory that is ours and big enough; the number need not be open.
+    // SAFETY: the kernel writes one `stat` to memory that is ours and big enough; the number need not be
+    // open.
     let got = unsafe { libc::fstat(fd, status.as_mut_ptr()) };
     // SAFETY: fstat succeeded, so it has filled in all of it.
     (got == 0).then(|| unsafe { status.assume_init() }).map(|status| (status.st_dev, status.st_ino))

@@ -1,9 +1,9 @@
 //! Whose a Unix socket's path is.
 //!
-//! Two starters can both find a path stale, and the slower one then unlinks the live socket of the faster. So a
-//! path has an owner: whoever holds the lock on the file beside it. The lock belongs to the open file description:
-//! a successor that inherits the descriptor holds the same lock, which ends with the last copy. Nothing here ever
-//! *unlocks*, since that would take the lock from the other generation as well.
+//! Two starters can both find a path stale, and the slower one then unlinks the live socket of the faster. So
+//! a path has an owner: the process that holds the lock on the file beside it. The lock belongs to the open
+//! file description: a successor that inherits the descriptor holds the same lock, which ends with the last
+//! copy. Nothing here ever *unlocks*, since that would take the lock from the other generation as well.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// The ownership of one path, shared with whoever inherits the descriptor. Dropping it closes this copy and
-/// leaves the lock file where it is.
+/// The ownership of one path, shared with the processes that inherit the descriptor. Dropping it closes this
+/// copy and leaves the lock file where it is.
 #[derive(Debug)]
 pub(crate) struct PathLock {
     file: OwnedFd,
@@ -58,8 +58,8 @@ impl PathLock {
     /// Takes the ownership of a socket path, whether or not there is a socket yet. Never waits.
     pub(crate) fn acquire(path: &Path) -> Result<PathLock, LockError> {
         let lock_path = beside(path);
-        // The last owner removes the file while it holds it: whoever opened that file before then locks a file
-        // that no path names any more, and has to look again.
+        // The last owner removes the file while it holds it: a process that opened that file before then
+        // locks a file that no path names any more, and has to look again.
         for _ in 0..ATTEMPTS {
             let file = open(&lock_path)?;
             lock(&file, &lock_path)?;
@@ -101,8 +101,8 @@ impl PathLock {
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
     }
 
-    /// Removes the lock file, as the path's last owner: with a successor that holds the lock too, drop it instead.
-    /// The socket itself must be gone by now, since the next starter may own the path from here on.
+    /// Removes the lock file, as the path's last owner: with a successor that holds the lock too, drop it
+    /// instead. The socket itself must be gone by now, since the next starter may own the path from here on.
     pub(crate) fn remove(&self) -> Result<(), LockError> {
         // A file that is not ours any more is somebody else's lock.
         if !names(&self.lock_path, &self.file)? {
@@ -121,8 +121,8 @@ impl AsFd for PathLock {
 
 /// Finds out what is at a path, without disturbing it.
 ///
-/// The probe is a *datagram* connect: a stream socket that lives refuses it by its type (EPROTOTYPE), bound or
-/// listening, and no connection that nobody meant appears in its queue.
+/// The probe is a *datagram* connect: a stream socket that lives refuses it by its type (EPROTOTYPE), bound
+/// or listening, and no connection that nobody meant appears in its queue.
 pub(crate) fn is_stale_socket(path: &Path) -> io::Result<PathState> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(PathState::Missing),
@@ -151,8 +151,8 @@ fn beside(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Opens a lock file, making it if need be: for its owner alone, since a lock wants no right to write; following no link
-/// and waiting for nobody.
+/// Opens a lock file, making it if need be: for its owner alone, since a lock wants no right to write;
+/// following no link and waiting for nobody.
 pub(crate) fn open(lock_path: &Path) -> Result<OwnedFd, LockError> {
     let mut options = OpenOptions::new();
     // Non-blocking is for a FIFO in this place, which would make the open wait.
@@ -201,8 +201,8 @@ fn names(lock_path: &Path, file: &OwnedFd) -> Result<bool, LockError> {
     Ok((there.dev(), there.ino()) == (held.st_dev as u64, held.st_ino as u64))
 }
 
-/// Each attempt fails only if an owner has left within microseconds; so many in a row mean that the path is in
-/// others' hands.
+/// Each attempt fails only if an owner has left within microseconds; so many in a row mean that the path is
+/// in others' hands.
 const ATTEMPTS: usize = 16;
 
 #[cfg(test)]

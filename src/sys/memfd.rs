@@ -1,8 +1,8 @@
 //! Memory that another process may map without trusting us: a memfd, sealed against every change.
 //!
-//! Hazard: a mapping of a file that somebody can shrink is a SIGBUS at their pleasure, and of one that somebody can
-//! write to it is undefined behaviour. So a descriptor from another process is mapped only once *its own* seals have
-//! been looked at: they can be added and never removed.
+//! Hazard: a mapping of a file that somebody can shrink is a SIGBUS at their pleasure, and of one that
+//! somebody can write to it is undefined behaviour. So a descriptor from another process is mapped only once
+//! *its own* seals have been looked at: they can be added and never removed.
 
 use std::fs::File;
 use std::io;
@@ -34,7 +34,7 @@ enum Refused {
     Length { fd: RawFd, found: u64, announced: u64 },
 }
 
-/// An empty one, to be written and then sealed. `name` is for whoever reads /proc/PID/fd.
+/// An empty one, to be written and then sealed. `name` shows in /proc/PID/fd.
 pub(crate) fn create(name: &str) -> io::Result<File> {
     let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
     Ok(fd.into())
@@ -68,7 +68,8 @@ impl Mapped {
             return Ok(Mapped { start: NonNull::dangling(), length });
         }
         // Private, although nobody writes: before Linux 6.7 a write seal forbids shared mappings of any kind.
-        // SAFETY: the address is the kernel's choice, so no memory of ours is touched; the descriptor is open.
+        // SAFETY: the address is the kernel's choice, so no memory of ours is touched; the descriptor is
+        // open.
         let start = unsafe {
             libc::mmap(ptr::null_mut(), length, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0)
         };
@@ -84,9 +85,9 @@ impl Deref for Mapped {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `length` bytes from `start` are mapped for reading for as long as `self` lives (or there are none
-        // and `start` is aligned and not null). The seals keep every process from writing to them and from taking
-        // them away, and `sealed` has checked that they are no more than the file holds.
+        // SAFETY: `length` bytes from `start` are mapped for reading for as long as `self` lives (or there
+        // are none and `start` is aligned and not null). The seals keep every process from writing to them
+        // and from taking them away, and `sealed` has checked that they are no more than the file holds.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
 }
@@ -94,7 +95,8 @@ impl Deref for Mapped {
 impl Drop for Mapped {
     fn drop(&mut self) {
         if self.length > 0 {
-            // SAFETY: the mapping is ours, made in `sealed` with this length, and borrowed by nobody any more.
+            // SAFETY: the mapping is ours, made in `sealed` with this length, and borrowed by nobody any
+            // more.
             unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
         }
     }

@@ -1,5 +1,5 @@
-//! The only place with `unsafe`: each file one family of system calls, no policy. (And `reading` and `process`,
-//! which need none.)
+//! The only place with `unsafe`: each file one family of system calls, no policy. (And `reading` and
+//! `process`, which need none.)
 //!
 //! What every file here keeps to:
 //!
@@ -28,7 +28,6 @@ pub(crate) mod notify;
 #[cfg(feature = "supervisor")]
 pub(crate) mod orphan;
 pub(crate) mod pidfd;
-#[cfg(feature = "control")]
 pub(crate) mod process;
 #[cfg(feature = "http")]
 pub(crate) mod reading;

@@ -1,9 +1,10 @@
 //! Datagrams with their sender's credentials, as `sd_notify` sends them.
 //!
-//! The socket is a file in a directory whose name nobody can guess. (What /proc/net/unix shows to everybody is the name that
-//! bind was given: one by way of /proc/self/fd, which leads nowhere else.) Or it lies in the abstract namespace, under a name
-//! that the kernel chooses: there anybody in the network namespace can send to it. Every datagram carries the sender's
-//! process id as the kernel vouches for it, and it is for the reader to ask whether that process may speak.
+//! The socket is a file in a directory whose name nobody can guess. (What /proc/net/unix shows to everybody
+//! is the name that bind was given: one by way of /proc/self/fd, which leads nowhere else.) Or it lies in the
+//! abstract namespace, under a name that the kernel chooses: there anybody in the network namespace can send
+//! to it. Every datagram carries the sender's process id as the kernel vouches for it, and it is for the
+//! reader to ask whether that process may speak.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
@@ -47,7 +48,7 @@ pub(crate) const MAX_DATAGRAM: usize = 4096;
 pub(crate) const NAME: &str = "notify";
 
 impl NotifySocket {
-    /// In this directory, which is new and its own. Whoever knows the path can send to it.
+    /// In this directory, which is new and its own. Any process that knows the path can send to it.
     pub(crate) fn bind_in(directory: &Path) -> io::Result<NotifySocket> {
         let path = directory.join(NAME);
         // A variable that no program could connect to is worse than none.
@@ -91,7 +92,8 @@ impl NotifySocket {
             let mut header = header(&mut part);
             header.msg_control = control.as_mut_ptr().cast();
             header.msg_controllen = size_of_val(&control) as _;
-            // SAFETY: the header points to `buffer` and `control` with their true sizes; both outlive the call.
+            // SAFETY: the header points to `buffer` and `control` with their true sizes; both outlive the
+            // call.
             let length = unsafe { libc::recvmsg(self.fd.as_raw_fd(), &mut header, libc::MSG_CMSG_CLOEXEC) };
             let length = match Errno::result(length) {
                 Ok(length) => length as usize,

@@ -36,7 +36,8 @@ pub(crate) fn reap(pid: i32) -> io::Result<Option<Exit>> {
     wait(libc::P_PID, pid as libc::id_t, 0).map(|ended| ended.map(|(_, exit)| exit))
 }
 
-/// By hand: the wrapper at hand fails on a death by a real-time signal, and would so stick to that child for ever.
+/// By hand: the wrapper at hand fails on a death by a real-time signal, and would so stick to that child for
+/// ever.
 fn wait(which: libc::idtype_t, id: libc::id_t, flags: c_int) -> io::Result<Option<(i32, Exit)>> {
     // SAFETY: siginfo_t is plain data, for which all zeroes is a valid value.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };

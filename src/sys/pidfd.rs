@@ -54,7 +54,8 @@ impl Pidfd {
         // SAFETY: pidfd_open takes two integers and touches no memory of ours.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         let fd = Errno::result(fd)? as RawFd;
-        // SAFETY: the kernel has just made this descriptor for us, close-on-exec; nobody else knows its number.
+        // SAFETY: the kernel has just made this descriptor for us, close-on-exec; nobody else knows its
+        // number.
         Ok(Pidfd { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 
@@ -78,16 +79,16 @@ impl Pidfd {
     /// Sends a signal; 0 only asks whether one could be sent. ESRCH: the process is gone.
     pub(crate) fn signal(&self, signal: c_int) -> io::Result<()> {
         let info = std::ptr::null::<libc::siginfo_t>();
-        // SAFETY: the descriptor is open for as long as `self` lives, and a null siginfo is allowed: the kernel
-        // then fills in what kill() would.
+        // SAFETY: the descriptor is open for as long as `self` lives, and a null siginfo is allowed: the
+        // kernel then fills in what kill() would.
         let sent =
             unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.fd.as_raw_fd(), signal, info, 0) };
         Errno::result(sent)?;
         Ok(())
     }
 
-    /// Passes a queued signal on, with its value and its sender. The number of those that may wait is limited: without room for
-    /// the value the signal goes without.
+    /// Passes a queued signal on, with its value and its sender. The number of those that may wait is
+    /// limited: without room for the value the signal goes without.
     #[cfg(feature = "supervisor")]
     pub(crate) fn pass_on(&self, queued: &libc::siginfo_t) -> io::Result<()> {
         let signal = queued.si_signo;
@@ -119,7 +120,8 @@ impl Pidfd {
         };
         match Errno::result(sent) {
             Ok(_) => Ok(()),
-            // Linux before 6.9. The number is the group's as long as its leader lives, and may be another's then.
+            // Linux before 6.9. The number is the group's as long as its leader lives, and may be another's
+            // then.
             Err(Errno::EINVAL) if !self.has_exited()? => {
                 Ok(nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL)?)
             }
@@ -178,7 +180,8 @@ impl Pidfd {
                 Ok(_) => break,
             }
         }
-        // SAFETY: waitid succeeded, so these fields of the union are the ones in use (zero: nothing has happened).
+        // SAFETY: waitid succeeded, so these fields of the union are the ones in use (zero: nothing has
+        // happened).
         let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
         Ok((pid != 0).then_some((info.si_code, status)))
     }

@@ -1,5 +1,5 @@
-//! What the kernel tells of a process in `/proc`. All of it is bytes: a program calls itself what it likes, and the kernel
-//! cuts a name after 15 of them, within a letter if need be.
+//! What the kernel tells of a process in `/proc`. All of it is bytes: a program calls itself what it likes,
+//! and the kernel cuts a name after 15 of them, within a letter if need be.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -58,7 +58,7 @@ impl Process {
 /// In the kernel's flags of a process (`PF_EXITING`).
 const EXITING: u64 = 4;
 
-/// What else is told of a process, whoever asks.
+/// What else any user may know of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     /// The process, if that was a thread's number.

@@ -1,16 +1,16 @@
 //! Signal sets, and signals that every thread blocks.
 //!
-//! A successor starts with the restart signals blocked, so that one which comes before its handlers are in waits
-//! instead of killing it. Every thread inherits that mask from the thread that made it: unless one thread
-//! unblocks the signal and lives on, it stays pending for ever.
+//! A successor starts with the restart signals blocked, so that one which comes before its handlers are in
+//! waits instead of killing it. Every thread inherits that mask from the thread that made it: unless one
+//! thread unblocks the signal and lives on, it stays pending for ever.
 
 use std::io;
 
 use libc::{c_int, sigset_t};
 use nix::errno::Errno;
 
-/// Unblocks the signals in the calling thread, which must live as long as the process. Call it once the handlers
-/// are in; on return a pending signal is on its way to them.
+/// Unblocks the signals in the calling thread, which must live as long as the process. Call it once the
+/// handlers are in; on return a pending signal is on its way to them.
 pub(crate) fn unblock_here(signals: &[c_int]) -> io::Result<()> {
     change_mask(libc::SIG_UNBLOCK, &signal_set(signals)?)
 }
@@ -24,7 +24,8 @@ pub(crate) fn is_ignored(signal: c_int) -> bool {
     asked == 0 && now.sa_sigaction == libc::SIG_IGN
 }
 
-/// Has the kernel send this process the signal when the thread that started it ends. nix knows no real-time signals.
+/// Has the kernel send this process the signal when the thread that started it ends. nix knows no real-time
+/// signals.
 #[cfg(feature = "supervisor")]
 pub(crate) fn ask_at_parents_death(signal: c_int) -> io::Result<()> {
     let number = libc::c_ulong::try_from(signal).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -33,8 +34,8 @@ pub(crate) fn ask_at_parents_death(signal: c_int) -> io::Result<()> {
     Ok(())
 }
 
-/// The set of these signals. Those that the C library keeps for itself (32, 33) and numbers that are no signals
-/// are errors.
+/// The set of these signals. Those that the C library keeps for itself (32, 33) and numbers that are no
+/// signals are errors.
 pub(super) fn signal_set(signals: &[c_int]) -> io::Result<sigset_t> {
     // SAFETY: sigset_t is plain data; sigemptyset gives it its value before anything reads it.
     let mut set: sigset_t = unsafe { std::mem::zeroed() };

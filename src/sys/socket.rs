@@ -1,8 +1,8 @@
 //! Sockets: what one is, and making listeners.
 //!
-//! Listeners are non-blocking from their first bind, and stay so: the flag belongs to the open file description,
-//! so switching it later would switch it for the other generation as well. One that is inherited without the flag keeps it
-//! so until this process alone serves it.
+//! Listeners are non-blocking from their first bind, and stay so: the flag belongs to the open file
+//! description, so switching it later would switch it for the other generation as well. One that is inherited
+//! without the flag keeps it so until this process alone serves it.
 
 use std::fmt;
 use std::io;
@@ -73,8 +73,8 @@ pub(crate) struct UdpOptions {
     pub(crate) only_v6: Option<bool>,
 }
 
-/// What somaxconn has been by default since Linux 5.4: a restart queues what arrives in its gap, so less would
-/// only refuse clients.
+/// What somaxconn has been by default since Linux 5.4: a restart queues what arrives in its gap, so less
+/// would only refuse clients.
 pub(crate) const BACKLOG: i32 = 4096;
 
 impl Default for TcpOptions {
@@ -83,7 +83,8 @@ impl Default for TcpOptions {
     }
 }
 
-/// The number that the kernel gives a socket for its whole life, the same through every copy of the descriptor.
+/// The number that the kernel gives a socket for its whole life, the same through every copy of the
+/// descriptor.
 pub(crate) fn cookie(fd: BorrowedFd<'_>) -> io::Result<u64> {
     SockRef::from(&fd).cookie()
 }
@@ -101,7 +102,8 @@ pub(crate) fn peer_of(fd: BorrowedFd<'_>) -> Option<Address> {
     SockRef::from(&fd).peer_addr().ok().map(address)
 }
 
-/// As [`peer_of`], for a connection that somebody else holds open: asked of one that is not, it may tell of another.
+/// As [`peer_of`], for a connection that somebody else holds open: asked of one that is not, it may tell of
+/// another.
 pub(crate) fn peer_of_number(fd: RawFd) -> Option<Address> {
     if fd < 0 {
         return None;
@@ -111,8 +113,8 @@ pub(crate) fn peer_of_number(fd: RawFd) -> Option<Address> {
     peer_of(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// Whether a connection that somebody else holds open is over in both directions: reset, or (a Unix socket) closed by its
-/// peer. A TCP peer that has closed its socket looks as one that only sends no more.
+/// Whether a connection that somebody else holds open is over in both directions: reset, or (a Unix socket)
+/// closed by its peer. A TCP peer that has closed its socket looks as one that only sends no more.
 pub(crate) fn is_hung_up(fd: RawFd) -> bool {
     if fd < 0 {
         return false;
@@ -125,8 +127,8 @@ pub(crate) fn is_hung_up(fd: RawFd) -> bool {
 /// Listens on a TCP address, port 0 being any free one.
 pub(crate) fn bind_tcp(address: SocketAddr, options: &TcpOptions) -> io::Result<OwnedFd> {
     let socket = open(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Else a port whose last connections are in TIME_WAIT could not be bound for a minute. Two that *listen* are
-    // refused all the same.
+    // Else a port whose last connections are in TIME_WAIT could not be bound for a minute. Two that *listen*
+    // are refused all the same.
     socket.set_reuse_address(true)?;
     prepare(&socket, address, options.reuse_port, options.only_v6)?;
     socket.bind(&address.into())?;
@@ -142,8 +144,8 @@ pub(crate) fn bind_udp(address: SocketAddr, options: &UdpOptions) -> io::Result<
     Ok(socket.into())
 }
 
-/// Makes a Unix stream socket at a path, which must be free: whose it was is for `lock` to tell. Nobody can connect before it
-/// [listens](listen).
+/// Makes a Unix stream socket at a path, which must be free: whose it was is for `lock` to tell. Nobody can
+/// connect before it [listens](listen).
 pub(crate) fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
     bound_unix(&SockAddr::unix(path)?).map(OwnedFd::from)
 }
@@ -171,8 +173,8 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&fd).set_nonblocking(true)
 }
 
-/// Makes the open file description blocking, in every process that shares it: for sockets that a foreign program is to
-/// find as systemd hands them down, and only before there is such a process.
+/// Makes the open file description blocking, in every process that shares it: for sockets that a foreign
+/// program is to find as systemd hands them down, and only before there is such a process.
 #[cfg(feature = "supervisor")]
 pub(crate) fn set_blocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&fd).set_nonblocking(false)
@@ -190,8 +192,8 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Makes sure that a descriptor which another process calls a connection is a stream socket, and non-blocking: anything
-/// else would hold up a thread of the runtime.
+/// Makes sure that a descriptor which another process calls a connection is a stream socket, and
+/// non-blocking: anything else would hold up a thread of the runtime.
 pub(crate) fn expect_stream(fd: BorrowedFd<'_>) -> io::Result<()> {
     let socket = SockRef::from(&fd);
     if socket.r#type()? != Type::STREAM {

@@ -47,7 +47,7 @@ pub(crate) struct Spawn<'fd> {
 pub(crate) struct Spawned {
     /// For people and logs; what acts on the child goes through the pidfd.
     pub(crate) pid: i32,
-    /// The child. Whoever holds it reaps it.
+    /// The child. The holder reaps it.
     pub(crate) pidfd: Pidfd,
 }
 
@@ -75,6 +75,9 @@ pub(crate) enum SpawnError {
          architecture)", program.display()
     )]
     NotAProgram { program: PathBuf },
+    /// The kernel finds it, or would, and does not run it: a link that leads to itself, a name that is too long, a policy.
+    #[error("cannot start {}: it cannot be executed", program.display())]
+    Unrunnable { program: PathBuf, source: io::Error },
     /// ETXTBSY.
     #[error(
         "cannot start {}: the file is open for writing; let the copy finish, or better put a new file in its \
@@ -297,6 +300,9 @@ pub(crate) fn classify(program: &Path, source: io::Error) -> SpawnError {
         Some(libc::ENOENT | libc::ENOTDIR) => SpawnError::NotFound { program },
         Some(libc::EACCES) => SpawnError::NotExecutable { program },
         Some(libc::ENOEXEC | libc::ELIBBAD) => SpawnError::NotAProgram { program },
+        Some(libc::ELOOP | libc::ENAMETOOLONG | libc::EPERM | libc::EISDIR) => {
+            SpawnError::Unrunnable { program, source }
+        }
         Some(libc::ETXTBSY) => SpawnError::Busy { program },
         Some(libc::E2BIG) => SpawnError::TooLarge { program },
         // EBADF: what is handed down is open, so it is a target's number that is above the limit.

@@ -45,7 +45,7 @@ fn said(request: &Spawn<'_>) -> String {
     said
 }
 
-/// Every source arrives at its target, whatever the order and whoever writes over whom.
+/// Every source arrives at its target, whatever the order, and even if one writes over another.
 #[test]
 fn no_source_is_written_over_before_its_turn() {
     let files: Vec<OwnedFd> = (0..12).map(|_| File::open("/dev/null").unwrap().into()).collect();
@@ -235,8 +235,8 @@ fn program(directory: &Path, name: &str, bytes: &[u8]) -> PathBuf {
 
 #[test]
 fn each_reason_has_its_name() {
-    // Alone, since a child that another test starts at the wrong moment keeps a file open for writing for as long
-    // as it takes to exec, and that is ETXTBSY here.
+    // Alone, since a child that another test starts at the wrong moment keeps a file open for writing for as
+    // long as it takes to exec, and that is ETXTBSY here.
     alone("sys::spawn::tests::each_reason_has_its_name", &[], || {
         let directory = scratch("reasons");
         let fail = |path: &Path| spawn(&request(path, &[])).unwrap_err();

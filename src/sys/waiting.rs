@@ -31,7 +31,8 @@ fn queued(listener: BorrowedFd<'_>) -> io::Result<u32> {
     // SAFETY: tcp_info is plain data, for which all zeroes is a valid value.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut length = size_of_val(&info) as libc::socklen_t;
-    // SAFETY: `info` is ours, `length` is its true size, and both outlive the call; the descriptor is borrowed.
+    // SAFETY: `info` is ours, `length` is its true size, and both outlive the call; the descriptor is
+    // borrowed.
     let asked = unsafe {
         let into = (&raw mut info).cast();
         libc::getsockopt(listener.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, into, &mut length)

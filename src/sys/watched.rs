@@ -1,7 +1,7 @@
 //! Descriptors that a tokio runtime watches.
 //!
-//! epoll goes by the number and the open file description together, so what is registered must stay open under its
-//! number until it is deregistered: that is what [`Steady`] vouches for.
+//! epoll goes by the number and the open file description together, so what is registered must stay open
+//! under its number until it is deregistered: that is what [`Steady`] vouches for.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,7 +17,8 @@ use super::pidfd::Pidfd;
 ///
 /// # Safety
 ///
-/// `as_raw_fd` gives the same open descriptor until the value is dropped, whatever is done with a shared reference.
+/// `as_raw_fd` gives the same open descriptor until the value is dropped, whatever is done with a shared
+/// reference.
 pub(crate) unsafe trait Steady: AsRawFd {}
 
 // SAFETY: an OwnedFd is open under one number until the last Arc drops it.
@@ -30,9 +31,10 @@ unsafe impl Steady for Pidfd {}
 // SAFETY: as above, and shared by an Arc.
 unsafe impl Steady for Arc<super::notify::NotifySocket> {}
 
-/// Registers `inner` with the current runtime, to learn when it is readable. Dropping the result deregisters it, and
-/// then drops `inner`.
+/// Registers `inner` with the current runtime, to learn when it is readable. Dropping the result deregisters
+/// it, and then drops `inner`.
 pub(crate) fn watch<T: Steady>(inner: T) -> io::Result<AsyncFd<T>> {
-    // SAFETY: `Steady` promises just what the call asks for, and the AsyncFd owns `inner` until it has deregistered.
+    // SAFETY: `Steady` promises just what the call asks for, and the AsyncFd owns `inner` until it has
+    // deregistered.
     unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) }.map_err(io::Error::from)
 }

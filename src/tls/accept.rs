@@ -43,8 +43,8 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// The client does not speak TLS, nothing both sides can agree on, too slow, or the hammer. The connection is
-    /// closed; rustls has told the client why where it could.
+    /// The client does not speak TLS, nothing both sides can agree on, too slow, or the hammer. The
+    /// connection is closed; rustls has told the client why where it could.
     ///
     /// # Cancel safety
     ///

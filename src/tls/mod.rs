@@ -1,9 +1,9 @@
 //! HTTPS: rustls on heirloom's connections, with session tickets that outlive a restart.
 //!
-//! A TLS connection cannot move: its keys are rustls's own. At a restart it is told to close like any other, and its
-//! client comes back; with the ticket that it has, the successor resumes the session instead of making a full
-//! handshake, because it was handed the [`TicketKeys`]. Certificates are read by each generation at its start, so a
-//! restart is how new ones come in.
+//! A TLS connection cannot move: its keys are rustls's own. At a restart it is told to close like any other,
+//! and its client comes back; with the ticket that it has, the successor resumes the session instead of
+//! making a full handshake, because it was handed the [`TicketKeys`]. Certificates are read by each
+//! generation at its start, so a restart is how new ones come in.
 //!
 //! ```no_run
 //! # async fn example(router: axum::Router) -> Result<(), Box<dyn std::error::Error>> {
@@ -58,8 +58,8 @@ pub struct Tls {
     moves: bool,
 }
 
-/// How long a handshake may take. It is two round trips and a signature; who needs longer holds a connection for
-/// nothing.
+/// How long a handshake may take. It is two round trips and a signature; who needs longer holds a connection
+/// for nothing.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// The name of the ticket keys among the state that is handed to a successor, and the version of their form.
@@ -89,13 +89,13 @@ pub enum TlsError {
 }
 
 impl Tls {
-    /// Reads a certificate chain and a private key from PEM files: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN, no
-    /// client certificates.
+    /// Reads a certificate chain and a private key from PEM files: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by
+    /// ALPN, no client certificates.
     ///
     /// # Errors
     ///
-    /// Each names the file. Pass it through [`Restarter::check`](crate::Restarter::check): then the predecessor, which
-    /// serves on with the certificates that it has, says why.
+    /// Each names the file. Pass it through [`Restarter::check`](crate::Restarter::check): then the
+    /// predecessor, which serves on with the certificates that it has, says why.
     pub fn from_pem_files(certificates: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Tls, TlsError> {
         let (certificates, key) = (certificates.as_ref(), key.as_ref());
         let chain = CertificateDer::pem_file_iter(certificates)
@@ -154,8 +154,8 @@ impl Tls {
 
     /// Goes on with the predecessor's session ticket keys, and hands them to the successor.
     ///
-    /// Without keys to inherit (a first start, a predecessor without TLS, or one that cannot hand them over) it goes on
-    /// with new ones, and clients make full handshakes: no reason not to start.
+    /// Without keys to inherit (a first start, a predecessor without TLS, or one that cannot hand them over)
+    /// it goes on with new ones, and clients make full handshakes: no reason not to start.
     pub async fn inherit_tickets(&self, restarter: &Restarter) {
         match restarter.state(TICKETS).await {
             Ok(Some(state)) if state.tag() == TICKETS_TAG => {

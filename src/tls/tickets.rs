@@ -1,11 +1,12 @@
 //! Session tickets whose keys can be handed on.
 //!
-//! A ticket is the session, sealed by the server and kept by the client. rustls's own ticketers make their keys at the
-//! start and show them to nobody, so every restart would turn all clients' tickets into waste paper, and each of them
-//! would come with a full handshake at once. These keys go to the successor with the rest.
+//! A ticket is the session, sealed by the server and kept by the client. rustls's own ticketers make their
+//! keys at the start and show them to nobody, so every restart would turn all clients' tickets into waste
+//! paper, and each of them would come with a full handshake at once. These keys go to the successor with the
+//! rest.
 //!
-//! A ticket is `name of the key, 16 bytes | nonce, 12 bytes | AES-256-GCM(session)`. The newest key seals; older ones still
-//! open until what they sealed has expired.
+//! A ticket is `name of the key, 16 bytes | nonce, 12 bytes | AES-256-GCM(session)`. The newest key seals;
+//! older ones still open until what they sealed has expired.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,8 +17,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 use thiserror::Error;
 use tokio_rustls::rustls::server::ProducesTickets;
 
-/// How long a key seals before the next one takes over. A key that leaks gives away the sessions of this time; RFC 5077
-/// leaves it to us, and half a day is what large servers use.
+/// How long a key seals before the next one takes over. A key that leaks gives away the sessions of this
+/// time; RFC 5077 leaves it to us, and half a day is what large servers use.
 const SEALS_FOR: Duration = Duration::from_secs(12 * 60 * 60);
 /// How long a ticket is worth, and so how long a key still opens after it has ceased to seal.
 const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
@@ -26,7 +27,8 @@ const KEY: usize = 32;
 const NAME: usize = 16;
 /// One key in the export: its name, itself, and when it was made (seconds since 1970, little endian).
 const EXPORTED: usize = NAME + KEY + 8;
-/// Most keys that are kept: the one that seals, and those of the lifetime before. More come from nowhere but a mistake.
+/// Most keys that are kept: the one that seals, and those of the lifetime before. More come from nowhere but
+/// a mistake.
 const KEYS: usize = 4;
 
 /// The keys that seal session tickets. Clones share them.
@@ -96,7 +98,8 @@ impl TicketKeys {
         Ok(TicketKey::new(name, secret, made))
     }
 
-    /// Lets the next key take over when it is time. Without random numbers the old one goes on: its tickets are as good.
+    /// Lets the next key take over when it is time. Without random numbers the old one goes on: its tickets
+    /// are as good.
     fn rotate(&self, now: u64) {
         let mut keys = self.lock();
         let newest = keys.last().map_or(0, |key| key.made);

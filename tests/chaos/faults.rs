@@ -10,8 +10,8 @@ use socket2::SockRef;
 
 use super::dice::Dice;
 use super::round::Round;
-use super::support::load::Target;
-use super::support::{Signal, proc};
+use support::load::Target;
+use support::{Signal, proc};
 
 #[derive(Clone, Copy)]
 pub enum Fault {
@@ -96,6 +96,8 @@ fn burst(round: &mut Round) {
 }
 
 fn broken(round: &mut Round) {
+    // Of what went before, a restart may be under way that has no process yet: it would be with the good one.
+    round.finish_what_is_under_way();
     let binary = &round.server.binary;
     match round.dice.below(7) {
         0 => binary.remove(),
@@ -164,18 +166,24 @@ fn freeze(round: &mut Round, pid: i32) {
 }
 
 fn operator_gone(round: &mut Round) {
-    let mut operator = Command::new(env!("CARGO_BIN_EXE_heirloom"));
-    let operator = operator.args(["restart", "--pid", &round.master().to_string()]);
+    let mut operator = operator(&["restart", "--pid", &round.master().to_string()]);
     let mut operator = operator.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a command");
     sleep(round.dice.moment(OPERATOR)); // allow: sleep (as above)
     operator.kill().and_then(|()| operator.wait()).expect("an operator to kill");
+}
+
+pub fn operator(arguments: &[&str]) -> Command {
+    let mut operator = Command::new(env!("CARGO_BIN_EXE_heirloom"));
+    operator.args(arguments);
+    operator
 }
 
 fn few_descriptors(round: &mut Round) {
     let master = round.master();
     let spare = proc::fd_count(master) as u64 + round.dice.below(12);
     let limit = proc::limit_fds(master, Some(spare));
-    let born = round.begin_restart();
+    // It may have no descriptor for whoever asks it now.
+    let born = round.begin_restart_of(master);
     sleep(round.dice.moment(WITHIN_PROBATION)); // allow: sleep (as above)
     for pid in [Some(master), born].into_iter().flatten() {
         proc::limit_fds_if_there(pid, limit);

@@ -12,8 +12,6 @@
 mod dice;
 mod faults;
 mod round;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -5,9 +5,9 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::dice::Dice;
-use super::faults::{Ending, Fault};
-use super::support::load::{Load, Mode, Report, Think};
-use super::support::{Server, Setup, Signal, proc};
+use super::faults::{Ending, Fault, operator};
+use support::load::{Load, Mode, Report, Think};
+use support::{Server, Setup, Signal, proc};
 
 /// Who restarts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,8 +150,14 @@ impl<'a> Round<'a> {
 
     /// Asks for a restart, and returns the process that is started for it, if one is.
     pub fn begin_restart(&mut self) -> Option<i32> {
-        let known = self.server.processes();
-        let (master, signal) = (self.master(), self.dice.pick(&[Signal::SIGHUP, Signal::SIGUSR2]));
+        let master = self.master();
+        self.begin_restart_of(master)
+    }
+
+    pub fn begin_restart_of(&mut self, master: i32) -> Option<i32> {
+        let signal = self.dice.pick(&[Signal::SIGHUP, Signal::SIGUSR2]);
+        // One that has ended is a child until it is reaped.
+        let known = proc::children(master);
         proc::signal(master, signal);
         let deadline = Instant::now() + BIRTH;
         while Instant::now() < deadline {
@@ -161,6 +167,17 @@ impl<'a> Round<'a> {
             }
         }
         None
+    }
+
+    /// One more restart, which is the last: whoever asks for it hears of it when it has settled.
+    pub fn finish_what_is_under_way(&self) {
+        let said = operator(&["restart", "--pid", &self.master().to_string()]).output().expect("a command");
+        assert!(
+            said.status.success(),
+            "a restart that should work: {}",
+            String::from_utf8_lossy(&said.stderr)
+        );
+        self.wait_for_calm();
     }
 
     /// Waits until nothing is under way: one process serves, and nobody else is left beside its supervisor.
@@ -183,12 +200,9 @@ impl<'a> Round<'a> {
 
     /// After whatever went before, the next restart works.
     fn must_restart(&self) {
-        let (old, mark) = (self.server.pid(), self.server.mark());
-        proc::signal(self.master(), Signal::SIGUSR2);
-        if let Err(line) = self.server.outcome(old, mark) {
-            panic!("a restart that should work: {line}");
-        }
-        self.wait_for_calm();
+        let old = self.server.pid();
+        self.finish_what_is_under_way();
+        assert_ne!(self.server.pid(), old, "a restart that should work");
     }
 
     /// Ends the loads; returns how much they asked and lost.

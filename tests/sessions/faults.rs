@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Instant;
 
 use super::frames::{CLOSE, PING, PONG, SERVICE_RESTART, TEXT, frame, next, upgraded};
-use super::support::{Server, Setup, Signal, alone};
 use super::{LONG, Talker, start};
+use support::{Server, Setup, Signal, alone};
 
 /// Goes over a restart with a client that behaves well, and what the others hear until their end.
 fn restart_beside(server: &Server, others: &mut [TcpStream]) -> Vec<Vec<(u8, Vec<u8>)>> {

@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use super::support::Server;
-use super::{read_until, tcp};
+use super::tcp;
+use support::Server;
 
 /// A WebSocket without a library: what it sends is what the test says.
 pub(super) fn upgraded(server: &Server, path: &str) -> TcpStream {
@@ -14,8 +14,13 @@ pub(super) fn upgraded(server: &Server, path: &str) -> TcpStream {
          sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).expect("open");
-    let head = read_until(&mut stream, "\r\n\r\n");
-    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    // One by one: a frame may be right behind it.
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).expect("an answer");
+        head.extend_from_slice(&byte);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"), "{head:?}");
     stream
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::start;
-use super::support::{alone, skip};
+use support::{alone, skip};
 
 #[test]
 fn clients_in_python() {

@@ -9,8 +9,9 @@ use heirloom::fetch::{Checks, Fetcher, SanityCheck, Source, Updater};
 /// Where new versions of COMMAND's file come from, and what they must pass.
 #[derive(Args, Debug)]
 pub(crate) struct Fetching {
-    /// Fetch new versions of COMMAND's own file from a path, a URL, s3://BUCKET/KEY or github:OWNER/NAME/PATTERN, put them in
-    /// its place and restart. One that fails is put back. GITHUB_TOKEN, and the store's own variables, are for access.
+    /// Fetch new versions of COMMAND's own file from a path, a URL, s3://BUCKET/KEY or
+    /// github:OWNER/NAME/PATTERN, put them in its place and restart. One that fails is put back.
+    /// GITHUB_TOKEN, and the store's own variables, are for access.
     #[arg(long, value_name = "SOURCE")]
     fetch: Option<String>,
 
@@ -22,7 +23,8 @@ pub(crate) struct Fetching {
     #[arg(long, value_name = "KEY")]
     fetch_key: Option<String>,
 
-    /// Try a new version first: run it with this argument; it must exit with 0 within 10 s. As often as wanted.
+    /// Try a new version first: run it with this argument; it must exit with 0 within 10 s. As often as
+    /// wanted.
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     fetch_try: Vec<String>,
 
@@ -62,7 +64,7 @@ impl Fetching {
         Ok(supervisor.fetch(move |handle| {
             let updater = Updater::new(source, handle.program(), handle.clone()).checks(checks);
             let updater = updater.delay(self.fetch_delay).stagger(self.fetch_stagger);
-            let updater = if self.fetch_only { updater.install_only() } else { updater };
+            let updater = updater.install_only(self.fetch_only);
             updater.interval(self.fetch_every).expect("the floor was looked at")
         }))
     }

@@ -11,8 +11,9 @@ use crate::target::Target;
 
 /// End a process now: its connections are aborted, counted and reported.
 ///
-/// Of a process that drains after a restart this ends the drain, and the new one serves on. Of one that still starts it
-/// ends the start, and the old one serves on. Of a process that serves it ends the service, its supervisor included.
+/// Of a process that drains after a restart this ends the drain, and the new one serves on. Of one that still
+/// starts it ends the start, and the old one serves on. Of a process that serves it ends the service, its
+/// supervisor included.
 #[derive(Debug, Args)]
 #[command(after_help = CODES)]
 pub(crate) struct Hammer {

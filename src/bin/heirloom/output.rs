@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::exit::{Code, Failure};
 
-/// To standard output. Whoever has closed it has read enough (`heirloom status | head -1`).
+/// To standard output. A reader that has closed it has read enough (`heirloom status | head -1`).
 pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stdout().lock(), "{}", tame(line, "\n"));
 }
@@ -21,7 +21,8 @@ pub(crate) fn complain(line: &str) {
     let _ = writeln!(io::stderr().lock(), "heirloom: {}", tame(line, "\n"));
 }
 
-/// To standard error as well, but not for long: a service that has ended is not kept by a log that nobody reads.
+/// To standard error as well, but not for long: a service that has ended is not kept by a log that nobody
+/// reads.
 pub(crate) fn last_words(line: String) {
     let (said, heard) = mpsc::sync_channel(1);
     // Where nobody reads it, or no thread can be had, the exit status says it.
@@ -37,7 +38,8 @@ pub(crate) fn last_words(line: String) {
 /// A write takes microseconds, on a busy machine milliseconds.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// To standard output, for a program: what a terminal would act on is escaped as JSON has it, which changes nothing.
+/// To standard output, for a program: what a terminal would act on is escaped as JSON has it, which changes
+/// nothing.
 pub(crate) fn say_json(told: &impl Serialize) {
     let mut line = String::new();
     for letter in serde_json::to_string(told).unwrap_or_default().chars() {
@@ -51,8 +53,8 @@ pub(crate) fn say_json(told: &impl Serialize) {
     let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
-/// What another process has said, for people: of bounded length, nothing in it acts on a terminal, and none of its lines
-/// looks like one of this command's.
+/// What another process has said, for people: of bounded length, nothing in it acts on a terminal, and none
+/// of its lines looks like one of this command's.
 pub(crate) fn plain(text: &str) -> String {
     let mut plain: String = text.chars().take(LONGEST).collect();
     if plain.len() < text.len() {
@@ -97,7 +99,8 @@ fn acts_on_a_terminal(letter: char) -> bool {
     letter.is_control() || turns
 }
 
-/// In characters: the end of a log that a reply holds is shorter, and so is every reason that is meant to be read.
+/// In characters: the end of a log that a reply holds is shorter, and so is every reason that is meant to be
+/// read.
 const LONGEST: usize = 8 * 1024;
 
 /// `9.1 ms`, `1.01 s`, `5m 3s`, `2d 4h`: three digits are enough.

@@ -13,21 +13,23 @@ use crate::target::{Aim, MOVES, Target};
 
 /// Restart a server, and wait for the outcome.
 ///
-/// Prints each step with its time since the request was acted on. If the new process does not make it, its reason and
-/// the end of its standard error (where that is a file) are printed, the old process serves on, and the exit status
-/// says which kind of failure it was. A request while another restart is on its way is acted on after that one, and
-/// waited for.
+/// Prints each step with its time since the request was acted on. If the new process does not make it, its
+/// reason and the end of its standard error (where that is a file) are printed, the old process serves on,
+/// and the exit status says which kind of failure it was. A request while another restart is on its way is
+/// acted on after that one, and waited for.
 #[derive(Debug, Args)]
 #[command(after_help = CODES)]
 pub(crate) struct Restart {
     #[command(flatten)]
     target: Target,
-    /// What to wait for: the new process accepts, it is the service for good, or the old one has ended its connections.
+    /// What to wait for: the new process accepts, it is the service for good, or the old one has ended its
+    /// connections.
     #[arg(long, value_enum, default_value_t = Wait::Settled)]
     wait: Wait,
     /// How long to wait. The restart itself has the server's own deadlines, and goes on.
     ///
-    /// The default is more than those are by default together (60 s to start, 1 s of probation, 60 s to drain).
+    /// The default is more than those are by default together (60 s to start, 1 s of probation, 60 s to
+    /// drain).
     #[arg(long, value_name = "DURATION", default_value = "3min", value_parser = humantime::parse_duration)]
     timeout: Duration,
     /// Print the replies as they come, one JSON object a line.
@@ -221,7 +223,8 @@ impl Following<'_> {
         Failure::new(Code::TimedOut, format!("not {wanted} within {timeout}; {state}"))
     }
 
-    /// The process that was asked has ended before the outcome: killed, most likely. Its successor goes on alone.
+    /// The process that was asked has ended before the outcome: killed, most likely. Its successor goes on
+    /// alone.
     fn lost_contact(&self) -> Result<(), Failure> {
         if !self.has_begun {
             // What is acted on is answered in the same breath.

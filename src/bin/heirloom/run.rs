@@ -26,7 +26,7 @@ pub(crate) struct Run {
     #[arg(short, long, value_name = "[NAME=]ADDRESS[=FD]")]
     listen: Vec<Listening>,
 
-    /// The mode of Unix sockets' paths, in octal: whoever may write there may connect. Without it 0777 less the umask.
+    /// The mode of Unix sockets' paths, in octal: a user who may write there may connect. Without it 0777 less the umask.
     #[arg(long, value_name = "MODE", value_parser = mode)]
     socket_mode: Option<u32>,
 
@@ -64,7 +64,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     start_timeout: Duration,
 
-    /// How long a new server is watched, and the old one kept, after it is ready. If it dies, the old one goes on.
+    /// How long a new server is watched, and the old one kept, after it is ready. If it dies, or is stopped at the end or fails
+    /// its check (http=, tcp=) then, the old one goes on.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     probation: Duration,
 
@@ -178,12 +179,8 @@ impl Run {
     fn configure(self) -> Result<(Supervisor, WorkerCommand), String> {
         let mut deadlines = match self.control {
             Some(path) => Restarter::builder().control_at(path),
-            None => Restarter::builder().control(),
+            None => Restarter::builder(),
         };
-        #[cfg(feature = "systemd")]
-        {
-            deadlines = deadlines.systemd(heirloom::systemd::Systemd::new());
-        }
         deadlines = deadlines
             .start_timeout(self.start_timeout)
             .probation(self.probation)

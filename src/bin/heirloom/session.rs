@@ -26,8 +26,8 @@ pub(crate) fn deadline_in(timeout: Duration) -> Instant {
 /// Longer than anybody waits.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// How long the first reply may take before the operator is told why there is none. It is given at once by a thread that
-/// does nothing else; so much is a stopped process, or a machine with far too much to do.
+/// How long the first reply may take before the operator is told why there is none. It is given at once by a
+/// thread that does nothing else; so much is a stopped process, or a machine with far too much to do.
 const FIRST_REPLY: Duration = Duration::from_millis(1500);
 
 /// How long a process that is not stopped is waited for all the same: a machine may have that much to do.
@@ -98,7 +98,7 @@ fn first_reply(aim: &Aim, request: &Request, deadline: Instant) -> Result<(Clien
     }
 }
 
-/// Whether there is a point in waiting for a process that has not answered; whoever looks on is told.
+/// Whether there is a point in waiting for a process that has not answered; the user is told.
 fn patience(aim: &Aim, process: Option<u32>, until: Instant) -> Result<(), Failure> {
     if let Some(why) = process.and_then(halted) {
         return Err(silent(aim, why));

@@ -11,10 +11,10 @@ use crate::session::{Session, deadline_in};
 use crate::status;
 use crate::target::{Aim, MOVES, Target};
 
-/// Stop a server gracefully: it says goodbye to every connection, and ends.
+/// Stop a server gracefully: it drains every connection, and ends.
 ///
-/// Waits until the process is gone. Asking twice does not make it faster; `heirloom hammer` does. A worker that serves
-/// takes its supervisor along; one that still starts ends alone.
+/// Waits until the process is gone. Asking twice does not make it faster; `heirloom hammer` does. A worker
+/// that serves takes its supervisor along; one that still starts ends alone.
 #[derive(Debug, Args)]
 #[command(after_help = CODES)]
 pub(crate) struct Stop {

@@ -49,8 +49,8 @@ impl Aim {
         }
     }
 
-    /// Another process of the same server, which this one (it is `peer`) has named: in the directory where this one's
-    /// socket was found, since what a server calls its own may be another mount namespace's.
+    /// Another process of the same server, which this one (it is `peer`) has named: in the directory where
+    /// this one's socket was found, since what a server calls its own may be another mount namespace's.
     pub(crate) fn kin(&self, pid: u32, peer: Peer) -> Result<Aim, FindError> {
         match sibling(&self.socket, pid).filter(|path| path.exists()) {
             Some(socket) => Ok(Aim { socket, expected: Expected::NamedBy(peer.user) }),
@@ -88,8 +88,8 @@ impl Target {
         }
     }
 
-    /// Another control socket than the one that was just asked in vain: a pid file or a path leads to whoever serves, and
-    /// that may have changed between the look and the request.
+    /// Another control socket than the one that was just asked in vain: a pid file or a path leads to the
+    /// process that serves, and that may have changed between the look and the request.
     pub(crate) fn moved_on(&self, failure: &Failure, asked: &Aim) -> Option<Aim> {
         let is_over = matches!(failure.code, Code::NotRunning | Code::Refused);
         (is_over && self.pid.is_none()).then(|| self.aim().ok()).flatten().filter(|aim| aim != asked)

@@ -18,11 +18,12 @@ use super::place::Previous;
 use super::schedule::{self, Schedule};
 use super::{Checks, Digest, FetchEvent, Fetcher, IntervalTooShort, Place, Polled, Restart, UpdateError};
 
-/// Keeps a program up to date: polls a [`Fetcher`], checks what is new, puts it in the binary's place, and restarts.
+/// Keeps a program up to date: polls a [`Fetcher`], checks what is new, puts it in the binary's place, and
+/// restarts.
 ///
-/// A restart that fails, or is taken back, puts the previous binary back, and the failed one is not fetched again while
-/// this process lives (a start by hand is a new chance). Content that is identical to what is in place never restarts
-/// anything. The [module's documentation](super) has an example.
+/// A restart that fails, or is taken back, puts the previous binary back, and the failed one is not fetched
+/// again while this process lives (a start by hand is a new chance). Content that is identical to what is in
+/// place never restarts anything. The [module's documentation](super) has an example.
 #[derive(Debug)]
 pub struct Updater<F, R> {
     fetcher: F,
@@ -41,7 +42,8 @@ pub struct Updater<F, R> {
     rejected: VecDeque<Digest>,
     /// What was put in place, and not restarted into yet.
     untried: Option<(Digest, Previous)>,
-    /// The fetcher has brought something that nothing has come of yet: a poll that was dropped brought it in vain.
+    /// The fetcher has brought something that nothing has come of yet: a poll that was dropped brought it in
+    /// vain.
     in_hand: bool,
     failures: u32,
     /// How many polls in a row found another process at work.
@@ -50,8 +52,8 @@ pub struct Updater<F, R> {
 }
 
 impl<F: Fetcher, R: Restart> Updater<F, R> {
-    /// Updates the binary at `path` from `fetcher`, and restarts by `restart`: every 5 minutes with a tenth of
-    /// jitter, with all of [`Checks::new`], at once and without stagger.
+    /// Updates the binary at `path` from `fetcher`, and restarts by `restart`: every 5 minutes with a tenth
+    /// of jitter, with all of [`Checks::new`], at once and without stagger.
     ///
     /// `path` is what a restart executes: for a [`Restarter`](crate::Restarter), its
     /// [`program`](crate::Restarter::program).
@@ -78,13 +80,13 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
         }
     }
 
-    /// The time between two polls. Default 5 minutes: a poll costs the source next to nothing, and who publishes a
-    /// version looks at it for longer than that. After failures it doubles with each, up to an hour.
+    /// The time between two polls. Default 5 minutes: a poll costs the source almost nothing, and a release
+    /// can wait for that long. The time doubles with each failure, up to an hour.
     ///
     /// # Errors
     ///
-    /// It is below the source's floor ([`Fetcher::floor`]): a second for HTTP and S3, 0.1 s for a file, 2 minutes for
-    /// GitHub without a token.
+    /// If `interval` is below the source's floor ([`Fetcher::floor`]): a second for HTTP and S3, 0.1 s for a
+    /// file, 2 minutes for GitHub without a token.
     pub fn interval(mut self, interval: Duration) -> Result<Updater<F, R>, IntervalTooShort> {
         let floor = self.fetcher.floor();
         if interval < floor {
@@ -94,53 +96,56 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
         Ok(self)
     }
 
-    /// How much of the interval is added to it at most, by chance: from 0 to 1, default 0.1, so that hosts started at
-    /// one instant have parted after some polls. The first poll comes after such a part alone.
+    /// The largest part of the interval that is added to it at random, from 0 to 1. Default 0.1, so that
+    /// hosts that were started at one instant poll at different times after some polls. Before the first
+    /// poll, only this part is waited for.
     #[must_use]
     pub fn jitter(mut self, part: f64) -> Updater<F, R> {
         self.schedule.jitter = if part.is_finite() { part.clamp(0.0, 1.0) } else { JITTER };
         self
     }
 
-    /// Spreads the restarts of many hosts over `window`: each waits for its own part of it, by its host name, always
-    /// the same. Default none.
+    /// Spreads the restarts of many hosts over `window`: each waits for its own part of it, by its host name,
+    /// always the same. Default none.
     #[must_use]
     pub fn stagger(mut self, window: Duration) -> Updater<F, R> {
         self.stagger = schedule::stagger(&schedule::host_name(), window);
         self
     }
 
-    /// Waits this long before a checked binary is put in place and restarted into, beside the stagger. Default not.
+    /// Waits this long, besides the stagger, before a checked binary is put in place and restarted into.
+    /// Default zero.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Updater<F, R> {
         self.delay = delay;
         self
     }
 
-    /// Puts new binaries in place and leaves the restart to somebody else. Default: it restarts.
+    /// Whether new binaries are put in place without a restart, for a service that something else restarts.
+    /// Default: no, it restarts.
     #[must_use]
-    pub fn install_only(mut self) -> Updater<F, R> {
-        self.install_only = true;
+    pub fn install_only(mut self, on: bool) -> Updater<F, R> {
+        self.install_only = on;
         self
     }
 
-    /// What a binary must pass.
+    /// The checks that a binary must pass. Default: [`Checks::new`].
     #[must_use]
     pub fn checks(mut self, checks: Checks) -> Updater<F, R> {
         self.checks = checks;
         self
     }
 
-    /// How long a poll may fetch. Default 15 minutes: 100 MB over a line of 1 Mbit/s; a longer one keeps a newer version
-    /// waiting.
+    /// How long a poll may fetch. Default 15 minutes: 100 MB over a line of 1 Mbit/s; a longer one keeps a
+    /// newer version waiting.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Updater<F, R> {
         self.deadline = deadline;
         self
     }
 
-    /// How long a source may send nothing. Default 30 seconds, which a connection with heavy loss survives; a shorter
-    /// one starts a slow download over.
+    /// How long a source may send nothing. Default 30 seconds, which a connection with heavy loss survives; a
+    /// shorter one starts a slow download over.
     #[must_use]
     pub fn stall_timeout(mut self, timeout: Duration) -> Updater<F, R> {
         self.stall = timeout;
@@ -156,8 +161,9 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it waits, fetches or checks, it leaves nothing behind. Dropped during a restart it hears no
-    /// outcome: a binary that fails then stays in place. Let it end by itself.
+    /// Dropping the future while it waits, fetches or checks leaves nothing behind. If it is dropped during a
+    /// restart, it does not learn the outcome, and a binary that fails then stays in place. Let it end by
+    /// itself.
     pub async fn run(&mut self) {
         // What killed processes left is removed at the start, however long the first poll is away.
         let place = self.place.clone();
@@ -169,7 +175,8 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
                 () = async { match over { Some(over) => over.await, None => pending().await } } => return,
                 looked = async { sleep(wait).await; unpanicked(self.look()).await } => looked,
             };
-            // Not to be interrupted: the outcome of a restart must be heard, and by then this process may be draining.
+            // Not to be interrupted: the outcome of a restart must be heard, and by then this process may be
+            // draining.
             let polled = self.take(looked).await;
             wait = self.tell(polled);
         }
@@ -179,7 +186,7 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
     ///
     /// # Errors
     ///
-    /// Nothing came of it; the running version serves on.
+    /// The poll failed. The running version serves on.
     ///
     /// # Cancel safety
     ///
@@ -217,7 +224,8 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
 }
 
 impl<F, R> Updater<F, R> {
-    /// A predecessor that ends an update of its own is no news; whoever holds the lock for longer holds updates off.
+    /// A predecessor that ends an update of its own is no news; a process that holds the lock for longer
+    /// holds updates off.
     fn tell_of_the_lock(&mut self, polled: Polled) {
         self.held_off = if polled == Polled::Busy { self.held_off.saturating_add(1) } else { 0 };
         // Ever more seldom: the second time, the fourth, the eighth.

@@ -119,7 +119,7 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
                 let _ = self.events.send(FetchEvent::Restarted { digest, outcome });
                 return Ok(Polled::Restarted(digest, outcome));
             }
-            // The binary is not to blame, and whoever starts the service next is to have it.
+            // The binary is not to blame, and the next start of the service is to have it.
             Err(source @ (RestartError::Refused(_) | RestartError::Stopped | RestartError::DriverGone)) => {
                 self.untried = Some((digest, previous));
                 return Err(UpdateError::NotTried { digest, source });
@@ -166,8 +166,8 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
     }
 }
 
-/// The digest of the binary in place, which is read only if it is not the one that was there before. None if there is
-/// none, or it cannot be read: then it is none that we know.
+/// The digest of the binary in place, which is read only if it is not the one that was there before. None if
+/// there is none, or it cannot be read: then it is none that we know.
 fn identify(path: &Path, before: Option<(Look, Digest)>) -> Option<(Look, Digest)> {
     let look = Look::at(&fs::metadata(path).ok()?);
     before.filter(|(known, _)| *known == look).or_else(|| Some((look, Digest::of_file(path).ok()?)))
@@ -185,8 +185,8 @@ pub(super) async fn unpanicked<T>(
     poll_fn(poll).await
 }
 
-/// Off the runtime's threads: the disk may be slow, and a digest takes its time. Where no thread can be made it is done here
-/// all the same: a runtime that waits is better than a bad binary that stays in place.
+/// Off the runtime's threads: the disk may be slow, and a digest takes its time. Where no thread can be made
+/// it is done here all the same: a runtime that waits is better than a bad binary that stays in place.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, UpdateError> + Send + 'static,
 ) -> Result<T, UpdateError> {

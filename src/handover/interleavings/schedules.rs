@@ -8,8 +8,8 @@ use super::driver::ensure;
 use super::steps::Step;
 use super::world::{DRAIN_TIMEOUT, PROBATION, SHUTDOWN_TIMEOUT, Settings, World};
 
-/// How many steps a world may take by itself before it rests: each process of four goes through fewer than 20, and
-/// a remembered trigger makes one more.
+/// How many steps a world may take by itself before it rests: each process of four goes through fewer than
+/// 20, and a remembered trigger makes one more.
 const STEPS_TO_REST: usize = 200;
 
 fn world(probation: Duration, processes: usize) -> World {
@@ -47,7 +47,8 @@ fn rest(world: &mut World, order: &[u16]) -> Result<(), String> {
     Err("G5: it never comes to rest".to_owned())
 }
 
-/// Of 256 steps, so many come from outside: enough to meet every state, few enough for whole restarts between them.
+/// Of 256 steps, so many come from outside: enough to meet every state, few enough for whole restarts between
+/// them.
 const INPUTS_IN_256: u8 = 40;
 
 /// And so many may end a process; with more, few worlds would grow old.

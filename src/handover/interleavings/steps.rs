@@ -66,8 +66,8 @@ impl Step {
 }
 
 impl Process {
-    /// The driver reads a channel to its end, and asks the pidfd, before it gives a machine anything that may end
-    /// a state by itself.
+    /// The driver reads a channel to its end, and asks the pidfd, before it gives a machine anything that may
+    /// end a state by itself.
     fn has_heard_successor(&self) -> bool {
         self.from_successor.is_empty() && self.successor != Peer::Dead
     }

@@ -98,8 +98,8 @@ fn fail(
     panic!("{broken}, after {steps:?}\n{world:#?}");
 }
 
-/// 64 bits stand for a state: that any two of a million share them has a chance of one in thirty million, and the
-/// same states meet again in the other walks under other numbers.
+/// 64 bits stand for a state: that any two of a million share them has a chance of one in thirty million, and
+/// the same states meet again in the other walks under other numbers.
 fn fingerprint(world: &World) -> u64 {
     let mut hasher = DefaultHasher::new();
     world.hash(&mut hasher);

@@ -153,7 +153,7 @@ fn a_new_program_that_keeps_dying_is_given_up_for_the_last_good_one() {
     }
     settle(&mut machine, now, 5, 1);
     machine.request(now).unwrap();
-    assert_eq!(spawns(&actions(&mut machine)), Some((6, Program::Current)), "whoever asks has a new one");
+    assert_eq!(spawns(&actions(&mut machine)), Some((6, Program::Current)), "the operator has a new one");
 }
 
 #[test]
@@ -282,6 +282,29 @@ fn g3_a_worker_that_freezes_is_killed_before_the_old_one_resumes() {
 }
 
 #[test]
+fn g3_a_worker_that_freezes_and_may_hold_requests_is_told_to_stop() {
+    let now = Instant::now();
+    let mut machine = Supervise::new(Limits { early: true, ..limits() });
+    machine.request(now).unwrap();
+    settle(&mut machine, now, 1, 1);
+    machine.request(now).unwrap();
+    machine.spawned(now, 2, Some(2));
+    machine.message(now, 2, Message::Ready { unclaimed: vec![], takes_moves: false, answers: true });
+    machine.message(now, 2, Message::Accepting);
+    assert!(machine.is_on_probation());
+    actions(&mut machine);
+    machine.timeout(now + SECOND);
+    assert_eq!(actions(&mut machine), [Action::Send(2, Message::Probe)]);
+    machine.timeout(machine.deadline().unwrap());
+    let did = actions(&mut machine);
+    assert!(did.contains(&Action::Stop(2)) && !did.contains(&Action::Kill(2)), "{did:?}");
+    let is_taken_back = |action: &Action| {
+        matches!(action, Action::Report(Report::TakenBack { why: Failure::Silent { .. }, .. }))
+    };
+    assert!(did.iter().any(is_taken_back) && machine.serving() == Some(1), "{did:?}");
+}
+
+#[test]
 fn more_time_moves_the_deadline_of_what_a_worker_is_about_and_no_other() {
     let now = Instant::now();
     let mut machine = serving(now);
@@ -405,7 +428,7 @@ impl World {
             if !seen.said {
                 events.extend([Event::Ready(*worker), Event::Failed(*worker)]);
             }
-            // What was told to go may go whenever it likes.
+            // A worker that was told to stop may end at any time.
             if seen.accepts && !seen.going && self.machine.candidate() == Some(*worker) {
                 events.push(Event::Accepting(*worker));
             }

@@ -48,7 +48,7 @@ pub enum Program {
 pub enum Action {
     /// Start a worker; answer with [`Supervise::spawned`](super::Supervise::spawned) or [`Supervise::spawn_failed`](super::Supervise::spawn_failed).
     Spawn {
-        /// Its number.
+        /// The worker's number.
         worker: Worker,
         /// What it runs.
         program: Program,
@@ -64,7 +64,7 @@ pub enum Action {
     Resume(Worker),
     /// This worker is replaced: it is to close its sockets, drain, and exit.
     HandOver {
-        /// Who.
+        /// The worker that is replaced.
         worker: Worker,
         /// The sockets, of those that the new worker was handed, which that one does not want.
         unclaimed: Vec<u16>,
@@ -87,46 +87,46 @@ pub enum Action {
     End(End),
 }
 
-/// What happens, for the log and for whoever asked.
+/// What happens, for the log and for operators.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Report {
     /// A worker is being started.
     Starting {
-        /// Its number.
+        /// The worker's number.
         worker: Worker,
     },
     /// A request arrived on the way and is kept.
     Remembered,
     /// The new worker is ready and accepts.
     Ready {
-        /// Its number.
+        /// The worker's number.
         worker: Worker,
     },
     /// It is the service.
     Settled {
-        /// Its number.
+        /// The worker's number.
         worker: Worker,
     },
     /// It did not get ready.
     Failed {
-        /// Its number.
+        /// The worker's number.
         worker: Worker,
-        /// Why.
+        /// What went wrong.
         why: Failure,
     },
     /// It was lost after it was ready, and the one before it, if there is one, accepts again.
     TakenBack {
-        /// Its number.
+        /// The worker's number.
         worker: Worker,
-        /// Why.
+        /// What went wrong.
         why: Failure,
     },
     /// The worker that served has died.
     Died {
-        /// Its number.
+        /// The worker's number.
         worker: Worker,
-        /// How.
+        /// Its exit status or signal, for people.
         how: String,
     },
     /// Nobody serves; connections wait in the kernel until the next worker is there.
@@ -150,7 +150,7 @@ pub enum Report {
     },
     /// A worker did not go in time and was killed.
     Killed {
-        /// Its number.
+        /// The worker's number.
         worker: Worker,
     },
 }

@@ -40,8 +40,8 @@ pub struct Peer {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expected {
-    /// Whoever the path leads to, unless it leads through what belongs to another user and to somebody else than that one:
-    /// root must not be sent to its own server by a link of theirs.
+    /// The process to which the path leads, unless the way there belongs to another user and the process does
+    /// not belong to that user: root must not be sent to its own server by a link of theirs.
     #[default]
     Anybody,
     /// This process, and then it does not matter by which way.
@@ -71,7 +71,7 @@ pub enum ClientError {
     Stranger {
         /// The socket.
         path: PathBuf,
-        /// What is wrong with whoever answers.
+        /// What is wrong with the process that answers.
         why: Distrust,
     },
     /// It did not answer in time.
@@ -98,7 +98,7 @@ pub enum ClientError {
     },
 }
 
-/// Why whoever answers is not asked.
+/// Why the process that answers is not asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Distrust {
@@ -123,7 +123,8 @@ pub enum Distrust {
 }
 
 impl Client {
-    /// Connects and asks. A server that is stopped, or has too much to do to accept, is waited for until `deadline`.
+    /// Connects and asks. A server that is stopped, or has too much to do to accept, is waited for until
+    /// `deadline`.
     ///
     /// # Errors
     ///

@@ -51,9 +51,8 @@ pub enum FindError {
     },
     /// It runs, and holds no control socket.
     #[error(
-        "process {pid} has no control socket: it is no heirloom server, or has not asked for one (`Restarter::new()` has \
-         it, of a builder `Restarter::builder().signals(SignalMap::default()).control()`), or found no place where it may \
-         write (its log says so)"
+        "process {pid} has no control socket: it is no heirloom server, or has none on purpose (`Restarter::bare()`, \
+         `Builder::control(false)`), or found no place where it may write (its log says so)"
     )]
     NoControl {
         /// Its id.
@@ -143,8 +142,8 @@ pub fn socket_of(pid: u32) -> Result<PathBuf, FindError> {
     Ok(from_here(&process, path))
 }
 
-/// Where the kernel hides what a process has open (it has privileges of its own, or this one lacks some), its socket may
-/// still lie where such sockets usually do.
+/// Where the kernel hides what a process has open (it has privileges of its own, or this one lacks some), its
+/// socket may still lie where such sockets usually do.
 fn usual_socket_of(pid: u32, identity: Option<Identity>) -> Result<PathBuf, FindError> {
     let own = nix::unistd::geteuid().as_raw();
     if own != 0 && identity.is_none_or(|identity| identity.user != own) {
@@ -154,9 +153,9 @@ fn usual_socket_of(pid: u32, identity: Option<Identity>) -> Result<PathBuf, Find
     found.ok_or(FindError::Shielded { pid })
 }
 
-/// The process that a pid file names, if it is alive. Where the file is heirloom's, the process must own it: a number
-/// that a killed server has left behind may have come to mean another one. And a user who could have put the number there
-/// names processes of their own alone.
+/// The process that a pid file names, if it is alive. Where the file is heirloom's, the process must own it:
+/// a number that a killed server has left behind may have come to mean another one. And a user who could have
+/// put the number there names processes of their own alone.
 ///
 /// # Errors
 ///
@@ -246,7 +245,8 @@ fn sockets(process: &Path) -> io::Result<BTreeSet<u64>> {
     for entry in fs::read_dir(process.join("fd"))?.flatten() {
         match fs::read_link(entry.path()) {
             Ok(link) => held.extend(socket_inode(&link)),
-            // Root without CAP_SYS_PTRACE, as in most containers, may see which there are, and not what they are.
+            // Root without CAP_SYS_PTRACE, as in most containers, may see which there are, and not what they
+            // are.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
             // Closed meanwhile.
             Err(_) => {}
@@ -255,8 +255,8 @@ fn sockets(process: &Path) -> io::Result<BTreeSet<u64>> {
     Ok(held)
 }
 
-/// The inode and the path of a line of the table, if that is a control socket. The path comes last and may hold spaces, and
-/// whatever else is no text.
+/// The inode and the path of a line of the table, if that is a control socket. The path comes last and may
+/// hold spaces, and whatever else is no text.
 fn listening(line: &[u8]) -> Option<(u64, &Path)> {
     let mut rest = line;
     let mut fields = [""; 7];
@@ -275,8 +275,8 @@ fn listening(line: &[u8]) -> Option<(u64, &Path)> {
 /// In the kernel's flags of a socket (`__SO_ACCEPTCON`): it listens.
 const ACCEPTS: u32 = 1 << 16;
 
-/// A path of the process's mount namespace, as this process reaches it. By its plain name where the two are the same:
-/// what leads through the process ends with it.
+/// A path of the process's mount namespace, as this process reaches it. By its plain name where the two are
+/// the same: what leads through the process ends with it.
 fn from_here(process: &Path, path: &Path) -> PathBuf {
     let namespace = |process: &Path| fs::read_link(process.join("ns/mnt")).ok();
     let root = |process: &Path| fs::metadata(process.join("root")).map(|root| (root.dev(), root.ino())).ok();

@@ -1,7 +1,7 @@
 //! What is said on a control socket: one JSON object a line, both ways.
 //!
-//! Every object holds `"heirloom": 1`, the version. It changes only when a reader of the old one could be misled; all
-//! else is added: unknown members and unknown replies are to be passed over.
+//! Every object holds `"heirloom": 1`, the version. It changes only when a reader of the old one could be
+//! misled; all else is added: unknown members and unknown replies are to be passed over.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,8 @@ use super::status::{ConnectionDetail, ServiceStatus};
 pub const VERSION: u32 = 1;
 /// Longest request in bytes. The longest that makes sense has a tenth of that.
 pub const MAX_REQUEST: usize = 4 * 1024;
-/// Longest reply in bytes. A status with its [`OLDEST`](super::status::OLDEST) connections stays far below, whatever reasons are in it.
+/// Longest reply in bytes. A status with its [`OLDEST`](super::status::OLDEST) connections stays far below,
+/// whatever reasons are in it.
 pub const MAX_REPLY: usize = 128 * 1024;
 
 /// What an operator asks for. One request for each connection.
@@ -23,8 +24,8 @@ pub const MAX_REPLY: usize = 128 * 1024;
 pub enum Request {
     /// What is going on: answered with [`Reply::Status`].
     Status,
-    /// Restart, and tell each step until this process's end. A worker leaves both to its supervisor, which goes on with
-    /// the connection.
+    /// Restart, and tell each step until this process's end. A worker leaves both to its supervisor, which
+    /// goes on with the connection.
     Restart,
     /// Tell each step of the restart that a predecessor has passed on to this process.
     Follow,
@@ -49,44 +50,44 @@ pub enum Reply {
     Remembered,
     /// The successor's process exists.
     Spawned {
-        /// Its process id, as the server's PID namespace has it.
+        /// The successor's process id, as the server's PID namespace has it.
         pid: u32,
-        /// When.
+        /// Milliseconds since the request was acted on.
         after_ms: f64,
     },
     /// The successor says that its initialisation is done. It accepts nothing yet.
     Initialised {
-        /// As above.
+        /// The successor's process id, as the server's PID namespace has it.
         pid: u32,
-        /// When.
+        /// Milliseconds since the request was acted on.
         after_ms: f64,
     },
     /// The successor accepts; its predecessor watches it.
     Ready {
-        /// As above.
+        /// The successor's process id, as the server's PID namespace has it.
         pid: u32,
-        /// When.
+        /// Milliseconds since the request was acted on.
         after_ms: f64,
     },
     /// The successor is the service.
     Settled {
-        /// As above.
+        /// The successor's process id, as the server's PID namespace has it.
         pid: u32,
-        /// When.
+        /// Milliseconds since the request was acted on.
         after_ms: f64,
     },
     /// Another restart has settled; its successor restarts once more for this request, and goes on with this
-    /// connection. Should it not (its release is older), the connection ends here, and the successor is to be asked
-    /// with [`Request::Follow`].
+    /// connection. Should it not (its release is older), the connection ends here, and the successor is to be
+    /// asked with [`Request::Follow`].
     PassedOn {
         /// The successor.
         pid: u32,
     },
     /// What could move to the successor at once has moved.
     Moved {
-        /// How many.
+        /// How many connections moved.
         connections: u64,
-        /// When.
+        /// Milliseconds since the request was acted on.
         after_ms: f64,
     },
     /// The successor did not get ready. Nothing has changed.
@@ -95,7 +96,7 @@ pub enum Reply {
     TakenBack(Lost),
     /// It is not done.
     Refused {
-        /// Why.
+        /// The reason, for people.
         reason: String,
     },
     /// The service was stopped before the restart was through.
@@ -105,7 +106,7 @@ pub enum Reply {
         /// For how long.
         notice_ms: f64,
     },
-    /// This process says goodbye to its connections.
+    /// This process begins to drain its connections.
     Draining {
         /// How many there are.
         connections: u64,
@@ -160,7 +161,7 @@ pub struct Lost {
     /// Where that goes if it cannot: a terminal, a pipe, the journal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr_goes_to: Option<String>,
-    /// When.
+    /// Milliseconds since the request was acted on.
     pub after_ms: f64,
 }
 

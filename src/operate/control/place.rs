@@ -1,16 +1,17 @@
 //! Where control sockets lie, and whose they are.
 //!
 //! ```text
-//! /run/heirloom/4711.heirloom                 a process's own (root; else $XDG_RUNTIME_DIR/heirloom, /tmp/heirloom-UID)
+//! /run/heirloom/4711.heirloom                 a process's own, for root
+//! $XDG_RUNTIME_DIR/heirloom/4711.heirloom     for other users; else /tmp/heirloom-UID/4711.heirloom
 //!
-//! /run/app/control -> control.4711.heirloom   with control_at("/run/app/control"): leads to the one that serves
+//! /run/app/control -> control.4711.heirloom   with control_at("/run/app/control"): the one that serves
 //! /run/app/control.4711.heirloom
 //! /run/app/control.4723.heirloom              a successor's own
 //! /run/app/control.lock                       held by all generations
 //! ```
 //!
-//! A process binds its own name and nobody else's, so no two of them meet; what a killed one left behind is recognised
-//! by asking the kernel whether anybody holds it, and removed by the next one that starts there.
+//! A process binds its own name and nobody else's, so no two of them meet; what a killed one left behind is
+//! recognised by asking the kernel whether anybody holds it, and removed by the next one that starts there.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -84,7 +85,7 @@ pub enum ControlError {
     /// The system refused.
     #[error("cannot make the control socket {path:?}")]
     Other {
-        /// Where.
+        /// The path of the socket or of what lies beside it.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -94,8 +95,8 @@ pub enum ControlError {
 /// How a socket's file is called that answers to the protocol of [`message`](super::message).
 pub(crate) const SUFFIX: &str = ".heirloom";
 
-/// How many requests may wait to be accepted: a thousand at once are turned away one after the other, and not by the
-/// kernel without a word.
+/// How many requests may wait to be accepted: a thousand at once are turned away one after the other, and not
+/// by the kernel without a word.
 const BACKLOG: i32 = 128;
 
 /// A control socket that listens, and where.
@@ -154,8 +155,8 @@ impl Place {
         sibling(&self.own, pid).filter(|path| path.exists())
     }
 
-    /// Makes the stable path lead to `pid`, unless that has no socket. A failure is logged and changes nothing else:
-    /// the service matters more. Waits for the file system, but not for long.
+    /// Makes the stable path lead to `pid`, unless that has no socket. A failure is logged and changes
+    /// nothing else: the service matters more. Waits for the file system, but not for long.
     pub(crate) fn point_to(self: &Arc<Self>, pid: u32) {
         self.aside(move |place| place.try_to_point_to(pid));
     }
@@ -165,8 +166,8 @@ impl Place {
         self.aside(move |place| place.of(pid).iter().for_each(|path| remove_if_stale(path)));
     }
 
-    /// Removes what is this process's own, and the stable path if it leads here: then there is nobody else. Waits for the
-    /// file system, but not for long.
+    /// Removes what is this process's own, and the stable path if it leads here: then there is nobody else.
+    /// Waits for the file system, but not for long.
     pub(crate) fn give_up(self: &Arc<Self>) {
         self.aside(Place::remove);
     }
@@ -223,7 +224,7 @@ impl Stable {
         Ok(Stable { path, lock })
     }
 
-    /// By rename: whoever connects finds the old process or the new one. The target is relative, so that the
+    /// By rename: a client finds the old process or the new one. The target is relative, so that the
     /// directory may be mounted elsewhere, in a container say.
     fn point_to(&self, target: &Path) -> io::Result<()> {
         let mut draft = self.path.clone().into_os_string();
@@ -255,7 +256,8 @@ fn directories() -> Vec<PathBuf> {
         let value = environment::variable(name).map(PathBuf::from);
         value.filter(|path| path.is_absolute()).map(|path| path.join("heirloom"))
     };
-    // systemd's, for a service with RuntimeDirectory=; several are separated by colons, and then there is no knowing.
+    // systemd's, for a service with RuntimeDirectory=; several are separated by colons, and then there is no
+    // knowing.
     let runtime = variable("RUNTIME_DIRECTORY").filter(|path| !path.as_os_str().as_bytes().contains(&b':'));
     let root = uid.is_root().then(|| PathBuf::from("/run/heirloom"));
     let session = variable("XDG_RUNTIME_DIR");
@@ -264,8 +266,8 @@ fn directories() -> Vec<PathBuf> {
     [runtime, root, session, Some(temporary)].into_iter().flatten().collect()
 }
 
-/// Where the socket of a process may lie that was started with an environment like this one's. Of one with privileges of
-/// its own, glibc takes TMPDIR away.
+/// Where the socket of a process may lie that was started with an environment like this one's. Of one with
+/// privileges of its own, glibc takes TMPDIR away.
 pub(crate) fn usual_places(pid: u32) -> impl Iterator<Item = PathBuf> {
     let temporary = PathBuf::from(format!("/tmp/heirloom-{}", nix::unistd::geteuid()));
     directories()
@@ -306,7 +308,8 @@ fn bind(directory: &Path, prefix: &OsStr) -> Result<(UnixListener, PathBuf), Con
     Ok((OwnedFd::from(bound.map_err(other)?).into(), path))
 }
 
-/// Removes what killed processes have left behind: of this server, or in a directory that is for such sockets alone.
+/// Removes what killed processes have left behind: of this server, or in a directory that is for such sockets
+/// alone.
 fn sweep(directory: &Path, prefix: &OsStr) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten().take(SWEPT) {
         let name = entry.file_name();
@@ -318,7 +321,8 @@ fn sweep(directory: &Path, prefix: &OsStr) {
     }
 }
 
-/// How many files a start looks at: a directory with more is in trouble of its own, and the start is not to wait for it.
+/// How many files a start looks at: a directory with more is in trouble of its own, and the start is not to
+/// wait for it.
 const SWEPT: usize = 1000;
 
 fn remove_if_stale(path: &Path) {

@@ -27,22 +27,22 @@ pub(crate) struct Server {
     alarm: Pin<Box<Sleep>>,
 }
 
-/// Most clients at a time: two operators, a status on a screen and a monitor or two leave most of them free, and each
-/// costs a descriptor of the service.
+/// Most clients at a time: two operators, a status on a screen and a monitor or two leave most of them free,
+/// and each costs a descriptor of the service.
 const CLIENTS: usize = 16;
 
 /// How many there may be with those that another process has had: as many again as one process has.
 const ADOPTED: usize = 2 * CLIENTS;
 
-/// How long a client may take to say what it wants. The command says it at once; a person who types JSON into a socket
-/// has time for a short line.
+/// How long a client may take to say what it wants. The command says it at once; a person who types JSON into
+/// a socket has time for a short line.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many connections are accepted before others are heard: all the places once over.
 const ACCEPTED_AT_ONCE: usize = CLIENTS;
 
-/// How long accepting rests after it has failed: out of descriptors, most likely, and the service needs the next
-/// free one more than we do.
+/// How long accepting rests after it has failed: out of descriptors, most likely, and the service needs the
+/// next free one more than we do.
 const REST: Duration = Duration::from_secs(1);
 
 /// A request, and who wants to hear what becomes of it.
@@ -105,7 +105,7 @@ impl Server {
         let stream = StdStream::from(fd);
         // The other's word is enough for much, but not for a client who may not be one.
         stream.peer_addr()?;
-        // Nor for what it does to whoever reads from it.
+        // Nor for what it does to its readers.
         stream.set_nonblocking(true)?;
         if has_gone(&stream) {
             return Err(io::ErrorKind::NotConnected.into());
@@ -173,8 +173,9 @@ impl Server {
             return;
         }
         if self.clients.len() >= CLIENTS {
-            // Whoever sends its request at once, as the command does, is read before as many others are accepted: so a
-            // thousand connections that say nothing keep no operator out, nor waiting. Newest come last.
+            // A client that sends its request at once, as the command does, is read before as many others are
+            // accepted: so a thousand connections that say nothing keep no operator out, nor waiting. Newest
+            // come last.
             let Some(at) = self.clients.iter().position(|client| client.received.is_some()) else {
                 let reason = format!("{CLIENTS} clients are connected, which is the limit; come again");
                 turn_away(&stream, ErrorCode::Busy, reason);
@@ -210,7 +211,7 @@ impl Client {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(_) => return Poll::Ready(Did::Leave),
             };
-            // One request for each connection: whoever says more, or is gone, is not waited for.
+            // One request for each connection: a client that says more, or is gone, is not waited for.
             let Some(received) = &mut self.received else { return Poll::Ready(Did::Leave) };
             received.extend_from_slice(&chunk[..count]);
             let end = received.iter().position(|byte| *byte == b'\n');
@@ -226,8 +227,8 @@ impl Client {
             }
             let line = &received[..end.unwrap_or(received.len())];
             return match Request::decode(line) {
-                // It may have waited here for as long as this process was stopped, or out of descriptors: by now its
-                // operator has given up, and has been told that nothing was done.
+                // It may have waited here for as long as this process was stopped, or out of descriptors: by
+                // now its operator has given up, and has been told that nothing was done.
                 Ok(request) if has_gone(&self.stream) => {
                     tracing::debug!(?request, "nobody waits for this request any more; it is void");
                     Poll::Ready(Did::Leave)
@@ -258,7 +259,7 @@ impl Follower {
         self.stream.upgrade()
     }
 
-    /// Says it at once. Whoever has not read what was said before has stopped reading, and is let go.
+    /// Says it at once. A client that has not read what was said before has stopped reading, and is let go.
     pub(crate) fn tell(&self, reply: &Reply) {
         if let Some(stream) = self.stream.upgrade() {
             tell(&stream, reply);
@@ -282,7 +283,8 @@ fn turn_away(stream: &UnixStream, code: ErrorCode, reason: String) {
 
 fn tell(stream: &UnixStream, reply: &Reply) {
     let line = reply.encode();
-    // Not through the runtime: it would not write before it has heard that it can, and the process may end before.
+    // Not through the runtime: it would not write before it has heard that it can, and the process may end
+    // before.
     let sent = SockRef::from(stream).send_with_flags(&line, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
     if !sent.is_ok_and(|sent| sent == line.len()) {
         hang_up(stream);

@@ -1,8 +1,8 @@
 //! What a service is doing, as it is told and as `heirloom status --json` prints it.
 //!
-//! One process tells what it knows: of itself everything, of its predecessor and its successor that they are there. The
-//! command asks those as well, and whom they name, and puts what each says of itself in its place. A supervisor tells of its
-//! workers.
+//! One process tells what it knows: of itself everything, of its predecessor and its successor that they are
+//! there. The command asks those as well, and whom they name, and puts what each says of itself in its place.
+//! A supervisor tells of its workers.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,8 @@ use crate::handover::history::{self, FailureKind, History, since_unix_millis};
 /// How many connections a status names: enough to see who holds a process, and a screenful.
 pub const OLDEST: usize = 10;
 
-/// What a service is doing: the shape of `heirloom status --json`. Members are added, and never change their meaning.
+/// What a service is doing: the shape of `heirloom status --json`. Members are added, and never change their
+/// meaning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ServiceStatus {
@@ -30,14 +31,15 @@ pub struct ServiceStatus {
     /// The supervisor whose worker it is: what that one tells is the whole service.
     #[serde(default)]
     pub supervisor: Option<u32>,
-    /// When the first generation started, in milliseconds since 1970; 0 if that is not told. Every generation says the same.
+    /// When the first generation started, in milliseconds since 1970; 0 if that is not told. Every generation
+    /// says the same.
     #[serde(default)]
     pub born_unix_ms: u64,
     /// Since the first generation started.
     pub service_uptime_ms: u64,
     /// Restarts since then, by outcome.
     pub restarts: Restarts,
-    /// The last restart that came to nothing.
+    /// The last restart that failed.
     pub last_failure: Option<PastFailure>,
     /// The restart that the serving generation comes from.
     pub last_restart: Option<PastRestart>,
@@ -45,7 +47,8 @@ pub struct ServiceStatus {
     pub connections: Moved,
     /// The restart that is on its way.
     pub restart: Option<RestartStatus>,
-    /// Every generation that is alive, oldest first. (Of one process that was asked: itself and its neighbours.)
+    /// Every generation that is alive, oldest first. (Of one process that was asked: itself and its
+    /// neighbours.)
     pub generations: Vec<GenerationStatus>,
 }
 
@@ -66,15 +69,15 @@ pub struct Restarts {
     pub respawned: u64,
 }
 
-/// A restart that came to nothing.
+/// A restart that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PastFailure {
     /// `failed`, `taken_back` or `refused`.
     pub outcome: String,
-    /// Why.
+    /// The reason, for people.
     pub reason: String,
-    /// When, in milliseconds since 1970.
+    /// The time of the failure, in milliseconds since 1970.
     pub at_unix_ms: u64,
     /// How long ago.
     pub ago_ms: u64,
@@ -114,8 +117,8 @@ impl PastFailure {
 pub struct PastRestart {
     /// From the request until the successor accepted.
     pub time_to_ready_ms: Option<u64>,
-    /// How long the predecessor drained; not known while it does, or if it was killed. Of a supervisor's worker that does
-    /// not tell, how long it was there after it was told to go.
+    /// How long the predecessor drained; not known while it does, or if it was killed. Of a supervisor's
+    /// worker that does not tell, how long it was there after it was told to stop.
     pub drain_ms: Option<u64>,
     /// How many connections moved; not known while it drains, or if it did not tell.
     pub moved: Option<u64>,

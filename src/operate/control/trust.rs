@@ -1,8 +1,9 @@
 //! Where a path may lead that another user could have bent.
 //!
-//! Root who is given a path in a directory of somebody else must not be sent to root's own server by it: whoever owns a
-//! directory, or a link, on the way decides where it leads. So those users are noted, and the process at the end has to
-//! be theirs. It does not matter that they change it after the look: what they change lies in a directory of theirs.
+//! Root who is given a path in a directory of somebody else must not be sent to root's own server by it: the
+//! owner of a directory, or a link, on the way decides where it leads. So those users are noted, and the
+//! process at the end has to be theirs. It does not matter that they change it after the look: what they
+//! change lies in a directory of theirs.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};

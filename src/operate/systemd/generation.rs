@@ -1,7 +1,7 @@
 //! What one generation of a service tells the service manager, and when.
 //!
-//! Everything that the manager must know comes from the process that it takes for the main one at that moment, so
-//! `NotifyAccess=main` is enough for it.
+//! Everything that the manager must know comes from the process that it takes for the main one at that
+//! moment, so `NotifyAccess=main` is enough for it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ pub(crate) struct Generation {
     is_main: bool,
     /// Whether it has ever said so itself.
     is_ready: bool,
-    /// Why the last restart came to nothing.
+    /// Why the last restart failed.
     failure: Option<String>,
     is_draining: bool,
     /// When to tell of a drain that is not the main process's.
@@ -66,8 +66,8 @@ impl Generation {
         listeners.iter().for_each(|listener| self.opened(listener));
         self.discard_unwanted();
         if is_first {
-            // Whose main process it is the manager knows: it started it. In a shell that a unit has left its NOTIFY_SOCKET to,
-            // this process must not become that unit's.
+            // Whose main process it is the manager knows: it started it. In a shell that a unit has left its
+            // NOTIFY_SOCKET to, this process must not become that unit's.
             self.notifier.ready(&self.serving());
         } else {
             // The predecessor may have told already how it drains.
@@ -102,8 +102,8 @@ impl Generation {
         self.notifier.main_pid(pid, Some(&format!("serving, generation {}", self.number + 1)))
     }
 
-    /// A listener of this process. Kept by the manager once this process is the service: what a successor opens on its
-    /// own that then fails must not be kept for ever.
+    /// A listener of this process. Kept by the manager once this process is the service: what a successor
+    /// opens on its own that then fails must not be kept for ever.
     pub(crate) fn opened(&mut self, listener: &Kept) {
         if self.stores && self.is_main {
             self.notifier.store(listener.name.clone(), Arc::clone(&listener.fd));
@@ -117,8 +117,8 @@ impl Generation {
         }
     }
 
-    /// This process accepts no more from this one, which may be because it ends: what comes next would then find it in
-    /// the store.
+    /// This process accepts no more from this one, which may be because it ends: what comes next would then
+    /// find it in the store.
     pub(crate) fn dropped(&mut self, listener: &Kept) {
         if self.stores && self.is_main {
             self.notifier.discard(listener.name.clone(), CRASH);
@@ -224,13 +224,13 @@ impl Generation {
     }
 }
 
-/// How long a listener that was dropped stays in the store. A program that ends by an error drops its listeners on the
-/// way out, milliseconds before its end, and what waits in them is for the next start; one that goes on does not want
-/// clients to wait for nobody.
+/// How long a listener that was dropped stays in the store. A program that ends by an error drops its
+/// listeners on the way out, milliseconds before its end, and what waits in them is for the next start; one
+/// that goes on does not want clients to wait for nobody.
 const CRASH: Duration = Duration::from_secs(1);
 
-/// How often a process that is not the main one tells of its drain: under `NotifyAccess=main` the manager refuses it, with a
-/// line in its log each time.
+/// How often a process that is not the main one tells of its drain: under `NotifyAccess=main` the manager
+/// refuses it, with a line in its log each time.
 const PROGRESS: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ use tokio::sync::oneshot;
 use super::socket::Manager;
 use super::watchdog::{self, Health};
 
-/// Tells the service manager, in the order of the calls. Only `flush` waits. Clones share the thread, which ends with the
-/// last of them.
+/// Tells the service manager, in the order of the calls. Only `flush` waits. Clones share the thread, which
+/// ends with the last of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Notifier {
     orders: mpsc::Sender<Order>,
@@ -42,8 +42,8 @@ impl Notifier {
     ///
     /// # Errors
     ///
-    /// The name means no socket, or threads or descriptors have run out. Whether somebody listens there is not looked
-    /// at.
+    /// The name means no socket, or threads or descriptors have run out. Whether somebody listens there is
+    /// not looked at.
     pub(crate) fn start(socket: &OsStr, health: Option<Health>) -> io::Result<Notifier> {
         let manager = Manager::at(socket)?;
         let (orders, received) = mpsc::channel();
@@ -75,8 +75,8 @@ impl Notifier {
         self.tell(format!("READY=1\nSTATUS={}", line(status)));
     }
 
-    /// A restart begins. Both in one message: systemd 253 and newer take a RELOADING=1 without a time for older than
-    /// the signal that they wait for an answer to.
+    /// A restart begins. Both in one message: systemd 253 and newer take a RELOADING=1 without a time for
+    /// older than the signal that they wait for an answer to.
     pub(crate) fn reloading(&self, status: &str) {
         let now = ClockId::CLOCK_MONOTONIC.now().map(Duration::from).unwrap_or_default();
         self.tell(format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS={}", now.as_micros(), line(status)));
@@ -91,8 +91,8 @@ impl Notifier {
         self.tell(format!("STATUS={}", line(status)));
     }
 
-    /// Another process is the main one from now on, and ready. Resolves when the manager has acted on that, or is not
-    /// waited for any longer; an error means the same.
+    /// Another process is the main one from now on, and ready. Resolves when the manager has acted on that,
+    /// or is not waited for any longer; an error means the same.
     pub(crate) fn main_pid(&self, pid: u32, status: Option<&str>) -> oneshot::Receiver<()> {
         let (done, heard) = oneshot::channel();
         // The ping goes along: until the new one's first, the watchdog has nobody else.
@@ -105,13 +105,14 @@ impl Notifier {
         heard
     }
 
-    /// The service has failed beyond what this process can mend: the manager is to start it anew, as for a watchdog that
-    /// ran out.
+    /// The service has failed beyond what this process can mend: the manager is to start it anew, as for a
+    /// watchdog that ran out.
     pub(crate) fn give_up(&self, status: &str) {
         self.tell(format!("STATUS={}\nWATCHDOG=trigger", line(status)));
     }
 
-    /// The manager keeps a copy of this descriptor for the next start. What it has already it does not take twice.
+    /// The manager keeps a copy of this descriptor for the next start. What it has already it does not take
+    /// twice.
     pub(crate) fn store(&self, name: String, fd: Arc<OwnedFd>) {
         self.order(Order::Store { name, fd });
     }
@@ -121,15 +122,16 @@ impl Notifier {
         self.order(Order::Discard { name, at: Instant::now() + delay });
     }
 
-    /// Waits until the manager has acted on all of that, as long as for a new main process. Blocks the thread.
+    /// Waits until the manager has acted on all of that, as long as for a new main process. Blocks the
+    /// thread.
     pub(crate) fn wait(&self) {
         let (done, heard) = mpsc::channel();
         self.order(Order::Barrier { done });
         let _ = heard.recv();
     }
 
-    /// Waits until all of that is sent, which the end of the process would prevent; not for long, since the manager may
-    /// hang. Blocks the thread.
+    /// Waits until all of that is sent, which the end of the process would prevent; not for long, since the
+    /// manager may hang. Blocks the thread.
     pub(crate) fn flush(&self) {
         let (done, heard) = mpsc::channel();
         self.order(Order::Flush { done });
@@ -141,8 +143,8 @@ impl Notifier {
         self.order(Order::Watch(on));
     }
 
-    /// Whatever the manager waits for may take until then: told piece by piece, so that a process that hangs meanwhile
-    /// is noticed.
+    /// Whatever the manager waits for may take until then: told piece by piece, so that a process that hangs
+    /// meanwhile is noticed.
     pub(crate) fn extend(&self, until: Option<Instant>) {
         self.order(Order::Extend(until));
     }
@@ -157,8 +159,8 @@ impl Notifier {
     }
 }
 
-/// How long an end waits for its last words to be sent: that takes microseconds, and a busy machine milliseconds; nobody
-/// is to be held up by them.
+/// How long an end waits for its last words to be sent: that takes microseconds, and a busy machine
+/// milliseconds; nobody is to be held up by them.
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// The thread's state.
@@ -199,7 +201,7 @@ impl Talk {
             Order::MainPid { message, done } => {
                 self.send(&message, None);
                 self.wait();
-                // Whoever has stopped waiting knows why.
+                // If nobody waits any more, nobody wants the answer.
                 let _ = done.send(());
             }
             Order::Store { name, fd } => {
@@ -280,12 +282,13 @@ fn line(text: &str) -> String {
     text.replace(['\n', '\r'], " ")
 }
 
-/// How long the manager may take to act on MAINPID=. Below the driver's own deadline for the announcement (5 s), so
-/// that what comes after it still fits in; a manager that hangs must not keep two generations alive.
+/// How long the manager may take to act on MAINPID=. Below the driver's own deadline for the announcement (5
+/// s), so that what comes after it still fits in; a manager that hangs must not keep two generations alive.
 const BARRIER: Duration = Duration::from_secs(3);
 
-/// How much more time is asked for at once, and twice as often: long enough for a machine that is busy, and for the exit
-/// after a drain; short enough that a process which hangs is found out by the manager's own timeouts.
+/// How much more time is asked for at once, and twice as often: long enough for a machine that is busy, and
+/// for the exit after a drain; short enough that a process which hangs is found out by the manager's own
+/// timeouts.
 const EXTENSION: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

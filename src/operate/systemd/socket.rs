@@ -44,7 +44,8 @@ impl Manager {
         }
     }
 
-    /// Waits until the manager has acted on everything that was sent before; an error when `patience` is over.
+    /// Waits until the manager has acted on everything that was sent before; an error when `patience` is
+    /// over.
     pub(super) fn barrier(&self, patience: Duration) -> io::Result<()> {
         let (ours, theirs) = io::pipe()?;
         self.send("BARRIER=1", &[theirs.as_fd()])?;
@@ -77,8 +78,8 @@ impl Manager {
     }
 }
 
-/// How long a full queue is waited for. A manager that does not read for so long is hung, and what it is not told
-/// matters less than the orders that wait behind.
+/// How long a full queue is waited for. A manager that does not read for so long is hung, and what it is not
+/// told matters less than the orders that wait behind.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The watchdog: whether systemd waits for pings of this process, and whether the program is well enough for one.
+//! The watchdog: whether systemd waits for pings of this process, and whether the program is well enough for
+//! one.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +10,8 @@ use std::time::Duration;
 /// Whether the program is well, asked before each ping of the watchdog.
 pub(crate) type Health = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// Asks for the program's health on a thread of its own: one that hangs must hold up the pings and nothing else.
+/// Asks for the program's health on a thread of its own: one that hangs must hold up the pings and nothing
+/// else.
 pub(super) fn check(health: Health, is_well: impl Fn() + Send + 'static) -> io::Result<mpsc::SyncSender<()>> {
     let (ask, asked) = mpsc::sync_channel(1);
     thread::Builder::new().name("heirloom-health".to_owned()).spawn(move || {

@@ -112,7 +112,7 @@ impl Driver {
                     let connections = self.shared.tracker.count();
                     let within = deadline.saturating_duration_since(now);
                     self.shared.tracker.begin(self.deadlines.idle_linger);
-                    // Whoever hears of it finds it begun.
+                    // Begun first: who hears of it finds it begun.
                     self.tell(Event::Draining { connections, within });
                     self.farewell.connections = Some(now + serving::EMPTYING);
                 }
@@ -145,11 +145,10 @@ impl Driver {
             self.waiting.now.append(&mut self.waiting.later);
             self.request(now, None);
         }
-        #[cfg(feature = "control")]
         self.turn_away_followers();
     }
 
-    /// Before the drain begins: what is to move is told no goodbye.
+    /// Before the drain begins: what is to move is not told to close.
     pub(super) fn offer_moves(&mut self) {
         if let Some(attempt) = self.attempt.as_ref().filter(|attempt| attempt.takes_moves) {
             let mover = self.moves.open(attempt.takes_sessions);
@@ -262,7 +261,6 @@ impl Driver {
                 self.answer_all(&Ok(Outcome::Settled { pid }));
                 let later = std::mem::take(&mut self.waiting.later);
                 self.answer(later, &Ok(Outcome::PassedOn));
-                #[cfg(feature = "control")]
                 self.pass_on();
             }
             Report::Failed(failure) => {
@@ -297,7 +295,6 @@ impl Driver {
 
     /// Those who wait for the restart that is on its way.
     pub(super) fn answer_all(&mut self, result: &Result<Outcome, RestartError>) {
-        #[cfg(feature = "control")]
         self.operating.keep_outcome(result);
         let answers = std::mem::take(&mut self.waiting.now);
         self.answer(answers, result);
@@ -309,12 +306,11 @@ impl Driver {
         result: &Result<Outcome, RestartError>,
     ) {
         for answer in waiting {
-            // Whoever hears of it finds it in the log.
+            // Logged first: who hears of it finds it in the log.
             crate::aside::say::finish();
             match answer {
-                // Whoever has dropped the future does not want to know.
+                // If the future was dropped, nobody wants the answer.
                 Answer::Handle(answer) => drop(answer.send(result.clone())),
-                #[cfg(feature = "control")]
                 Answer::Control(follower) => self.operating.answer(follower, result),
             }
         }

@@ -1,7 +1,7 @@
 //! The driver's part in state: given to the successor, and asked of the predecessor.
 //!
-//! It goes on beside the machines: an answer changes nothing of who accepts when. A program that cannot start without
-//! its state says so itself, with [`failed`](crate::Restarter::failed).
+//! It goes on beside the machines: an answer changes nothing of who accepts when. A program that cannot start
+//! without its state says so itself, with [`failed`](crate::Restarter::failed).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -311,8 +311,8 @@ fn withheld(name: String, why: Withheld) -> Result<Option<State>, StateError> {
     }
 }
 
-/// How many requests of one successor are under way at a time: far more than a program has kinds of state, and what a
-/// successor gone wild can make this process remember.
+/// How many requests of one successor are under way at a time: far more than a program has kinds of state,
+/// and what a successor gone wild can make this process remember.
 const MAX_REQUESTS: usize = 256;
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use crate::handdown::recipe::Made;
 use crate::handover::launch::Requested;
 use crate::handover::message::Message;
 use crate::handover::{Failure, Refusal};
-#[cfg(feature = "control")]
 use crate::operate::control::message::Reply;
 use crate::operate::event::Event;
 use crate::restarter::ending::Ending;
@@ -111,7 +110,7 @@ impl Driver {
 
     fn stop_by_signal(&mut self, now: Instant, signal: Signal) {
         let left = matches!(*self.shared.life.borrow(), Life::Left(_));
-        // A supervisor replaces who was told to go behind its back.
+        // A supervisor replaces a worker that was told to stop behind its back.
         self.stop(now, None, &Message::Leaving);
         if left {
             // A second one, and the program is still initialising: there is nothing to drain, and only the signal's
@@ -151,7 +150,7 @@ impl Driver {
             self.succeed.stop(within);
         }
         if self.successor().is_some() {
-            // Held for the successor's sake; whoever asks again does not want to wait for that.
+            // Held for the successor's sake; an operator who asks again does not want to wait for that.
             self.release_end();
         }
     }
@@ -204,7 +203,6 @@ impl Driver {
                     (&message, &mut self.attempt)
                 {
                     (attempt.takes_moves, attempt.takes_sessions) = (*takes_moves, *takes_sessions);
-                    #[cfg(feature = "control")]
                     self.tell_step(
                         &self.operating.step(|pid, after_ms| Reply::Initialised { pid, after_ms }),
                     );
@@ -246,7 +244,6 @@ impl Driver {
                 self.arrivals.push(connections, fds, &self.shared.tracker)
             }
             Did::Say(Message::State { id, answer }, fds) => self.asking.answered(id, answer, fds),
-            #[cfg(feature = "control")]
             Did::Say(Message::Followers, fds) => self.adopt(fds),
             Did::Say(Message::Drained { took, moved, aborted }, _) => {
                 self.operating.predecessor_drained(took, moved, aborted);
@@ -290,9 +287,7 @@ fn is_crash(exit: Exit) -> bool {
 }
 
 /// An operator is told what became of the request.
-#[cfg_attr(not(feature = "control"), expect(unused_variables, reason = "there is none without the feature"))]
 fn told(answer: Option<Answer>, requested: Requested) -> Option<Answer> {
-    #[cfg(feature = "control")]
     if let Some(Answer::Control(follower)) = &answer
         && requested == Requested::Remembered
     {

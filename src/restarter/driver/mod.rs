@@ -23,7 +23,6 @@ use tokio::task::JoinHandle;
 pub(super) use self::giving::Bounds;
 use self::giving::{Asking, Giving, Made as MadeState};
 use self::moving::{Arrivals, Moves};
-#[cfg(feature = "control")]
 use self::operating::Control;
 use self::operating::{Asked, Operating};
 use self::superior::Superior;
@@ -56,7 +55,6 @@ pub(super) struct Start {
     pub(super) recipe: Recipe,
     pub(super) pid_file: Option<Arc<PidFile>>,
     pub(super) history: History,
-    #[cfg(feature = "control")]
     pub(super) control: Option<crate::operate::control::place::Bound>,
     pub(super) shared: Arc<Shared>,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
@@ -239,7 +237,6 @@ impl Driver {
             recipe,
             pid_file,
             history,
-            #[cfg(feature = "control")]
             control,
             shared,
             commands,
@@ -255,7 +252,6 @@ impl Driver {
         let operating = Operating::new(
             history,
             predecessor.as_ref().map(|predecessor| predecessor.pid),
-            #[cfg(feature = "control")]
             Control::new(control).map_err(StartError::Wait)?,
         );
         let gives_state = predecessor.as_ref().map(|predecessor| predecessor.gives_state);
@@ -418,10 +414,7 @@ impl Driver {
             Input::Command(command) => self.command(now, command),
             Input::Signal(arrival) => self.signal(now, &arrival),
             Input::Hooked => self.hooked(now),
-            #[cfg(feature = "control")]
             Input::Asked(asked) => self.asked(asked),
-            #[cfg(not(feature = "control"))]
-            Input::Asked(never) => match never {},
             Input::Made(made) => match made {
                 Ok(made) => self.made(now, made),
                 Err(failure) => {

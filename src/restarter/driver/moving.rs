@@ -103,7 +103,7 @@ impl Moves {
         let taken = self.moving.answered(ids);
         let count = taken.len();
         for Kept { fd, verdict } in taken {
-            // Whoever has stopped waiting does not need the duplicate either.
+            // If nobody waits any more, nobody needs the duplicate either.
             let _ = verdict.send(Verdict::Taken(fd));
         }
         count

@@ -1,13 +1,9 @@
-//! The driver's part in being operated: what became of restarts, for the generations to come and for whoever asks.
+//! The driver's part in being operated: what became of restarts, for the generations to come and for
+//! operators.
 //!
-//! The driver calls these where something happens; nothing here decides anything. Without the feature `control` only
-//! the history is left, which is handed on all the same: a later release may want it.
+//! The driver calls these where something happens; nothing here decides anything.
 
-#![cfg_attr(not(feature = "control"), allow(dead_code, reason = "times, for which nobody asks"))]
-
-#[cfg(feature = "control")]
 mod operated;
-#[cfg(feature = "control")]
 mod telling;
 
 use std::time::{Duration, Instant};
@@ -15,15 +11,9 @@ use std::time::{Duration, Instant};
 use crate::handover::history::{FailureKind, History, since_unix_millis};
 use crate::handover::message::Message;
 use crate::operate::event::Event;
-#[cfg(feature = "control")]
 use crate::operate::stderr::Mark;
 
-#[cfg(feature = "control")]
 pub(super) use telling::{Asked, Control};
-
-/// Never asked.
-#[cfg(not(feature = "control"))]
-pub(super) type Asked = std::convert::Infallible;
 
 /// What there is to tell.
 #[derive(Debug)]
@@ -40,7 +30,6 @@ pub(super) struct Operating {
     /// A successor is the service.
     handed_over: bool,
     moved: u64,
-    #[cfg(feature = "control")]
     control: Control,
 }
 
@@ -61,16 +50,11 @@ struct Try {
     /// Of a panic, say: the reason for its end, if it comes to that.
     last_words: Option<String>,
     /// Where standard error ended when it was started, and what has come since when it was lost.
-    #[cfg(feature = "control")]
     stderr: (Option<std::sync::Arc<Mark>>, String),
 }
 
 impl Operating {
-    pub(super) fn new(
-        history: History,
-        predecessor: Option<u32>,
-        #[cfg(feature = "control")] control: Control,
-    ) -> Operating {
+    pub(super) fn new(history: History, predecessor: Option<u32>, control: Control) -> Operating {
         Operating {
             history,
             time_to_ready: None,
@@ -81,15 +65,8 @@ impl Operating {
             drain: None,
             handed_over: false,
             moved: 0,
-            #[cfg(feature = "control")]
             control,
         }
-    }
-
-    /// The next request. Cancel safe.
-    #[cfg(not(feature = "control"))]
-    pub(super) async fn next(&mut self) -> Asked {
-        std::future::pending().await
     }
 
     /// What has happened, for the generations to come and for whoever asks later.
@@ -116,7 +93,6 @@ impl Operating {
             Event::Draining { connections, .. } => {
                 self.drain = Some((Instant::now(), *connections));
                 // What was seen a moment ago knows of no drain.
-                #[cfg(feature = "control")]
                 self.control.forget_what_was_seen();
             }
             _ => {}
@@ -136,7 +112,6 @@ impl Operating {
             pid: None,
             is_ready: false,
             last_words: None,
-            #[cfg(feature = "control")]
             stderr: (Mark::at_the_end(), String::new()),
         });
     }
@@ -157,7 +132,6 @@ impl Operating {
 
     fn came_to_nothing(&mut self, kind: FailureKind, reason: &str) {
         self.history.add_failure(kind, reason);
-        #[cfg(feature = "control")]
         if let Some(attempt) = &mut self.attempt {
             attempt.stderr.1 = attempt.stderr.0.take().map(|mark| mark.read()).unwrap_or_default();
         }
@@ -203,21 +177,4 @@ impl Operating {
     fn since_request(&self) -> Duration {
         self.attempt.as_ref().map(|attempt| attempt.requested.elapsed()).unwrap_or_default()
     }
-}
-
-/// What is told only where there is somebody to tell.
-#[cfg(not(feature = "control"))]
-impl super::Driver {
-    pub(super) fn tell_operators(&mut self, _happening: &Event) {}
-}
-
-#[cfg(not(feature = "control"))]
-impl Operating {
-    pub(super) fn points_to(&self, _pid: u32) {}
-
-    pub(super) fn successor_is_gone(&self, _pid: u32) {}
-
-    pub(super) fn moved_so_far(&mut self, _is_idle: bool) {}
-
-    pub(super) fn ended(&mut self) {}
 }

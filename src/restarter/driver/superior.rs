@@ -26,7 +26,6 @@ pub(super) struct Superior {
     pub(super) peer: Option<Peer>,
     pub(super) machine: Supervised,
     /// Whether it goes on with operators who want a restart.
-    #[cfg_attr(not(feature = "control"), expect(dead_code, reason = "there are none without the feature"))]
     pub(super) takes_operators: bool,
     keeping: Keeping,
 }
@@ -109,7 +108,7 @@ impl Driver {
         self.superior.as_ref().is_some_and(Superior::decides)
     }
 
-    /// Whoever decides whether this process is to accept.
+    /// The process that decides whether this one is to accept.
     pub(super) fn decider(&self) -> Option<&Peer> {
         match &self.superior {
             Some(superior) => superior.peer.as_ref(),
@@ -138,7 +137,6 @@ impl Driver {
             return self.refuse(refusal, answer);
         }
         say!(info: "restart: asking the supervisor");
-        #[cfg(feature = "control")]
         if let Some(Answer::Control(follower)) = &answer
             && self.leave_to_supervisor(follower)
         {
@@ -235,7 +233,7 @@ impl Driver {
             Peer::new(channel, Pidfd::from_fd(pidfd).ok()?).ok()
         });
         let Some(peer) = peer else {
-            // Out of descriptors, say. The connections say goodbye then.
+            // Out of descriptors, say. The connections are closed with notice then.
             say!(warn: pid, "cannot reach the successor, no connection will move to it");
             return;
         };
@@ -249,7 +247,7 @@ impl Driver {
     }
 
     fn obey_hand_over(&mut self, now: Instant, unclaimed: &[u64], takes: (bool, bool)) {
-        // Before the next step: what is bound in between is in neither, and is refused to whoever binds it.
+        // Before the next step: what is bound in between is in neither, so binding it is refused.
         let sockets = self.shared.listeners.open();
         // What was bound a moment ago must be the supervisor's before it is closed here: its queue would go with it.
         self.keep();

@@ -137,24 +137,26 @@ pub enum Reaction {
 
 /// Which signal does what.
 ///
-/// The default map: HUP and USR2 restart, TERM and INT stop. `SignalMap::none()` is the empty one; a signal that no
-/// map names keeps what it had before.
+/// The default map: HUP and USR2 restart, TERM and INT stop. `SignalMap::none()` is the empty one; a signal
+/// that no map names keeps what it had before.
 ///
 /// # The terminal
 ///
-/// A SIGHUP that says that the terminal is gone (from the kernel, or from the shell that loses it) stops gracefully where the
-/// map says [`Reaction::Restart`]: nobody has asked for a restart, and the successor could not write to the terminal. It never
-/// hastens a stop. A SIGHUP that is ignored when the process starts, as `nohup` has it, stays ignored, whoever sends it and
-/// whatever the map says: USR2 and `heirloom restart` restart such a server.
+/// A SIGHUP that reports the end of the terminal (from the kernel, or from the shell that loses it) stops the
+/// service gracefully, even if the map says [`Reaction::Restart`]: nobody has asked for a restart, and the
+/// successor could not write to the terminal. It never makes a stop immediate. A SIGHUP that is ignored when
+/// the process starts, as `nohup` has it, stays ignored, no matter who sends it and whatever the map says:
+/// USR2 and `heirloom restart` restart such a server.
 ///
 /// # Hooks
 ///
-/// Hooks run on a thread for hooks, one signal at a time. *Before* hooks run before heirloom reacts, *after* hooks once it
-/// has begun to (a restart takes its time; its outcome is an [`Event`](crate::Event)).
+/// Hooks run on a thread for hooks, one signal at a time. *Before* hooks run before heirloom reacts, *after*
+/// hooks once it has begun to (a restart takes its time; its outcome is an [`Event`](crate::Event)).
 ///
-/// A hook that hangs must not make the process unstoppable: heirloom waits 5 s for the hooks before a reaction, then says so
-/// and reacts, and the hooks go on beside it. A signal that comes while they run ends that wait at once (the second TERM
-/// of an operator), and is reacted to without one of its own; its hooks run when their turn comes.
+/// A hook that hangs must not make the process unstoppable: heirloom waits 5 s for the hooks before a
+/// reaction, then says so and reacts, and the hooks go on beside it. A signal that comes while they run ends
+/// that wait at once (the second TERM of an operator), and is reacted to without one of its own; its hooks
+/// run when their turn comes.
 ///
 /// ```
 /// use heirloom::{Reaction, Signal, SignalMap};
@@ -188,12 +190,13 @@ impl Default for SignalMap {
 }
 
 impl SignalMap {
-    /// No signal at all: restart and stop through the API.
+    /// A map without signals: restart and stop through the API.
     pub fn none() -> SignalMap {
         SignalMap { entries: Vec::new() }
     }
 
-    /// The map of Go's `endless`: HUP restarts, TERM and INT stop, USR2 is the hammer, USR1 and TSTP run hooks.
+    /// The map of Go's `endless`: HUP restarts, TERM and INT stop, USR2 is the hammer, USR1 and TSTP run
+    /// hooks.
     pub fn endless() -> SignalMap {
         SignalMap::default()
             .on(Signal::USR2, Reaction::Hammer)
@@ -207,21 +210,21 @@ impl SignalMap {
         self
     }
 
-    /// Leaves `signal` alone, hooks and all.
+    /// Does not handle `signal`, and drops its hooks.
     pub fn off(mut self, signal: Signal) -> SignalMap {
         self.entries.retain(|entry| entry.signal != signal);
         self
     }
 
-    /// Runs `hook` before the reaction to `signal`, after the hooks added before. A signal without a reaction gets
-    /// [`Reaction::Hooks`].
+    /// Runs `hook` before the reaction to `signal`, after the hooks added before. A signal without a reaction
+    /// gets [`Reaction::Hooks`].
     pub fn before(mut self, signal: Signal, hook: impl FnMut() + Send + 'static) -> SignalMap {
         self.entry(signal).before.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(hook));
         self
     }
 
-    /// Runs `hook` after the reaction to `signal`, after the hooks added before. A signal without a reaction gets
-    /// [`Reaction::Hooks`].
+    /// Runs `hook` after the reaction to `signal`, after the hooks added before. A signal without a reaction
+    /// gets [`Reaction::Hooks`].
     pub fn after(mut self, signal: Signal, hook: impl FnMut() + Send + 'static) -> SignalMap {
         self.entry(signal).after.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(hook));
         self
@@ -244,8 +247,8 @@ impl SignalMap {
         waiting.filter(|signal| !stays_ignored(*signal)).collect()
     }
 
-    /// Has the hooks run that come before the reaction; `None` if there is nothing to wait for. Within a runtime only, which
-    /// the hooks run in as well.
+    /// Has the hooks run that come before the reaction; `None` if there is nothing to wait for. Within a
+    /// runtime only, which the hooks run in as well.
     pub(crate) fn begin(&self, signal: Signal, reaction: Reaction) -> Option<Hooking> {
         let hung = HOOKS.hangs_for(HOOK);
         let over = run(&self.hooks(signal)?.before)?;
@@ -317,8 +320,9 @@ fn run(hooks: &Hooks) -> Option<oneshot::Receiver<()>> {
 /// The program's own code, which may do as it pleases.
 pub(crate) static HOOKS: Aside = Aside::new("heirloom-hooks", WAITING, Some(STAY));
 
-/// How long a reaction waits for hooks. Taking a host out of a load balancer is a request or two; an operator who stops a
-/// server does not want to wait for more, and the default shutdown timeout, which runs meanwhile, is 9 s.
+/// How long a reaction waits for hooks. Taking a host out of a load balancer is a request or two; an operator
+/// who stops a server does not want to wait for more, and the default shutdown timeout, which runs meanwhile,
+/// is 9 s.
 pub(crate) const HOOK: Duration = Duration::from_secs(5);
 
 /// How long an end waits for the hooks that run. Seldom at all: a drain is longer than most of them.
@@ -329,7 +333,7 @@ pub(crate) fn finish_hooks() {
     HOOKS.finish(AT_THE_END);
 }
 
-/// What `nohup` has promised to whoever used it, for this process and its successors.
+/// What `nohup` has promised to its user, for this process and its successors.
 pub(crate) fn stays_ignored(signal: i32) -> bool {
     signal == libc::SIGHUP && is_ignored(signal)
 }

@@ -1,5 +1,5 @@
-//! When the accept loops of this process may take connections: not before it is told to, not while a successor is on
-//! probation, and after a handover only what nobody else can.
+//! When the accept loops of this process may take connections: not before it is told to, not while a
+//! successor is on probation, and after a handover only what nobody else can.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +19,7 @@ pub(crate) enum Gate {
     Open,
     /// Accept what the queue holds, then close.
     Last,
-    /// Close, and leave the queue to whoever holds the socket beside us.
+    /// Close, and leave the queue to the process that holds the socket beside us.
     Closed,
 }
 
@@ -79,7 +79,8 @@ impl Listeners {
         }
     }
 
-    /// Closes everything, as a process that has taken nothing: what its predecessor handed down is in use there.
+    /// Closes everything, as a process that has taken nothing: what its predecessor handed down is in use
+    /// there.
     pub(crate) fn leave(&self) {
         self.close_all(|socket| match socket.has_inherited_place() {
             true => socket.give_back_place(),
@@ -99,9 +100,9 @@ impl Listeners {
         let _ = emptying.wait_for(|loops| *loops == 0).await;
     }
 
-    /// Waits until no connection is left, nor (until `queues`) one in a queue that this process alone serves: an accept loop
-    /// that has not come round to it yet holds nothing that could be counted. In this order: what a loop has accepted is
-    /// tracked before the loop ends. Cancel safe.
+    /// Waits until no connection is left, nor (until `queues`) one in a queue that this process alone serves:
+    /// an accept loop that has not come round to it yet holds nothing that could be counted. In this order:
+    /// what a loop has accepted is tracked before the loop ends. Cancel safe.
     pub(crate) async fn drained(&self, tracker: &Tracker, queues: Instant) {
         let _ = tokio::time::timeout_at(queues.into(), self.emptied()).await;
         tracker.emptied().await;
@@ -158,7 +159,8 @@ impl Listeners {
 }
 
 impl State {
-    /// Lets this socket's accept loop do what all may. One that is not ours is its program's business, and so is the flag.
+    /// Lets this socket's accept loop do what all may. One that is not ours is its program's business, and so
+    /// is the flag.
     pub(super) fn open_gate(&self, socket: &Socket) {
         if self.settled && lock(&socket.arrivals).is_some() {
             socket.stop_blocking();

@@ -1,5 +1,5 @@
-//! Inherit or bind: every listening socket of this process, and which of them were handed down and wait for somebody
-//! to ask for them.
+//! Inherit or bind: every listening socket of this process, and which of them were handed down and wait for
+//! somebody to ask for them.
 
 mod gate;
 mod stored;
@@ -114,8 +114,8 @@ impl Listeners {
         }
     }
 
-    /// A socket in the place of an inherited one that no client finds any more. That one is left to the predecessor, as one
-    /// that nobody asks for: it serves what waits in the queue there.
+    /// A socket in the place of an inherited one that no client finds any more. That one is left to the
+    /// predecessor, as one that nobody asks for: it serves what waits in the queue there.
     fn bind_again(
         &self,
         state: &mut State,
@@ -131,8 +131,8 @@ impl Listeners {
         Socket::bind_at_again(listen, path, lock, true).map(Some)
     }
 
-    /// In a supervisor, before it starts a worker: sockets that no client finds any more are replaced, with the flag that
-    /// workers expect. Returns the old cookies with the new.
+    /// In a supervisor, before it starts a worker: sockets that no client finds any more are replaced, with
+    /// the flag that workers expect. Returns the old cookies with the new.
     #[cfg(feature = "supervisor")]
     pub(crate) fn make_lost_again(&self) -> Vec<(u64, u64)> {
         let mut state = self.lock();
@@ -180,7 +180,8 @@ impl Listeners {
         self.lock().open.iter().map(|socket| socket.kept()).collect()
     }
 
-    /// Indexes of the inherited sockets that nobody has claimed, which are closed here: the predecessor has them.
+    /// Indexes of the inherited sockets that nobody has claimed, which are closed here: the predecessor has
+    /// them.
     pub(crate) fn close_unclaimed(&self) -> Vec<u16> {
         let mut state = self.lock();
         let unclaimed = state.inherited.iter_mut().enumerate().filter_map(|(index, slot)| {
@@ -194,8 +195,8 @@ impl Listeners {
         unclaimed.collect()
     }
 
-    /// Gives connections from the predecessor to the accept loop of the listener that they came from. `tell` is called
-    /// when it is certain that they get there, and before anybody can read from them.
+    /// Gives connections from the predecessor to the accept loop of the listener that they came from. `tell`
+    /// is called when it is certain that they get there, and before anybody can read from them.
     ///
     /// # Errors
     ///
@@ -233,8 +234,8 @@ impl Listeners {
 }
 
 impl State {
-    /// The socket, if a successor can be handed it along with those that there are. Found out here, where somebody is
-    /// looking, and not at the first restart.
+    /// The socket, if a successor can be handed it along with those that there are. Found out here, where
+    /// somebody is looking, and not at the first restart.
     fn fitting(&self, socket: Socket) -> Result<Arc<Socket>, ListenError> {
         let length: usize = self.open.iter().map(|open| open.announced_length).sum();
         let fits = self.open.len() < MAX_SOCKETS && length + socket.announced_length <= MAX_SOCKETS_LENGTH;

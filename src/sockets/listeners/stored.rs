@@ -12,8 +12,8 @@ use crate::sys::address::Address;
 use crate::sys::{self, socket::Kind};
 
 impl Listeners {
-    /// The service ends. What has no path stays with the service manager, if that keeps it: the next start goes on with
-    /// the queue. Without its path a socket is of no use to anybody.
+    /// The service ends. What has no path stays with the service manager, if that keeps it: the next start
+    /// goes on with the queue. Without its path a socket is of no use to anybody.
     pub(super) fn give_up_place(&self, socket: &Socket) {
         if socket.lock_fd().is_some() {
             self.service.closed(&socket.kept());
@@ -21,8 +21,8 @@ impl Listeners {
         socket.give_up_place();
     }
 
-    /// What the service manager kept from before the address was changed must not be in the way of the new one: it is closed,
-    /// here and there, if it has the same port. Whether there was any.
+    /// What the service manager kept from before the address was changed must not be in the way of the new
+    /// one: it is closed, here and there, if it has the same port. Whether there was any.
     pub(super) fn make_room(&self, state: &mut State, listen: &Listen) -> bool {
         let Some(port) = listen.address.inet().map(|address| address.port()) else { return false };
         let is_in_the_way = |socket: &mut InheritedSocket| {
@@ -46,7 +46,8 @@ impl Listeners {
         any
     }
 
-    /// A Unix socket that the service manager kept, but whose path is gone or somebody else's, is not to be found there.
+    /// A Unix socket that the service manager kept, but whose path is gone or somebody else's, is not to be
+    /// found there.
     pub(super) fn if_reachable(&self, mut inherited: InheritedSocket) -> Option<InheritedSocket> {
         match (&inherited.stored, &inherited.address) {
             // Of a socket unit, the path is the unit's.
@@ -63,8 +64,8 @@ impl Listeners {
     }
 }
 
-/// Binds what another process is about to let go of. Asks and asks, since nobody says when it has: systemd closes what was
-/// stored on a thread of its own, after it has answered.
+/// Binds what another process is about to let go of. Asks and asks, since nobody says when it has: systemd
+/// closes what was stored on a thread of its own, after it has answered.
 pub(super) fn bind_soon(listen: &Listen, kind: Kind) -> Result<Socket, ListenError> {
     let deadline = Instant::now() + LETTING_GO;
     loop {
@@ -77,8 +78,8 @@ pub(super) fn bind_soon(listen: &Listen, kind: Kind) -> Result<Socket, ListenErr
     }
 }
 
-/// Under which name the service manager has a socket that nobody claims: as an earlier start said it, or as the predecessor
-/// did.
+/// Under which name the service manager has a socket that nobody claims: as an earlier start said it, or as
+/// the predecessor did.
 pub(super) fn stored_place(socket: &InheritedSocket) -> Option<Stored> {
     let InheritedSocket { fd, name, requested, stored, .. } = socket;
     let by_predecessor = || {
@@ -88,6 +89,6 @@ pub(super) fn stored_place(socket: &InheritedSocket) -> Option<Stored> {
     stored.clone().or_else(by_predecessor)
 }
 
-/// A close takes microseconds, and a thread's start on a busy machine milliseconds; a socket that is still there then is
-/// somebody else's, and the start is to fail while its operator is looking.
+/// A close takes microseconds, and a thread's start on a busy machine milliseconds; a socket that is still
+/// there then is somebody else's, and the start is to fail while its operator is looking.
 const LETTING_GO: Duration = Duration::from_secs(1);

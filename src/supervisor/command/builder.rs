@@ -20,8 +20,8 @@ use crate::handdown::recipe::Recipe;
 use crate::restarter::signals::Signal;
 use crate::supervisor::{Orphans, Supervisor, SupervisorError, SupervisorHandle};
 
-/// A command whose processes a [`Supervisor`] is to replace: any server, in any language. This is what
-/// `heirloom run` is made of.
+/// A command whose processes a [`Supervisor`] starts and replaces: any server, in any language. `heirloom
+/// run` is made of this.
 ///
 /// ```no_run
 /// use std::process::ExitCode;
@@ -41,19 +41,22 @@ use crate::supervisor::{Orphans, Supervisor, SupervisorError, SupervisorHandle};
 ///
 /// The worker finds its sockets from fd 3 on, announced in `LISTEN_FDS`, `LISTEN_FDNAMES` and `LISTEN_PID`, and in
 /// `SERVER_STARTER_PORT`; its generation is in `SERVER_STARTER_GENERATION`, and `NOTIFY_SOCKET` is there to be used (see [`Readiness`]).
-/// Signals
-/// come to it unblocked and with their default effect. It leads a session and a process group of its own, and what is left of
-/// that group when it ends is killed, and whatever else it has left that holds one of the sockets: nobody is to go on accepting
-/// unobserved. A first worker that goes into the background is given up; run it in the foreground. When the supervisor stops,
-/// all that its workers have started goes with it. So it has no terminal, even if the supervisor has
-/// one: Ctrl-C is for the supervisor, which stops it; Ctrl-Z stops the supervisor alone, and the worker serves on. One that is
-/// stopped otherwise (SIGSTOP) does not count as ready until it goes on.
+/// The worker starts with all signals unblocked and at their default effect. It leads a session and a process
+/// group of its own. When it ends, the supervisor kills what is left of that group, and every other process
+/// that it has left and that holds one of the sockets, so that no process goes on accepting unobserved. Run
+/// the server in the foreground: a first worker that goes into the background is given up. When the
+/// supervisor stops, everything that its workers have started is stopped. A worker has no terminal, even if
+/// the supervisor has one: Ctrl-C reaches the supervisor, which stops the worker; Ctrl-Z suspends the
+/// supervisor alone, and the worker serves on. A worker that is stopped in another way (SIGSTOP) does not
+/// count as ready until it goes on.
 ///
-/// A worker that counts as ready and accepts nothing is noticed: if connections wait, and a queue only grows, a warning names
-/// the socket and its number. Readiness by the clock says nothing of it, so what waits since the worker's start is told then.
+/// The supervisor notices a worker that counts as ready and accepts nothing: if connections wait and a queue
+/// only grows, a warning names the socket and its number. Readiness by time does not show that a worker
+/// accepts, so then the warning also counts what has waited since the worker's start.
 ///
-/// While a new worker is on probation both accept, since nobody can tell a foreign program to pause; then the old one is
-/// sent the [stop signal](Self::stop_signal). Whether it closes its connections without losing a request is its own affair.
+/// While a new worker is on probation both accept, since a foreign program cannot be told to pause. Then the
+/// supervisor sends the old one the [stop signal](Self::stop_signal). heirloom cannot control how the old one
+/// closes its connections, and whether it loses a request.
 #[derive(Clone, Debug)]
 #[must_use = "nothing runs before run_command()"]
 pub struct WorkerCommand {
@@ -75,7 +78,7 @@ impl WorkerCommand {
     ///
     /// # Panics
     ///
-    /// Without a program.
+    /// If `command` is empty.
     pub fn new<A: Into<OsString>>(command: impl IntoIterator<Item = A>) -> WorkerCommand {
         let command: Vec<OsString> = command.into_iter().map(Into::into).collect();
         assert!(!command.is_empty(), "a command has at least a program");
@@ -94,69 +97,72 @@ impl WorkerCommand {
         }
     }
 
-    /// Binds a socket for the workers. A socket that the supervisor itself was handed by activation is used if it has the
-    /// address; what it was handed beside those goes to the workers as well.
+    /// Binds a socket for the workers. If the supervisor itself got a socket with this address by activation,
+    /// the workers get that one. They also get all other sockets that the supervisor got by activation.
     pub fn listen(mut self, listening: Listening) -> WorkerCommand {
         self.listenings.push(listening);
         self
     }
 
-    /// How a worker shows that it is ready. Default: it has run for a second, or says `READY=1` before.
+    /// How a worker shows that it is ready. Default: it has run for a second, or says `READY=1` before that.
     pub fn ready(mut self, readiness: Readiness) -> WorkerCommand {
         self.readiness = readiness;
         self
     }
 
-    /// Variables that are read anew for each worker, a later source over an earlier one.
+    /// Adds variables that are read anew for each worker. A later source overrides an earlier one. If a
+    /// source cannot be read, the worker is not started.
     pub fn environment(mut self, source: EnvironmentSource) -> WorkerCommand {
         self.environment.push(source);
         self
     }
 
-    /// Where workers start, instead of where the supervisor did.
+    /// The directory in which workers start. Default: the supervisor's own start directory.
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> WorkerCommand {
         self.directory = Some(directory.into());
         self
     }
 
-    /// The signal that tells a worker to finish and exit. Default TERM; some servers mean "at once" by it, and want QUIT
-    /// (nginx, unicorn).
+    /// The signal that tells a worker to finish and exit. Default TERM. Some servers stop at once on TERM,
+    /// and want QUIT to finish first (nginx, unicorn).
     pub fn stop_signal(mut self, signal: Signal) -> WorkerCommand {
         self.stop_signal = signal;
         self
     }
 
-    /// How long an old worker stays beside its successor, both accepting, before it is sent the stop signal. Default none
-    /// beyond the probation. It is part of no deadline.
+    /// How long an old worker stays beside its settled successor, both accepting, before it is sent the stop
+    /// signal. Default zero. This time is not part of any deadline.
     pub fn stop_delay(mut self, delay: Duration) -> WorkerCommand {
         self.stop_delay = delay;
         self
     }
 
-    /// Whether the sockets have O_NONBLOCK set. The flag belongs to the socket itself, and so to all generations at once:
-    /// heirloom sets it before the first worker and never touches it again. Default no, as from systemd: servers that want
-    /// it set it themselves (asyncio, Node, Go, gunicorn), and to those that do not a socket that does not block is an
-    /// error or a loop that spins.
+    /// Whether the sockets have O_NONBLOCK set. The flag belongs to the socket itself, and so to all
+    /// generations at once: heirloom sets or clears it before the first worker, and never again. Default no,
+    /// as from systemd: servers that want the flag set it themselves (asyncio, Node, Go, gunicorn). For other
+    /// servers a socket that does not block is an error or a loop that spins.
     pub fn nonblocking(mut self, on: bool) -> WorkerCommand {
         self.nonblocking = on;
         self
     }
 
-    /// Whether a worker has this process's standard input even if that is a terminal. Default no: it is `/dev/null` then, since
-    /// workers have no terminal to be in the foreground of, and would take its input away from a shell. Whatever else the
-    /// standard input is, they have it.
+    /// Whether a worker has this process's standard input even if that is a terminal. Default no: the worker
+    /// has `/dev/null` then, since it is not in the terminal's foreground and would take input away from a
+    /// shell. If the standard input is anything else, the worker always has it.
     pub fn keep_stdin(mut self, on: bool) -> WorkerCommand {
         self.keeps_stdin = on;
         self
     }
 
-    /// A file with one `generation:pid` line for each worker that is alive, replaced at each change, removed at the end.
+    /// Keeps a file with one `generation:pid` line for each worker that is alive. It is replaced at each
+    /// change, and removed at the end. Default: no file.
     pub fn status_file(mut self, path: impl Into<PathBuf>) -> WorkerCommand {
         self.status_file = Some(path.into());
         self
     }
 
-    /// Restarts by the clock: so long after each other, a tenth more or less, so that many hosts do not at one instant.
+    /// Restarts once in this interval, give or take a tenth of it, so that many hosts do not restart at one
+    /// instant. Default: never.
     pub fn restart_every(mut self, interval: Duration) -> WorkerCommand {
         self.restart_every = Some(interval);
         self
@@ -174,7 +180,7 @@ impl WorkerCommand {
             return Ok(Workers::Heirloom { recipe, environment: self.environment.clone() });
         }
         std::fs::metadata(SHIM).map_err(SupervisorError::Proc)?;
-        let spawner = Spawner::new(SHIM.into()).map_err(SupervisorError::System)?;
+        let spawner = Spawner::new(SHIM.into(), watcher).map_err(SupervisorError::System)?;
         let stop = self.stop_signal.number();
         let foreign = Foreign {
             command: self.command.clone(),
@@ -186,7 +192,6 @@ impl WorkerCommand {
             at_death: (orphans == Orphans::Stop).then_some(stop),
             spawner: Arc::new(spawner),
             newest: Default::default(),
-            watcher,
         };
         Ok(Workers::Foreign { foreign, stop, delay: self.stop_delay })
     }
@@ -200,11 +205,11 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// There was nothing to supervise, or nothing to do it with; no worker is left.
+    /// See [`SupervisorError`]. No worker is left then.
     ///
     /// # Panics
     ///
-    /// Within a tokio runtime.
+    /// If it is called within a tokio runtime.
     pub fn run_command(mut self, command: WorkerCommand) -> Result<ExitCode, SupervisorError> {
         let status_file = match &command.status_file {
             Some(path) => Some(Mutex::new(

@@ -11,17 +11,18 @@ use thiserror::Error;
 
 /// Where variables of the workers stand.
 ///
-/// It is read before each start, so a change takes effect at the next restart; where it cannot be read, that restart
-/// fails with the reason and the old worker serves on.
+/// It is read before each start, so a change takes effect at the next restart; where it cannot be read, that
+/// restart fails with the reason and the old worker serves on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EnvironmentSource {
-    /// A directory as daemontools' `envdir` reads it: a file's name is the variable, its first line the value (blanks
-    /// at its end removed, NUL bytes made line ends), and an empty file removes the variable. Names that begin with a
-    /// dot are skipped, which is what makes a mounted Kubernetes ConfigMap one.
+    /// A directory as daemontools' `envdir` reads it: a file's name is the variable, its first line the value
+    /// (blanks at its end removed, NUL bytes made line ends), and an empty file removes the variable. Names
+    /// that begin with a dot are skipped, which is what makes a mounted Kubernetes ConfigMap one.
     Directory(PathBuf),
-    /// A file of `NAME=VALUE` lines. Empty lines and those that begin with `#` are skipped, and one pair of quotes around
-    /// a value is removed; nothing else is interpreted. Without `=VALUE` the variable is removed.
+    /// A file of `NAME=VALUE` lines. Empty lines and those that begin with `#` are skipped, and one pair of
+    /// quotes around a value is removed; nothing else is interpreted. Without `=VALUE` the variable is
+    /// removed.
     File(PathBuf),
 }
 
@@ -177,8 +178,8 @@ fn line_number(line: usize) -> String {
     if line == 0 { String::new() } else { format!(", line {line},") }
 }
 
-/// The kernel's limit for one string of the environment. A whole file of them may not be longer either: nobody writes
-/// one by hand, and it keeps a wrong path from being read for minutes.
+/// The kernel's limit for one string of the environment. A whole file of them may not be longer either:
+/// nobody writes one by hand, and it keeps a wrong path from being read for minutes.
 const MAX_VALUE: usize = 128 * 1024;
 
 #[cfg(test)]

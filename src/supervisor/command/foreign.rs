@@ -14,7 +14,6 @@ use super::environment::{EnvironmentError, EnvironmentSource, apply};
 use super::numbers::{Announced, NumberError, announce, assign, is_ours_alone};
 use super::readiness::{Newest, Prepared, Queues, Readiness, ReadinessError};
 use super::spawner::{Launch, LaunchError, Spawner};
-use super::watcher::{ToldBy, Watcher};
 use crate::sys::address::Address;
 use crate::sys::spawn::Spawned;
 
@@ -39,8 +38,6 @@ pub(crate) struct Foreign {
     pub(crate) spawner: Arc<Spawner>,
     /// Which of them is the newest.
     pub(crate) newest: Newest,
-    /// Ends them after this process, if it is to.
-    pub(super) watcher: Option<Arc<Watcher>>,
 }
 
 /// One socket to hand to a worker.
@@ -103,7 +100,6 @@ impl Foreign {
         let handed = sockets.iter().map(|socket| Arc::clone(&socket.fd)).zip(numbers.iter().copied());
         let line = prepared.line().map(|(fd, _)| Arc::clone(fd)).into_iter().zip(line);
         let input = self.input().map_err(ForeignError::Input)?.map(|fd| (Arc::new(fd), libc::STDIN_FILENO));
-        let told_by = self.watcher.as_ref().map(|watcher| watcher.tells());
         let spawned = self.spawner.start(Launch {
             file: instead.map_or_else(|| self.command[0].clone(), PathBuf::into_os_string),
             command: self.command.clone(),
@@ -111,11 +107,8 @@ impl Foreign {
             anywhere: self.anywhere,
             environment,
             fds: handed.chain(line).chain(input).collect(),
-            at_death: self.at_death.filter(|_| told_by != Some(ToldBy::Watcher)),
+            at_death: self.at_death,
         })?;
-        if let (Some(watcher), Some(told_by)) = (&self.watcher, told_by) {
-            watcher.add(spawned.pid, &spawned.pidfd, told_by);
-        }
         Ok((spawned, prepared, queues))
     }
 
@@ -154,7 +147,7 @@ impl Foreign {
         for source in &self.environment {
             apply(&mut environment, source.read()?);
         }
-        // Whoever writes them into a file does not know the numbers.
+        // A user who writes them into a file does not know the numbers.
         environment.retain(|(name, _)| !is_ours_alone(name));
         Ok(environment)
     }

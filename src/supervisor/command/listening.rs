@@ -17,8 +17,9 @@ use crate::sys::address::Address;
 /// # Ok::<(), heirloom::ListenParseError>(())
 /// ```
 ///
-/// `NAME` is for `LISTEN_FDNAMES`. `FD` is the number under which the worker finds it; without one it gets the first that is
-/// free, from 3 up. An IPv6 address takes IPv6 alone, so that `0.0.0.0:80` and `[::]:80` can stand beside each other.
+/// `NAME` is for `LISTEN_FDNAMES`. `FD` is the number under which the worker finds it; without one it gets
+/// the first that is free, from 3 up. An IPv6 address takes IPv6 alone, so that `0.0.0.0:80` and `[::]:80`
+/// can stand beside each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listening {
     pub(crate) listen: Listen,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::asking::Asker;
 use super::environment::EnvironmentSource;
 use super::foreign::{Foreign, ForeignError, Handed};
 use super::listening::Listening;
@@ -18,6 +19,7 @@ use crate::handdown::recipe::{Made, Recipe, not_started};
 use crate::handover::Failure;
 use crate::sockets::socket::Socket;
 use crate::supervisor::making::{Addressee, Born, Make, Manner, Order, Words};
+use crate::sys::address::Address;
 use crate::sys::channel::Channel;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::socket::{self, Kind};
@@ -40,7 +42,7 @@ pub(super) struct Commanded {
 /// What kind of program the command is.
 #[derive(Debug)]
 pub(super) enum Workers {
-    /// Any.
+    /// Any program, in any language.
     Foreign { foreign: Foreign, stop: i32, delay: Duration },
     /// One that speaks heirloom's own protocol.
     Heirloom { recipe: Recipe, environment: Vec<EnvironmentSource> },
@@ -52,6 +54,11 @@ impl Make for Commanded {
     }
 
     fn prepare(&self, sockets: &[Arc<Socket>]) -> Result<(), Failure> {
+        if let Some(address) = self.given_twice() {
+            let reason =
+                format!("{address} is to be listened on twice, and would be handed down once: leave one out");
+            return Err(Failure::Spawn { reason });
+        }
         for Handed { name, address, .. } in self.handed(sockets) {
             // What port 0 has become, nobody else would say.
             say!(info: name, "listening on {address}");
@@ -112,12 +119,14 @@ impl Commanded {
                 let (spawned, mut prepared, queues) = foreign.start(generation, instead, &sockets)?;
                 let heard = prepared.hear(spawned.pid, generation, extensions);
                 let addressee = Addressee::of(heard.clone().map(|heard| heard as Arc<dyn Words>));
+                let asker = Asker { pid: spawned.pid, heard: heard.clone(), check: prepared.check() };
                 let watched = Watched { prepared, queues, pid: spawned.pid, heard };
                 Ok(Born {
                     made: Made { spawned, channel },
                     ready: Some(Box::pin(watched.until_ready())),
                     manner: Manner::Signalled { stop: *stop, delay: *delay },
                     addressee,
+                    asker: Some(Arc::new(asker)),
                 })
             }
             Workers::Heirloom { recipe, environment } => {
@@ -132,7 +141,13 @@ impl Commanded {
                 }
                 let made =
                     recipe.make(instead.as_deref(), &sockets, None, &descriptors, Some(&supervision))?;
-                Ok(Born { made, ready: None, manner: Manner::Told, addressee: Addressee::default() })
+                Ok(Born {
+                    made,
+                    ready: None,
+                    manner: Manner::Told,
+                    addressee: Addressee::default(),
+                    asker: None,
+                })
             }
         }
     }
@@ -165,6 +180,18 @@ impl Commanded {
         });
         handed.extend(rest);
         handed
+    }
+
+    /// Any port, asked for twice, is two of them.
+    fn given_twice(&self) -> Option<&Address> {
+        let is_any = |address: &Address| matches!(address, Address::Inet(address) if address.port() == 0);
+        let mut seen = self.listenings.iter().map(|one| (&one.listen.address, one.udp)).enumerate();
+        let twice = seen.find(|(at, (address, udp))| {
+            let before = self.listenings.iter().take(*at);
+            !is_any(address)
+                && before.into_iter().any(|one| one.listen.address == **address && one.udp == *udp)
+        });
+        twice.map(|(_, (address, _))| address)
     }
 
     fn note(&self, change: impl FnOnce(&mut StatusFile)) {

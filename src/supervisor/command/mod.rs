@@ -3,8 +3,9 @@
 //! ```text
 //!  supervisor         shim (this binary, for a millisecond)          worker
 //!    sockets at 3.., ──▶ LISTEN_PID, own session, signal at ──▶  its program
-//!    environment         the supervisor's death, exec
-//!               ◀── why it could not be executed, or the pipe's end
+//!    environment         the supervisor's death
+//!    tells the watcher ─▶ exec
+//!               ◀── why it could not be executed, or the socket's end
 //!               ◀────────────────────────── ready: a word, a line, an answer, or time
 //!               ─────────── the stop signal, and SIGKILL for the group at the deadline ──▶
 //! ```
@@ -23,6 +24,7 @@
 //! - That signal is forgotten when the worker changes its user: the [`watcher`] is for those.
 //! - A check of a shared socket is answered by the old worker: see [`readiness`].
 
+mod asking;
 mod builder;
 mod environment;
 mod foreign;

@@ -47,8 +47,8 @@ pub enum NumberError {
     },
 }
 
-/// A number for each socket, in their order, and for each of `others` (with the number that was chosen for it, if any),
-/// which come after all sockets unless chosen.
+/// A number for each socket, in their order, and for each of `others` (with the number that was chosen for
+/// it, if any), which come after all sockets unless chosen.
 pub(crate) fn assign(
     sockets: &[Announced<'_>],
     others: &[Option<RawFd>],
@@ -71,13 +71,15 @@ pub(crate) fn assign(
     Ok((numbers, others.iter().map(|chosen| chosen.unwrap_or_else(&mut next)).collect()))
 }
 
-/// The variables that announce `sockets` at `numbers`, but for `LISTEN_PID`, which only the worker itself can know.
+/// The variables that announce `sockets` at `numbers`, but for `LISTEN_PID`, which only the worker itself can
+/// know.
 pub(crate) fn announce(
     sockets: &[Announced<'_>],
     numbers: &[RawFd],
     generation: u64,
 ) -> Vec<(OsString, OsString)> {
-    // The convention says how many there are from 3 on: what a chosen number puts behind a gap, it cannot say.
+    // The convention says how many there are from 3 on: what a chosen number puts behind a gap, it cannot
+    // say.
     let at = |fd: RawFd| numbers.iter().position(|number| *number == fd);
     let names: Vec<&str> = (FIRST..).map_while(at).map(|index| name_of(&sockets[index])).collect();
     let mut variables = vec![
@@ -113,8 +115,8 @@ fn is_name(name: &str) -> bool {
     name.len() <= 255 && !name.chars().any(|character| character == ':' || character.is_control())
 }
 
-/// Whether `name` is a variable that speaks of this process's own descriptors, id, or manager: a worker must not take it
-/// for its own.
+/// Whether `name` is a variable that speaks of this process's own descriptors, id, or manager: a worker must
+/// not take it for its own.
 pub(crate) fn is_ours_alone(name: &OsStr) -> bool {
     OURS_ALONE.iter().any(|own| name == *own)
 }

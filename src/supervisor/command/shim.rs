@@ -4,14 +4,14 @@
 //! supervisor's own binary is started first, in the child; it sets that variable, makes the child the leader of a session
 //! and so of a process group, asks for a signal at the supervisor's death, and executes the program. It lives for about a millisecond.
 //!
-//! The supervisor learns whether that worked from a pipe: its end without a word means that the program runs; an error
-//! number is why it does not.
+//! It executes the program when the supervisor says so, over a socket, and ends if that is gone. There the supervisor learns
+//! whether that worked: its end without a word means that the program runs; an error number is why it does not.
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, parent_id};
 use std::process::Command;
 
@@ -23,7 +23,7 @@ use crate::sys::signals::ask_at_parents_death;
 /// What the shim is told, as its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Order {
-    /// The pipe's number.
+    /// The socket's number.
     pub(super) report: RawFd,
     /// The supervisor.
     pub(super) parent: u32,
@@ -55,11 +55,12 @@ pub fn become_worker() -> io::Result<()> {
             "only a supervisor starts a program by this name",
         ));
     };
-    // Close-on-exec from here: the exec itself is what ends the pipe.
+    // Close-on-exec from here: the exec itself is what ends it.
     let report: OwnedFd = adopt(order.report).map_err(io::Error::other)?;
-    let error = order.carry_out();
+    let mut report = UnixStream::from(report);
+    let error = order.carry_out(&mut report);
     // Without a supervisor to read it, the exit status says it too.
-    let _ = File::from(report).write_all(&error.raw_os_error().unwrap_or(libc::EIO).to_ne_bytes());
+    let _ = report.write_all(&error.raw_os_error().unwrap_or(libc::EIO).to_ne_bytes());
     Err(error)
 }
 
@@ -95,7 +96,7 @@ impl Order {
     }
 
     /// Returns only when it has failed.
-    fn carry_out(&self) -> io::Error {
+    fn carry_out(&self, report: &mut impl Read) -> io::Error {
         // Leader of a group: what the program starts can be found and killed with it. And of a session, without a terminal:
         // a background group on one would be stopped when it reads there, or writes under `stty tostop`.
         if let Err(errno) = nix::unistd::setsid() {
@@ -110,6 +111,9 @@ impl Order {
                 return nix::errno::Errno::ESRCH.into();
             }
         }
+        if let Err(error) = wait_to_go(report) {
+            return error;
+        }
         let mut command = Command::new(&self.file);
         command.arg0(&self.command[0]).args(&self.command[1..]);
         if env::var_os(LISTEN_FDS).is_some() {
@@ -119,6 +123,14 @@ impl Order {
         command.exec()
     }
 }
+
+/// The end without a word: nobody would end the program.
+fn wait_to_go(report: &mut impl Read) -> io::Result<()> {
+    report.read_exact(&mut [0; GO.len()]).map_err(|_| nix::errno::Errno::ESRCH.into())
+}
+
+/// The word for which the shim waits. A line, so that a shell can read it.
+pub(super) const GO: &[u8] = b"\n";
 
 /// The shim's own name, by which it knows itself. Not one that a user would give to a file.
 const NAME: &str = "heirloom: a worker is being started";
@@ -148,6 +160,14 @@ mod tests {
         ] {
             assert_eq!(Order::decode(words.iter().map(OsString::from)), None, "{words:?}");
         }
+    }
+
+    #[test]
+    fn nothing_is_executed_for_a_supervisor_that_is_gone() {
+        wait_to_go(&mut &GO[..]).unwrap();
+        let (mut report, supervisor) = UnixStream::pair().unwrap();
+        drop(supervisor);
+        assert_eq!(wait_to_go(&mut report).unwrap_err().raw_os_error(), Some(libc::ESRCH));
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! Starting a worker's program through the [shim](super::shim), from a thread that lives as long as its workers.
 //!
 //! Why a thread of its own: the signal at a parent's death comes when the *thread* that started the child ends.
+//!
+//! The shim waits for a word before it executes the program. By then the [watcher](super::watcher) knows of it; if this
+//! process is killed before that, the shim finds nobody at the other end, and ends.
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -15,7 +19,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use thiserror::Error;
 
-use super::shim::Order;
+use super::shim::{GO, Order};
+use super::watcher::{ToldBy, Watcher};
 use crate::restarter::signals::stays_ignored;
 use crate::sys::spawn::{Spawn, SpawnError, Spawned, classify, kill_and_reap, spawn};
 
@@ -34,7 +39,7 @@ pub(crate) struct Launch {
     pub(crate) environment: Vec<(OsString, OsString)>,
     /// Which descriptor it finds at which number.
     pub(crate) fds: Vec<(Arc<OwnedFd>, RawFd)>,
-    /// The signal that it is sent when this process dies.
+    /// The signal that it is sent when this process dies and no watcher sends it.
     pub(crate) at_death: Option<i32>,
 }
 
@@ -53,7 +58,7 @@ pub(crate) enum LaunchError {
     /// It, or the shim, could not be executed.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
-    /// The pipe that would have told could not be made or read.
+    /// The socket that would have told could not be made or read.
     #[error("cannot learn whether {} was started", program.display())]
     Report { program: PathBuf, source: io::Error },
     /// Neither started nor failed; it was killed.
@@ -62,13 +67,16 @@ pub(crate) enum LaunchError {
 }
 
 impl Spawner {
-    /// `shim` is a program that calls [`become_worker`](super::shim::become_worker).
-    pub(crate) fn new(shim: PathBuf) -> io::Result<Spawner> {
+    /// `shim` is a program that calls [`become_worker`](super::shim::become_worker). `watcher`: who ends what is started
+    /// after this process, if it is to end.
+    pub(super) fn new(shim: PathBuf, watcher: Option<Arc<Watcher>>) -> io::Result<Spawner> {
         let (jobs, received) = mpsc::channel::<Job>();
         thread::Builder::new().name("heirloom-spawn".into()).spawn(move || {
             for (launch, answer) in received {
                 // Nobody waits any more: then nobody would ever reap it either.
-                if let Err(mpsc::SendError(Ok(unwanted))) = answer.send(start(&shim, &launch)) {
+                if let Err(mpsc::SendError(Ok(unwanted))) =
+                    answer.send(start(&shim, watcher.as_deref(), &launch))
+                {
                     kill_and_reap(unwanted.pid);
                 }
             }
@@ -88,16 +96,17 @@ impl Spawner {
     }
 }
 
-fn start(shim: &Path, launch: &Launch) -> Result<Spawned, LaunchError> {
+fn start(shim: &Path, watcher: Option<&Watcher>, launch: &Launch) -> Result<Spawned, LaunchError> {
     let program = PathBuf::from(&launch.file);
     let unknown = |source| LaunchError::Report { program: program.clone(), source };
-    let (report, far) = io::pipe().map_err(unknown)?;
+    let (mut report, far) = UnixStream::pair().map_err(unknown)?;
+    let told_by = watcher.map(Watcher::tells);
     let number =
         launch.fds.iter().map(|(_, number)| number + 1).max().unwrap_or(0).max(super::numbers::FIRST);
     let order = Order {
         report: number,
         parent: std::process::id(),
-        at_death: launch.at_death,
+        at_death: launch.at_death.filter(|_| told_by != Some(ToldBy::Watcher)),
         file: launch.file.clone(),
         command: launch.command.clone(),
     };
@@ -117,13 +126,18 @@ fn start(shim: &Path, launch: &Launch) -> Result<Spawned, LaunchError> {
             request.directory = None;
             spawn(&request)
         }
-        // Whoever reads it has started the program, and knows nothing of a shim.
+        // The reader has started the program, and knows nothing of a shim.
         Err(SpawnError::Directory { directory, source, .. }) => {
             Err(SpawnError::Directory { program: program.clone(), directory, source })
         }
         spawned => spawned,
     }?;
     drop(far);
+    if let (Some(watcher), Some(told_by)) = (watcher, told_by) {
+        watcher.add(spawned.pid, &spawned.pidfd, told_by);
+    }
+    // One that was killed meanwhile does not hear it, and its death is for the driver to see.
+    let _ = report.write_all(GO);
     let failed = match read_report(report) {
         Ok(Report::Started) => return Ok(spawned),
         Ok(Report::Failed(errno)) => why(&program, launch, io::Error::from_raw_os_error(errno)).into(),
@@ -137,8 +151,9 @@ fn start(shim: &Path, launch: &Launch) -> Result<Spawned, LaunchError> {
 fn why(program: &Path, launch: &Launch, error: io::Error) -> SpawnError {
     let directory = launch.directory.as_deref().unwrap_or(Path::new(""));
     let path = launch.environment.iter().find(|(name, _)| name == "PATH");
+    let is_looked_up = !program.as_os_str().as_encoded_bytes().contains(&b'/');
     let folders: Vec<PathBuf> = match path {
-        Some((_, path)) if program.components().count() == 1 => env::split_paths(path).collect(),
+        Some((_, path)) if is_looked_up => env::split_paths(path).collect(),
         _ => vec![PathBuf::new()],
     };
     let is_there = |folder: &PathBuf| directory.join(folder).join(program).is_file();
@@ -147,12 +162,16 @@ fn why(program: &Path, launch: &Launch, error: io::Error) -> SpawnError {
         Some(libc::ENOENT) if folders.iter().any(is_there) => {
             SpawnError::NoInterpreter { program: program.into() }
         }
+        // Of a folder that may not be searched, on the way to nothing at all.
+        Some(libc::EACCES) if is_looked_up && !folders.iter().any(is_there) => {
+            SpawnError::NotFound { program: program.into() }
+        }
         _ => classify(program, error),
     }
 }
 
 enum Report {
-    /// The end of the pipe, without a word.
+    /// The end, without a word.
     Started,
     /// The error number of the shim.
     Failed(i32),
@@ -160,7 +179,7 @@ enum Report {
     Nothing,
 }
 
-fn read_report(mut report: io::PipeReader) -> io::Result<Report> {
+fn read_report(mut report: UnixStream) -> io::Result<Report> {
     let deadline = Instant::now() + REPORT;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -196,7 +215,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     /// What the shim does, in a shell: in this test's own binary there is no `main` of ours.
-    const SHIM: &str = "#!/bin/sh\nreport=$1; shift 4\n\
+    const SHIM: &str = "#!/bin/sh\nreport=$1; shift 4; read go <&$report || exit\n\
                         command -v \"$1\" >/dev/null || { printf '\\002\\0\\0\\0' >&$report; exit 1; }\n\
                         eval \"exec $report>&-\"; LISTEN_PID=$$; export LISTEN_PID; exec \"$@\"\n";
 
@@ -204,7 +223,7 @@ mod tests {
         let shim = directory.join("shim");
         std::fs::write(&shim, SHIM).unwrap();
         std::fs::set_permissions(&shim, PermissionsExt::from_mode(0o755)).unwrap();
-        Spawner::new(shim).unwrap()
+        Spawner::new(shim, None).unwrap()
     }
 
     /// Whether an exec from here keeps this descriptor anyway.
@@ -306,8 +325,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_nowhere_in_the_path_is_not_found_whatever_else_is_in_the_way() {
+        let directory = scratch("spawner-path");
+        std::fs::create_dir(directory.join("folder")).unwrap();
+        std::fs::write(directory.join("server"), "").unwrap();
+        let why = |program: &str| {
+            let environment = vec![("PATH".into(), directory.clone().into_os_string())];
+            let launch = Launch { environment, ..launch("", vec![]) };
+            super::why(Path::new(program), &launch, io::Error::from_raw_os_error(libc::EACCES))
+        };
+        assert!(matches!(why("server"), SpawnError::NotExecutable { .. }));
+        for missing in ["no-server", "folder"] {
+            assert!(matches!(why(missing), SpawnError::NotFound { .. }), "{missing}");
+        }
+        assert!(matches!(why("./folder"), SpawnError::NotExecutable { .. }), "named, and there");
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
     fn without_a_shim_nothing_starts() {
-        let spawner = Spawner::new("/nowhere/shim".into()).unwrap();
+        let spawner = Spawner::new("/nowhere/shim".into(), None).unwrap();
         let error = spawner.start(launch("exit 0", vec![])).unwrap_err();
         assert!(matches!(error, LaunchError::Spawn(SpawnError::NotFound { .. })), "{error:?}");
     }

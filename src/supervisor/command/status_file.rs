@@ -1,4 +1,5 @@
-//! The status file: which generations there are, one `generation:pid` line for each, as Server::Starter writes it.
+//! The status file: which generations there are, one `generation:pid` line for each, as Server::Starter
+//! writes it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

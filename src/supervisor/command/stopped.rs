@@ -1,7 +1,7 @@
 //! Whether a worker is stopped (SIGSTOP and its kin, state T): then it is alive, and serves nobody.
 //!
-//! A terminal does not do that to a worker, which has none: it is in a session of its own. A person does, or a debugger, or the
-//! program itself.
+//! A terminal does not do that to a worker, which has none: it is in a session of its own. A person does, or
+//! a debugger, or the program itself.
 
 use std::future::pending;
 use std::io;

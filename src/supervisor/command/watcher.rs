@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::spawner::all_signals;
+use crate::aside::own_thread::on_own_thread;
 use crate::sys::channel::Channel;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::spawn::{Spawn, Spawned, kill_and_reap, spawn};
@@ -88,7 +89,7 @@ impl Watcher {
         if state.running.is_some() { ToldBy::Watcher } else { ToldBy::Kernel }
     }
 
-    /// A worker has been started. Blocks as [`tells`](Self::tells) does.
+    /// A worker is about to execute its program. Blocks as [`tells`](Self::tells) does.
     pub(super) fn add(&self, pid: i32, pidfd: &Pidfd, told_by: ToldBy) {
         match pidfd.as_fd().try_clone_to_owned() {
             Ok(pidfd) => self.try_again(Some(Worker { pid, pidfd, told_by })),
@@ -110,7 +111,10 @@ impl Watcher {
             }
             let watcher = Arc::clone(&self);
             // On a thread of its own: an exec may hang.
-            let _ = tokio::task::spawn_blocking(move || watcher.try_again(None)).await;
+            match on_own_thread("heirloom-watch", move || watcher.try_again(None)) {
+                Ok(done) => drop(done.await),
+                Err(_) => tokio::time::sleep(AGAIN).await,
+            }
         }
     }
 
@@ -212,7 +216,7 @@ fn is_alive(pidfd: &OwnedFd) -> bool {
 /// Its own name, by which it knows itself.
 pub(super) const NAME: &str = "heirloom: watches over the workers of its supervisor";
 
-/// A watcher that cannot be started (no process is left, say) is tried for as seldom as costs nothing.
+/// A watcher that cannot be started (no process or thread is left, say) is tried for as seldom as costs nothing.
 const AGAIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

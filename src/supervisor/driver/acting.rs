@@ -25,6 +25,7 @@ impl Driver {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Spawn { worker, program, replaces } => self.spawn(worker, program, replaces),
+                Action::Send(worker, Message::Probe) if self.asks(worker) => {}
                 Action::Send(worker, message) => self.tell(worker, &message),
                 Action::Pause(worker, unclaimed) => {
                     let unclaimed = self.cookies_of_candidate(&unclaimed);
@@ -114,8 +115,8 @@ impl Driver {
         say!(info: worker, pid, "worker started");
         let spawned = self.operating.spawned(pid);
         self.tell_step(&spawned);
-        let Born { manner, addressee, ready, .. } = born;
-        let process = Process { pid, started: now, sockets, manner, addressee, peer, starter: None };
+        let Born { manner, addressee, asker, ready, .. } = born;
+        let process = Process { pid, started: now, sockets, manner, addressee, asker, peer, starter: None };
         if unwanted {
             process.kill();
             self.abandoned.insert(worker, process);
@@ -148,6 +149,13 @@ impl Driver {
         if let Some(process) = self.workers.get(&worker).filter(|process| process.manner == Manner::Told) {
             process.tell(message);
         }
+    }
+
+    /// Asks a worker that cannot be told to answer.
+    fn asks(&mut self, worker: Worker) -> bool {
+        let asker = self.workers.get(&worker).and_then(|process| process.asker.clone());
+        let answer = asker.map(|asker| self.readiness.insert(worker, asker.ask()));
+        answer.is_some()
     }
 
     fn cookies_of_candidate(&self, unclaimed: &[u16]) -> Vec<u64> {
@@ -295,7 +303,7 @@ impl Driver {
         }
     }
 
-    /// If nobody serves, it stays for whoever comes next, with the clients that wait there.
+    /// If nobody serves, it stays for the next worker, with the clients that wait there.
     fn drop_what_it_bound(&mut self, failed: Worker) {
         if self.machine.serving().is_some() {
             self.store.take_back(failed);
@@ -318,7 +326,7 @@ impl Driver {
 
 fn answer(waiting: &mut Vec<Answer>, result: &Result<Outcome, RestartError>) {
     for answer in waiting.drain(..) {
-        // Whoever hears of it finds it in the log.
+        // Logged first: who hears of it finds it in the log.
         crate::aside::say::finish();
         answer.give(result);
     }

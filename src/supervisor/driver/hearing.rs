@@ -33,7 +33,7 @@ impl Driver {
             Command::Stop => self.machine.stop(now),
             Command::Hammer => self.machine.hammer(now),
             Command::Status { answer } => {
-                // Whoever has dropped the future does not want to know.
+                // If the future was dropped, nobody wants the answer.
                 let _ = answer.send(self.status());
             }
         }
@@ -220,16 +220,20 @@ impl Driver {
 
     pub(super) fn became_ready(&mut self, now: Instant, worker: Worker, ready: Result<(), Failure>) {
         self.readiness.remove(&worker);
-        let message = match ready {
-            Ok(()) => Message::Ready {
+        if let Err(failure) = ready {
+            return self.machine.message(now, worker, Message::Failed { reason: failure.to_string() });
+        }
+        if !self.machine.is_on_probation() {
+            let ready = Message::Ready {
                 unclaimed: Vec::new(),
                 takes_moves: false,
                 takes_sessions: false,
-                answers: false,
-            },
-            Err(failure) => Message::Failed { reason: failure.to_string() },
-        };
-        self.machine.message(now, worker, message);
+                answers: true,
+            };
+            self.machine.message(now, worker, ready);
+        }
+        // One that has just shown that it is ready has shown that it lives.
+        self.machine.message(now, worker, Message::Accepting);
     }
 }
 

@@ -19,7 +19,7 @@ use self::operating::Operating;
 use super::binaries::Binaries;
 use super::builder::{Hooks, SupervisorError};
 use super::leftovers::Leftovers;
-use super::making::{Born, Make, Readiness};
+use super::making::{Born, Make, Manner, Readiness};
 use super::metrics;
 use super::orphans::Children;
 use super::signals::{Heard, Meaning};
@@ -123,8 +123,9 @@ struct Driver {
     abandoned: BTreeMap<Worker, Process>,
     binaries: Binaries,
     spawning: Option<Spawning>,
-    /// How it becomes known that the candidate is ready, if it does not say so itself. That of one which was given up is
-    /// kept to its end: it may be writing to what is behind it.
+    /// How it becomes known that the candidate is ready, and at the end of probation that it lives, if it does
+    /// not say so itself. That of one which was given up is kept to its end: it may be writing to what is
+    /// behind it.
     readiness: BTreeMap<Worker, Readiness>,
     /// Workers that are to get their signal a while after they were replaced.
     signalled: BTreeMap<Worker, Instant>,
@@ -280,8 +281,9 @@ impl Driver {
             Input::Extension(worker, time) => self.extend(now, worker, time),
             Input::Timeout => {
                 self.catch_up(now);
-                if let Some((worker, _)) = self.workers.iter().rfind(|(_, process)| !process.peer.is_heard())
-                {
+                let is_unheard =
+                    |process: &Process| process.manner == Manner::Told && !process.peer.is_heard();
+                if let Some((worker, _)) = self.workers.iter().rfind(|(_, process)| is_unheard(process)) {
                     self.machine.unheard(now, *worker);
                 }
                 self.machine.timeout(now);
@@ -293,8 +295,8 @@ impl Driver {
         }
     }
 
-    /// Hears what the workers have done by now, before the machine acts on the passing of time alone: a worker that died
-    /// in the last moment of its probation must not be settled on.
+    /// Hears what the workers have done by now, before the machine acts on the passing of time alone: a
+    /// worker that died in the last moment of its probation must not be settled on.
     fn catch_up(&mut self, now: Instant) {
         for _ in 0..MESSAGES_AT_ONCE {
             let did =

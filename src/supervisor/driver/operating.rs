@@ -28,10 +28,11 @@ pub(super) struct Operating {
     place: Option<Arc<crate::operate::control::place::Place>>,
     history: History,
     attempt: Attempt,
-    /// The worker that was replaced last, and whether that was at the last settling: a dead one is replaced without.
+    /// The worker that was replaced last, and whether that was at the last settling: a dead one is replaced
+    /// without.
     replaced: Option<Worker>,
     has_replaced: bool,
-    /// Since when workers have been told to go.
+    /// Since when workers have been told to stop.
     goodbyes: BTreeMap<Worker, Instant>,
     respawned: u64,
     has_served: bool,
@@ -180,8 +181,8 @@ impl Operating {
         }
     }
 
-    /// The service has ended, and so does this process. First its socket's file goes: who has heard the last words
-    /// finds nobody here any more.
+    /// The service has ended, and so does this process. First its socket's file goes: who has heard the last
+    /// words finds nobody here any more.
     pub(super) fn ended(&mut self) {
         if let Some(place) = &self.place {
             place.give_up();
@@ -201,7 +202,7 @@ impl Operating {
     fn serves(&mut self, worker: Worker) {
         let after = self.attempt.requested.elapsed();
         if self.attempt.is_restart {
-            // The worker that it was to replace may have died before it was told to go.
+            // The worker that it was to replace may have died before it was told to stop.
             self.replaced = self.replaced.filter(|_| self.has_replaced);
             self.history.settled += 1;
             self.last_restart = Some(PastRestart {

@@ -1,11 +1,12 @@
 //! Every generation that is alive, from whichever was asked.
 //!
-//! A process knows its predecessor and its successor. Those are asked, then whom they name, and so on; and since the one
-//! in between may have ended first, so are the processes whose sockets lie in the same directory: what belongs together
-//! says that it began at the same moment. What a process says of itself counts more than what others say of it.
+//! A process knows its predecessor and its successor. Those are asked, then whom they name, and so on; and
+//! since the one in between may have ended first, so are the processes whose sockets lie in the same
+//! directory: what belongs together says that it began at the same moment. What a process says of itself
+//! counts more than what others say of it.
 //!
-//! All of it is bounded, by a number and by a time, whatever they say: one that is frozen costs that time, and is listed
-//! as the others name it.
+//! All of it is bounded, by a number and by a time, whatever they say: one that is frozen costs that time,
+//! and is listed as the others name it.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -17,7 +18,8 @@ use heirloom::control::{GenerationStatus, Peer, Role, ServiceStatus, sibling};
 use super::fetch;
 use crate::target::Aim;
 
-/// How long all of it may take: each answers at once, and the whole command is to have answered within two seconds.
+/// How long all of it may take: each answers at once, and the whole command is to have answered within two
+/// seconds.
 const WITHIN: Duration = Duration::from_secs(1);
 
 /// How many processes are asked: more generations than anybody has alive, and few enough threads.

@@ -93,7 +93,8 @@ fn generations(status: &ServiceStatus) -> String {
     text
 }
 
-/// How many generations have a line: more than anybody keeps alive, and no more than a look at the screen takes.
+/// How many generations have a line: more than anybody keeps alive, and no more than a look at the screen
+/// takes.
 const SHOWN: usize = 50;
 
 /// How many connections and kinds of them, whatever a server says.

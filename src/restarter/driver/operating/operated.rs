@@ -34,8 +34,8 @@ impl Driver {
         }
     }
 
-    /// Has the supervisor restart for an operator, and tell that one each step, which nobody else knows; false where it
-    /// is told of the request alone, and this process tells what comes of it.
+    /// Has the supervisor restart for an operator, and tell that one each step, which nobody else knows;
+    /// false where it is told of the request alone, and this process tells what comes of it.
     pub(in super::super) fn leave_to_supervisor(&mut self, follower: &Follower) -> bool {
         let superior = self.superior.as_ref().filter(|superior| superior.takes_operators);
         let peer = superior.and_then(|superior| superior.peer.as_ref());
@@ -243,7 +243,8 @@ impl Driver {
         GenerationStatus { pid, generation, role, control, detail: None }
     }
 
-    /// Looks at every connection, which takes a while where there are many: so not more often than a person can read.
+    /// Looks at every connection, which takes a while where there are many: so not more often than a person
+    /// can read.
     fn detail(&mut self) -> GenerationDetail {
         let now = Instant::now();
         if let Some((at, detail)) = &self.operating.control.snapshot
@@ -270,8 +271,8 @@ impl Driver {
     }
 }
 
-/// For how long a look at the connections is good: ten a second cost a server with ten thousand of them little, and
-/// somebody who asks in a loop must not keep the driver from its work.
+/// For how long a look at the connections is good: ten a second cost a server with ten thousand of them
+/// little, and somebody who asks in a loop must not keep the driver from its work.
 const SNAPSHOT: Duration = Duration::from_millis(100);
 
 impl Answer {

@@ -12,12 +12,12 @@ use tokio::time::{sleep, timeout};
 
 use crate::sys::address::Address;
 
-/// What the last attempt found, for whoever has to report that none passed.
-pub(super) type Complaint = Arc<Mutex<Option<String>>>;
+/// What the last attempt found, for the report that none passed.
+pub(crate) type Complaint = Arc<Mutex<Option<String>>>;
 
 /// One kind of question.
-#[derive(Debug)]
-pub(super) enum Check {
+#[derive(Clone, Debug)]
+pub(crate) enum Check {
     /// Whether connections are accepted at one of these.
     Connect(Vec<Address>),
     /// Whether it says yes at one of these.
@@ -32,7 +32,7 @@ pub(super) enum Check {
 
 impl Check {
     /// Asks until the answer is yes. Nothing tells when it would be: asking again and again is all there is.
-    pub(super) async fn until_passed(&self, complaint: &Complaint) {
+    pub(crate) async fn until_passed(&self, complaint: &Complaint) {
         // In turn, with the same pause: a name's addresses are few.
         for turn in 0.. {
             let attempt = async {

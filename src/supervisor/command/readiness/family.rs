@@ -2,8 +2,8 @@
 
 use crate::sys::process::Process;
 
-/// Whether `pid` is the worker, stands in its process group, or descends from it. A process that is gone belongs to nobody:
-/// its number says nothing any more.
+/// Whether `pid` is the worker, stands in its process group, or descends from it. A process that is gone
+/// belongs to nobody: its number says nothing any more.
 pub(super) fn belongs(pid: i32, worker: i32) -> bool {
     let mut ancestor = pid;
     // A chain longer than that is nobody's server; and a process that dies on the way can make any chain.

@@ -28,7 +28,7 @@ use thiserror::Error;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
-use self::check::Check;
+pub(crate) use self::check::{Check, Complaint};
 pub(crate) use self::notify::Heard;
 use self::notify::Notify;
 pub(crate) use self::queues::{Newest, Queues};
@@ -71,7 +71,7 @@ pub(crate) struct Watch {
     _line: Option<Arc<pipe::Receiver>>,
     /// Whether `READY=1` counts.
     counts: bool,
-    complaint: check::Complaint,
+    complaint: Complaint,
 }
 
 type Means = Pin<Box<dyn Future<Output = Result<(), NotReady>> + Send>>;
@@ -144,28 +144,37 @@ impl Prepared {
         Some(Arc::new(Heard::new(socket, pid, generation, extensions)))
     }
 
+    /// What the worker is asked from outside, if that is how it shows that it is ready.
+    pub(crate) fn check(&self) -> Option<Check> {
+        match (&self.readiness, &self.private) {
+            (Readiness::Tcp(addresses), _) => Some(Check::Connect(addresses.clone())),
+            (Readiness::Http { path, .. }, Some((_, at))) => {
+                Some(Check::Get { at: vec![*at], path: path.clone(), alone: true })
+            }
+            (Readiness::Http { at, path }, None) => {
+                Some(Check::Get { at: at.clone(), path: path.clone(), alone: false })
+            }
+            _ => None,
+        }
+    }
+
     /// Begins to watch that worker, and the sockets that it was handed. Within a runtime only.
     pub(crate) fn watch(self, heard: Option<Arc<Heard>>, queues: Queues) -> io::Result<Watch> {
-        let complaint = check::Complaint::default();
+        let complaint = Complaint::default();
+        let check = self.check();
         let notify = heard.map(Notify::new).transpose()?;
         let by_the_clock = matches!(self.readiness, Readiness::After(_));
         let counts = matches!(self.readiness, Readiness::After(_) | Readiness::Notify);
         // Our copy of the writing end goes: the worker's is the last.
         let reader = self.line.map(|(reader, _)| pipe::Receiver::from_owned_fd(reader.into())).transpose()?;
         let reader = reader.map(Arc::new);
-        let means: Option<Means> = match (self.readiness, &reader, self.private) {
+        let means: Option<Means> = match (self.readiness, &reader, check) {
             (Readiness::After(time), ..) => Some(Box::pin(async move {
                 tokio::time::sleep(time).await;
                 Ok(())
             })),
             (Readiness::Line(_), Some(reader), _) => Some(Box::pin(line(Arc::clone(reader)))),
-            (Readiness::Tcp(addresses), ..) => Some(checking(Check::Connect(addresses), &complaint)),
-            (Readiness::Http { path, .. }, _, Some((_, at))) => {
-                Some(checking(Check::Get { at: vec![at], path, alone: true }, &complaint))
-            }
-            (Readiness::Http { at, path }, ..) => {
-                Some(checking(Check::Get { at, path, alone: false }, &complaint))
-            }
+            (_, _, Some(check)) => Some(checking(check, &complaint)),
             _ => None,
         };
         Ok(Watch { notify, queues, was_ready: false, by_the_clock, means, _line: reader, counts, complaint })
@@ -246,7 +255,7 @@ async fn wait_for(means: &mut Option<Means>) -> Result<(), NotReady> {
     }
 }
 
-fn checking(check: Check, complaint: &check::Complaint) -> Means {
+fn checking(check: Check, complaint: &Complaint) -> Means {
     let complaint = Arc::clone(complaint);
     Box::pin(async move {
         check.until_passed(&complaint).await;

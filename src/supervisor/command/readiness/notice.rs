@@ -13,8 +13,8 @@ pub(super) enum Notice {
     Extend(Duration),
 }
 
-/// The notices of one datagram, in order. Whatever else stands there is for other managers: the watchdog that was not
-/// offered, descriptors that are not kept, barriers that are answered by closing what came along.
+/// The notices of one datagram, in order. Whatever else stands there is for other managers: the watchdog that
+/// was not offered, descriptors that are not kept, barriers that are answered by closing what came along.
 pub(super) fn parse(datagram: &[u8]) -> Vec<Notice> {
     let lines = datagram.split(|byte| *byte == b'\n').map(String::from_utf8_lossy);
     let notices = lines.filter_map(|line| {

@@ -15,10 +15,11 @@ use crate::sys::notify::{NotifySocket, Told};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::watched::watch;
 
-/// What one worker says. Each worker has a socket of its own, so that what an old one says late is never taken for a
-/// new one's word.
+/// What one worker says. Each worker has a socket of its own, so that what an old one says late is never
+/// taken for a new one's word.
 ///
-/// It is heard by two: by the watch, as it comes, and by the driver, which asks for the last word of a worker that has ended.
+/// It is heard by two: by the watch, as it comes, and by the driver, which asks for the last word of a worker
+/// that has ended.
 #[derive(Debug)]
 pub(crate) struct Heard {
     socket: Arc<NotifySocket>,
@@ -59,7 +60,7 @@ impl Heard {
     fn hear(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.is_empty = false;
-        // Whoever sends faster than we read does not hold us for ever.
+        // A sender that is faster than we read must not hold us for ever.
         for _ in 0..QUEUED {
             match self.socket.recv() {
                 Ok(told) => self.take(&mut state, told),
@@ -149,7 +150,8 @@ impl Notify {
                 state.is_empty
             };
             if is_empty {
-                // Cleared before the next look: what comes after that look makes it ready again, whoever reads it.
+                // Cleared before the next look: what comes after that look makes it ready again, in every
+                // reader.
                 self.readable.readable().await?.clear_ready();
             } else {
                 tokio::task::yield_now().await;

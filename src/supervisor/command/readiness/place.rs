@@ -5,9 +5,10 @@
 //!                                                 /tmp/heirloom-notify-UID
 //! ```
 //!
-//! A path, as systemd's: many programs take the variable for one whatever it begins with, and a name in the abstract namespace
-//! does not reach into a worker with a network of its own. The directory with the random name can be entered by everybody who
-//! knows it, since the worker may change its user, and nobody but this user can list what holds it.
+//! A path, as systemd's: many programs take the variable for one whatever it begins with, and a name in the
+//! abstract namespace does not reach into a worker with a network of its own. The directory with the random
+//! name can be entered by everybody who knows it, since the worker may change its user, and nobody but this
+//! user can list what holds it.
 
 use std::env;
 use std::fs::{self, DirBuilder, Permissions};
@@ -20,7 +21,8 @@ use std::time::Duration;
 use crate::sys::lock::{PathState, is_stale_socket};
 use crate::sys::notify::{NAME, NotifySocket, unguessable};
 
-/// Makes one. Without a directory there is an abstract name if the worker has to be heard (`is_needed`), and none otherwise.
+/// Makes one. Without a directory there is an abstract name if the worker has to be heard (`is_needed`), and
+/// none otherwise.
 pub(super) fn bind(is_needed: bool) -> io::Result<Option<NotifySocket>> {
     bind_in_one_of(directories(), is_needed)
 }
@@ -118,7 +120,8 @@ const OURS: &str = "heirloom-notify";
 /// Others pass through it, and do not see what is there.
 const ENTERED_NOT_LISTED: u32 = 0o711;
 
-/// How many entries a start looks at: a directory with more is in trouble of its own, and the start is not to wait for it.
+/// How many entries a start looks at: a directory with more is in trouble of its own, and the start is not to
+/// wait for it.
 const SWEPT: usize = 1000;
 
 /// A directory's socket is made within a millisecond of it, if the process is not stopped in between.

@@ -1,8 +1,9 @@
-//! Whether a worker that counts as ready accepts: a server that ignores the sockets that it is handed leaves its clients
-//! hanging in the kernel's queue, and looks well from outside.
+//! Whether a worker that counts as ready accepts: a server that ignores the sockets that it is handed leaves
+//! its clients hanging in the kernel's queue, and looks well from outside.
 //!
-//! What is known is how long each queue is, from time to time. One that was never found shorter than before, and never
-//! empty, is one that nobody accepts from, or that a server far beyond its limits does; both are worth a line in the log.
+//! What is known is how long each queue is, from time to time. One that was never found shorter than before,
+//! and never empty, is one that nobody accepts from, or that a server far beyond its limits does; both are
+//! worth a line in the log.
 
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -81,8 +82,8 @@ impl Queues {
         std::future::pending().await
     }
 
-    /// The worker counts as ready from now on. If that was found out without it, by the clock, what waits since its start is
-    /// told at once.
+    /// The worker counts as ready from now on. If that was found out without it, by the clock, what waits
+    /// since its start is told at once.
     pub(super) fn ready(&mut self, by_the_clock: bool) {
         self.is_ready = true;
         if by_the_clock && !self.is_replaced() {
@@ -120,13 +121,14 @@ impl Queues {
     }
 }
 
-/// Between two looks while a worker starts, which is often enough for several within the second that a start takes by the
-/// clock.
+/// Between two looks while a worker starts, which is often enough for several within the second that a start
+/// takes by the clock.
 const STARTING: Duration = Duration::from_millis(100);
 
-/// Between two looks later: rare enough to cost an idle supervisor nothing that could be measured, often enough that somebody
-/// who tries a new server still looks at its log.
+/// Between two looks later: rare enough to cost an idle supervisor nothing that could be measured, often
+/// enough that somebody who tries a new server still looks at its log.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// A server that is busy with one long request at a time takes one out within these seconds, or should be told of.
+/// A server that is busy with one long request at a time takes one out within these seconds, or should be
+/// told of.
 const STUCK: u32 = 3;

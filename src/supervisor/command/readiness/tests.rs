@@ -103,7 +103,7 @@ async fn the_last_word_of_a_worker_names_its_main_process() {
     let named = heard.main().unwrap();
     assert_eq!(named.pid, main.id() as i32);
     assert_eq!(extensions.try_recv().unwrap(), (7, Duration::from_millis(5)));
-    assert!(matches!(next(&mut watch).await, Said::Ready), "lost to whoever watches");
+    assert!(matches!(next(&mut watch).await, Said::Ready), "lost to the watcher");
     assert!(named.alive().is_some());
     drop(main.stdin.take());
     main.wait().unwrap();
@@ -190,7 +190,7 @@ async fn a_port_is_ready_when_it_is_open() {
     assert!(matches!(next(&mut watch).await, Said::Ready));
 }
 
-/// Bound, and not listening: so nobody else is given it, and whoever asks for it may listen there.
+/// Bound, and not listening: so nobody else is given it, and the code that asks for it may listen there.
 fn kept_port() -> socket2::Socket {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();

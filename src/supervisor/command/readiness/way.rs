@@ -35,11 +35,15 @@ use crate::sys::address::Address;
 /// As by systemd, `MAINPID=` is followed: when the process that was started ends and the one that it has named goes on, the
 /// worker has not died. (The starter stays a zombie as long.) `EXTEND_TIMEOUT_USEC=` gives the worker that much time from then
 /// on, to be ready or to be gone, where its deadline would be sooner.
+///
+/// At the end of its probation, before the old worker is told to go, the new one must not be stopped (SIGSTOP, a debugger),
+/// and a check ([`Tcp`](Self::Tcp), [`Http`](Self::Http)) is repeated, which must pass within 5 s. Else the restart is taken
+/// back, and the new one is sent the stop signal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Readiness {
-    /// It has run for so long, or says `READY=1` before: Server::Starter's way. All that it asks of a program is that one which cannot serve ends
-    /// soon. The default, with one second.
+    /// It has run for this long, or says `READY=1` before that, as with Server::Starter. A program that
+    /// cannot serve must end within this time. This is the default, with one second.
     After(Duration),
     /// It is a heirloom program: it says so on heirloom's own channel, is told there when to stop accepting and when to
     /// go, and its idle connections and its state move to the next worker.

@@ -1,0 +1,9 @@
+//! `heirloom run`, with programs that know nothing of the library.
+#![cfg(feature = "cli")]
+
+mod faults;
+mod init;
+mod loads;
+mod notify;
+mod run;
+mod stuck_reader;

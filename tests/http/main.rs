@@ -1,0 +1,12 @@
+//! HTTP connections and what drains, bounds and encrypts them.
+#![cfg(feature = "http")]
+
+mod drain;
+mod fixture;
+mod half_closed;
+mod http2_bounds;
+mod limits;
+#[cfg(feature = "tls")]
+mod tls;
+mod turns;
+mod websocket;

@@ -1,0 +1,86 @@
+//! A server whose requests last as long as a test about moving connections needs. Answers are the pid.
+//!
+//! ```text
+//! GET  /pid, /generation   at once
+//! GET  /drained            when this process drains
+//! POST /upload             when the body has been read
+//! POST /early              at once; the body is read to its end meanwhile
+//! GET  /count              at once: how many such requests the connection has had
+//! GET  /hoard              at once; from then on there is more to move than can be
+//! GET  /stay               at once; from then on the connection does not move
+//!
+//! --stay                   connections do not move
+//! --drop-later             from the second generation on, only the first --listen is listened on
+//! ```
+
+use std::convert::Infallible;
+use std::error::Error;
+
+use heirloom::http::{Baggage, Config, Server};
+use heirloom::{Ending, Restarter, SignalMap};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+
+#[tokio::main]
+pub(crate) async fn main() -> Result<Ending, Box<dyn Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    let (mut addresses, mut config, mut drops_later) = (Vec::new(), Config::new().baggage(true), false);
+    let mut builder = Restarter::bare();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or("a value is missing");
+        match argument.as_str() {
+            "--listen" => addresses.push(value()?),
+            "--probation" => builder = builder.probation(humantime::parse_duration(&value()?)?),
+            "--drain-timeout" => builder = builder.drain_timeout(humantime::parse_duration(&value()?)?),
+            "--idle-linger" => builder = builder.idle_linger(humantime::parse_duration(&value()?)?),
+            "--stay" => config = config.move_connections(false),
+            "--drop-later" => drops_later = true,
+            other => return Err(format!("no option {other}").into()),
+        }
+    }
+    let restarter = builder.signals(SignalMap::default()).start()?;
+    if drops_later && restarter.generation() > 1 {
+        addresses.truncate(1);
+    }
+    let handler = restarter.clone();
+    let server = Server::new(config, service_fn(move |request| answer(handler.clone(), request)));
+    for address in &addresses {
+        let listener = restarter.check(restarter.listen(address)).await?;
+        println!("listening on {}", listener.local_addr());
+        server.accept_from(listener);
+    }
+    Ok(restarter.run().await?)
+}
+
+async fn answer(
+    restarter: Restarter,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let mut body = std::process::id().to_string();
+    match request.uri().path() {
+        "/generation" => body = restarter.generation().to_string(),
+        "/count" => body = count(baggage(&request)),
+        "/hoard" => baggage(&request).set([0; 20_000]),
+        "/stay" => baggage(&request).stay(),
+        "/drained" => restarter.draining().await,
+        // A client that leaves in the middle gets no answer either way.
+        "/upload" => drop(request.into_body().collect().await),
+        "/early" => drop(tokio::spawn(request.into_body().collect())),
+        _ => {}
+    }
+    Ok(Response::new(Full::new(body.into())))
+}
+
+fn baggage(request: &Request<Incoming>) -> &Baggage {
+    request.extensions().get().expect("asked for")
+}
+
+fn count(baggage: &Baggage) -> String {
+    let before = String::from_utf8(baggage.bytes()).expect("as written");
+    let count = (before.parse().unwrap_or(0u32) + 1).to_string();
+    baggage.set(count.clone());
+    count
+}
