@@ -15,8 +15,8 @@ use crate::tls::{self, TlsStream};
 /// Resolves to nothing once the successor has the connection, or to the connection if it came back.
 pub(super) type Moving<S> = Pin<Box<dyn Future<Output = Option<Connection<S>>> + Send>>;
 
-/// A plain socket can, and TLS by heirloom where it allows that. What else there is has state that only this process
-/// knows.
+/// A plain socket can, and TLS by heirloom where it allows that. What else there is has state that only
+/// this process knows.
 pub(super) fn can_move<S: 'static>(connection: &Connection<S>) -> bool {
     let stream: &dyn Any = connection.get_ref();
     #[cfg(feature = "tls")]

@@ -4,7 +4,6 @@ use std::io;
 
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
-use zeroize::Zeroizing;
 
 use super::Tls;
 use super::followed::Followed;
@@ -38,8 +37,8 @@ impl<H: HttpService> Server<H> {
 }
 
 impl Tls {
-    /// Makes the server's side of a handshake. The connection is tracked throughout, and the hammer ends it. One that
-    /// has moved here from a predecessor has its handshake behind it: it goes on at once.
+    /// Makes the server's side of a handshake. The connection is tracked throughout, and the hammer ends
+    /// it. One that has moved here from a predecessor has its handshake behind it: it goes on at once.
     ///
     /// # Errors
     ///
@@ -49,12 +48,9 @@ impl Tls {
     /// # Cancel safety
     ///
     /// Dropped before it is done, the connection is closed.
-    pub async fn shake_hands(
-        &self,
-        mut connection: Connection<Stream>,
-    ) -> io::Result<Connection<TlsStream>> {
+    pub async fn shake_hands(&self, mut connection: Connection<Stream>) -> io::Result<Connection<TlsStream>> {
         if let Some(session) = connection.take_session() {
-            return self.resume(connection, &Zeroizing::new(session));
+            return self.resume(connection, &session);
         }
         let hammered = connection.hammered();
         let (registration, stream) = connection.into_registered();

@@ -1,15 +1,15 @@
 //! What goes to the successor with a TLS connection, in bytes that later releases read too.
 //!
-//! They are secret: who has them can read the connection, and write to it. `[version][kind]` and then fields, each
-//! `[tag][length, 4 bytes little endian][value]`. A tag of 128 or above that the reader does not know is skipped; below
-//! it, the connection cannot go on. The kind tells them from what the HTTP layer has to say of a session, which lies in a
-//! field of its own.
+//! They are secret: who has them can read the connection, and write to it. `[version][kind]` and then
+//! fields, each `[tag][length, 4 bytes little endian][value]`. A tag of 128 or above that the reader does
+//! not know is skipped; below it, the connection cannot go on. The kind tells them from what the HTTP
+//! layer has to say of a session, which lies in a field of its own.
 
 use tokio_rustls::rustls::ServerConnection;
 use tokio_rustls::rustls::pki_types::CertificateDer;
-use zeroize::Zeroizing;
 
 use super::records::{Direction, HEADER, MAX_SEALED, Records, SecretLength, suite_of};
+use crate::handover::message::Private;
 
 /// What the handshake found out beside the keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) struct Facts {
 pub(super) struct Carried {
     pub(super) records: Records,
     pub(super) facts: Facts,
-    pub(super) session: Option<Vec<u8>>,
+    pub(super) session: Option<Private>,
 }
 
 impl Facts {
@@ -36,7 +36,7 @@ impl Facts {
     }
 }
 
-pub(super) fn encode(records: &Records, facts: &Facts, session: Option<&[u8]>) -> Zeroizing<Vec<u8>> {
+pub(super) fn encode(records: &Records, facts: &Facts, session: Option<&[u8]>) -> Private {
     let Records { reading, writing, .. } = records;
     let suite = u16::from(reading.suite.common.suite).to_le_bytes();
     let [read, written] = [reading, writing].map(|direction| direction.sequence.to_le_bytes());
@@ -60,14 +60,14 @@ pub(super) fn encode(records: &Records, facts: &Facts, session: Option<&[u8]>) -
     fields.extend(certificates.map(|certificate| (PEER_CERTIFICATE, certificate.as_ref())));
     // All at once: a buffer that grows leaves copies behind.
     let length = fields.iter().map(|(_, value)| 5 + value.len()).sum::<usize>();
-    let mut bytes = Zeroizing::new(Vec::with_capacity(2 + length));
+    let mut bytes = Vec::with_capacity(2 + length);
     bytes.extend_from_slice(&[VERSION, TLS]);
     for (tag, value) in fields {
         bytes.push(tag);
         bytes.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
         bytes.extend_from_slice(value);
     }
-    bytes
+    bytes.into()
 }
 
 /// `None` for what this release cannot go on with.
@@ -84,7 +84,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Carried> {
             WRITE_SEQUENCE => sequences[1] = Some(u64::from_le_bytes(value.try_into().ok()?)),
             OWES_UPDATE => owes_update = true,
             UNREAD => unread = value,
-            SESSION => session = Some(value.to_vec()),
+            SESSION => session = Some(value.to_vec().into()),
             ALPN_PROTOCOL => facts.alpn_protocol = Some(value.to_vec()),
             SERVER_NAME => facts.server_name = Some(str::from_utf8(value).ok()?.to_owned()),
             PEER_CERTIFICATE => {
@@ -168,7 +168,9 @@ mod tests {
         let records = Records::with_known_secrets(0x1302, 1, 2).unwrap();
         let known = encode(&records, &Facts::default(), None).to_vec();
         assert!(decode(&[&known[..], b"\xff\x01\0\0\0x"].concat()).is_some());
-        for more in [&b"\x09\0\0\0\0"[..], b"\xff\x02\0\0\0x", b"\x02\x01\0\0\0x", b"\x01\x02\0\0\0\x01\x13", b"\x01"] {
+        for more in
+            [&b"\x09\0\0\0\0"[..], b"\xff\x02\0\0\0x", b"\x02\x01\0\0\0x", b"\x01\x02\0\0\0\x01\x13", b"\x01"]
+        {
             assert!(decode(&[&known[..], more].concat()).is_none(), "{more:?}");
         }
         assert!(decode(&known[..20]).is_none());

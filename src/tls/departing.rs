@@ -40,8 +40,7 @@ pub(crate) async fn depart(
             return Ok(());
         }
     };
-    let mut carried = carried::encode(&records, &facts, along.session.as_deref());
-    along.session = Some(std::mem::take(&mut *carried));
+    along.session = Some(carried::encode(&records, &facts, along.session.as_deref()));
     let state = along.state.clone();
     let plain = Connection::from_registered(registration, stream, Vec::new());
     let Err(mut back) = plain.move_with(along).await else { return Ok(()) };

@@ -1,7 +1,7 @@
 //! A socket below rustls, with a copy of what was read of a record that is not whole yet.
 //!
-//! rustls keeps that to itself, and counts whole records only. So whoever goes on with the connection after the last
-//! whole one needs these bytes once more.
+//! rustls keeps that to itself, and counts whole records only. So whoever goes on with the connection
+//! after the last whole one needs these bytes once more.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -32,8 +32,8 @@ impl Resumed {
         &self.stream
     }
 
-    /// What was decrypted and not read, if the connection can go: nothing is left to write, and neither side has said
-    /// goodbye.
+    /// What was decrypted and not read, if the connection can go: nothing is left to write, and neither
+    /// side has said goodbye.
     pub(super) fn prepare_to_go(&mut self, plain: &mut Vec<u8>) -> bool {
         let mut left = vec![0; self.records.readable()];
         self.records.read(&mut left);
@@ -81,7 +81,11 @@ impl Resumed {
         Poll::Ready(Ok(()))
     }
 
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         if self.is_closed {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }

@@ -18,8 +18,8 @@ use super::resumed::Resumed;
 use super::witness::{Secrets, Witness};
 use crate::drain::stream::Stream;
 
-/// What [`Tls::shake_hands`](super::Tls::shake_hands) makes of a connection: what is read from it and written to it is
-/// encrypted, and at a restart it can move to the successor.
+/// What [`Tls::shake_hands`](super::Tls::shake_hands) makes of a connection: what is read from it and
+/// written to it is encrypted, and at a restart it can move to the successor.
 ///
 /// The handshake may have been a predecessor's. What that found out is known here as well.
 pub struct TlsStream {
@@ -80,7 +80,8 @@ impl TlsStream {
         }
     }
 
-    /// What the client has shown of itself, its own certificate first. `None` if it was not asked, or had nothing.
+    /// What the client has shown of itself, its own certificate first. `None` if it was not asked, or had
+    /// nothing.
     pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
         match &self.way {
             Way::Fresh(fresh) => fresh.session().peer_certificates(),
@@ -88,8 +89,8 @@ impl TlsStream {
         }
     }
 
-    /// rustls's side of it, for whatever else that knows (keying material for exporters, say). `None` for a connection
-    /// that has moved: rustls has never seen it in this process.
+    /// rustls's side of it, for whatever else that knows (keying material for exporters, say). `None` for
+    /// a connection that has moved: rustls has never seen it in this process.
     pub fn server_connection(&self) -> Option<&ServerConnection> {
         match &self.way {
             Way::Fresh(fresh) => Some(fresh.session()),
@@ -105,12 +106,14 @@ impl TlsStream {
         }
     }
 
-    /// Whether it may go to a successor: TLS 1.3, a suite whose keys can be made again, and nobody has said no.
+    /// Whether it may go to a successor: TLS 1.3, a suite whose keys can be made again, and nobody has
+    /// said no.
     pub(crate) fn may_move(&self) -> bool {
         self.may_move
     }
 
-    /// Gives what was decrypted and not read, and says whether the connection can go now: nothing is left to write.
+    /// Gives what was decrypted and not read, and says whether the connection can go now: nothing is left
+    /// to write.
     pub(super) fn prepare_to_go(&mut self, cx: &mut Context<'_>, plain: &mut Vec<u8>) -> bool {
         match &mut self.way {
             Way::Fresh(fresh) => fresh.prepare_to_go(cx, plain),

@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 use super::following::{Begins, Readiness};
 use super::{Gate, Inner, frames};
 use crate::drain::Connection;
-use crate::handover::message::MAX_SESSION;
+use crate::handover::message::{MAX_SESSION, Private};
 use crate::handover::moving::Along;
 use crate::http::carried::{Carried, SessionKind};
 use crate::http::moving;
@@ -168,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         let connection = self.connection.take().ok_or(Unmoved::Ending)?;
         let received = std::mem::take(&mut self.ahead).to_vec();
         self.is_on_its_way = true;
-        Ok((connection, Along { received, state: baggage, session }))
+        Ok((connection, Along { received, state: baggage, session: session.map(Private::from) }))
     }
 }
 

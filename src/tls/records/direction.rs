@@ -31,8 +31,8 @@ impl Direction {
         self.sequence = 0;
     }
 
-    /// On to the secret that `key` comes from: there may have been updates since the handshake, which gave the first one.
-    /// `false` if there have been too many to find out.
+    /// On to the secret that `key` comes from: there may have been updates since the handshake, which
+    /// gave the first one. `false` if there have been too many to find out.
     pub(in crate::tls) fn catch_up(&mut self, key: &[u8]) -> bool {
         let sequence = self.sequence;
         for _ in 0..MOST_UPDATES {

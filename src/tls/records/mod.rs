@@ -1,9 +1,10 @@
-//! The record layer of TLS 1.3 after the handshake, without I/O: what goes on with a connection that another process has
-//! shaken hands on. The cryptography is rustls's own.
+//! The record layer of TLS 1.3 after the handshake, without I/O: what goes on with a connection that
+//! another process has shaken hands on. The cryptography is rustls's own.
 //!
-//! Bytes from the peer go in by [`receive`](Records::receive), what they say comes out of [`read`](Records::read). What
-//! is to be sent goes through [`write`](Records::write) into a buffer of the caller's. After a [`Fault`] the peer is told
-//! by [`alert`](Records::alert), and the connection is over.
+//! Bytes from the peer go in by [`receive`](Records::receive), what they say comes out of
+//! [`read`](Records::read). What is to be sent goes through [`write`](Records::write) into a buffer of
+//! the caller's. After a [`Fault`] the peer is told by [`alert`](Records::alert), and the connection is
+//! over.
 
 mod direction;
 #[cfg(test)]
@@ -89,12 +90,15 @@ impl Records {
     #[doc(hidden)]
     pub fn with_known_secrets(suite: u16, reading: u8, writing: u8) -> Option<Records> {
         let suite = suite_of(suite)?;
-        let direction = |byte| Direction {
-            suite,
-            secret: vec![byte; suite.secret_length()].into(),
-            sequence: 0,
-        };
+        let direction =
+            |byte| Direction { suite, secret: vec![byte; suite.secret_length()].into(), sequence: 0 };
         Some(Records::new(direction(reading), direction(writing)))
+    }
+
+    /// For a fuzz target: a record of any type.
+    #[doc(hidden)]
+    pub fn seal_as(&mut self, typ: u8, data: &[u8], out: &mut BytesMut) {
+        let _ = self.seal(ContentType::from(typ), data, out);
     }
 
     /// Sends records of at most this many bytes, as [`max_fragment_size`] has it.
@@ -221,8 +225,7 @@ impl Records {
     fn seal(&mut self, typ: ContentType, data: &[u8], out: &mut BytesMut) -> Result<(), Fault> {
         let payload = OutboundChunks::Single(data);
         let message = OutboundPlainMessage { typ, version: ProtocolVersion::TLSv1_2, payload };
-        let sealed =
-            self.encrypter.encrypt(message, self.writing.sequence).map_err(|_| Fault::Encrypt)?;
+        let sealed = self.encrypter.encrypt(message, self.writing.sequence).map_err(|_| Fault::Encrypt)?;
         self.writing.sequence += 1;
         out.extend_from_slice(&sealed.encode());
         Ok(())
