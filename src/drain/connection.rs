@@ -13,6 +13,8 @@ use super::entry::{Base, Direction, Entry, WANTED};
 use super::limits::CLOSING_LIMIT;
 use super::signal::DrainSignal;
 use super::status::{Kind, Phase};
+#[cfg(feature = "http")]
+use crate::handover::message::Private;
 use crate::handover::moving::Along;
 
 /// A connection that its [`Tracker`](super::Tracker) counts until this is dropped.
@@ -75,8 +77,16 @@ impl<S> Connection<S> {
 
     /// What the HTTP layer in the predecessor said of it, if it is in the middle of a session.
     #[cfg(feature = "http")]
-    pub(crate) fn take_session(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn take_session(&mut self) -> Option<Private> {
         self.handed.as_mut()?.session.take()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_session(mut self, session: Option<Private>) -> Self {
+        if session.is_some() {
+            self.handed.get_or_insert_with(Box::default).session = session;
+        }
+        self
     }
 
     /// The bytes that are to be read before anything from the socket.

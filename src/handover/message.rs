@@ -12,6 +12,7 @@
 
 mod moved;
 mod numbers;
+mod private;
 mod supervision;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ use thiserror::Error;
 
 pub use moved::Moved;
 use numbers::{kind, tag};
+pub use private::Private;
 pub use supervision::{KeptSocket, Told};
 
 use super::state_reply::{MAX_NAME, StateAnswer, Withheld};
@@ -250,6 +252,9 @@ impl Message {
             Message::Move { connections } => {
                 let mut value = Vec::with_capacity(connections.iter().map(Moved::size).sum());
                 connections.iter().for_each(|moved| moved.encode(&mut value));
+                let value = Private::from(value);
+                // At once: a buffer that grows leaves copies behind, and there may be keys in it.
+                bytes.reserve(1 + 4 + value.len());
                 push_field(&mut bytes, tag::CONNECTIONS, &value);
             }
             Message::Taken { ids } | Message::Refused { ids } => {

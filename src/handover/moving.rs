@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::message::{MAX_FIRST_MESSAGE, MAX_MOVED, Message, Moved};
+use super::message::{MAX_FIRST_MESSAGE, MAX_MOVED, Message, Moved, Private};
 
 /// The predecessor's connections on their way; `C` is what it keeps of each.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct Along {
     /// As in [`Moved::state`].
     pub state: Option<Vec<u8>>,
     /// As in [`Moved::session`].
-    pub session: Option<Vec<u8>>,
+    pub session: Option<Private>,
 }
 
 impl<C> Default for Moving<C> {
@@ -189,7 +189,7 @@ mod tests {
         for _ in 0..1000 {
             moving.depart(7, Along { state: Some(vec![0; 10]), ..Along::default() }, ());
         }
-        moving.depart(7, Along { session: Some(vec![0; MAX_SESSION]), ..Along::default() }, ());
+        moving.depart(7, Along { session: Some(vec![0; MAX_SESSION].into()), ..Along::default() }, ());
         moving.depart(7, Along::default(), ());
         let messages: Vec<_> = std::iter::from_fn(|| send(&mut moving)).collect();
         assert!(messages.iter().all(|ids| ids.len() <= MAX_MOVED));

@@ -181,8 +181,8 @@ impl Config {
     }
 
     /// Whether an HTTP/1 connection with no request in flight moves to the successor at a restart, which
-    /// serves it on: the client notices nothing. Only plain sockets can move; TLS connections are told to
-    /// close.
+    /// serves it on: the client notices nothing. Plain sockets can move, and TLS 1.3 with the feature `tls`,
+    /// whose `Tls` has a switch of its own. Others are told to close.
     ///
     /// Default yes. Say no if the service keeps something in memory for a connection (an authenticated user,
     /// say) that the successor would not have. Then each connection is told to close, and its client

@@ -1,5 +1,7 @@
 //! One connection in a message: a packed record, since there are up to two hundred of them.
 
+use super::private::Private;
+
 /// One connection on its way to the successor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Moved {
@@ -11,9 +13,9 @@ pub struct Moved {
     pub received: Vec<u8>,
     /// What the program itself has to say of it; `None` if it is as good as newly accepted.
     pub state: Option<Vec<u8>>,
-    /// What the HTTP layer has to say of it, if it is in the middle of a session. Only for a successor that
-    /// takes those.
-    pub session: Option<Vec<u8>>,
+    /// What the HTTP layer has to say of it, if it is in the middle of a session or encrypted. Only for a
+    /// successor that takes those.
+    pub session: Option<Private>,
 }
 
 impl Moved {
@@ -53,7 +55,7 @@ impl Moved {
         }
         let state = take_bytes(rest)?;
         let state = (has & 1 != 0).then_some(state);
-        let session = if has & 2 != 0 { Some(take_bytes(rest)?) } else { None };
+        let session = if has & 2 != 0 { Some(take_bytes(rest)?.into()) } else { None };
         Some(Moved { id, listener, received, state, session })
     }
 }
