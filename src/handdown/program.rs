@@ -55,7 +55,7 @@ impl Program {
             // What is said of it is why it cannot be run. If it is nowhere, that is to be said, and not that some folder of
             // the path may not be searched.
             let first = |is_that: fn(&PathBuf) -> bool| in_path(&name, &directory).find(is_that);
-            first(|there| there.is_file()).or_else(|| first(is_missing)).unwrap_or_else(|| name.into())
+            first(|there| there.is_file()).or_else(|| first(|path| is_missing(path))).unwrap_or_else(|| name.into())
         });
         Program { path, directory, arguments: command, changes: Vec::new() }
     }
@@ -99,7 +99,7 @@ fn in_path(name: &OsStr, directory: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 #[cfg(feature = "supervisor")]
-fn is_missing(path: &PathBuf) -> bool {
+fn is_missing(path: &Path) -> bool {
     path.metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 

@@ -10,7 +10,7 @@ use heirloom::fetch::{
     Checks, Digest, FetchError, FetchEvent, Http, InstallError, Place, Polled, SanityCheck, UpdateError,
     Updater,
 };
-use heirloom::{Failure, Outcome, RestartError};
+use heirloom::{Failure, RestartError};
 
 #[test]
 fn a_new_version_replaces_the_old_one_once() {
