@@ -13,7 +13,9 @@ use super::entry::{Base, Direction, Entry, WANTED};
 use super::limits::CLOSING_LIMIT;
 use super::signal::DrainSignal;
 use super::status::{Kind, Phase};
-use crate::drain::departure::Handed;
+#[cfg(feature = "http")]
+use crate::handover::message::Private;
+use crate::handover::moving::Along;
 
 /// A connection that its [`Tracker`](super::Tracker) counts until this is dropped.
 ///
@@ -27,7 +29,7 @@ pub struct Connection<S> {
     pub(super) waiting: Waiting,
     farewell: Farewell,
     /// What a predecessor sent along. Rare, and so behind a pointer.
-    pub(super) handed: Option<Box<Handed>>,
+    pub(super) handed: Option<Box<Along>>,
 }
 
 /// What the connection waits for its peer for, or may wait in vain.
@@ -57,7 +59,7 @@ pub(crate) struct Registration {
 }
 
 impl<S> Connection<S> {
-    pub(super) fn new(entry: Arc<Entry>, stream: S, handed: Option<Handed>) -> Self {
+    pub(super) fn new(entry: Arc<Entry>, stream: S, handed: Option<Along>) -> Self {
         Connection {
             registration: Registration { entry },
             stream,
@@ -71,6 +73,20 @@ impl<S> Connection<S> {
     /// [`move_on`](Connection::move_on). Once; `None` for a connection that is as good as newly accepted.
     pub fn take_state(&mut self) -> Option<Vec<u8>> {
         self.handed.as_mut()?.state.take()
+    }
+
+    /// What the HTTP layer in the predecessor said of it, if it is in the middle of a session.
+    #[cfg(feature = "http")]
+    pub(crate) fn take_session(&mut self) -> Option<Private> {
+        self.handed.as_mut()?.session.take()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_session(mut self, session: Option<Private>) -> Self {
+        if session.is_some() {
+            self.handed.get_or_insert_with(Box::default).session = session;
+        }
+        self
     }
 
     /// The bytes that are to be read before anything from the socket.
@@ -117,11 +133,11 @@ impl<S> Connection<S> {
         buf.put_slice(&handed.received[..length]);
         handed.received.drain(..length);
         if handed.received.is_empty() {
-            if handed.state.is_none() {
+            if handed.state.is_none() && handed.session.is_none() {
                 self.handed = None;
             }
-            // What follows belongs in the same read: after a short one hyper doubles its buffer, and keeps it for
-            // the life of the connection. An end or an error comes again with the next read.
+            // What follows belongs in the same read: after a short one hyper doubles its buffer, and keeps it
+            // for the life of the connection. An end or an error comes again with the next read.
             let _ = Pin::new(&mut self.stream).poll_read(cx, buf);
         }
         self.entry().bytes_read();
@@ -162,7 +178,7 @@ impl<S> Connection<S> {
     }
 
     pub(crate) fn from_registered(registration: Registration, stream: S, received: Vec<u8>) -> Self {
-        let handed = (!received.is_empty()).then(|| Box::new(Handed { received, state: None }));
+        let handed = (!received.is_empty()).then(|| Box::new(Along { received, ..Along::default() }));
         Connection { registration, stream, waiting: Waiting::default(), farewell: Farewell::Unsaid, handed }
     }
 

@@ -1,4 +1,5 @@
-//! The way of a connection out of this process, as those see it who hold one: depart, and wait for the verdict.
+//! The way of a connection out of this process, as those see it who hold one: depart, and wait for the
+//! verdict.
 //!
 //! What happens in between is the driver's, by the rules of [`handover::moving`](crate::handover::moving).
 
@@ -7,10 +8,13 @@ use std::os::fd::OwnedFd;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::drain::Hold;
+use crate::handover::moving::Along;
 
 /// Takes connections that are to go to the successor. There is one while a successor takes them.
 #[derive(Clone, Debug)]
 pub(crate) struct Mover {
+    /// Also those in the middle of a session.
+    pub(crate) takes_sessions: bool,
     departures: mpsc::UnboundedSender<Departure>,
 }
 
@@ -20,14 +24,12 @@ pub(crate) struct Departure {
     pub(crate) fd: OwnedFd,
     /// The cookie of the listening socket that it came from.
     pub(crate) listener: u64,
-    /// What was read from it and not answered.
-    pub(crate) received: Vec<u8>,
-    pub(crate) state: Option<Vec<u8>>,
+    pub(crate) along: Along,
     pub(crate) verdict: oneshot::Sender<Verdict>,
 }
 
-/// Whose the connection is. The descriptor comes back either way: a duplicate of another process's connection to be
-/// closed, or the only one.
+/// Whose the connection is. The descriptor comes back either way: a duplicate of another process's connection
+/// to be closed, or the only one.
 #[derive(Debug)]
 pub(crate) enum Verdict {
     /// The successor's.
@@ -40,27 +42,19 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) fd: OwnedFd,
-    pub(crate) handed: Handed,
+    pub(crate) handed: Along,
     /// Until it is tracked as a connection: this process must not end before.
     pub(crate) hold: Hold,
 }
 
-/// What came along with a connection.
-#[derive(Debug, Default)]
-pub(crate) struct Handed {
-    /// To be read before anything from the socket.
-    pub(crate) received: Vec<u8>,
-    pub(crate) state: Option<Vec<u8>>,
-}
-
 impl Mover {
-    pub(crate) fn new() -> (Mover, mpsc::UnboundedReceiver<Departure>) {
+    pub(crate) fn new(takes_sessions: bool) -> (Mover, mpsc::UnboundedReceiver<Departure>) {
         let (departures, departing) = mpsc::unbounded_channel();
-        (Mover { departures }, departing)
+        (Mover { takes_sessions, departures }, departing)
     }
 
-    /// Gives the connection away until the verdict, which comes when the successor has answered or died, however long
-    /// that takes. If nobody hears it the connection comes back at once.
+    /// Gives the connection away until the verdict, which comes when the successor has answered or died,
+    /// however long that takes. If nobody hears it the connection comes back at once.
     pub(crate) fn depart(&self, departure: Departure) {
         if let Err(mpsc::error::SendError(departure)) = self.departures.send(departure) {
             let _ = departure.verdict.send(Verdict::Kept(departure.fd));

@@ -8,37 +8,39 @@ use super::connection::{Connection, Registration};
 use super::entry::Base;
 use crate::drain::departure::{Departure, Mover, Verdict};
 use crate::drain::stream::Stream;
-use crate::handover::message::MAX_BAGGAGE;
+use crate::handover::message::{MAX_BAGGAGE, MAX_SESSION};
+use crate::handover::moving::Along;
 use crate::sys::socket::Kind;
 
 impl Connection<Stream> {
-    /// Moves the connection to the successor, with `unread`: bytes that were read from it and are not dealt with, and
-    /// `state`: what the successor's [`take_state`](Connection::take_state) is to give. The client notices nothing.
+    /// Moves the connection to the successor, with `unread`: bytes that were read from it and are not dealt
+    /// with, and `state`: what the successor's [`take_state`](Connection::take_state) is to give. The client
+    /// notices nothing.
     ///
-    /// `Ok` once the successor has it: it comes out of the accept loop of the listener of the same name and address
-    /// there. Worth trying once [`draining`](Connection::draining) has resolved; before that, and at a shutdown without
-    /// a successor, it is refused at once.
+    /// `Ok` once the successor has it: it comes out of the accept loop of the listener of the same name and
+    /// address there. Worth trying once [`draining`](Connection::draining) has resolved; before that, and at
+    /// a shutdown without a successor, it is refused at once.
     ///
     /// # Errors
     ///
-    /// The connection, with its unread bytes to be read again: there is no successor, it does not listen there any
-    /// more, it is older than moving, it has died, or `unread` and `state` are over 16 KiB. Close it in the way of
-    /// your protocol.
+    /// The connection, with its unread bytes to be read again: there is no successor, it does not listen
+    /// there any more, it is older than moving, it has died, or `unread` and `state` are over 16 KiB. Close
+    /// it in the way of your protocol.
     ///
     /// # Cancel safety
     ///
     /// Not cancel safe: dropped before it is done, the connection may be the successor's or closed.
-    pub async fn move_on(
-        mut self,
-        unread: Vec<u8>,
-        state: Option<Vec<u8>>,
-    ) -> Result<(), Connection<Stream>> {
-        let mut received = unread;
-        received.extend(self.take_received());
+    pub async fn move_on(self, unread: Vec<u8>, state: Option<Vec<u8>>) -> Result<(), Connection<Stream>> {
+        self.move_with(Along { received: unread, state, session: None }).await
+    }
+
+    /// As [`move_on`](Self::move_on), of a connection that may be in the middle of a session.
+    pub(crate) async fn move_with(mut self, mut along: Along) -> Result<(), Connection<Stream>> {
+        along.received.extend(self.take_received());
         let entry = self.entry().clone();
         let (registration, stream) = self.into_registered();
-        let Some(route) = registration.route(&received, state.as_deref()) else {
-            return Err(Connection::from_registered(registration, stream, received));
+        let Some(route) = registration.route(&along) else {
+            return Err(Connection::from_registered(registration, stream, along.received));
         };
         let kind = stream.kind();
         let stage = entry.stage();
@@ -46,7 +48,8 @@ impl Connection<Stream> {
         // Deregistered here: from now on nothing in this process reads from it.
         let Ok(fd) = stream.into_fd() else { return Ok(()) };
         // A copy stays here for the case that it comes back.
-        let heard = route.depart(fd, received.clone(), state);
+        let received = along.received.clone();
+        let heard = route.depart(fd, along);
         match heard.await {
             Ok(Verdict::Kept(fd)) => {
                 entry.enter(stage);
@@ -80,34 +83,35 @@ pub(crate) struct Route {
 
 impl Registration {
     /// `None` for a connection that stays here: there is no successor, or this is too much to send along.
-    pub(crate) fn route(&self, received: &[u8], state: Option<&[u8]>) -> Option<Route> {
+    pub(crate) fn route(&self, along: &Along) -> Option<Route> {
         let entry = &self.entry;
-        let bytes = received.len() + state.map_or(0, <[u8]>::len);
-        if bytes > MAX_BAGGAGE {
+        let in_session = along.session.is_some();
+        let length = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+        let bytes = along.received.len()
+            + length(&along.state)
+            + along.session.as_ref().map_or(0, |session| session.len());
+        let limit = if in_session { MAX_SESSION } else { MAX_BAGGAGE };
+        if bytes > limit {
             say!(warn:
                 connection = entry.id,
                 bytes,
-                limit = MAX_BAGGAGE,
+                limit,
                 "connection stays, since too much would have to move with it"
             );
             return None;
         }
         let listener = entry.shared.listener_of(entry);
-        let mover = entry.shared.mover().filter(|_| listener != 0)?;
+        let mover =
+            entry.shared.mover().filter(|mover| listener != 0 && (mover.takes_sessions || !in_session))?;
         Some(Route { mover, listener })
     }
 }
 
 impl Route {
     /// Sends it off. The verdict comes as [`Mover::depart`] says.
-    pub(crate) fn depart(
-        self,
-        fd: OwnedFd,
-        received: Vec<u8>,
-        state: Option<Vec<u8>>,
-    ) -> oneshot::Receiver<Verdict> {
+    pub(crate) fn depart(self, fd: OwnedFd, along: Along) -> oneshot::Receiver<Verdict> {
         let (verdict, heard) = oneshot::channel();
-        self.mover.depart(Departure { fd, listener: self.listener, received, state, verdict });
+        self.mover.depart(Departure { fd, listener: self.listener, along, verdict });
         heard
     }
 }

@@ -5,7 +5,8 @@ use std::task::Waker;
 
 use super::entry::{Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, WANTED};
 use super::limits::Limits;
-use super::status::Kind;
+use super::signal::DrainSignal;
+use super::status::{Kind, Phase};
 use crate::sys::address::Address;
 
 impl Entry {
@@ -72,8 +73,8 @@ impl Entry {
         self.lower(MOVABLE);
     }
 
-    /// Until [`keep_open_no_longer`](Self::keep_open_no_longer), a shutdown asked of the I/O object does nothing and
-    /// succeeds, and a read waits.
+    /// Until [`keep_open_no_longer`](Self::keep_open_no_longer), a shutdown asked of the I/O object does
+    /// nothing and succeeds, and a read waits.
     pub(crate) fn keep_open(&self) {
         self.lower(WANTED);
         self.raise(KEEP_OPEN);
@@ -83,6 +84,11 @@ impl Entry {
     pub(crate) fn keep_open_no_longer(&self) -> bool {
         self.lower(KEEP_OPEN);
         self.flags.load(Relaxed) & WANTED != 0
+    }
+
+    /// Resolves once its tracker drains.
+    pub(crate) fn draining(&self) -> DrainSignal {
+        DrainSignal::new(self.shared.clone(), Phase::Draining)
     }
 
     /// Who is at the other end; `None` once the connection is gone.

@@ -11,8 +11,9 @@ use super::entry::Source;
 use super::registry::{Shared, lock};
 use super::signal::DrainSignal;
 use super::status::{ConnectionStatus, Kind, Phase};
-use crate::drain::departure::{Handed, Mover};
+use crate::drain::departure::Mover;
 use crate::drain::stream::Stream;
+use crate::handover::moving::Along;
 
 /// All live connections of a server, or of several, and the phase that they are in.
 ///
@@ -63,7 +64,7 @@ impl Tracker {
         &self,
         listener: u64,
         stream: Stream,
-        handed: Option<Handed>,
+        handed: Option<Along>,
     ) -> Connection<Stream> {
         let fd = Some(stream.as_fd().as_raw_fd());
         let entry = self.shared.insert(Kind::Raw, Source { fd, listener });
@@ -90,8 +91,8 @@ impl Tracker {
 
     /// Aborts all that is left, and says what that was. Empty if it has fallen before.
     ///
-    /// A connection that has closed its own direction, and only waits for the peer's, ends as well, but is not among those: it
-    /// loses nothing.
+    /// A connection that has closed its own direction, and only waits for the peer's, ends as well, but is
+    /// not among those: it loses nothing.
     ///
     /// Those connections are counted until their tasks have noticed, which they are woken for.
     #[must_use = "what was aborted should be reported"]

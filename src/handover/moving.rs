@@ -1,8 +1,9 @@
 //! Connections on their way to the successor: who may read them, at every moment.
 //!
-//! A connection has one reader. The predecessor stops reading, sends a duplicate, and keeps its own untouched; it is
-//! the successor's reader from TAKEN on, which the successor sends before its first read. Only REFUSED, or the
-//! successor's death, gives it back: a timeout would not know whether there is a reader already, and could make two.
+//! A connection has one reader. The predecessor stops reading, sends a duplicate, and keeps its own
+//! untouched; it is the successor's reader from TAKEN on, which the successor sends before its first read.
+//! Only REFUSED, or the successor's death, gives it back: a timeout would not know whether there is a reader
+//! already, and could make two.
 //!
 //! ```text
 //!             departs            MOVE sent             TAKEN
@@ -13,7 +14,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::message::{MAX_MESSAGE, MAX_MOVED, Message, Moved};
+use super::message::{MAX_FIRST_MESSAGE, MAX_MOVED, Message, Moved, Private};
 
 /// The predecessor's connections on their way; `C` is what it keeps of each.
 #[derive(Debug)]
@@ -23,8 +24,20 @@ pub struct Moving<C> {
     sent: BTreeMap<u64, C>,
 }
 
-/// What is left of a message's bytes when everything but the connections is in it.
-const ROOM: usize = MAX_MESSAGE - 64;
+/// What is left of a message's bytes when everything but the connections is in it. One with a session may be
+/// longer than that, and goes alone.
+const ROOM: usize = MAX_FIRST_MESSAGE - 64;
+
+/// What goes along with a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Along {
+    /// As in [`Moved::received`].
+    pub received: Vec<u8>,
+    /// As in [`Moved::state`].
+    pub state: Option<Vec<u8>>,
+    /// As in [`Moved::session`].
+    pub session: Option<Private>,
+}
 
 impl<C> Default for Moving<C> {
     fn default() -> Self {
@@ -33,10 +46,12 @@ impl<C> Default for Moving<C> {
 }
 
 impl<C> Moving<C> {
-    /// A connection departs. Its bytes and state are within [`MAX_BAGGAGE`](super::message::MAX_BAGGAGE).
-    pub fn depart(&mut self, listener: u64, received: Vec<u8>, state: Option<Vec<u8>>, kept: C) {
+    /// A connection departs. What goes along is within [`MAX_BAGGAGE`](super::message::MAX_BAGGAGE), or with
+    /// a session within [`MAX_SESSION`](super::message::MAX_SESSION).
+    pub fn depart(&mut self, listener: u64, along: Along, kept: C) {
         self.last_id += 1;
-        self.waiting.push_back((Moved { id: self.last_id, listener, received, state }, kept));
+        let Along { received, state, session } = along;
+        self.waiting.push_back((Moved { id: self.last_id, listener, received, state, session }, kept));
     }
 
     /// Whether there is something to send.
@@ -59,8 +74,8 @@ impl<C> Moving<C> {
         self.len() == 0
     }
 
-    /// Makes the next message and has it sent, with what is kept of its connections, in order. `None` if there is
-    /// nothing to send; after an error it is as if it had not been called.
+    /// Makes the next message and has it sent, with what is kept of its connections, in order. `None` if
+    /// there is nothing to send; after an error it is as if it had not been called.
     pub fn send_next<E>(
         &mut self,
         send: impl FnOnce(&Message, &[&C]) -> Result<(), E>,
@@ -69,7 +84,7 @@ impl<C> Moving<C> {
             *sum += moved.size();
             Some(*sum)
         });
-        let count = sizes.take_while(|sum| *sum <= ROOM).count();
+        let count = sizes.take_while(|sum| *sum <= ROOM).count().max(1);
         let batch = || self.waiting.iter().take(count);
         let connections: Vec<Moved> = batch().map(|(moved, _)| moved.clone()).collect();
         let kept: Vec<&C> = batch().map(|(_, kept)| kept).collect();
@@ -83,8 +98,8 @@ impl<C> Moving<C> {
         Some(outcome)
     }
 
-    /// The successor answered: these are no longer on their way. An id that was not sent, or answered before, is
-    /// passed over.
+    /// The successor answered: these are no longer on their way. An id that was not sent, or answered before,
+    /// is passed over.
     pub fn answered(&mut self, ids: &[u64]) -> Vec<C> {
         ids.iter().filter_map(|id| self.sent.remove(id)).collect()
     }
@@ -104,7 +119,7 @@ impl<C> Moving<C> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::MAX_BAGGAGE;
+    use super::super::message::{MAX_BAGGAGE, MAX_MESSAGE, MAX_SESSION};
     use super::*;
 
     fn ids(message: &Message) -> Vec<u64> {
@@ -129,7 +144,7 @@ mod tests {
         let mut moving = Moving::default();
         assert_eq!(send(&mut moving), None);
         for name in ["a", "b"] {
-            moving.depart(7, Vec::new(), None, name);
+            moving.depart(7, Along::default(), name);
         }
         assert_eq!(moving.send_next(|_, kept| Err(kept.len())), Some(Err(2)));
         assert!(moving.has_waiting());
@@ -141,7 +156,7 @@ mod tests {
     #[test]
     fn an_answer_counts_once_and_for_what_was_sent() {
         let mut moving = Moving::default();
-        moving.depart(7, Vec::new(), None, "a");
+        moving.depart(7, Along::default(), "a");
         assert_eq!(moving.answered(&[1]), Vec::<&str>::new(), "never sent: it has no other reader");
         send(&mut moving);
         assert_eq!(moving.answered(&[99, 1, 1]), ["a"]);
@@ -152,9 +167,9 @@ mod tests {
     fn a_lost_successor_gives_everything_back_and_a_cut_channel_what_was_not_sent() {
         for cut in [false, true] {
             let mut moving = Moving::default();
-            moving.depart(7, Vec::new(), None, "sent");
+            moving.depart(7, Along::default(), "sent");
             send(&mut moving);
-            moving.depart(7, Vec::new(), None, "waiting");
+            moving.depart(7, Along::default(), "waiting");
             if cut {
                 assert_eq!(moving.unsent(), ["waiting"]);
                 assert_eq!(moving.len(), 1, "what was sent may have a reader");
@@ -169,13 +184,15 @@ mod tests {
     fn a_message_is_within_its_bounds() {
         let mut moving = Moving::default();
         for _ in 0..10 {
-            moving.depart(7, vec![b'x'; MAX_BAGGAGE], None, ());
+            moving.depart(7, Along { received: vec![b'x'; MAX_BAGGAGE], ..Along::default() }, ());
         }
         for _ in 0..1000 {
-            moving.depart(7, Vec::new(), Some(vec![0; 10]), ());
+            moving.depart(7, Along { state: Some(vec![0; 10]), ..Along::default() }, ());
         }
+        moving.depart(7, Along { session: Some(vec![0; MAX_SESSION].into()), ..Along::default() }, ());
+        moving.depart(7, Along::default(), ());
         let messages: Vec<_> = std::iter::from_fn(|| send(&mut moving)).collect();
         assert!(messages.iter().all(|ids| ids.len() <= MAX_MOVED));
-        assert_eq!(messages.iter().map(Vec::len).sum::<usize>(), 1010);
+        assert_eq!(messages.iter().map(Vec::len).sum::<usize>(), 1012);
     }
 }

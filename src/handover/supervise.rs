@@ -1,9 +1,9 @@
 //! The supervisor: which worker serves, and what becomes of each. It alone decides.
 //!
-//! One try after another is a [`Launch`], the same machine by which a server without a supervisor replaces itself; here
-//! its words go to the worker that serves instead of to this process's own accept loops. Around it stands what only a
-//! supervisor has: workers that die are replaced, with a backoff; a new program that keeps dying is given up for the
-//! last one that did not; and the end waits for every worker.
+//! One try after another is a [`Launch`], the same machine by which a server without a supervisor replaces
+//! itself; here its words go to the worker that serves instead of to this process's own accept loops. Around
+//! it stands what only a supervisor has: workers that die are replaced, with a backoff; a new program that
+//! keeps dying is given up for the last one that did not; and the end waits for every worker.
 //!
 //! ```text
 //!                request, death               READY                 probation over
@@ -56,6 +56,8 @@ struct Tried {
     runs: bool,
     binary: Option<u64>,
     takes_moves: bool,
+    /// Also with those in the middle of a session.
+    takes_sessions: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -183,7 +185,8 @@ impl Supervise {
     pub fn message(&mut self, now: Instant, worker: Worker, message: Message) {
         let is_candidate = self.candidate() == Some(worker);
         match message {
-            // The program's own wish, and only while it is the service: of any other worker a stop means that one alone.
+            // The program's own wish, and only while it is the service: of any other worker a stop means that
+            // one alone.
             Message::Stop if self.serving() == Some(worker) => self.stop(now),
             Message::Stop => {}
             Message::Leaving if self.serving() == Some(worker) => {
@@ -197,8 +200,10 @@ impl Supervise {
                 self.launch.died(now, Failure::Died { how });
             }
             message if is_candidate => {
-                if let (Message::Ready { takes_moves, .. }, Some(tried)) = (&message, &mut self.candidate) {
-                    tried.takes_moves = *takes_moves;
+                if let (Message::Ready { takes_moves, takes_sessions, .. }, Some(tried)) =
+                    (&message, &mut self.candidate)
+                {
+                    (tried.takes_moves, tried.takes_sessions) = (*takes_moves, *takes_sessions);
                 }
                 self.launch.message(now, message);
             }
@@ -207,8 +212,8 @@ impl Supervise {
         self.pump(now);
     }
 
-    /// A worker wants this much more time, from now on, for what it is about: its start, or its end. A deadline that is later
-    /// stays, and so does one that was acted on. Whether it has got it.
+    /// A worker wants this much more time, from now on, for what it is about: its start, or its end. A
+    /// deadline that is later stays, and so does one that was acted on. Whether it has got it.
     pub fn extend(&mut self, now: Instant, worker: Worker, by: Duration) -> bool {
         let until = after(now, by);
         if self.candidate() == Some(worker) {
@@ -409,13 +414,14 @@ impl Supervise {
             Some(good) if self.rolled_back => Program::Good(good),
             _ => Program::Current,
         };
-        self.candidate = Some(Tried { worker, runs: false, binary: None, takes_moves: false });
+        self.candidate =
+            Some(Tried { worker, runs: false, binary: None, takes_moves: false, takes_sessions: false });
         self.report(Report::Starting { worker });
         self.actions.push_back(Action::Spawn { worker, program, replaces });
     }
 
     fn promote(&mut self, now: Instant, tried: Tried, unclaimed: Vec<u16>) {
-        let Tried { worker, binary, takes_moves, .. } = tried;
+        let Tried { worker, binary, takes_moves, takes_sessions, .. } = tried;
         self.candidate = None;
         self.launch = Launch::new(self.limits.start, self.limits.probation);
         let replaced =
@@ -427,7 +433,12 @@ impl Supervise {
                 self.good = old.binary.or(self.good);
             }
             self.let_go(now, old.worker);
-            self.actions.push_back(Action::HandOver { worker: old.worker, unclaimed, takes_moves });
+            self.actions.push_back(Action::HandOver {
+                worker: old.worker,
+                unclaimed,
+                takes_moves,
+                takes_sessions,
+            });
         }
         // The last word of the machine that has just been replaced.
         self.report(Report::Settled { worker });

@@ -10,9 +10,10 @@
 //!       successor died, deadline
 //! ```
 //!
-//! The supervisor alone decides while it lives. A worker that outlives it ([`Orphans::ServeOn`]) is a server of its own
-//! from then on; if its successor was just being tried, the two have only each other to ask. The successor says SETTLED
-//! if it accepts, and leaves if it does not: the supervisor pauses the one before it commits the other.
+//! The supervisor alone decides while it lives. A worker that outlives it ([`Orphans::ServeOn`]) is a server
+//! of its own from then on; if its successor was just being tried, the two have only each other to ask. The
+//! successor says SETTLED if it accepts, and leaves if it does not: the supervisor pauses the one before it
+//! commits the other.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -23,15 +24,16 @@ use super::message::{Message, Told};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Orphans {
-    /// They stop in order. The default: a service manager that watches the supervisor starts another, which needs their addresses.
+    /// They stop in order. The default: a service manager that watches the supervisor starts another, which
+    /// needs their addresses.
     #[default]
     Stop,
     /// They serve on, and restart like a server that never had a supervisor.
     ServeOn,
 }
 
-/// How long a forsaken worker waits for its successor's word. That one has seen the same death, and its word is
-/// microseconds away unless it hangs; meanwhile nobody may be accepting.
+/// How long a forsaken worker waits for its successor's word. That one has seen the same death, and its word
+/// is microseconds away unless it hangs; meanwhile nobody may be accepting.
 const WORD: Duration = Duration::from_secs(2);
 
 /// One worker's side. See the [module's page](self).
@@ -39,7 +41,8 @@ const WORD: Duration = Duration::from_secs(2);
 pub struct Supervised {
     orphans: Orphans,
     state: State,
-    /// The successor has said that the sockets are its own: it may have seen the supervisor's end before we have.
+    /// The successor has said that the sockets are its own: it may have seen the supervisor's end before we
+    /// have.
     has_successor_settled: bool,
     /// By whom a stop was asked for: one Ctrl-C reaches the supervisor and its workers, and is one request.
     told_to_stop: bool,
@@ -78,6 +81,8 @@ pub enum Action {
         unclaimed: Vec<u64>,
         /// Whether the successor takes connections.
         takes_moves: bool,
+        /// Also those in the middle of a session.
+        takes_sessions: bool,
     },
     /// Stop gracefully, or hasten the drain.
     Shutdown,
@@ -121,8 +126,11 @@ impl Supervised {
                 self.state = State::Paused { unclaimed };
             }
             (State::Paused { .. }, Message::Resume) => self.resume(),
-            (State::Serving | State::Paused { .. }, Message::HandOver { unclaimed, takes_moves }) => {
-                self.hand_over(unclaimed, takes_moves);
+            (
+                State::Serving | State::Paused { .. },
+                Message::HandOver { unclaimed, takes_moves, takes_sessions },
+            ) => {
+                self.hand_over(unclaimed, takes_moves, takes_sessions);
             }
             (State::Free, _) => {}
             (_, Message::Restarted(told)) => self.actions.push_back(Action::Tell(told)),
@@ -132,21 +140,21 @@ impl Supervised {
         }
     }
 
-    /// Somebody asks this very process to stop. Whether that is news: a stop that the supervisor has asked for already is
-    /// the same one, and a second one from here is not.
+    /// Somebody asks this very process to stop. Whether that is news: a stop that the supervisor has asked
+    /// for already is the same one, and a second one from here is not.
     pub fn asked_to_stop(&mut self) -> bool {
         let was_asked = std::mem::replace(&mut self.asked_to_stop, true);
         was_asked || !self.told_to_stop
     }
 
-    /// The supervisor's process is gone, and all that it had said was given to [`message`](Self::message) before.
-    /// `successor`: whether the worker that it last [met](Action::Meet) is alive.
+    /// The supervisor's process is gone, and all that it had said was given to [`message`](Self::message)
+    /// before. `successor`: whether the worker that it last [met](Action::Meet) is alive.
     pub fn supervisor_died(&mut self, now: Instant, successor: bool) {
         match (self.orphans, std::mem::replace(&mut self.state, State::Free)) {
             (_, State::HandedOver) => self.state = State::HandedOver,
             (Orphans::Stop, _) => self.told_to_stop(),
             (Orphans::ServeOn, State::Paused { unclaimed }) if successor && self.has_successor_settled => {
-                self.hand_over(unclaimed, true);
+                self.hand_over(unclaimed, true, false);
             }
             (Orphans::ServeOn, State::Paused { unclaimed }) if successor => {
                 self.state = State::Forsaken { unclaimed, deadline: now + WORD };
@@ -158,8 +166,8 @@ impl Supervised {
         }
     }
 
-    /// As [`supervisor_died`](Self::supervisor_died), for a process that has not settled yet. `accepting`: whether it was
-    /// told to; `alone`: whether there is no other worker.
+    /// As [`supervisor_died`](Self::supervisor_died), for a process that has not settled yet. `accepting`:
+    /// whether it was told to; `alone`: whether there is no other worker.
     pub fn supervisor_died_early(&mut self, accepting: bool, alone: bool) {
         if self.orphans == Orphans::ServeOn && (accepting || alone) {
             self.state = State::Free;
@@ -169,13 +177,13 @@ impl Supervised {
         }
     }
 
-    /// The successor says that the sockets are its own. It has seen the supervisor's death, and so it counts once this
-    /// process sees that, too.
+    /// The successor says that the sockets are its own. It has seen the supervisor's death, and so it counts
+    /// once this process sees that, too.
     pub fn successor_settled(&mut self) {
         self.has_successor_settled = true;
         if let State::Forsaken { unclaimed, .. } = &mut self.state {
             let unclaimed = std::mem::take(unclaimed);
-            self.hand_over(unclaimed, true);
+            self.hand_over(unclaimed, true, false);
         }
     }
 
@@ -219,9 +227,9 @@ impl Supervised {
         self.actions.push_back(Action::ResumeAccepting);
     }
 
-    fn hand_over(&mut self, unclaimed: Vec<u64>, takes_moves: bool) {
+    fn hand_over(&mut self, unclaimed: Vec<u64>, takes_moves: bool, takes_sessions: bool) {
         self.state = State::HandedOver;
-        self.actions.push_back(Action::HandOver { unclaimed, takes_moves });
+        self.actions.push_back(Action::HandOver { unclaimed, takes_moves, takes_sessions });
     }
 }
 
@@ -249,7 +257,7 @@ mod tests {
         supervised.successor_settled();
         assert_eq!(actions(&mut supervised), [], "the supervisor lives, as far as this process knows");
         supervised.supervisor_died(now, true);
-        let handed_over = [Action::HandOver { unclaimed: vec![3], takes_moves: true }];
+        let handed_over = [Action::HandOver { unclaimed: vec![3], takes_moves: true, takes_sessions: false }];
         assert_eq!(actions(&mut supervised), handed_over);
         assert_eq!(supervised.deadline(), None);
         // Its word may come before this process has even paused.
@@ -285,8 +293,11 @@ mod tests {
         assert_eq!(actions(&mut supervised), [Action::ResumeAccepting]);
         supervised.message(Message::Resume);
         assert_eq!(actions(&mut supervised), [], "it accepts already");
-        supervised.message(Message::HandOver { unclaimed: vec![], takes_moves: true });
-        assert_eq!(actions(&mut supervised), [Action::HandOver { unclaimed: vec![], takes_moves: true }]);
+        supervised.message(Message::HandOver { unclaimed: vec![], takes_moves: true, takes_sessions: true });
+        assert_eq!(
+            actions(&mut supervised),
+            [Action::HandOver { unclaimed: vec![], takes_moves: true, takes_sessions: true }]
+        );
         supervised.message(Message::Pause { unclaimed: vec![] });
         assert_eq!(actions(&mut supervised), [], "it has nothing left to pause");
         supervised.message(Message::Stop);
@@ -331,7 +342,10 @@ mod tests {
         };
         let mut settled = forsaken();
         settled.successor_settled();
-        assert_eq!(actions(&mut settled), [Action::HandOver { unclaimed: vec![3], takes_moves: true }]);
+        assert_eq!(
+            actions(&mut settled),
+            [Action::HandOver { unclaimed: vec![3], takes_moves: true, takes_sessions: false }]
+        );
         let back = [Action::ResumeAccepting, Action::GoFree];
         let mut alone = forsaken();
         alone.successor_died();
@@ -364,7 +378,11 @@ mod tests {
     fn a_worker_that_drains_does_not_mind_the_supervisors_death() {
         for orphans in [Orphans::Stop, Orphans::ServeOn] {
             let mut supervised = Supervised::new(orphans);
-            supervised.message(Message::HandOver { unclaimed: vec![], takes_moves: false });
+            supervised.message(Message::HandOver {
+                unclaimed: vec![],
+                takes_moves: false,
+                takes_sessions: false,
+            });
             actions(&mut supervised);
             supervised.supervisor_died(Instant::now(), true);
             assert_eq!(actions(&mut supervised), []);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use super::session::Kinds;
 use crate::drain::Limits;
 
 /// How connections are served. Every limit has a default; `None` removes the limit.
@@ -30,6 +31,8 @@ pub struct Config {
     peer: bool,
     baggage: bool,
     move_connections: bool,
+    move_websockets: bool,
+    move_streams: bool,
 }
 
 /// A config in the form in which each connection uses it.
@@ -42,6 +45,8 @@ pub(super) struct Prepared {
     pub(super) peer: bool,
     pub(super) baggage: bool,
     pub(super) moves: bool,
+    /// `None` without any, and then nothing is followed.
+    pub(super) sessions: Option<Kinds>,
 }
 
 impl Config {
@@ -61,6 +66,8 @@ impl Config {
             peer: false,
             baggage: false,
             move_connections: true,
+            move_websockets: false,
+            move_streams: false,
         }
     }
 
@@ -174,8 +181,8 @@ impl Config {
     }
 
     /// Whether an HTTP/1 connection with no request in flight moves to the successor at a restart, which
-    /// serves it on: the client notices nothing. Only plain sockets can move; TLS connections are told to
-    /// close.
+    /// serves it on: the client notices nothing. Plain sockets can move, and TLS 1.3 with the feature `tls`,
+    /// whose `Tls` has a switch of its own. Others are told to close.
     ///
     /// Default yes. Say no if the service keeps something in memory for a connection (an authenticated user,
     /// say) that the successor would not have. Then each connection is told to close, and its client
@@ -183,6 +190,27 @@ impl Config {
     /// [`baggage`](Self::baggage).
     pub fn move_connections(mut self, on: bool) -> Self {
         self.move_connections = on;
+        self
+    }
+
+    /// Whether WebSockets over HTTP/1 can move to the successor at a restart, and requests carry a
+    /// [`Session`](super::Session), by which their handlers have them move. See
+    /// [`sessions`](super::sessions).
+    ///
+    /// Default no: the handlers have to know of it, and every connection of the server is followed, at a few
+    /// hundred instructions a read and a write. Say no also where a session is bound to what only this
+    /// process has: then let its handler say goodbye at the drain.
+    pub fn move_websockets(mut self, on: bool) -> Self {
+        self.move_websockets = on;
+        self
+    }
+
+    /// As [`move_websockets`](Self::move_websockets), for responses in chunks over HTTP/1 that last: event
+    /// streams.
+    ///
+    /// Default no, for the same reasons. Say no also where a stream cannot be taken up from a cursor.
+    pub fn move_streams(mut self, on: bool) -> Self {
+        self.move_streams = on;
         self
     }
 
@@ -214,6 +242,8 @@ impl Config {
             peer: self.peer,
             baggage: self.baggage,
             moves: self.move_connections,
+            sessions: (self.move_websockets || self.move_streams)
+                .then_some(Kinds { websockets: self.move_websockets, streams: self.move_streams }),
         }
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::gate::Gate;
 use super::turn;
 use crate::drain::Connection;
 use crate::sys::reading::read_into;
@@ -19,24 +20,63 @@ use crate::sys::reading::read_into;
 /// `upgraded.downcast::<Io<S>>()`.
 #[derive(Debug)]
 pub struct Io<S> {
-    connection: Connection<S>,
+    way: Way<S>,
+}
+
+#[derive(Debug)]
+enum Way<S> {
+    Straight(Connection<S>),
+    /// Through what can take the connection away from underneath.
+    Gated(Passage<S>),
+}
+
+/// A gate whose connection ends with this, whoever else holds the gate.
+#[derive(Debug)]
+struct Passage<S>(Gate<S>);
+
+impl<S> Drop for Passage<S> {
+    fn drop(&mut self) {
+        self.0.dropped();
+    }
 }
 
 impl<S> Io<S> {
     pub(super) fn new(connection: Connection<S>, ahead: Bytes) -> Self {
-        Io { connection: connection.with_received(ahead.into()) }
+        Io { way: Way::Straight(connection.with_received(ahead.into())) }
     }
 
-    /// The bytes that were read and not yet consumed, and the tracked connection.
-    pub fn into_parts(mut self) -> (Bytes, Connection<S>) {
-        (self.connection.take_received().into(), self.connection)
+    pub(super) fn gated(gate: Gate<S>) -> Self {
+        Io { way: Way::Gated(Passage(gate)) }
+    }
+
+    /// The bytes that were read and not yet consumed, and the tracked connection. It can move no more as a
+    /// [`Session`](super::Session).
+    ///
+    /// # Panics
+    ///
+    /// If the connection has moved to the successor.
+    pub fn into_parts(self) -> (Bytes, Connection<S>) {
+        self.take_apart().expect("the connection has moved to the successor")
+    }
+
+    /// As [`into_parts`](Self::into_parts), of what may have moved.
+    pub(super) fn take_apart(self) -> Option<(Bytes, Connection<S>)> {
+        match self.way {
+            Way::Straight(mut connection) => Some((connection.take_received().into(), connection)),
+            Way::Gated(passage) => {
+                passage.0.take_apart().map(|(ahead, connection)| (ahead.into(), connection))
+            }
+        }
     }
 }
 
 impl<S: AsyncRead + Unpin> Read for Io<S> {
     #[inline(always)]
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let connection = &mut self.get_mut().connection;
+        let connection = match &mut self.get_mut().way {
+            Way::Straight(connection) => connection,
+            Way::Gated(passage) => return read_gated(&passage.0, cx, buf),
+        };
         if !turn::is_of(connection.entry()) || connection.has_received() {
             return read_tracked(connection, cx, buf);
         }
@@ -48,10 +88,13 @@ impl<S: AsyncRead + Unpin> Read for Io<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Write for Io<S> {
     #[inline]
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let connection = &mut self.get_mut().connection;
+        let connection = match &mut self.get_mut().way {
+            Way::Straight(connection) => connection,
+            Way::Gated(passage) => return passage.0.poll_write(cx, &[IoSlice::new(buf)]),
+        };
         if !turn::is_of(connection.entry()) {
             return Pin::new(connection).poll_write(cx, buf);
         }
@@ -68,45 +111,92 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let connection = &mut self.get_mut().connection;
-        if !turn::is_of(connection.entry()) {
-            return write_tracked(connection, cx, bufs);
+        match &mut self.get_mut().way {
+            Way::Straight(connection) => write_vectored(connection, cx, bufs),
+            Way::Gated(passage) => passage.0.poll_write(cx, bufs),
         }
-        if turn::write_asked() {
-            connection.check()?;
-        }
-        let polled = Pin::new(connection.stream_mut()).poll_write_vectored(cx, bufs);
-        connection.written(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.connection.is_write_vectored()
+        match &self.way {
+            Way::Straight(connection) => connection.is_write_vectored(),
+            Way::Gated(passage) => passage.0.is_write_vectored(),
+        }
     }
 
     #[inline]
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let connection = &mut self.get_mut().connection;
-        if !turn::is_of(connection.entry()) {
-            return Pin::new(connection).poll_flush(cx);
+        match &mut self.get_mut().way {
+            Way::Straight(connection) => flush(connection, cx),
+            Way::Gated(passage) => passage.0.poll_flush(cx),
         }
-        let polled = Pin::new(connection.stream_mut()).poll_flush(cx);
-        if let Poll::Ready(Ok(())) = polled
-            && turn::flushed(connection.entry())
-        {
-            // hyper, for which a client may end its own direction, would not notice meanwhile that one has gone.
-            connection.poll_presence(cx)?;
-        }
-        polled
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let connection = &mut self.get_mut().connection;
-        if !turn::is_of(connection.entry()) {
-            return Pin::new(connection).poll_shutdown(cx);
+        match &mut self.get_mut().way {
+            Way::Straight(connection) => shutdown(connection, cx),
+            Way::Gated(passage) => passage.0.poll_shutdown(cx),
         }
-        let entry = connection.entry().clone();
-        turn::interrupted(&entry, || Pin::new(connection).poll_shutdown(cx))
     }
+}
+
+#[inline(always)]
+pub(super) fn write_vectored<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<S>,
+    cx: &mut Context<'_>,
+    bufs: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    if !turn::is_of(connection.entry()) {
+        return write_tracked(connection, cx, bufs);
+    }
+    if turn::write_asked() {
+        connection.check()?;
+    }
+    let polled = Pin::new(connection.stream_mut()).poll_write_vectored(cx, bufs);
+    connection.written(cx, polled)
+}
+
+#[inline(always)]
+pub(super) fn flush<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<S>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    if !turn::is_of(connection.entry()) {
+        return Pin::new(connection).poll_flush(cx);
+    }
+    let polled = Pin::new(connection.stream_mut()).poll_flush(cx);
+    if let Poll::Ready(Ok(())) = polled
+        && turn::flushed(connection.entry())
+    {
+        // hyper, for which a client may end its own direction, would not notice meanwhile that one has gone.
+        connection.poll_presence(cx)?;
+    }
+    polled
+}
+
+pub(super) fn shutdown<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<S>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    if !turn::is_of(connection.entry()) {
+        return Pin::new(connection).poll_shutdown(cx);
+    }
+    let entry = connection.entry().clone();
+    turn::interrupted(&entry, || Pin::new(connection).poll_shutdown(cx))
+}
+
+#[cold]
+#[inline(never)]
+fn read_gated<S: AsyncRead + Unpin>(
+    gate: &Gate<S>,
+    cx: &mut Context<'_>,
+    buf: ReadBufCursor<'_>,
+) -> Poll<io::Result<()>> {
+    let count = ready!(read_into(buf, |buf| gate.poll_read(cx, buf)))?;
+    if count > 0 && gate.is_own_turn() {
+        turn::bytes_read();
+    }
+    Poll::Ready(Ok(()))
 }
 
 /// Out of its turn, or with bytes that came with it.

@@ -12,7 +12,7 @@
 //! | idle, or has never spoken | kept for the idle linger; its next request is answered with `Connection: close`; then closed |
 //! | halfway through a head | kept until that request is answered, or its time limit |
 //! | HTTP/2 | GOAWAY in two steps: what is on its way is served, what is open finishes; one without a stream that does not go is cut after the idle linger |
-//! | upgraded | left alone: it is its owner's, and counted until dropped |
+//! | upgraded | left alone: it is its owner's, and counted until dropped; a WebSocket may [move](sessions) |
 //!
 //! A close that the client did not ask for is a FIN and then reading on for a while, so that what
 //! the client sends meanwhile does not turn into a reset that destroys the last answer.
@@ -25,20 +25,22 @@
 //! last flush that nothing is in flight. It then takes hyper apart. If hyper had read a part of a further
 //! request, nothing is lost: the connection is put together again around those bytes.
 //!
-//! The service, the body and the socket tell what they know to the thread, since one task polls all of them: a pointer
-//! to the connection in each future and each body would be moved with them several times a request. A response that has
-//! to say that it is the last is held back until hyper was told, which adds the header and closes after it.
+//! The service, the body and the socket tell what they know to the thread, since one task polls all of them:
+//! a pointer to the connection in each future and each body would be moved with them several times a request.
+//! A response that has to say that it is the last is held back until hyper was told, which adds the header
+//! and closes after it.
 //!
-//! One thing hyper alone knows: whether the body of a request has been read to its end, where the
-//! handler answered first. So once there was a request, and only where the response is out, hyper is asked to end the
-//! connection
-//! (with an I/O object that ignores the shutdown): it does at once if it was idle, and then its unread bytes
-//! are taken out in the same way. Otherwise it finishes reading, and closes.
+//! One thing hyper alone knows: whether the body of a request has been read to its end, where the handler
+//! answered first. So once there was a request, and only where the response is out, hyper is asked to end the
+//! connection (with an I/O object that ignores the shutdown): it does at once if it was idle, and then its
+//! unread bytes are taken out in the same way. Otherwise it finishes reading, and closes.
 
 mod baggage;
 mod body;
 mod calm;
+mod carried;
 mod config;
+mod gate;
 mod io;
 mod listen;
 mod moving;
@@ -46,16 +48,21 @@ mod peer;
 mod server;
 mod service;
 mod serving;
+mod session;
+pub mod sessions;
 mod sniff;
 mod streams;
+mod tower;
 mod turn;
 
 pub use baggage::Baggage;
 pub use body::TrackedBody;
 pub use config::Config;
 pub use io::Io;
-pub use listen::{RunError, run, serve};
+pub use listen::{RunError, run, serve, serve_with};
 pub use peer::Peer;
 pub use server::{Server, serve_connection};
 pub use service::{HttpService, TrackedFuture, TrackedService};
 pub use serving::{ServeError, Serving};
+pub use session::{Session, Unmoved};
+pub use tower::{Called, Tower};

@@ -1,13 +1,14 @@
 //! The user's service on HTTP/1, watched: when a request begins, when hyper has all of its response, and what
 //! the response says about the connection.
 //!
-//! HTTP/2 has [its own](super::streams): what is called from one place only is inlined into hyper's code there, and
-//! only then a request and a response are not moved once more for each wrapper.
+//! HTTP/2 has [its own](super::streams): what is called from one place only is inlined into hyper's code
+//! there, and only then a request and a response are not moved once more for each wrapper.
 
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http_body::Body;
@@ -19,6 +20,7 @@ use pin_project_lite::pin_project;
 use super::baggage::Baggage;
 use super::body::TrackedBody;
 use super::peer::Peer;
+use super::session::{Door, Sessions};
 use super::turn;
 
 /// What can be served: every [`hyper::service::Service`] from a request to a response that can be cloned
@@ -70,6 +72,7 @@ pub struct TrackedService<H> {
 pub(super) struct Extras {
     pub(super) peer: Option<Peer>,
     pub(super) baggage: Option<Baggage>,
+    pub(super) sessions: Option<Sessions>,
 }
 
 impl<H> TrackedService<H> {
@@ -80,6 +83,14 @@ impl<H> TrackedService<H> {
     /// What is to go with the connection.
     pub(super) fn state(&self) -> Option<Vec<u8>> {
         self.extras.as_ref()?.baggage.clone()?.into_state()
+    }
+
+    /// The connection has been put together again.
+    pub(super) fn with_door(mut self, door: Option<Arc<dyn Door>>) -> Self {
+        if let Some(Extras { sessions: Some(sessions), .. }) = self.extras.as_deref_mut() {
+            sessions.door = door;
+        }
+        self
     }
 
     pub(super) fn into_inner(self) -> H {
@@ -99,7 +110,7 @@ impl<H: HttpService> Service<Request<Incoming>> for TrackedService<H> {
         let may_upgrade = !request.extensions().is_empty();
         turn::request_began(body, may_upgrade);
         if let Some(extras) = &self.extras {
-            return extras.call(&self.service, request);
+            return extras.call(&self.service, request, may_upgrade);
         }
         TrackedFuture { running: self.service.call(request) }
     }
@@ -108,7 +119,15 @@ impl<H: HttpService> Service<Request<Incoming>> for TrackedService<H> {
 impl Extras {
     #[cold]
     #[inline(never)]
-    fn call<H: HttpService>(&self, service: &H, mut request: Request<Incoming>) -> TrackedFuture<H::Running> {
+    fn call<H: HttpService>(
+        &self,
+        service: &H,
+        mut request: Request<Incoming>,
+        may_upgrade: bool,
+    ) -> TrackedFuture<H::Running> {
+        if let Some(sessions) = &self.sessions {
+            sessions.add(&mut request, may_upgrade, self.baggage.as_ref());
+        }
         if let Some(peer) = &self.peer {
             request.extensions_mut().insert(peer.clone());
         }

@@ -17,11 +17,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::baggage::Baggage;
 use super::calm::Calm;
+use super::carried::{Carried, SessionKind};
 use super::config::Prepared;
+use super::gate::{self, Gate};
 use super::io::Io;
 use super::moving::{self, Moving};
 use super::peer::Peer;
 use super::service::{Extras, HttpService, TrackedService};
+use super::session::Sessions;
 use super::sniff::{Sniff, Version};
 use super::streams::StreamService;
 use super::turn::{self, Turn};
@@ -89,7 +92,7 @@ where
         let entry = connection.entry().clone();
         entry.set_kind(Kind::Http1);
         entry.limit(prepared.limits);
-        if prepared.moves && moving::can_move::<S>() {
+        if prepared.moves && moving::can_move(&connection) {
             entry.can_move();
         }
         let mut serving = Serving { talk: Talk::Over, entry, registered: None, prepared };
@@ -97,7 +100,10 @@ where
         serving
     }
 
-    fn begin(&self, connection: Connection<S>, service: H) -> Talk<S, H> {
+    fn begin(&self, mut connection: Connection<S>, service: H) -> Talk<S, H> {
+        if let Some(session) = connection.take_session() {
+            return self.resume(connection, &session, service);
+        }
         if self.prepared.sniff {
             Talk::Sniffing(Sniff::new(connection), service)
         } else {
@@ -110,24 +116,61 @@ where
     }
 
     fn http1(&self, mut connection: Connection<S>, ahead: Bytes, service: H) -> Talk<S, H> {
-        let Prepared { peer, baggage, .. } = *self.prepared;
-        let extras = (peer || baggage).then(|| Extras {
+        let service = self.tracked(&mut connection, service);
+        Talk::Http1(self.http1_with(connection, ahead, service))
+    }
+
+    fn tracked(&self, connection: &mut Connection<S>, service: H) -> TrackedService<H> {
+        let Prepared { peer, baggage, sessions, .. } = *self.prepared;
+        let extras = (peer || baggage || sessions.is_some()).then(|| Extras {
+            sessions: sessions.map(|kinds| Sessions { kinds, entry: self.entry.clone(), door: None }),
             peer: peer.then(|| Peer::new(self.entry.clone())),
             baggage: baggage
                 .then(|| Baggage::new(self.entry.clone(), connection.take_state().unwrap_or_default())),
         });
-        Talk::Http1(self.http1_with(connection, ahead, TrackedService::new(service, extras)))
+        TrackedService::new(service, extras)
     }
 
     fn http1_with(&self, connection: Connection<S>, ahead: Bytes, service: TrackedService<H>) -> Http1<S, H> {
+        if self.prepared.sessions.is_some() && moving::can_move(&connection) {
+            let connection = connection.with_received(ahead.into());
+            return self.http1_below(Gate::new(connection), service);
+        }
         let io = Io::new(connection, ahead);
         self.prepared.http1.serve_connection(io, service).with_upgrades()
+    }
+
+    #[cold]
+    fn http1_below(&self, gate: Gate<S>, service: TrackedService<H>) -> Http1<S, H> {
+        let service = service.with_door(Some(Arc::new(gate.clone())));
+        self.prepared.http1.serve_connection(Io::gated(gate), service).with_upgrades()
+    }
+
+    /// Goes on with what a predecessor was in the middle of, or tells the client to come again.
+    #[cold]
+    fn resume(&self, mut connection: Connection<S>, session: &[u8], service: H) -> Talk<S, H> {
+        let kinds = self.prepared.sessions;
+        let carried = Carried::decode(session);
+        if let Some(carried) = carried.filter(|carried| kinds.is_some_and(|kinds| kinds.has(carried.kind))) {
+            let service = self.tracked(&mut connection, service);
+            return Talk::Http1(self.http1_below(Gate::resumed(connection, &carried), service));
+        }
+        say!(warn: connection = self.id(), "nobody goes on here with the session that has come");
+        let is_websocket = Carried::kind(session) == Some(SessionKind::WebSocket);
+        let ending = async move {
+            if is_websocket {
+                gate::say_goodbye(connection, gate::REPLAYED_OTHERWISE).await;
+            }
+            None
+        };
+        Talk::Moving(Box::pin(ending), service)
     }
 
     fn http2(&self, connection: Connection<S>, ahead: Bytes, service: H) -> Talk<S, H> {
         self.entry.set_kind(Kind::Http2);
         self.entry.enter(Base::Busy);
-        let service = StreamService::new(service, self.entry.clone(), self.prepared.peer);
+        let service =
+            StreamService::new(service, self.entry.clone(), self.prepared.peer, self.prepared.sessions);
         let io = Calm::new(connection, ahead);
         let connection = Box::pin(self.prepared.http2.serve_connection(io, service));
         Talk::Http2 { connection, told: false }
@@ -135,7 +178,10 @@ where
 
     #[cold]
     fn http1_ended(&mut self, ended: hyper::Result<()>) -> Result<(), ServeError> {
-        ended.map_err(ServeError::Http)?;
+        if let Err(error) = ended {
+            // It went on elsewhere: that is no failure.
+            return if is_gone(&error) { Ok(()) } else { Err(ServeError::Http(error)) };
+        }
         if let Talk::Http1(http1) = mem::replace(&mut self.talk, Talk::Over)
             && http1.into_parts().is_none()
         {
@@ -195,8 +241,8 @@ where
         }
     }
 
-    /// The sweeper found it overdue, and polling it once more has not changed that. Ready if it ends here; else
-    /// it is to be polled again.
+    /// The sweeper found it overdue, and polling it once more has not changed that. Ready if it ends here;
+    /// else it is to be polled again.
     #[cold]
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
         let stage = self.entry.stage();
@@ -317,6 +363,11 @@ where
         self.entry.enter(Base::Closing);
         Talk::Closing(connection)
     }
+}
+
+fn is_gone(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(gate::is_moved_on)
 }
 
 impl<S, H> Future for Serving<S, H>

@@ -13,6 +13,7 @@ use pin_project_lite::pin_project;
 use super::body::TrackedBody;
 use super::peer::Peer;
 use super::service::HttpService;
+use super::session::{Kinds, Sessions};
 use crate::drain::Entry;
 
 /// A service whose requests its connection's entry counts.
@@ -20,11 +21,13 @@ pub(super) struct StreamService<H> {
     service: H,
     entry: Arc<Entry>,
     peer: bool,
+    sessions: Option<Sessions>,
 }
 
 impl<H> StreamService<H> {
-    pub(super) fn new(service: H, entry: Arc<Entry>, peer: bool) -> Self {
-        StreamService { service, entry, peer }
+    pub(super) fn new(service: H, entry: Arc<Entry>, peer: bool, kinds: Option<Kinds>) -> Self {
+        let sessions = kinds.map(|kinds| Sessions { kinds, entry: entry.clone(), door: None });
+        StreamService { service, entry, peer, sessions }
     }
 }
 
@@ -37,6 +40,9 @@ impl<H: HttpService> Service<Request<Incoming>> for StreamService<H> {
         let in_flight = InFlight::new(self.entry.clone());
         if self.peer {
             request.extensions_mut().insert(Peer::new(self.entry.clone()));
+        }
+        if let Some(sessions) = &self.sessions {
+            sessions.add(&mut request, false, None);
         }
         StreamFuture { in_flight: Some(in_flight), running: self.service.call(request) }
     }

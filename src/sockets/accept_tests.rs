@@ -73,7 +73,7 @@ async fn g2_a_connection_holds_the_drain_until_it_is_tracked() {
 async fn g2_a_moved_connection_holds_the_drain_until_it_is_tracked() {
     let (listeners, tracker, mut listener) = open();
     let client = connect(&listener);
-    let mut moved = vec![Arrival { fd: client.into(), handed: Handed::default(), hold: tracker.hold() }];
+    let mut moved = vec![Arrival { fd: client.into(), handed: Along::default(), hold: tracker.hold() }];
     listeners.arrive(listener.cookie, std::mem::take(&mut moved), || Ok(())).unwrap();
     hand_over(&listeners, &tracker);
     assert!(!may_end(&listeners, &tracker), "in the queue of the accept loop");

@@ -79,7 +79,12 @@ fn a_predecessor_that_babbles_is_left() {
         predecessor.say_bytes(&[VERSION + 1, 4]);
         predecessor.say_bytes(&[VERSION, OPTIONAL - 1]);
         // Its own words, back to it.
-        predecessor.say(&Message::Ready { unclaimed: vec![], takes_moves: false, answers: false });
+        predecessor.say(&Message::Ready {
+            unclaimed: vec![],
+            takes_moves: false,
+            takes_sessions: false,
+            answers: false,
+        });
         predecessor.say(&Message::Leaving);
     });
 }
@@ -101,7 +106,7 @@ fn a_predecessor_that_dies_is_taken_over_from() {
     let client = std::thread::spawn(move || support::load::fetch(&waiting, "/generation", support::PATIENCE));
     assert_eq!(
         predecessor.hear(),
-        Some(Message::Ready { unclaimed: vec![], takes_moves: true, answers: true })
+        Some(Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: true })
     );
     predecessor.die();
     assert_eq!(client.join().unwrap().expect("an answer").body, "2");
@@ -116,7 +121,7 @@ fn a_predecessor_that_babbles_in_probation_is_not_heard() {
     let (listener, server) = successor_of(&predecessor);
     assert_eq!(
         predecessor.hear(),
-        Some(Message::Ready { unclaimed: vec![], takes_moves: true, answers: true })
+        Some(Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: true })
     );
     predecessor.say_bytes(&[0xA5; 300]);
     predecessor.say(&Message::Commit { probation: std::time::Duration::from_secs(60) });
@@ -150,7 +155,12 @@ fn unanswered(disturb: impl FnOnce(&mut Predecessor) + Send) {
         let ended = scope.spawn(|| setup.env("HEIRLOOM", value).run());
         assert_eq!(
             predecessor.hear(),
-            Some(Message::Ready { unclaimed: vec![], takes_moves: true, answers: true })
+            Some(Message::Ready {
+                unclaimed: vec![],
+                takes_moves: true,
+                takes_sessions: true,
+                answers: true
+            })
         );
         disturb(&mut predecessor);
         ended.join().unwrap()

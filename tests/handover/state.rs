@@ -157,7 +157,10 @@ fn g7_an_older_predecessor_is_not_asked() {
     let predecessor = Predecessor::new();
     let child = predecessor.start(Announcement { gives_state: false, ..predecessor.announcement() });
     assert_eq!(child.line_with("state: "), "state: none");
-    assert_eq!(predecessor.hears(), Message::Ready { unclaimed: vec![], takes_moves: true, answers: true });
+    assert_eq!(
+        predecessor.hears(),
+        Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: true }
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! One connection in a message: a packed record, since there are up to two hundred of them.
 
+use super::private::Private;
+
 /// One connection on its way to the successor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Moved {
@@ -11,12 +13,17 @@ pub struct Moved {
     pub received: Vec<u8>,
     /// What the program itself has to say of it; `None` if it is as good as newly accepted.
     pub state: Option<Vec<u8>>,
+    /// What the HTTP layer has to say of it, if it is in the middle of a session or encrypted. Only for a
+    /// successor that takes those.
+    pub session: Option<Private>,
 }
 
 impl Moved {
     /// How many bytes it adds to a message.
     pub fn size(&self) -> usize {
-        MOVED_HEAD + self.received.len() + self.state.as_ref().map_or(0, Vec::len)
+        let length = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+        let session = self.session.as_ref().map_or(0, |session| 4 + session.len());
+        MOVED_HEAD + self.received.len() + length(&self.state) + session
     }
 
     pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
@@ -28,26 +35,33 @@ impl Moved {
         bytes.extend_from_slice(&length(&self.received));
         bytes.extend_from_slice(&self.received);
         let state = self.state.as_deref();
-        bytes.push(u8::from(state.is_some()));
+        let session = self.session.as_deref();
+        bytes.push(u8::from(state.is_some()) | u8::from(session.is_some()) << 1);
         bytes.extend_from_slice(&length(state.unwrap_or_default()));
         bytes.extend_from_slice(state.unwrap_or_default());
+        if let Some(session) = session {
+            bytes.extend_from_slice(&length(session));
+            bytes.extend_from_slice(session);
+        }
     }
 
     pub(super) fn decode(rest: &mut &[u8]) -> Option<Moved> {
         let id = u64::from_le_bytes(take(rest)?);
         let listener = u64::from_le_bytes(take(rest)?);
         let received = take_bytes(rest)?;
-        let has_state = match take::<1>(rest)? {
-            [0] => false,
-            [1] => true,
-            _ => return None,
-        };
+        let [has] = take::<1>(rest)?;
+        if has > 3 {
+            return None;
+        }
         let state = take_bytes(rest)?;
-        Some(Moved { id, listener, received, state: has_state.then_some(state) })
+        let state = (has & 1 != 0).then_some(state);
+        let session = if has & 2 != 0 { Some(take_bytes(rest)?.into()) } else { None };
+        Some(Moved { id, listener, received, state, session })
     }
 }
 
-/// The bytes of a [`Moved`] beside its contents: two numbers, two lengths, one flag.
+/// The bytes of a [`Moved`] without a session beside its contents: two numbers, two lengths, one byte of
+/// flags.
 const MOVED_HEAD: usize = 8 + 8 + 4 + 1 + 4;
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {

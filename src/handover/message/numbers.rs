@@ -12,8 +12,8 @@ pub(super) mod kind {
     pub(in crate::handover::message) const MOVE: u8 = 7;
     pub(in crate::handover::message) const TAKEN: u8 = 8;
     pub(in crate::handover::message) const REFUSED: u8 = 9;
-    // From OPTIONAL on, since a predecessor without state has nothing to lose by not answering. 128 itself stays the
-    // kind that nobody knows.
+    // From OPTIONAL on, since a predecessor without state has nothing to lose by not answering. 128 itself
+    // stays the kind that nobody knows.
     pub(in crate::handover::message) const STATE_REQUEST: u8 = OPTIONAL + 1;
     pub(in crate::handover::message) const STATE: u8 = OPTIONAL + 2;
     // Between a supervisor and its workers, which say by the announcement that they know each other.
@@ -60,4 +60,6 @@ pub(super) mod tag {
     pub(in crate::handover::message) const TAKES_MOVES: u8 = OPTIONAL;
     /// Optional: a predecessor that does not know it does not wait for an answer.
     pub(in crate::handover::message) const ANSWERS: u8 = OPTIONAL + 1;
+    /// Optional: a predecessor that does not know it moves no sessions.
+    pub(in crate::handover::message) const TAKES_SESSIONS: u8 = OPTIONAL + 2;
 }

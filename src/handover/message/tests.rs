@@ -7,11 +7,21 @@ use proptest::prelude::*;
 /// Bytes as release 0.1 writes them. Never edit a line; add lines for new releases.
 fn recorded() -> Vec<(Message, &'static [u8])> {
     vec![
-        (Message::Ready { unclaimed: vec![], takes_moves: false, answers: false }, b"\x01\x01"),
-        (Message::Ready { unclaimed: vec![], takes_moves: true, answers: false }, b"\x01\x01\x80\0\0\0\0"),
         (
-            Message::Ready { unclaimed: vec![], takes_moves: true, answers: true },
+            Message::Ready { unclaimed: vec![], takes_moves: false, takes_sessions: false, answers: false },
+            b"\x01\x01",
+        ),
+        (
+            Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: false, answers: false },
+            b"\x01\x01\x80\0\0\0\0",
+        ),
+        (
+            Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: false, answers: true },
             b"\x01\x01\x80\0\0\0\0\x81\0\0\0\0",
+        ),
+        (
+            Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: true },
+            b"\x01\x01\x80\0\0\0\0\x82\0\0\0\0\x81\0\0\0\0",
         ),
         (Message::Accepting, b"\x01\x87"),
         (Message::Probe, b"\x01\x88"),
@@ -22,18 +32,50 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
         (
             Message::Move {
                 connections: vec![
-                    Moved { id: 1, listener: 258, received: b"GE".to_vec(), state: None },
-                    Moved { id: 2, listener: 3, received: vec![], state: Some(b"s".to_vec()) },
+                    Moved { id: 1, listener: 258, received: b"GE".to_vec(), state: None, session: None },
+                    Moved { id: 2, listener: 3, received: vec![], state: Some(b"s".to_vec()), session: None },
                 ],
             },
             b"\x01\x07\x05\x35\0\0\0\
             \x01\0\0\0\0\0\0\0\x02\x01\0\0\0\0\0\0\x02\0\0\0GE\x00\0\0\0\0\
             \x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\x01\x01\0\0\0s",
         ),
+        (
+            Message::HandOver { unclaimed: vec![], takes_moves: true, takes_sessions: true },
+            b"\x01\x0d\x80\0\0\0\0\x82\0\0\0\0",
+        ),
+        (
+            Message::Move {
+                connections: vec![
+                    Moved {
+                        id: 1,
+                        listener: 2,
+                        received: b"r".to_vec(),
+                        state: None,
+                        session: Some(b"go on".to_vec().into()),
+                    },
+                    Moved {
+                        id: 3,
+                        listener: 4,
+                        received: vec![],
+                        state: Some(b"s".to_vec()),
+                        session: Some(vec![].into()),
+                    },
+                ],
+            },
+            b"\x01\x07\x05\x41\0\0\0\
+            \x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x01\0\0\0r\x02\0\0\0\0\x05\0\0\0go on\
+            \x03\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\0\0\0\0\x03\x01\0\0\0s\0\0\0\0",
+        ),
         (Message::Taken { ids: vec![1, 2] }, b"\x01\x08\x06\x10\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0"),
         (Message::Refused { ids: vec![3] }, b"\x01\x09\x06\x08\0\0\0\x03\0\0\0\0\0\0\0"),
         (
-            Message::Ready { unclaimed: vec![0, 258], takes_moves: false, answers: false },
+            Message::Ready {
+                unclaimed: vec![0, 258],
+                takes_moves: false,
+                takes_sessions: false,
+                answers: false,
+            },
             b"\x01\x01\x01\x04\0\0\0\x00\x00\x02\x01",
         ),
         (Message::Failed { reason: "no config".into() }, b"\x01\x02\x02\x09\0\0\0no config"),
@@ -70,7 +112,7 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
         (Message::Pause { unclaimed: vec![258] }, b"\x01\x0b\x0d\x08\0\0\0\x02\x01\0\0\0\0\0\0"),
         (Message::Resume, b"\x01\x0c"),
         (
-            Message::HandOver { unclaimed: vec![3], takes_moves: true },
+            Message::HandOver { unclaimed: vec![3], takes_moves: true, takes_sessions: false },
             b"\x01\x0d\x0d\x08\0\0\0\x03\0\0\0\0\0\0\0\x80\0\0\0\0",
         ),
         (Message::Restart, b"\x01\x0e"),
@@ -175,7 +217,7 @@ proptest! {
     ) {
         let withheld = |why| Message::State { id: millis, answer: StateAnswer::Withheld(why) };
         for message in [
-            Message::Ready { unclaimed, takes_moves: restart_again, answers: false },
+            Message::Ready { unclaimed, takes_moves: restart_again, takes_sessions: false, answers: false },
             Message::StateRequest { id: millis, name, at_end: restart_again },
             Message::State { id: millis, answer: StateAnswer::Given { tag, length: millis } },
             withheld(Withheld::Failed { reason: reason.clone() }),

@@ -25,7 +25,7 @@ fn actions(machine: &mut Supervise) -> Vec<Action> {
 }
 
 fn ready() -> Message {
-    Message::Ready { unclaimed: vec![], takes_moves: true, answers: false }
+    Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: false }
 }
 
 /// A machine whose `worker` runs `binary` and has settled.
@@ -59,7 +59,11 @@ fn the_old_worker_pauses_before_the_new_one_accepts_and_drains_after_probation()
     let spawn = Action::Spawn { worker: 2, program: Program::Current, replaces: Some(1) };
     assert_eq!(actions(&mut machine), [Action::Report(Report::Starting { worker: 2 }), spawn]);
     machine.spawned(now, 2, Some(1));
-    machine.message(now, 2, Message::Ready { unclaimed: vec![1], takes_moves: true, answers: false });
+    machine.message(
+        now,
+        2,
+        Message::Ready { unclaimed: vec![1], takes_moves: true, takes_sessions: true, answers: false },
+    );
     assert_eq!(
         actions(&mut machine),
         [
@@ -70,7 +74,15 @@ fn the_old_worker_pauses_before_the_new_one_accepts_and_drains_after_probation()
     );
     machine.timeout(now + SECOND);
     let did = actions(&mut machine);
-    assert!(did.contains(&Action::HandOver { worker: 1, unclaimed: vec![1], takes_moves: true }), "{did:?}");
+    assert!(
+        did.contains(&Action::HandOver {
+            worker: 1,
+            unclaimed: vec![1],
+            takes_moves: true,
+            takes_sessions: true
+        }),
+        "{did:?}"
+    );
     assert_eq!(machine.serving(), Some(2));
     machine.died(now, 1, "exited".into());
     assert_eq!(actions(&mut machine), []);
@@ -252,7 +264,11 @@ fn g3_a_worker_that_freezes_is_killed_before_the_old_one_resumes() {
     let mut machine = serving(now);
     machine.request(now).unwrap();
     machine.spawned(now, 2, Some(2));
-    machine.message(now, 2, Message::Ready { unclaimed: vec![], takes_moves: true, answers: true });
+    machine.message(
+        now,
+        2,
+        Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: true },
+    );
     actions(&mut machine);
     machine.timeout(machine.deadline().unwrap());
     assert_eq!(actions(&mut machine), [Action::Kill(2)]);
@@ -273,7 +289,11 @@ fn g3_a_worker_that_freezes_and_may_hold_requests_is_told_to_stop() {
     settle(&mut machine, now, 1, 1);
     machine.request(now).unwrap();
     machine.spawned(now, 2, Some(2));
-    machine.message(now, 2, Message::Ready { unclaimed: vec![], takes_moves: false, answers: true });
+    machine.message(
+        now,
+        2,
+        Message::Ready { unclaimed: vec![], takes_moves: false, takes_sessions: false, answers: true },
+    );
     machine.message(now, 2, Message::Accepting);
     assert!(machine.is_on_probation());
     actions(&mut machine);
@@ -456,6 +476,7 @@ impl World {
                     Event::Ready(_) => Message::Ready {
                         unclaimed: vec![],
                         takes_moves: true,
+                        takes_sessions: true,
                         answers: worker.is_multiple_of(2),
                     },
                     Event::Failed(_) => Message::Failed { reason: String::new() },

@@ -1,4 +1,5 @@
-//! HTTP/1 connections that hyper lets go of between two requests: to move, to be closed, or to be put together again.
+//! HTTP/1 connections that hyper lets go of between two requests: to move, to be closed, or to be put
+//! together again.
 
 use std::mem;
 use std::pin::Pin;
@@ -20,8 +21,8 @@ enum TakenOut<S, H: HttpService> {
     /// Not all of its last request will ever be read: it can only be closed.
     BodyUnread(Connection<S>),
     Busy(Box<Http1<S, H>>),
-    /// Its last response was that it is somebody else's.
-    Upgraded,
+    /// Its last response was that it is somebody else's, or the successor has it.
+    Gone,
 }
 
 impl<S, H> Serving<S, H>
@@ -46,7 +47,7 @@ where
                     }
                     TakenOut::BodyUnread(connection) => self.goodbye(connection),
                     TakenOut::Busy(http1) => Talk::Http1(*http1),
-                    TakenOut::Upgraded => Talk::Over,
+                    TakenOut::Gone => Talk::Over,
                 }
             }
             (talk, _) => talk,
@@ -54,7 +55,8 @@ where
         Ok(())
     }
 
-    /// Ends an HTTP/1 connection without a request in flight, or goes on with it if there turns out to be one.
+    /// Ends an HTTP/1 connection without a request in flight, or goes on with it if there turns out to be
+    /// one.
     pub(super) fn take_apart(
         &self,
         http1: Http1<S, H>,
@@ -70,14 +72,14 @@ where
             }
             TakenOut::BodyUnread(connection) => self.goodbye(connection),
             TakenOut::Busy(http1) => Talk::Http1(*http1),
-            TakenOut::Upgraded => Talk::Over,
+            TakenOut::Gone => Talk::Over,
         })
     }
 
     /// Takes an HTTP/1 connection without a request in flight out of hyper.
     ///
-    /// Only while its stage is fresh or idle, or that of a head: then the last response is written and flushed, so
-    /// that hyper holds nothing but bytes that it has read.
+    /// Only while its stage is fresh or idle, or that of a head: then the last response is written and
+    /// flushed, so that hyper holds nothing but bytes that it has read.
     fn take_out(
         &self,
         mut http1: Http1<S, H>,
@@ -86,9 +88,10 @@ where
     ) -> Result<TakenOut<S, H>, ServeError> {
         let mut is_unread = false;
         if stage.asked {
-            // Its last request may have had a body. If hyper has read all of it, this ends the connection at once,
-            // without another read; else hyper ends it when it has. An end after a read is one for which the service has
-            // just dropped the body: what comes next on the connection is the rest of that, and no request.
+            // Its last request may have had a body. If hyper has read all of it, this ends the connection at
+            // once, without another read; else hyper ends it when it has. An end after a read is one for
+            // which the service has just dropped the body: what comes next on the connection is the rest of
+            // that, and no request.
             self.entry.keep_open();
             Pin::new(&mut http1).graceful_shutdown();
             let ended = Pin::new(&mut http1).poll(cx);
@@ -100,9 +103,9 @@ where
         }
         let Some(parts) = http1.into_parts() else {
             self.entry.upgrade();
-            return Ok(TakenOut::Upgraded);
+            return Ok(TakenOut::Gone);
         };
-        let (ahead, connection) = parts.io.into_parts();
+        let Some((ahead, connection)) = parts.io.take_apart() else { return Ok(TakenOut::Gone) };
         if is_unread {
             return Ok(TakenOut::BodyUnread(connection));
         }

@@ -125,7 +125,8 @@ impl Driver {
     }
 
     fn start_accepting(&mut self) {
-        // Before the first connection: it may be a prober's, who is not to hear that this process is not ready.
+        // Before the first connection: it may be a prober's, who is not to hear that this process is not
+        // ready.
         self.shared.ready.store(true, Ordering::Relaxed);
         self.shared.listeners.accept();
         self.shared.life.send_replace(Life::Accepting);
@@ -150,8 +151,8 @@ impl Driver {
 
     /// Before the drain begins: what is to move is not told to close.
     pub(super) fn offer_moves(&mut self) {
-        if self.attempt.as_ref().is_some_and(|attempt| attempt.takes_moves) {
-            let mover = self.moves.open();
+        if let Some(attempt) = self.attempt.as_ref().filter(|attempt| attempt.takes_moves) {
+            let mover = self.moves.open(attempt.takes_sessions);
             self.shared.tracker.offer_moves(mover);
         }
     }
@@ -177,14 +178,16 @@ impl Driver {
         let (handed, pid_file) = (sockets.clone(), self.pid_file.clone());
         let descriptors = self.shared.descriptors.handed_down();
         self.giving.forget();
-        // A thread of its own, since an exec from a file system that hangs must not keep a stop from being heard.
+        // A thread of its own, since an exec from a file system that hangs must not keep a stop from being
+        // heard.
         let making = on_own_thread_or(
             "heirloom-start",
             move || recipe.make(None, &handed, pid_file.as_deref(), &descriptors, None),
             |no_thread| Err(Failure::Spawn { reason: format!("cannot start a successor: {no_thread}") }),
         );
         let step = Step::Spawning(making);
-        self.attempt = Some(Attempt { requested: now, sockets, step, takes_moves: false });
+        self.attempt =
+            Some(Attempt { requested: now, sockets, step, takes_moves: false, takes_sessions: false });
     }
 
     fn tell_successor(&self, message: &Message) {
@@ -342,8 +345,8 @@ impl Driver {
         self.release_end_if_done();
     }
 
-    /// What a successor was sent and has not answered for (it is stopped, say) waits in its channel, which outlives this
-    /// process: it has moved, and nobody has aborted it.
+    /// What a successor was sent and has not answered for (it is stopped, say) waits in its channel, which
+    /// outlives this process: it has moved, and nobody has aborted it.
     fn leave_to_successor(&mut self, aborted: &mut Vec<ConnectionStatus>) {
         let (all, mut sent) = (aborted.len(), self.moves.unanswered());
         aborted.retain(|connection| {
@@ -418,13 +421,13 @@ impl Driver {
     }
 }
 
-/// How long the end waits for an exec that is under way, so that what comes of it can be killed. An exec takes
-/// well under a millisecond; one from a file system that hangs is not waited for any longer. Nor is the final state
-/// when this process was asked to stop, or the successor's reading of it.
+/// How long the end waits for an exec that is under way, so that what comes of it can be killed. An exec
+/// takes well under a millisecond; one from a file system that hangs is not waited for any longer. Nor is the
+/// final state when this process was asked to stop, or the successor's reading of it.
 const BIRTH: Duration = Duration::from_secs(2);
 
-/// How often a drain that takes long tells how it comes along: often enough for a progress bar on a terminal, seldom
-/// enough for a log.
+/// How often a drain that takes long tells how it comes along: often enough for a progress bar on a terminal,
+/// seldom enough for a log.
 const PROGRESS: Duration = Duration::from_secs(1);
 
 /// How many aborted connections are named in the log; the rest are in the [`Ending`].

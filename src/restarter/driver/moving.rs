@@ -8,10 +8,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Attempt, Step};
 use crate::drain::Tracker;
-use crate::drain::departure::{Arrival, Departure, Handed, Mover, Verdict};
+use crate::drain::departure::{Arrival, Departure, Mover, Verdict};
 use crate::handdown::peer::Peer;
 use crate::handover::message::{Message, Moved};
-use crate::handover::moving::Moving;
+use crate::handover::moving::{Along, Moving};
 use crate::sockets::listeners::Listeners;
 use crate::sockets::reserve;
 
@@ -32,8 +32,8 @@ struct Kept {
 }
 
 impl Moves {
-    pub(super) fn open(&mut self) -> Mover {
-        let (mover, departing) = Mover::new();
+    pub(super) fn open(&mut self, takes_sessions: bool) -> Mover {
+        let (mover, departing) = Mover::new(takes_sessions);
         *self = Moves { departing: Some(departing), ..Moves::default() };
         mover
     }
@@ -51,12 +51,12 @@ impl Moves {
     /// Takes this one, and whatever departs together with it: they go in one message.
     pub(super) fn depart(&mut self, departure: Departure) {
         let mut next = Some(departure);
-        while let Some(Departure { fd, listener, received, state, verdict }) = next {
+        while let Some(Departure { fd, listener, along, verdict }) = next {
             let kept = Kept { fd, verdict };
             if self.is_cut {
                 kept.comes_back();
             } else {
-                self.moving.depart(listener, received, state, kept);
+                self.moving.depart(listener, along, kept);
             }
             next = self.departing.as_mut().and_then(|departing| departing.try_recv().ok());
         }
@@ -139,14 +139,14 @@ impl Arrivals {
         self.waiting.is_empty() && self.refused.is_empty()
     }
 
-    /// A message has arrived. Descriptors that are missing are the last ones: those connections are refused. So is what
-    /// would take the last descriptors of this process.
+    /// A message has arrived. Descriptors that are missing are the last ones: those connections are refused.
+    /// So is what would take the last descriptors of this process.
     pub(super) fn push(&mut self, connections: Vec<Moved>, fds: Vec<OwnedFd>, tracker: &Tracker) {
         let mut fds = fds.into_iter();
-        for Moved { id, listener, received, state } in connections {
+        for Moved { id, listener, received, state, session } in connections {
             match fds.next().filter(|fd| !reserve::is_reserved(fd)) {
                 Some(fd) => {
-                    let handed = Handed { received, state };
+                    let handed = Along { received, state, session };
                     let arrival = Arrival { fd, handed, hold: tracker.hold() };
                     self.waiting.entry(listener).or_default().push((id, arrival));
                 }
@@ -155,7 +155,8 @@ impl Arrivals {
         }
     }
 
-    /// Gives them to their accept loops, each after it has been answered for; the rest waits for room in the channel.
+    /// Gives them to their accept loops, each after it has been answered for; the rest waits for room in the
+    /// channel.
     pub(super) fn deliver(&mut self, listeners: &Listeners, predecessor: Option<&Peer>) {
         while let Some((listener, arrivals)) = self.waiting.pop_first() {
             let (ids, arrivals): (Vec<u64>, Vec<Arrival>) = arrivals.into_iter().unzip();

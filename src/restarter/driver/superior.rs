@@ -1,4 +1,5 @@
-//! The driver's part under a supervisor: doing as it is told, and giving it what the workers to come are to have.
+//! The driver's part under a supervisor: doing as it is told, and giving it what the workers to come are to
+//! have.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -202,8 +203,8 @@ impl Driver {
                     self.tell(Event::Ready { pid, after });
                 }
                 Action::ResumeAccepting => self.shared.listeners.accept(),
-                Action::HandOver { unclaimed, takes_moves } => {
-                    self.obey_hand_over(now, &unclaimed, takes_moves)
+                Action::HandOver { unclaimed, takes_moves, takes_sessions } => {
+                    self.obey_hand_over(now, &unclaimed, (takes_moves, takes_sessions))
                 }
                 Action::Shutdown => self.stop_service(now, None),
                 Action::Hammer => {
@@ -241,18 +242,20 @@ impl Driver {
         self.operating.starts_a_successor(now);
         let sockets = self.shared.listeners.open();
         let step = Step::Running { pid, peer };
-        self.attempt = Some(Attempt { requested: now, sockets, step, takes_moves: false });
+        self.attempt =
+            Some(Attempt { requested: now, sockets, step, takes_moves: false, takes_sessions: false });
         self.tell(Event::Spawned { pid, after: Duration::ZERO });
     }
 
-    fn obey_hand_over(&mut self, now: Instant, unclaimed: &[u64], takes_moves: bool) {
+    fn obey_hand_over(&mut self, now: Instant, unclaimed: &[u64], takes: (bool, bool)) {
         // Before the next step: what is bound in between is in neither, so binding it is refused.
         let sockets = self.shared.listeners.open();
-        // What was bound a moment ago must be the supervisor's before it is closed here: its queue would go with it.
+        // What was bound a moment ago must be the supervisor's before it is closed here: its queue would go
+        // with it.
         self.keep();
         self.shared.listeners.hand_over(&sockets, &indexes(&sockets, unclaimed));
         if let Some(attempt) = &mut self.attempt {
-            attempt.takes_moves = takes_moves;
+            (attempt.takes_moves, attempt.takes_sessions) = takes;
         }
         self.offer_moves();
         self.operating.hands_over();

@@ -170,8 +170,8 @@ impl Driver {
         }
     }
 
-    /// How it ended. With what may be the reason, where a program may be new here: it failed by itself, soon, and no other
-    /// one serves.
+    /// How it ended. With what may be the reason, where a program may be new here: it failed by itself, soon,
+    /// and no other one serves.
     fn with_advice(&self, worker: Worker, exit: Exit, lived: Duration) -> String {
         let is_first = self.machine.serving().is_none_or(|serving| serving == worker);
         let advice = match exit {
@@ -224,7 +224,12 @@ impl Driver {
             return self.machine.message(now, worker, Message::Failed { reason: failure.to_string() });
         }
         if !self.machine.is_on_probation() {
-            let ready = Message::Ready { unclaimed: Vec::new(), takes_moves: false, answers: true };
+            let ready = Message::Ready {
+                unclaimed: Vec::new(),
+                takes_moves: false,
+                takes_sessions: false,
+                answers: true,
+            };
             self.machine.message(now, worker, ready);
         }
         // One that has just shown that it is ready has shown that it lives.

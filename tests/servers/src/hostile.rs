@@ -63,7 +63,8 @@ fn say(channel: i32, what: &str) {
         "skipped" => send_all(channel, &[VERSION, OPTIONAL], FLOOD),
         "ready" => send_all(
             channel,
-            &Message::Ready { unclaimed: vec![], takes_moves: false, answers: false }.encode(),
+            &Message::Ready { unclaimed: vec![], takes_moves: false, takes_sessions: false, answers: false }
+                .encode(),
             FLOOD,
         ),
         unknown => panic!("no such thing to say: {unknown}"),

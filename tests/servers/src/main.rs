@@ -23,6 +23,7 @@ mod mover;
 mod probe;
 mod recorded;
 mod secure;
+mod sockets;
 mod stateful;
 mod stopping;
 mod unit;
@@ -60,6 +61,7 @@ fn run(name: &str) -> Option<ExitCode> {
         "mover" => mover::main().report(),
         "probe" => probe::main().report(),
         "secure" => secure::main().report(),
+        "sockets" => sockets::main().report(),
         "stateful" => stateful::main().report(),
         "stopping" => stopping::main().report(),
         "unit" => unit::main().report(),

@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""Clients that never reconnect, and restarts at random moments: what was lost, duplicated or closed.
+
+    live-load.py websocket|stream ADDRESS CLIENTS RESTARTS [EVENTS]
+
+Against the interface of the example `live`. Prints one line of figures; the exit status is 1 unless all are zero that
+have to be.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import time
+
+MODE, ADDRESS, CLIENTS, RESTARTS = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+EVENTS = int(sys.argv[5]) if len(sys.argv) > 5 else 3000
+HOST, PORT = ADDRESS.rsplit(":", 1)
+
+done = asyncio.Event()
+figures = dict(sent=0, answered=0, ticks=0, events=0, lost=0, duplicated=0, closed=0, other=0)
+processes = set()
+trouble = []
+
+
+def wrong(kind, count, what):
+    figures[kind] += count
+    trouble.append(what)
+
+
+def expect(number, wanted, who):
+    if number > wanted:
+        wrong("lost", number - wanted, f"{who}: {number} instead of {wanted}")
+    elif number < wanted:
+        wrong("duplicated", 1, f"{who}: {number} instead of {wanted}")
+
+
+async def websocket(who):
+    import websockets
+
+    try:
+        socket = await websockets.connect(
+            f"ws://{ADDRESS}/ws?ticks=100ms", compression=None, ping_interval=0.3, ping_timeout=20, open_timeout=60
+        )
+    except Exception as error:
+        wrong("closed", 1, f"{who}: {error!r}")
+        return
+    sent = answered = ticks = binaries = echoed = 0
+
+    async def send():
+        nonlocal sent, binaries
+        while not done.is_set():
+            await asyncio.sleep(random.uniform(0.02, 0.3))
+            text = f"{sent + 1} " + "x" * (60_000 if random.random() < 0.25 else 10)
+            kind = random.random()
+            if kind < 0.1:
+                binaries += 1
+                await socket.send(binaries.to_bytes(4, "big") + os.urandom(random.choice([1, 20_000])))
+                continue
+            sent += 1
+            if kind < 0.4:
+                parts = [text[:3], text[3:10], text[10:]]
+                await socket.send(parts)
+            else:
+                await socket.send(text)
+
+    sending = asyncio.create_task(send())
+    since_done = None
+    try:
+        while not (done.is_set() and sending.done() and answered == sent and echoed == binaries):
+            if done.is_set():
+                since_done = since_done or time.monotonic()
+                if time.monotonic() - since_done > 30:
+                    wrong("lost", sent - answered + binaries - echoed, f"{who}: {answered} of {sent} answered")
+                    break
+            try:
+                async with asyncio.timeout(0.5):
+                    message = await socket.recv()
+            except TimeoutError:
+                continue
+            if isinstance(message, bytes):
+                echoed += 1
+                expect(int.from_bytes(message[:4], "big"), echoed, f"{who} binary")
+                continue
+            words = message.split(" ", 3)
+            if words[0] == "tick":
+                ticks += 1
+                expect(int(words[1]), ticks, f"{who} tick")
+                ticks = int(words[1])
+                continue
+            answered += 1
+            processes.add(int(words[1]))
+            expect(int(words[0]), answered, f"{who} answer")
+            expect(int(words[2]), answered, f"{who} message")
+            answered = int(words[0])
+    except Exception as error:
+        wrong("closed", 1, f"{who}: {error!r} after {answered} of {sent}")
+    sending.cancel()
+    figures["sent"] += sent + binaries
+    figures["answered"] += answered + echoed
+    figures["ticks"] += ticks
+    try:
+        await socket.close()
+    except Exception as error:
+        wrong("other", 1, f"{who}: {error!r} at the close")
+
+
+async def stream(who):
+    try:
+        reader, writer = await asyncio.open_connection(HOST, PORT)
+        writer.write(f"GET /events?every=5ms&count={EVENTS} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        pipelined = who % 2 == 0
+        if pipelined:
+            writer.write(b"GET /pid HTTP/1.1\r\nhost: x\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"transfer-encoding: chunked" in head.lower(), head
+        seen = 0
+        while True:
+            size = int((await reader.readline()).strip(), 16)
+            chunk = (await reader.readexactly(size + 2))[:-2]
+            if size == 0:
+                break
+            for event in chunk.decode().split("\n\n")[:-1]:
+                word, number, pid = event.split(" ")
+                assert word == "data:", event
+                seen += 1
+                expect(int(number), seen, f"{who} event")
+                seen = int(number)
+                processes.add(int(pid))
+        figures["events"] += seen
+        if seen != EVENTS:
+            wrong("lost", EVENTS - seen, f"{who}: {seen} of {EVENTS} events")
+        if not pipelined:
+            writer.write(b"GET /pid HTTP/1.1\r\nhost: x\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200"), head
+        figures["answered"] += 1
+        writer.close()
+    except Exception as error:
+        wrong("closed", 1, f"{who}: {error!r} after {seen if 'seen' in locals() else 'no'} events")
+
+
+async def pid():
+    reader, writer = await asyncio.open_connection(HOST, PORT)
+    writer.write(b"GET /pid HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    return int(answer.rsplit(b"\r\n", 1)[1])
+
+
+async def restart(old):
+    os.kill(old, signal.SIGUSR2)
+    deadline = time.monotonic() + 60
+    while (new := await pid()) == old:
+        assert time.monotonic() < deadline, f"{old} is not replaced"
+        await asyncio.sleep(0.02)
+    # Gone, or it still has clients.
+    while os.path.exists(f"/proc/{old}/fd") and os.listdir(f"/proc/{old}/fd"):
+        assert time.monotonic() < deadline, f"{old} does not go"
+        await asyncio.sleep(0.02)
+    return new
+
+
+async def main():
+    client = websocket if MODE == "websocket" else stream
+    clients = [asyncio.create_task(client(who)) for who in range(CLIENTS)]
+    await asyncio.sleep(1)
+    serving, slowest = await pid(), 0.0
+    for _ in range(RESTARTS):
+        await asyncio.sleep(random.uniform(0, 0.5))
+        begun = time.monotonic()
+        serving = await restart(serving)
+        slowest = max(slowest, time.monotonic() - begun)
+    early = sum(task.done() for task in clients) if MODE == "stream" else 0
+    done.set()
+    await asyncio.gather(*clients)
+    figures["reconnects"] = 0
+    shown = " ".join(f"{name}={count}" for name, count in figures.items())
+    print(f"{MODE} clients={CLIENTS} restarts={RESTARTS} processes={len(processes)} {shown} slowest={slowest:.1f}s")
+    for what in trouble[:10]:
+        print(f"    {what[:200]}")
+    if early == CLIENTS and RESTARTS:
+        print("    every stream was over before the last restart")
+        sys.exit(1)
+    if trouble or len(processes) < min(2, RESTARTS + 1):
+        sys.exit(1)
+
+
+asyncio.run(main())
