@@ -144,7 +144,7 @@ async fn talk(mut socket: WebSocket, session: Session, every: Option<Duration>) 
             }
             () = session.leaving() => {
                 if session.move_on(format!("{answered} {ticks}")).await.is_err() {
-                    // Over TLS nobody else has said so.
+                    // Over TLS 1.2 nobody else has said so.
                     let frame = CloseFrame { code: close_code::RESTART, reason: "the server restarts".into() };
                     let _ = socket.send(Message::Close(Some(frame))).await;
                 }

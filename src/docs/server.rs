@@ -86,6 +86,10 @@
 //! With the feature `tls`, each generation reads the certificates anew. It goes on with the session ticket
 //! keys of the generation before it, so that clients resume their sessions instead of making full handshakes.
 //!
+//! HTTP/1 connections over TLS 1.3 move like those without TLS, with their keys: a client that keeps its
+//! connection makes one handshake, however many restarts there are. `tls::Tls::move_connections(false)` turns
+//! that off. The module `tls` says what it costs, and what does not move.
+//!
 //! # Tests of the program itself
 //!
 //! [`Builder::detached`](crate::Builder::detached) makes a restarter that touches nothing that belongs to the

@@ -13,6 +13,8 @@ use super::entry::{Base, Direction, Entry, WANTED};
 use super::limits::CLOSING_LIMIT;
 use super::signal::DrainSignal;
 use super::status::{Kind, Phase};
+#[cfg(feature = "http")]
+use crate::handover::message::Private;
 use crate::handover::moving::Along;
 
 /// A connection that its [`Tracker`](super::Tracker) counts until this is dropped.
@@ -75,8 +77,16 @@ impl<S> Connection<S> {
 
     /// What the HTTP layer in the predecessor said of it, if it is in the middle of a session.
     #[cfg(feature = "http")]
-    pub(crate) fn take_session(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn take_session(&mut self) -> Option<Private> {
         self.handed.as_mut()?.session.take()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_session(mut self, session: Option<Private>) -> Self {
+        if session.is_some() {
+            self.handed.get_or_insert_with(Box::default).session = session;
+        }
+        self
     }
 
     /// The bytes that are to be read before anything from the socket.
@@ -126,8 +136,8 @@ impl<S> Connection<S> {
             if handed.state.is_none() && handed.session.is_none() {
                 self.handed = None;
             }
-            // What follows belongs in the same read: after a short one hyper doubles its buffer, and keeps it for
-            // the life of the connection. An end or an error comes again with the next read.
+            // What follows belongs in the same read: after a short one hyper doubles its buffer, and keeps it
+            // for the life of the connection. An end or an error comes again with the next read.
             let _ = Pin::new(&mut self.stream).poll_read(cx, buf);
         }
         self.entry().bytes_read();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::unix::AsyncFd;
 
-use crate::handover::message::{Message, MessageError};
+use crate::handover::message::{Message, MessageError, Private};
 use crate::sys::channel::{Channel, Received};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::spawn::kill_and_try_to_reap;
@@ -81,7 +81,7 @@ impl Peer {
         if self.is_stuck() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        self.channel.get_ref().send(&message.encode(), fds)
+        self.channel.get_ref().send(&Private::from(message.encode()), fds)
     }
 
     /// Sends, now or when there is room again. The messages of one handover fit into a socket's buffer many
@@ -195,7 +195,7 @@ impl Peer {
                         "out of descriptors: some of those sent along are lost"
                     );
                 }
-                Message::decode(&bytes).map(|message| message.map(|message| (message, fds)))
+                Message::decode(&Private::from(bytes)).map(|message| message.map(|message| (message, fds)))
             }
             Ok(Received::End) | Err(_) => {
                 self.ended = true;

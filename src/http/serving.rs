@@ -92,7 +92,7 @@ where
         let entry = connection.entry().clone();
         entry.set_kind(Kind::Http1);
         entry.limit(prepared.limits);
-        if prepared.moves && moving::can_move::<S>() {
+        if prepared.moves && moving::can_move(&connection) {
             entry.can_move();
         }
         let mut serving = Serving { talk: Talk::Over, entry, registered: None, prepared };
@@ -132,7 +132,7 @@ where
     }
 
     fn http1_with(&self, connection: Connection<S>, ahead: Bytes, service: TrackedService<H>) -> Http1<S, H> {
-        if self.prepared.sessions.is_some() && moving::can_move::<S>() {
+        if self.prepared.sessions.is_some() && moving::can_move(&connection) {
             let connection = connection.with_received(ahead.into());
             return self.http1_below(Gate::new(connection), service);
         }
@@ -149,7 +149,7 @@ where
     /// Goes on with what a predecessor was in the middle of, or tells the client to come again.
     #[cold]
     fn resume(&self, mut connection: Connection<S>, session: &[u8], service: H) -> Talk<S, H> {
-        let kinds = self.prepared.sessions.filter(|_| moving::can_move::<S>());
+        let kinds = self.prepared.sessions;
         let carried = Carried::decode(session);
         if let Some(carried) = carried.filter(|carried| kinds.is_some_and(|kinds| kinds.has(carried.kind))) {
             let service = self.tracked(&mut connection, service);
@@ -241,8 +241,8 @@ where
         }
     }
 
-    /// The sweeper found it overdue, and polling it once more has not changed that. Ready if it ends here; else
-    /// it is to be polled again.
+    /// The sweeper found it overdue, and polling it once more has not changed that. Ready if it ends here;
+    /// else it is to be polled again.
     #[cold]
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
         let stage = self.entry.stage();

@@ -24,7 +24,7 @@ use crate::drain::{DrainSignal, Entry};
 /// example.
 ///
 /// Clones are of the same session. Every request of such a server has one. What cannot move (over HTTP/2 and
-/// TLS, a request with a body) has one that goes nowhere: [`move_on`](Self::move_on) says so.
+/// TLS 1.2, a request with a body) has one that goes nowhere: [`move_on`](Self::move_on) says so.
 #[derive(Clone)]
 pub struct Session {
     shared: Arc<Shared>,
@@ -68,8 +68,8 @@ pub enum Unmoved {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// Over HTTP/2 and TLS, and with a body in the request, none moves.
-    #[error("a session over HTTP/2 or TLS, or of a request with a body, cannot move")]
+    /// Over HTTP/2 and TLS that does not move (1.2, say), and with a body in the request, none moves.
+    #[error("a session over HTTP/2 or TLS 1.2, or of a request with a body, cannot move")]
     Unsupported,
 }
 

@@ -76,7 +76,7 @@
 //!
 //! | | then |
 //! |---|---|
-//! | HTTP/2, TLS, a request with a body, or with a head of more than 16 KiB | [`Unmoved::Unsupported`]: say goodbye in the way of your protocol |
+//! | HTTP/2, TLS 1.2 and what else of TLS does not move, a request with a body, or with a head of more than 16 KiB | [`Unmoved::Unsupported`]: say goodbye in the way of your protocol |
 //! | no successor, or a release of heirloom without this, or one that does not listen there | Close 1012; a stream goes on here |
 //! | half a message for 5 s | the same |
 //! | `permessage-deflate` unless both sides have `no_context_takeover`; other extensions | the same |

@@ -4,9 +4,10 @@ use std::io;
 
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::Tls;
+use super::followed::Followed;
+use super::stream::TlsStream;
 use crate::drain::Connection;
 use crate::drain::stream::Stream;
 use crate::http::{HttpService, Server};
@@ -36,7 +37,8 @@ impl<H: HttpService> Server<H> {
 }
 
 impl Tls {
-    /// Makes the server's side of a handshake. The connection is tracked throughout, and the hammer ends it.
+    /// Makes the server's side of a handshake. The connection is tracked throughout, and the hammer ends
+    /// it. One that has moved here from a predecessor has its handshake behind it: it goes on at once.
     ///
     /// # Errors
     ///
@@ -46,20 +48,24 @@ impl Tls {
     /// # Cancel safety
     ///
     /// Dropped before it is done, the connection is closed.
-    pub async fn shake_hands(
-        &self,
-        connection: Connection<Stream>,
-    ) -> io::Result<Connection<TlsStream<Stream>>> {
+    pub async fn shake_hands(&self, mut connection: Connection<Stream>) -> io::Result<Connection<TlsStream>> {
+        if let Some(session) = connection.take_session() {
+            return self.resume(connection, &session);
+        }
         let hammered = connection.hammered();
         let (registration, stream) = connection.into_registered();
-        let mut handshake = TlsAcceptor::from(self.config.clone()).accept(stream).into_fallible();
+        let (config, witness) = self.config_of_one();
+        let mut handshake = TlsAcceptor::from(config).accept(Followed::new(stream)).into_fallible();
         let shaken = tokio::select! {
             shaken = &mut handshake => shaken.map_err(|(error, stream)| (error, Some(stream))),
             () = tokio::time::sleep(self.handshake_timeout) => Err((io::ErrorKind::TimedOut.into(), None)),
             () = hammered => Err((io::ErrorKind::ConnectionAborted.into(), None)),
         };
         match shaken {
-            Ok(stream) => Ok(Connection::from_registered(registration, stream, Vec::new())),
+            Ok(stream) => {
+                let stream = TlsStream::fresh(stream, witness);
+                Ok(Connection::from_registered(registration, stream, Vec::new()))
+            }
             Err((error, stream)) => {
                 // In this order: an entry names its descriptor for as long as it is registered.
                 drop(registration);

@@ -2,7 +2,7 @@
 # Writes the fuzzer's first inputs: the bytes that release 0.1 writes (src/handover/message.rs and announcement.rs).
 set -euo pipefail
 cd "$(dirname "$0")"
-mkdir -p corpus/message corpus/announcement
+mkdir -p corpus/message corpus/announcement corpus/records
 
 number=0
 while IFS= read -r bytes; do
@@ -34,3 +34,7 @@ start='1 generation=2 predecessor=4711 pidfd=7 channel=6/3001 program=%2fsrv%2fm
 printf '%s' "$start" >corpus/announcement/seed-2
 printf '%s' "$start supervisor=12 socket-options=3/4" >corpus/announcement/seed-3
 printf '%s' "$start state=1 fd=9/259/70000/access%20log" >corpus/announcement/seed-4
+
+# The length of pieces, and records of the types 23 (data), 22 (a key update) and 21 (goodbye).
+printf '\x05\x17\x05hello\x16\x05\x18\x00\x00\x01\x01\x17\x01x\x15\x02\x01\x00' >corpus/records/seed-1
+printf '\x40\x17\x03\x03\x00\x20garbage' >corpus/records/seed-2

@@ -8,5 +8,7 @@ mod http2_bounds;
 mod limits;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_moving;
 mod turns;
 mod websocket;

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use heirloom::tls::tokio_rustls::rustls::client::Resumption;
+use heirloom::tls::tokio_rustls::rustls::crypto::CryptoProvider;
 use heirloom::tls::tokio_rustls::rustls::crypto::ring::default_provider;
 use heirloom::tls::tokio_rustls::rustls::pki_types::pem::PemObject;
 use heirloom::tls::tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use heirloom::tls::tokio_rustls::rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
+    ALL_VERSIONS, ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
+    SupportedProtocolVersion,
 };
 use support::load::Target;
 use support::{PATIENCE, Server, Setup, Signal, alone, proc, says};
@@ -91,14 +93,18 @@ fn g3_certificates_are_read_by_each_generation_and_bad_ones_change_nothing() {
     assert_eq!(connect(&server, &renewed).1, HandshakeKind::Full);
 }
 
-fn secure() -> (Server, Arc<ClientConfig>) {
-    let setup = Setup::example("secure").listen("127.0.0.1:0");
+pub(super) fn secure() -> (Server, Arc<ClientConfig>) {
+    secure_with(&[])
+}
+
+pub(super) fn secure_with(args: &[&str]) -> (Server, Arc<ClientConfig>) {
+    let setup = Setup::example("secure").listen("127.0.0.1:0").args(args);
     let client = write_certificate(&setup.dir().join("bin"));
     (setup.start(), client)
 }
 
 /// The process that answers.
-fn serving(server: &Server, client: &Arc<ClientConfig>) -> i32 {
+pub(super) fn serving(server: &Server, client: &Arc<ClientConfig>) -> i32 {
     let answer = ask(&mut connect(server, client).0);
     answer.rsplit('\n').next().and_then(|pid| pid.parse().ok()).unwrap_or_else(|| panic!("{answer:?}"))
 }
@@ -120,10 +126,28 @@ fn write_certificate(folder: &std::path::Path) -> Arc<ClientConfig> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
     fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    trusting(&made.cert.pem(), default_provider(), ALL_VERSIONS)
+}
+
+/// A client that trusts this server, with what it can do.
+pub(super) fn client_of(
+    server: &Server,
+    provider: CryptoProvider,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
+    let pem = fs::read_to_string(beside(server, "cert.pem")).expect("its certificate");
+    trusting(&pem, provider, versions)
+}
+
+fn trusting(
+    pem: &str,
+    provider: CryptoProvider,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).unwrap()).unwrap();
-    let mut client = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
+    roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+    let mut client = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
@@ -131,12 +155,12 @@ fn write_certificate(folder: &std::path::Path) -> Arc<ClientConfig> {
     Arc::new(client)
 }
 
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+pub(super) const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-type Secure = StreamOwned<ClientConnection, TcpStream>;
+pub(super) type Secure = StreamOwned<ClientConnection, TcpStream>;
 
 /// Connects and asks once: only then has the client its ticket for the next time.
-fn connect(server: &Server, client: &Arc<ClientConfig>) -> (Secure, HandshakeKind) {
+pub(super) fn connect(server: &Server, client: &Arc<ClientConfig>) -> (Secure, HandshakeKind) {
     let Target::Tcp(address) = *server.target() else { panic!("a TCP listener") };
     let mut stream = StreamOwned::new(session(client), open(address));
     let answer = ask(&mut stream);
@@ -156,13 +180,13 @@ fn open(address: SocketAddr) -> TcpStream {
 }
 
 /// One request, and its whole answer.
-fn ask(stream: &mut Secure) -> String {
+pub(super) fn ask(stream: &mut Secure) -> String {
     stream.write_all(REQUEST).expect("open");
     heard(stream)
 }
 
 /// What comes, to the end of an answer.
-fn heard(stream: &mut Secure) -> String {
+pub(super) fn heard(stream: &mut Secure) -> String {
     let mut answer = Vec::new();
     let mut chunk = [0; 1024];
     loop {

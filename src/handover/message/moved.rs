@@ -1,5 +1,7 @@
 //! One connection in a message: a packed record, since there are up to two hundred of them.
 
+use super::private::Private;
+
 /// One connection on its way to the successor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Moved {
@@ -11,8 +13,9 @@ pub struct Moved {
     pub received: Vec<u8>,
     /// What the program itself has to say of it; `None` if it is as good as newly accepted.
     pub state: Option<Vec<u8>>,
-    /// What the HTTP layer has to say of it, if it is in the middle of a session. Only for a successor that takes those.
-    pub session: Option<Vec<u8>>,
+    /// What the HTTP layer has to say of it, if it is in the middle of a session or encrypted. Only for a
+    /// successor that takes those.
+    pub session: Option<Private>,
 }
 
 impl Moved {
@@ -52,12 +55,13 @@ impl Moved {
         }
         let state = take_bytes(rest)?;
         let state = (has & 1 != 0).then_some(state);
-        let session = if has & 2 != 0 { Some(take_bytes(rest)?) } else { None };
+        let session = if has & 2 != 0 { Some(take_bytes(rest)?.into()) } else { None };
         Some(Moved { id, listener, received, state, session })
     }
 }
 
-/// The bytes of a [`Moved`] without a session beside its contents: two numbers, two lengths, one byte of flags.
+/// The bytes of a [`Moved`] without a session beside its contents: two numbers, two lengths, one byte of
+/// flags.
 const MOVED_HEAD: usize = 8 + 8 + 4 + 1 + 4;
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {

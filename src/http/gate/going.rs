@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 use super::following::{Begins, Readiness};
 use super::{Gate, Inner, frames};
 use crate::drain::Connection;
-use crate::handover::message::MAX_SESSION;
+use crate::handover::message::{MAX_SESSION, Private};
 use crate::handover::moving::Along;
 use crate::http::carried::{Carried, SessionKind};
 use crate::http::moving;
@@ -81,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Gate<S> {
         let mut going = Some((state, baggage));
         let taken = poll_fn(|cx| self.with_inner(|inner| inner.poll_taken(cx, asked, &mut going)));
         let (connection, along) = timeout_at(deadline, taken).await.map_err(|_| Unmoved::Busy)??;
-        let gone = moving::depart_in_session(connection, along).await;
+        let gone = moving::depart_with(connection, along).await;
         self.with_inner(|inner| {
             inner.is_on_its_way = false;
             let outcome = gone.map_err(|back| {
@@ -168,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         let connection = self.connection.take().ok_or(Unmoved::Ending)?;
         let received = std::mem::take(&mut self.ahead).to_vec();
         self.is_on_its_way = true;
-        Ok((connection, Along { received, state: baggage, session }))
+        Ok((connection, Along { received, state: baggage, session: session.map(Private::from) }))
     }
 }
 
