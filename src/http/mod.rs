@@ -44,6 +44,8 @@ mod gate;
 mod io;
 mod listen;
 mod moving;
+#[cfg(feature = "tls")]
+mod over_tls;
 mod peer;
 mod server;
 mod service;

@@ -60,10 +60,10 @@
 //! counts records, updates keys before they are used up, answers updates and alerts, and ends a connection
 //! that breaks a rule.
 
-mod accept;
 mod carried;
 mod departing;
 mod followed;
+mod handshake;
 #[doc(hidden)]
 pub mod records;
 mod resumed;

@@ -1,8 +1,7 @@
-//! From a listener to HTTPS: the handshake, within the same tracking and the same drain.
+//! The handshake, within the same tracking and the same drain.
 
 use std::io;
 
-use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::Tls;
@@ -10,31 +9,6 @@ use super::followed::Followed;
 use super::stream::TlsStream;
 use crate::drain::Connection;
 use crate::drain::stream::Stream;
-use crate::http::{HttpService, Server};
-use crate::sockets::accept::Listener;
-
-impl<H: HttpService> Server<H> {
-    /// As [`accept_from`](Server::accept_from), over TLS.
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime.
-    pub fn accept_tls_from(&self, mut listener: Listener, tls: &Tls) -> JoinHandle<()> {
-        let (server, tls) = (self.clone(), tls.clone());
-        tokio::spawn(async move {
-            while let Some(connection) = listener.accept().await {
-                let (server, tls) = (server.clone(), tls.clone());
-                tokio::spawn(async move {
-                    let id = connection.id();
-                    match tls.shake_hands(connection).await {
-                        Ok(connection) => server.spawn(connection),
-                        Err(error) => say!(debug: connection = id, %error, "no TLS handshake"),
-                    }
-                });
-            }
-        })
-    }
-}
 
 impl Tls {
     /// Makes the server's side of a handshake. The connection is tracked throughout, and the hammer ends
