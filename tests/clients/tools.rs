@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use support::beside::is_installed;
 use support::h2_relay::Relay;
 use support::load::Target;
-use support::{Server, Setup, Signal, alone, proc};
+use support::{Server, Setup, Signal, Turn, alone, proc};
 
 #[test]
 fn wrk() {
@@ -99,7 +99,7 @@ fn curl_with_http2() {
 }
 
 /// Nothing, said loudly, when the tool is not there.
-fn server_for(tool: &str) -> Option<(support::Turn, Server, String)> {
+fn server_for(tool: &str) -> Option<(Turn, Server, String)> {
     if !is_installed(tool, "--version") {
         return None;
     }

@@ -57,11 +57,7 @@ async fn serve() -> Result<ExitCode, Box<dyn Error>> {
         match words.get(2) {
             Some(&"axum") => foreign.push(Foreign::Axum(listener, name.to_owned())),
             Some(&"std") => foreign.push(Foreign::Std(listener)),
-            Some(&"accept") => {
-                let listener = listener.into_std()?;
-                listener.set_nonblocking(false)?;
-                foreign.push(Foreign::Accept(listener));
-            }
+            Some(&"accept") => foreign.push(Foreign::Accept(listener.into_std()?)),
             _ => drop(heirloom::http::serve(listener, router(&restarter, name))),
         }
     }
@@ -105,6 +101,8 @@ impl Foreign {
                 });
             }
             Foreign::Accept(listener) => {
+                // Not before it may accept: until then the predecessor's loop counts on the flag that both share, and would block.
+                listener.set_nonblocking(false)?;
                 // Nothing wakes an accept that blocks, so it holds nothing.
                 std::thread::spawn(move || {
                     loop {
