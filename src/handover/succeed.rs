@@ -181,15 +181,17 @@ impl Succeed {
         self.remembered = true;
     }
 
-    /// Somebody wants this process to stop.
-    pub fn stop(&mut self, within: Option<Duration>) {
+    /// Somebody wants this process to stop. `word` is what it says of that if it accepts already:
+    /// [`Leaving`](Message::Leaving), or [`Stop`](Message::Stop) to a supervisor, if the program means the whole
+    /// service. Which of them counts the supervisor knows: it may have settled this process a moment ago.
+    pub fn stop(&mut self, within: Option<Duration>, word: Message) {
         match self.state {
             State::Initialising | State::Waiting { .. } => {
                 self.leave(Departure::Stopped, "it was asked to stop before it was ready".to_owned());
             }
             State::Accepting { .. } => {
                 self.state = State::Leaving { asked: true };
-                self.actions.extend([Action::Send(Message::Leaving), Action::Shutdown { within }]);
+                self.actions.extend([Action::Send(word), Action::Shutdown { within }]);
             }
             // A TERM to the whole group reaches both sides, and STOP may be faster than our own signal. That
             // is one request, not the second that calls the hammer.

@@ -6,10 +6,10 @@
 //! keeps dying is given up for the last one that did not; and the end waits for every worker.
 //!
 //! ```text
-//!                request, death               READY                 probation over
-//!   candidate: ───────────────▶ starting ─────────────▶ probation ─────────────────▶ serving ──▶ draining ──▶ gone
-//!                                   │ failed                │ died: the old one          │ died: respawn,
-//!                                   ▼                       ▼ takes back                 ▼ after the backoff
+//!               request, death             READY               probation over
+//!   candidate: ──────────────▶ starting ──────────▶ probation ───────────────▶ serving ──▶ draining ──▶ gone
+//!                                 │ failed              │ died: the old one       │ died: respawn,
+//!                                 ▼                     ▼ takes back              ▼ after the backoff
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -188,13 +188,13 @@ impl Supervise {
             // The program's own wish, and only while it is the service: of any other worker a stop means that
             // one alone.
             Message::Stop if self.serving() == Some(worker) => self.stop(now),
-            Message::Stop => {}
+            Message::Stop if !(is_candidate && self.launch.in_probation()) => {}
             Message::Leaving if self.serving() == Some(worker) => {
                 self.serving = None;
                 self.let_go(now, worker);
             }
-            // Another process told it to stop. It finishes what it accepted; the one before it goes on.
-            Message::Leaving if is_candidate && self.launch.in_probation() => {
+            // It was told to stop. It finishes what it accepted; the one before it goes on.
+            Message::Stop | Message::Leaving if is_candidate && self.launch.in_probation() => {
                 self.let_go(now, worker);
                 let how = "left of its own accord".to_owned();
                 self.launch.died(now, Failure::Died { how });

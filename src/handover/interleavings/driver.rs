@@ -52,7 +52,7 @@ impl World {
                 is_for_service = launch.owns_service();
                 launch.stop(None);
             }
-            None => process.succeed.stop(None),
+            None => process.succeed.stop(None, Message::Leaving),
         }
         self.act(at)?;
         if self.processes[at].launch.is_none() && self.processes[at].ending {

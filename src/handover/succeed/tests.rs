@@ -60,7 +60,7 @@ fn it_answers_as_long_as_it_is_watched() {
         succeed.message(now, Message::Probe);
         assert_eq!(actions(&mut succeed), [Send(Message::Accepting)]);
     }
-    succeed.stop(None);
+    succeed.stop(None, Message::Leaving);
     actions(&mut succeed);
     succeed.message(now, Message::Probe);
     assert_eq!(actions(&mut succeed), [], "LEAVING has said it all");
@@ -120,7 +120,7 @@ fn the_first_generation_has_nobody_to_tell_of_its_failure() {
 #[test]
 fn a_stop_before_commit_is_a_failure() {
     for mut succeed in [Succeed::new(START), waiting(Instant::now())] {
-        succeed.stop(None);
+        succeed.stop(None, Message::Leaving);
         let actions = actions(&mut succeed);
         assert!(matches!(actions[..], [Send(Message::Failed { .. }), Leave(Departure::Stopped)]));
         succeed.message(Instant::now(), COMMIT);
@@ -141,9 +141,9 @@ fn g5_without_an_answer_to_ready_it_leaves() {
 #[test]
 fn a_stop_in_probation_is_leaving_and_a_second_one_the_hammer() {
     let mut succeed = accepting(Instant::now());
-    succeed.stop(None);
+    succeed.stop(None, Message::Leaving);
     assert_eq!(actions(&mut succeed), [Send(Message::Leaving), Shutdown { within: None }]);
-    succeed.stop(None);
+    succeed.stop(None, Message::Leaving);
     assert_eq!(actions(&mut succeed), [Shutdown { within: None }]);
 }
 
@@ -153,9 +153,9 @@ fn g2_stop_and_our_own_signal_are_one_request_to_stop() {
     let mut succeed = accepting(now);
     succeed.message(now, Message::Stop);
     assert_eq!(actions(&mut succeed), [Shutdown { within: None }]);
-    succeed.stop(None);
+    succeed.stop(None, Message::Leaving);
     assert_eq!(actions(&mut succeed), []);
-    succeed.stop(None);
+    succeed.stop(None, Message::Leaving);
     assert_eq!(actions(&mut succeed), [Shutdown { within: None }]);
 }
 
@@ -163,7 +163,7 @@ fn g2_stop_and_our_own_signal_are_one_request_to_stop() {
 fn stop_that_crosses_leaving_is_one_stop() {
     let now = Instant::now();
     let mut succeed = accepting(now);
-    succeed.stop(None);
+    succeed.stop(None, Message::Leaving);
     actions(&mut succeed);
     succeed.message(now, Message::Stop);
     succeed.message(now, SETTLED);

@@ -134,14 +134,14 @@ impl Driver {
                 self.tell_supervisor(word);
             }
         }
-        self.stop_service(now, within);
+        self.stop_service(now, within, word);
     }
 
     fn is_the_service(&self) -> bool {
         self.succeed.is_serving() && !self.operating.has_handed_over()
     }
 
-    pub(super) fn stop_service(&mut self, now: Instant, within: Option<Duration>) {
+    pub(super) fn stop_service(&mut self, now: Instant, within: Option<Duration>, word: &Message) {
         // It may be on already, by the other side's word.
         if let Some(within) = within {
             self.serving.hasten(now, within);
@@ -149,7 +149,9 @@ impl Driver {
         if self.succeed.is_serving() {
             self.launch.stop(within);
         } else {
-            self.succeed.stop(within);
+            let is_told = self.superior.is_some();
+            let word = if is_told { word.clone() } else { Message::Leaving };
+            self.succeed.stop(within, word);
         }
         if self.successor().is_some() {
             // Held for the successor's sake; an operator who asks again does not want to wait for that.

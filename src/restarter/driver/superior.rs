@@ -206,9 +206,9 @@ impl Driver {
                 Action::HandOver { unclaimed, takes_moves, takes_sessions } => {
                     self.obey_hand_over(now, &unclaimed, (takes_moves, takes_sessions))
                 }
-                Action::Shutdown => self.stop_service(now, None),
+                Action::Shutdown => self.stop_service(now, None, &Message::Leaving),
                 Action::Hammer => {
-                    self.stop_service(now, None);
+                    self.stop_service(now, None, &Message::Leaving);
                     self.farewell.hammer_is_due = true;
                 }
                 Action::GoFree => say!(warn: "serving on without a supervisor"),
