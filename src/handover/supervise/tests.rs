@@ -289,7 +289,11 @@ fn g3_a_worker_that_freezes_and_may_hold_requests_is_told_to_stop() {
     settle(&mut machine, now, 1, 1);
     machine.request(now).unwrap();
     machine.spawned(now, 2, Some(2));
-    machine.message(now, 2, Message::Ready { unclaimed: vec![], takes_moves: false, takes_sessions: false, answers: true });
+    machine.message(
+        now,
+        2,
+        Message::Ready { unclaimed: vec![], takes_moves: false, takes_sessions: false, answers: true },
+    );
     machine.message(now, 2, Message::Accepting);
     assert!(machine.is_on_probation());
     actions(&mut machine);
