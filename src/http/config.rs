@@ -204,7 +204,8 @@ impl Config {
         self
     }
 
-    /// As [`move_websockets`](Self::move_websockets), for responses in chunks over HTTP/1 that last: event streams.
+    /// As [`move_websockets`](Self::move_websockets), for responses in chunks over HTTP/1 that last: event
+    /// streams.
     ///
     /// Default no, for the same reasons. Say no also where a stream cannot be taken up from a cursor.
     pub fn move_streams(mut self, on: bool) -> Self {
