@@ -89,7 +89,6 @@
 //!   URL, GitHub's releases or an object store.
 //! * `systemd` (a feature): what systemd is told. `metrics` (a feature): what is counted.
 //! * [`control`]: how a process is operated from outside, which the command `heirloom` does.
-//! * [`handover`]: the protocol, as pure state machines.
 #![cfg_attr(
     not(feature = "http"),
     doc = "
@@ -112,6 +111,8 @@ pub mod drain;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 mod handdown;
+// The protocol, as pure state machines. Not public: tests and fuzz targets come in here.
+#[doc(hidden)]
 pub mod handover;
 #[cfg(feature = "http")]
 pub mod http;

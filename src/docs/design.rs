@@ -1,6 +1,6 @@
 //! Why it is built as it is: the decisions that cost something, and what was weighed.
 //!
-//! What must hold is in [`guarantees`](crate::guarantees); the protocol is in [`handover`](crate::handover);
+//! What must hold is in [`guarantees`](crate::guarantees); the protocol is in `src/handover`;
 //! how requests are kept is in [`drain`](crate::drain) and `http`. Read this page before you change them.
 //!
 //! # A thread of its own
@@ -27,7 +27,7 @@
 //! The driver learns of a death from a pidfd and not from the channel's end, because a helper that a dead
 //! successor left behind keeps the channel open. It reads everything that a peer said before it counts that
 //! peer's death or a deadline. What else the machines expect of their driver is in
-//! [`handover`](crate::handover).
+//! `src/handover`.
 //!
 //! # Signs of life
 //!
@@ -98,8 +98,8 @@
 //!
 //! # The supervisor
 //!
-//! It decides by [`Supervise`](crate::handover::Supervise), which contains the
-//! [`Launch`](crate::handover::Launch) by which a server replaces itself. There is one difference: a server
+//! It decides by `Supervise`, which contains the
+//! `Launch` by which a server replaces itself. There is one difference: a server
 //! pauses its own accept loops, and the supervisor tells the serving worker to pause. To a new worker the
 //! supervisor is a predecessor, on the same channel with the same words (READY, COMMIT, SETTLED). So a
 //! release that knows nothing of supervisors can be a worker. The supervisor gives the two workers a channel
@@ -126,7 +126,7 @@
 //! workers have crashed, no connection that waits in a queue is lost.
 //!
 //! If the supervisor dies at a moment when one worker is paused and the other not yet committed, the two
-//! workers agree by themselves ([`Supervised`](crate::handover::Supervised)): a worker that was committed
+//! workers agree by themselves (`Supervised`): a worker that was committed
 //! says so on their channel, and a worker that was not leaves. A test kills the supervisor and the workers at
 //! every step of it.
 //!

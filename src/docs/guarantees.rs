@@ -75,16 +75,16 @@
 //! **HTTP**
 //!
 //! * HTTP/2 connections do not outlive their process, and of TLS only HTTP/1 over TLS 1.3 with AES-256 or
-//!   ChaCha20 does. The others are told to close, and their clients reconnect. The keys of a TLS connection go
-//!   to the successor with it; keying material for exporters does not. The module `tls` has the threat model,
-//!   and the switch.
+//!   ChaCha20 does. The others are told to close, and their clients reconnect. The keys of a TLS connection
+//!   go to the successor with it; keying material for exporters does not. The module `tls` has the threat
+//!   model, and the switch.
 //! * WebSockets and event streams outlive their process only where the program has them move
 //!   (`http::sessions`): over HTTP/1, without TLS or over what of TLS moves, if a request without a body
-//!   began them, between two messages or chunks. A WebSocket gets Close 1012 instead if a message takes longer than 5 s to end, if its compression
-//!   remembers earlier messages, if there is more than 64 KiB of state, or if the successor answers its request
-//!   in another way than the predecessor did. A stream stays with the old process up to the drain's deadline; if
-//!   the successor answers in another way it is cut. What a handler has not flushed, or keeps in a channel of its
-//!   own, when it has its session move is lost.
+//!   began them, between two messages or chunks. A WebSocket gets Close 1012 instead if a message takes
+//!   longer than 5 s to end, if its compression remembers earlier messages, if there is more than 64 KiB of
+//!   state, or if the successor answers its request in another way than the predecessor did. A stream stays
+//!   with the old process up to the drain's deadline; if the successor answers in another way it is cut. What
+//!   a handler has not flushed, or keeps in a channel of its own, when it has its session move is lost.
 //! * An HTTP/1 request may be answered before its upload ends. hyper does not say whether a body was read to
 //!   its end. If the drain begins meanwhile, the connection is closed without notice when the upload is over,
 //!   because the head of the response, which could have given notice, has been sent.

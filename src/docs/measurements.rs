@@ -35,7 +35,7 @@
 //!
 //! # Every order of events
 //!
-//! The handover is a pair of pure state machines ([`handover`](crate::handover)). A test walks every order of
+//! The handover is a pair of pure state machines (`src/handover`). A test walks every order of
 //! events with a kill of either side at every step: 110,000 states for two generations, complete; three
 //! generations to a depth; and the supervisor's machine among its workers likewise.
 //!

@@ -136,8 +136,8 @@ impl<S> Connection<S> {
             if handed.state.is_none() && handed.session.is_none() {
                 self.handed = None;
             }
-            // What follows belongs in the same read: after a short one hyper doubles its buffer, and keeps it for
-            // the life of the connection. An end or an error comes again with the next read.
+            // What follows belongs in the same read: after a short one hyper doubles its buffer, and keeps it
+            // for the life of the connection. An end or an error comes again with the next read.
             let _ = Pin::new(&mut self.stream).poll_read(cx, buf);
         }
         self.entry().bytes_read();

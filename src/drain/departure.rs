@@ -1,4 +1,5 @@
-//! The way of a connection out of this process, as those see it who hold one: depart, and wait for the verdict.
+//! The way of a connection out of this process, as those see it who hold one: depart, and wait for the
+//! verdict.
 //!
 //! What happens in between is the driver's, by the rules of [`handover::moving`](crate::handover::moving).
 
@@ -27,8 +28,8 @@ pub(crate) struct Departure {
     pub(crate) verdict: oneshot::Sender<Verdict>,
 }
 
-/// Whose the connection is. The descriptor comes back either way: a duplicate of another process's connection to be
-/// closed, or the only one.
+/// Whose the connection is. The descriptor comes back either way: a duplicate of another process's connection
+/// to be closed, or the only one.
 #[derive(Debug)]
 pub(crate) enum Verdict {
     /// The successor's.
@@ -52,8 +53,8 @@ impl Mover {
         (Mover { takes_sessions, departures }, departing)
     }
 
-    /// Gives the connection away until the verdict, which comes when the successor has answered or died, however long
-    /// that takes. If nobody hears it the connection comes back at once.
+    /// Gives the connection away until the verdict, which comes when the successor has answered or died,
+    /// however long that takes. If nobody hears it the connection comes back at once.
     pub(crate) fn depart(&self, departure: Departure) {
         if let Err(mpsc::error::SendError(departure)) = self.departures.send(departure) {
             let _ = departure.verdict.send(Verdict::Kept(departure.fd));

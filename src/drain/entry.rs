@@ -9,36 +9,37 @@ use super::connection::Waiting;
 use super::registry::{Shared, lock};
 use super::status::Kind;
 
-/// All its atomics are relaxed. None of them publishes other data: the sweeper marks the very activity that it
-/// judged, by an exchange that fails if the task that drives the connection has written another one since; and
-/// what that task writes has no mark. A mark seen late costs one more poll. That it is seen at all is up to the
-/// waker's mutex: marks and flags are written before the lock is taken to wake, and read after it was taken to
-/// register.
+/// All its atomics are relaxed. None of them publishes other data: the sweeper marks the very activity that
+/// it judged, by an exchange that fails if the task that drives the connection has written another one since;
+/// and what that task writes has no mark. A mark seen late costs one more poll. That it is seen at all is up
+/// to the waker's mutex: marks and flags are written before the lock is taken to wake, and read after it was
+/// taken to register.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(super) shared: Arc<Shared>,
     pub(super) id: u64,
     pub(super) slot: u32,
-    /// Open for as long as the entry is in the registry, since it leaves before its socket closes. -1 is none.
+    /// Open for as long as the entry is in the registry, since it leaves before its socket closes. -1 is
+    /// none.
     fd: RawFd,
     pub(super) opened: u64,
     pub(super) kind: AtomicU8,
     pub(super) flags: AtomicU8,
     /// HTTP/2 only: requests in flight, counted by whichever tasks they run on.
     pub(super) streams: AtomicU32,
-    /// When the stage last changed (coarse milliseconds), the stage, and whether the sweeper found that overdue,
-    /// in one word: read apart, a new stage with an old time would look overdue.
+    /// When the stage last changed (coarse milliseconds), the stage, and whether the sweeper found that
+    /// overdue, in one word: read apart, a new stage with an old time would look overdue.
     pub(super) activity: AtomicU64,
-    /// Since when a write waits for the peer to read, or a peer that has ended its own direction for its answer; which of
-    /// the two, and whether the sweeper found that overdue. 0 if neither.
+    /// Since when a write waits for the peer to read, or a peer that has ended its own direction for its
+    /// answer; which of the two, and whether the sweeper found that overdue. 0 if neither.
     pub(super) blocked: AtomicU64,
     /// Which of the tracker's terms hold, counted from 1; 0 is none. Entries are many, different terms few.
     pub(super) terms: AtomicU16,
     wakers: Mutex<Wakers>,
 }
 
-/// One slot for a direction, since the halves of a split connection are polled by two tasks. Most connections have
-/// one task, which needs but the first.
+/// One slot for a direction, since the halves of a split connection are polled by two tasks. Most connections
+/// have one task, which needs but the first.
 #[derive(Debug, Default)]
 struct Wakers {
     read: Option<Waker>,
@@ -63,8 +64,8 @@ pub(crate) enum Direction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stage {
     pub(crate) base: Base,
-    /// It has had a request: part of the last one's body may still be on its way after the response, and only hyper
-    /// knows.
+    /// It has had a request: part of the last one's body may still be on its way after the response, and only
+    /// hyper knows.
     pub(crate) asked: bool,
     /// That request is of a kind that has a body, as a rule.
     pub(crate) body: bool,
@@ -153,8 +154,8 @@ impl Entry {
         self.flags.load(Relaxed) & (MOVING | MOVABLE) == MOVING | MOVABLE
     }
 
-    /// Its stage, in bits, unless its task has more to see to than what it serves. From when it is driven, whatever
-    /// changes that also wakes it.
+    /// Its stage, in bits, unless its task has more to see to than what it serves. From when it is driven,
+    /// whatever changes that also wakes it.
     #[inline]
     pub(crate) fn undisturbed(&self) -> Option<u8> {
         let activity = self.activity.load(Relaxed);
@@ -188,8 +189,8 @@ impl Entry {
         self.blocked.load(Relaxed) != 0
     }
 
-    /// If it is stalled: not for want of reading, but because its answer takes longer than a peer is waited for that has
-    /// ended its own direction.
+    /// If it is stalled: not for want of reading, but because its answer takes longer than a peer is waited
+    /// for that has ended its own direction.
     pub(crate) fn is_half_closed(&self) -> bool {
         self.blocked.load(Relaxed) & HALF_CLOSED != 0
     }

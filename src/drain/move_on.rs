@@ -13,18 +13,19 @@ use crate::handover::moving::Along;
 use crate::sys::socket::Kind;
 
 impl Connection<Stream> {
-    /// Moves the connection to the successor, with `unread`: bytes that were read from it and are not dealt with, and
-    /// `state`: what the successor's [`take_state`](Connection::take_state) is to give. The client notices nothing.
+    /// Moves the connection to the successor, with `unread`: bytes that were read from it and are not dealt
+    /// with, and `state`: what the successor's [`take_state`](Connection::take_state) is to give. The client
+    /// notices nothing.
     ///
-    /// `Ok` once the successor has it: it comes out of the accept loop of the listener of the same name and address
-    /// there. Worth trying once [`draining`](Connection::draining) has resolved; before that, and at a shutdown without
-    /// a successor, it is refused at once.
+    /// `Ok` once the successor has it: it comes out of the accept loop of the listener of the same name and
+    /// address there. Worth trying once [`draining`](Connection::draining) has resolved; before that, and at
+    /// a shutdown without a successor, it is refused at once.
     ///
     /// # Errors
     ///
-    /// The connection, with its unread bytes to be read again: there is no successor, it does not listen there any
-    /// more, it is older than moving, it has died, or `unread` and `state` are over 16 KiB. Close it in the way of
-    /// your protocol.
+    /// The connection, with its unread bytes to be read again: there is no successor, it does not listen
+    /// there any more, it is older than moving, it has died, or `unread` and `state` are over 16 KiB. Close
+    /// it in the way of your protocol.
     ///
     /// # Cancel safety
     ///

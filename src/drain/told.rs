@@ -73,8 +73,8 @@ impl Entry {
         self.lower(MOVABLE);
     }
 
-    /// Until [`keep_open_no_longer`](Self::keep_open_no_longer), a shutdown asked of the I/O object does nothing and
-    /// succeeds, and a read waits.
+    /// Until [`keep_open_no_longer`](Self::keep_open_no_longer), a shutdown asked of the I/O object does
+    /// nothing and succeeds, and a read waits.
     pub(crate) fn keep_open(&self) {
         self.lower(WANTED);
         self.raise(KEEP_OPEN);

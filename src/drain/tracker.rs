@@ -91,8 +91,8 @@ impl Tracker {
 
     /// Aborts all that is left, and says what that was. Empty if it has fallen before.
     ///
-    /// A connection that has closed its own direction, and only waits for the peer's, ends as well, but is not among those: it
-    /// loses nothing.
+    /// A connection that has closed its own direction, and only waits for the peer's, ends as well, but is
+    /// not among those: it loses nothing.
     ///
     /// Those connections are counted until their tasks have noticed, which they are woken for.
     #[must_use = "what was aborted should be reported"]

@@ -66,8 +66,8 @@ impl Checks {
         self
     }
 
-    /// Whether a binary is refused whose SHA-256 digest is not published. Default: no; a digest that is published
-    /// must be right.
+    /// Whether a binary is refused whose SHA-256 digest is not published. Default: no; a digest that is
+    /// published must be right.
     #[must_use]
     pub fn require_digest(mut self, on: bool) -> Checks {
         self.digest_required = on;
@@ -87,8 +87,8 @@ impl Checks {
         Ok(self)
     }
 
-    /// Whether a file is accepted that is not an ELF program, such as a script. Default: no, only a whole ELF file for this
-    /// machine.
+    /// Whether a file is accepted that is not an ELF program, such as a script. Default: no, only a whole ELF
+    /// file for this machine.
     #[must_use]
     pub fn any_format(mut self, on: bool) -> Checks {
         self.format = !on;

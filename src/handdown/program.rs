@@ -1,8 +1,8 @@
 //! Which program the successor runs, and where: decided once, at the start.
 //!
-//! Why at the start, and by name: `/proc/self/exe` names the *old* file once a deploy has replaced it, and resolves
-//! the `current ->` symlink that a deploy flips. So the path is taken as the user typed it, made absolute, and left
-//! unresolved; whatever lies there at the restart is what runs.
+//! Why at the start, and by name: `/proc/self/exe` names the *old* file once a deploy has replaced it, and
+//! resolves the `current ->` symlink that a deploy flips. So the path is taken as the user typed it, made
+//! absolute, and left unresolved; whatever lies there at the restart is what runs.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -17,8 +17,8 @@ use crate::sys::environment;
 pub(crate) struct Program {
     /// Absolute, unresolved.
     pub(crate) path: PathBuf,
-    /// The directory that the first generation was started in, unresolved; the successor starts there again, so
-    /// that a relative path among its arguments means what it meant.
+    /// The directory that the first generation was started in, unresolved; the successor starts there again,
+    /// so that a relative path among its arguments means what it meant.
     pub(crate) directory: PathBuf,
     pub(crate) arguments: Vec<OsString>,
     pub(crate) changes: Vec<(OsString, Option<OsString>)>,
@@ -37,7 +37,8 @@ impl Program {
             let directory = start_directory();
             let name = arguments.first().cloned().unwrap_or_default();
             let found = find(&name, &directory)
-                // A first argument that says nothing of the file (`-bash`, say): then only the running image is left.
+                // A first argument that says nothing of the file (`-bash`, say): then only the running image
+                // is left.
                 .or_else(|| env::current_exe().ok())
                 .unwrap_or_else(|| name.into());
             (found, directory)
@@ -52,16 +53,18 @@ impl Program {
         let directory = directory.map_or_else(|| own.clone(), |directory| own.join(directory));
         let name = command.first().cloned().unwrap_or_default();
         let path = find(&name, &directory).unwrap_or_else(|| {
-            // What is said of it is why it cannot be run. If it is nowhere, that is to be said, and not that some folder of
-            // the path may not be searched.
+            // What is said of it is why it cannot be run. If it is nowhere, that is to be said, and not that
+            // some folder of the path may not be searched.
             let first = |is_that: fn(&PathBuf) -> bool| in_path(&name, &directory).find(is_that);
-            first(|there| there.is_file()).or_else(|| first(is_missing)).unwrap_or_else(|| name.into())
+            first(|there| there.is_file())
+                .or_else(|| first(|missing| is_missing(missing)))
+                .unwrap_or_else(|| name.into())
         });
         Program { path, directory, arguments: command, changes: Vec::new() }
     }
 
-    /// The successor's environment: this process's own, without what is meant for this process alone, with the
-    /// user's changes and the announcement.
+    /// The successor's environment: this process's own, without what is meant for this process alone, with
+    /// the user's changes and the announcement.
     pub(crate) fn environment(&self, announcement: (&str, OsString)) -> Vec<(OsString, OsString)> {
         let changed = |key: &OsStr| self.changes.iter().any(|(name, _)| name == key);
         let own = |key: &OsStr| key == announcement.0 || OWN.iter().any(|name| key == *name);
@@ -71,12 +74,12 @@ impl Program {
     }
 }
 
-/// Variables that name this process's own id or descriptors. Without WATCHDOG_PID the watchdog is for any process that reads
-/// WATCHDOG_USEC, which is what a successor whose id nobody knows yet needs.
+/// Variables that name this process's own id or descriptors. Without WATCHDOG_PID the watchdog is for any
+/// process that reads WATCHDOG_USEC, which is what a successor whose id nobody knows yet needs.
 const OWN: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
 
-/// The start directory as the shell saw it: `$PWD` if it names the directory that we are in, since getcwd gives the
-/// old release behind a `current ->` symlink.
+/// The start directory as the shell saw it: `$PWD` if it names the directory that we are in, since getcwd
+/// gives the old release behind a `current ->` symlink.
 fn start_directory() -> PathBuf {
     let shell = env::var_os("PWD").map(PathBuf::from).filter(|pwd| pwd.is_absolute());
     match shell {
@@ -99,7 +102,7 @@ fn in_path(name: &OsStr, directory: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 #[cfg(feature = "supervisor")]
-fn is_missing(path: &PathBuf) -> bool {
+fn is_missing(path: &Path) -> bool {
     path.metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 

@@ -72,8 +72,8 @@ impl Recipe {
         })
     }
 
-    /// Starts a successor that is handed `sockets` and, by name, `descriptors`. Blocks until it has executed its program,
-    /// or what is to be executed `instead`.
+    /// Starts a successor that is handed `sockets` and, by name, `descriptors`. Blocks until it has executed
+    /// its program, or what is to be executed `instead`.
     pub(crate) fn make(
         &self,
         instead: Option<&Path>,
@@ -124,7 +124,8 @@ impl Recipe {
                 .iter()
                 .map(|(name, fd)| AnnouncedDescriptor {
                     fd: place(fd.as_fd()),
-                    // Of an open descriptor the kernel says that much; if it should not, the successor reports it.
+                    // Of an open descriptor the kernel says that much; if it should not, the successor
+                    // reports it.
                     identity: peek_identity(fd.as_raw_fd()).unwrap_or_default(),
                     name: name.clone(),
                 })

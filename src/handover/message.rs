@@ -1,9 +1,11 @@
 //! What the two sides say to each other: versioned, bounded, and the same bytes for ever.
 //!
-//! A message is `[version][kind]` and then fields, each `[tag][length, 4 bytes little endian][value]`. One message is
-//! one packet of the handover channel, so there is no framing. Two rules keep mixed versions talking (G7):
+//! A message is `[version][kind]` and then fields, each `[tag][length, 4 bytes little endian][value]`. One
+//! message is one packet of the handover channel, so there is no framing. Two rules keep mixed versions
+//! talking (G7):
 //!
-//! * a kind or tag of [`OPTIONAL`] or above that the reader does not know is skipped; below it, it is an error;
+//! * a kind or tag of [`OPTIONAL`] or above that the reader does not know is skipped; below it, it is an
+//!   error;
 //! * the version changes only when a reader of the old one could do harm.
 //!
 //! The recorded bytes of every released version stand in the tests below and never change.
@@ -28,22 +30,24 @@ use super::state_reply::{MAX_NAME, StateAnswer, Withheld};
 pub const VERSION: u8 = 1;
 /// From here on, a kind or tag may be skipped by a reader that does not know it.
 pub const OPTIONAL: u8 = 128;
-/// Longest message in bytes: one connection in the middle of a session ([`MAX_SESSION`]) and then some, and small
-/// enough that a socket buffer of the kernel's default size (208 KiB) holds one whole.
+/// Longest message in bytes: one connection in the middle of a session ([`MAX_SESSION`]) and then some, and
+/// small enough that a socket buffer of the kernel's default size (208 KiB) holds one whole.
 pub const MAX_MESSAGE: usize = 128 * 1024;
-/// Longest message in bytes that goes to a peer which has not said that it takes sessions: what the first release reads.
+/// Longest message in bytes that goes to a peer which has not said that it takes sessions: what the first
+/// release reads.
 pub const MAX_FIRST_MESSAGE: usize = 64 * 1024;
-/// Longest reason in bytes that a failed successor may give; the rest is cut. Enough for an error chain, not for a log.
+/// Longest reason in bytes that a failed successor may give; the rest is cut. Enough for an error chain, not
+/// for a log.
 pub const MAX_REASON: usize = 4 * 1024;
 /// Longest last words in bytes; the rest is cut. A panic's place and message.
 pub const MAX_WORDS: usize = 1024;
 /// Most connections in one message: the kernel takes 253 descriptors at a time.
 pub const MAX_MOVED: usize = 200;
-/// Most bytes of one connection's request and state that are moved; with more it stays. A quarter of a message that
-/// every release reads, so that one talkative client does not hold up the others.
+/// Most bytes of one connection's request and state that are moved; with more it stays. A quarter of a
+/// message that every release reads, so that one talkative client does not hold up the others.
 pub const MAX_BAGGAGE: usize = 16 * 1024;
-/// Most bytes that go along with a connection in the middle of a session; with more it stays. 64 KiB of the program's own
-/// state, and what was read and the head of the request beside that.
+/// Most bytes that go along with a connection in the middle of a session; with more it stays. 64 KiB of the
+/// program's own state, and what was read and the head of the request beside that.
 pub const MAX_SESSION: usize = 96 * 1024;
 /// Most listeners that one process may hand down: as many as an announcement has
 /// [room](super::announcement::MAX_SOCKETS_LENGTH) for at 45 bytes, which one on an IPv4 address takes.
@@ -53,16 +57,18 @@ pub const MAX_SOCKETS: usize = 2000;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Message {
-    /// Successor: initialised, accepting nothing yet. `unclaimed` are the announced sockets (by index) that it does
-    /// not want; the predecessor serves their queues before it closes them.
+    /// Successor: initialised, accepting nothing yet. `unclaimed` are the announced sockets (by index) that
+    /// it does not want; the predecessor serves their queues before it closes them.
     Ready {
         /// Indexes into the announcement's sockets.
         unclaimed: Vec<u16>,
         /// Whether it understands [`Move`](Message::Move). A release that does not is sent none.
         takes_moves: bool,
-        /// Whether it goes on with connections in the middle of a session. A release that does not is sent none.
+        /// Whether it goes on with connections in the middle of a session. A release that does not is sent
+        /// none.
         takes_sessions: bool,
-        /// Whether it says [`Accepting`](Message::Accepting). From a release that does not, none is waited for.
+        /// Whether it says [`Accepting`](Message::Accepting). From a release that does not, none is waited
+        /// for.
         answers: bool,
     },
     /// Successor: could not initialise, and exits.
@@ -77,18 +83,19 @@ pub enum Message {
         /// How long the predecessor watches before it settles, to the millisecond.
         probation: Duration,
     },
-    /// Successor: has begun to accept, after [`Commit`](Message::Commit); it still does, after [`Probe`](Message::Probe).
+    /// Successor: has begun to accept, after [`Commit`](Message::Commit); it still does, after
+    /// [`Probe`](Message::Probe).
     Accepting,
     /// Predecessor, at the end of probation: is the successor still there?
     Probe,
-    /// Predecessor: probation is over, the sockets are the successor's. From a successor: it heard nothing for too
-    /// long, and took the sockets for its own.
+    /// Predecessor: probation is over, the sockets are the successor's. From a successor: it heard nothing
+    /// for too long, and took the sockets for its own.
     Settled {
         /// A trigger arrived meanwhile: the successor is to restart at once.
         restart_again: bool,
     },
-    /// Predecessor, in probation: the service is to stop, both of us. From a supervisor likewise. From the worker that
-    /// serves: the program wants the service to stop.
+    /// Predecessor, in probation: the service is to stop, both of us. From a supervisor likewise. From the
+    /// worker that serves: the program wants the service to stop.
     Stop,
     /// Supervisor: abort what is left, and exit.
     Hammer,
@@ -97,7 +104,8 @@ pub enum Message {
         /// At most [`MAX_MOVED`] of them.
         connections: Vec<Moved>,
     },
-    /// Successor: these are its own from now on; it has not read from them yet. The predecessor closes its duplicates.
+    /// Successor: these are its own from now on; it has not read from them yet. The predecessor closes its
+    /// duplicates.
     Taken {
         /// As in [`Moved::id`].
         ids: Vec<u64>,
@@ -113,7 +121,8 @@ pub enum Message {
         id: u64,
         /// At most [`MAX_NAME`] bytes.
         name: String,
-        /// Whether it is to be what is left after the predecessor's last connection, instead of what is there now.
+        /// Whether it is to be what is left after the predecessor's last connection, instead of what is there
+        /// now.
         at_end: bool,
     },
     /// Predecessor: the answer to a [`StateRequest`](Message::StateRequest), with one descriptor if it is
@@ -124,8 +133,8 @@ pub enum Message {
         /// What it leads to.
         answer: StateAnswer,
     },
-    /// Supervisor: this worker's successor has been started. With two descriptors: the channel between the two
-    /// workers, and the successor's pidfd.
+    /// Supervisor: this worker's successor has been started. With two descriptors: the channel between the
+    /// two workers, and the successor's pidfd.
     Successor {
         /// Its process id.
         pid: u32,
@@ -137,7 +146,8 @@ pub enum Message {
     },
     /// Supervisor: the successor is lost, accept again on all.
     Resume,
-    /// Supervisor: the successor is the service. Close the sockets, serve the queues of these first; then drain.
+    /// Supervisor: the successor is the service. Close the sockets, serve the queues of these first; then
+    /// drain.
     HandOver {
         /// The SO_COOKIE of each socket that the successor does not want.
         unclaimed: Vec<u64>,
@@ -146,13 +156,14 @@ pub enum Message {
         /// Also with those in the middle of a session.
         takes_sessions: bool,
     },
-    /// Worker: asks for a restart. With the connection of an operator who wants it, where the announcement says that the
-    /// supervisor takes those: that one hears of it from the supervisor then.
+    /// Worker: asks for a restart. With the connection of an operator who wants it, where the announcement
+    /// says that the supervisor takes those: that one hears of it from the supervisor then.
     Restart,
     /// Supervisor: what became of a restart.
     Restarted(Told),
-    /// Worker: it has bound this socket, and the workers after it are to have it too. With the socket, and the lock of
-    /// a Unix socket's path. Supervisor: the worker before has bound it since this one was started. With the socket.
+    /// Worker: it has bound this socket, and the workers after it are to have it too. With the socket, and
+    /// the lock of a Unix socket's path. Supervisor: the worker before has bound it since this one was
+    /// started. With the socket.
     Keep(KeptSocket),
     /// Worker: the workers after it are to have this descriptor, which comes along, under this name.
     HandDown {
@@ -169,8 +180,8 @@ pub enum Message {
         /// At most [`MAX_WORDS`] bytes.
         text: String,
     },
-    /// Predecessor, with SETTLED: descriptors of the operators that wait for the restart which the successor is to make
-    /// at once. They hear of it from the successor then.
+    /// Predecessor, with SETTLED: descriptors of the operators that wait for the restart which the successor
+    /// is to make at once. They hear of it from the successor then.
     Followers,
     /// Predecessor, at its end: how its drain went. A figure for people.
     Drained {

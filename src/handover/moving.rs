@@ -1,8 +1,9 @@
 //! Connections on their way to the successor: who may read them, at every moment.
 //!
-//! A connection has one reader. The predecessor stops reading, sends a duplicate, and keeps its own untouched; it is
-//! the successor's reader from TAKEN on, which the successor sends before its first read. Only REFUSED, or the
-//! successor's death, gives it back: a timeout would not know whether there is a reader already, and could make two.
+//! A connection has one reader. The predecessor stops reading, sends a duplicate, and keeps its own
+//! untouched; it is the successor's reader from TAKEN on, which the successor sends before its first read.
+//! Only REFUSED, or the successor's death, gives it back: a timeout would not know whether there is a reader
+//! already, and could make two.
 //!
 //! ```text
 //!             departs            MOVE sent             TAKEN
@@ -23,8 +24,8 @@ pub struct Moving<C> {
     sent: BTreeMap<u64, C>,
 }
 
-/// What is left of a message's bytes when everything but the connections is in it. One with a session may be longer
-/// than that, and goes alone.
+/// What is left of a message's bytes when everything but the connections is in it. One with a session may be
+/// longer than that, and goes alone.
 const ROOM: usize = MAX_FIRST_MESSAGE - 64;
 
 /// What goes along with a connection.
@@ -45,8 +46,8 @@ impl<C> Default for Moving<C> {
 }
 
 impl<C> Moving<C> {
-    /// A connection departs. What goes along is within [`MAX_BAGGAGE`](super::message::MAX_BAGGAGE), or with a session
-    /// within [`MAX_SESSION`](super::message::MAX_SESSION).
+    /// A connection departs. What goes along is within [`MAX_BAGGAGE`](super::message::MAX_BAGGAGE), or with
+    /// a session within [`MAX_SESSION`](super::message::MAX_SESSION).
     pub fn depart(&mut self, listener: u64, along: Along, kept: C) {
         self.last_id += 1;
         let Along { received, state, session } = along;
@@ -73,8 +74,8 @@ impl<C> Moving<C> {
         self.len() == 0
     }
 
-    /// Makes the next message and has it sent, with what is kept of its connections, in order. `None` if there is
-    /// nothing to send; after an error it is as if it had not been called.
+    /// Makes the next message and has it sent, with what is kept of its connections, in order. `None` if
+    /// there is nothing to send; after an error it is as if it had not been called.
     pub fn send_next<E>(
         &mut self,
         send: impl FnOnce(&Message, &[&C]) -> Result<(), E>,
@@ -97,8 +98,8 @@ impl<C> Moving<C> {
         Some(outcome)
     }
 
-    /// The successor answered: these are no longer on their way. An id that was not sent, or answered before, is
-    /// passed over.
+    /// The successor answered: these are no longer on their way. An id that was not sent, or answered before,
+    /// is passed over.
     pub fn answered(&mut self, ids: &[u64]) -> Vec<C> {
         ids.iter().filter_map(|id| self.sent.remove(id)).collect()
     }

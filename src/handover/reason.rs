@@ -84,7 +84,8 @@ pub enum Failure {
         /// The start deadline.
         after: Duration,
     },
-    /// The successor was ready and was told to accept, and then said no more: it was stopped, or its machine hangs.
+    /// The successor was ready and was told to accept, and then said no more: it was stopped, or its machine
+    /// hangs.
     #[error(
         "the successor did not answer for {after:?} after it was ready, and was ended; what has stopped it?"
     )]
@@ -100,7 +101,8 @@ pub enum Failure {
     },
 }
 
-/// What another process said, for a log that somebody reads on a terminal: nothing in it is a control character.
+/// What another process said, for a log that somebody reads on a terminal: nothing in it is a control
+/// character.
 fn shown(said: &str) -> String {
     let mut shown = String::with_capacity(said.len());
     for letter in said.chars() {

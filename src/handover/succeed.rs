@@ -1,5 +1,5 @@
-//! The successor: from its start until the sockets are its own. The first generation goes the same way with no
-//! predecessor to wait for.
+//! The successor: from its start until the sockets are its own. The first generation goes the same way with
+//! no predecessor to wait for.
 //!
 //! ```text
 //!                    ready                    COMMIT                    SETTLED
@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use super::after;
 use super::message::Message;
 
-/// How long a successor that accepts waits for SETTLED beyond its predecessor's probation. A predecessor that is
-/// alive but silent for that long (stopped by a debugger, say) must not keep restarts away for ever; and it is far
-/// above the seconds that a predecessor may spend on telling the service manager.
+/// How long a successor that accepts waits for SETTLED beyond its predecessor's probation. A predecessor that
+/// is alive but silent for that long (stopped by a debugger, say) must not keep restarts away for ever; and
+/// it is far above the seconds that a predecessor may spend on telling the service manager.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// The successor's side of one process's life. See the [module's page](self).
@@ -57,8 +57,8 @@ pub enum Action {
     Send(Message),
     /// Accept from now on.
     StartAccepting,
-    /// Tell the world that this process is the main one (service manager, pid file): there is no predecessor to
-    /// do it.
+    /// Tell the world that this process is the main one (service manager, pid file): there is no predecessor
+    /// to do it.
     AnnounceOwn,
     /// This process is the service now and may itself be restarted; at once, if `restart`.
     Serve {
@@ -152,7 +152,8 @@ impl Succeed {
                 self.remembered |= restart_again;
                 self.serve();
             }
-            // STOP follows COMMIT, so both can be waiting for us; and a predecessor that says it has committed us.
+            // STOP follows COMMIT, so both can be waiting for us; and a predecessor that says it has
+            // committed us.
             (State::Accepting { .. }, Message::Stop) => {
                 self.state = State::Leaving { asked: false };
                 self.actions.push_back(Action::Shutdown { within: None });
@@ -161,7 +162,8 @@ impl Succeed {
         }
     }
 
-    /// The predecessor's process is gone, and all that it had said was given to [`message`](Self::message) before.
+    /// The predecessor's process is gone, and all that it had said was given to [`message`](Self::message)
+    /// before.
     pub fn predecessor_died(&mut self) {
         self.predecessor = false;
         match self.state {
@@ -189,8 +191,8 @@ impl Succeed {
                 self.state = State::Leaving { asked: true };
                 self.actions.extend([Action::Send(Message::Leaving), Action::Shutdown { within }]);
             }
-            // A TERM to the whole group reaches both sides, and STOP may be faster than our own signal. That is one
-            // request, not the second that calls the hammer.
+            // A TERM to the whole group reaches both sides, and STOP may be faster than our own signal. That
+            // is one request, not the second that calls the hammer.
             State::Leaving { asked: false } => self.state = State::Leaving { asked: true },
             State::Leaving { asked: true } => self.actions.push_back(Action::Shutdown { within }),
             State::Serving | State::Left => {}
@@ -216,9 +218,9 @@ impl Succeed {
                 self.leave(Departure::Unanswered, reason);
             }
             State::Accepting { .. } => {
-                // A predecessor that wakes up after all must find that the sockets are ours: else it would take our
-                // later exit for a death and come back beside our own successor. Not LEAVING, since the service
-                // does not stop.
+                // A predecessor that wakes up after all must find that the sockets are ours: else it would
+                // take our later exit for a death and come back beside our own successor. Not LEAVING, since
+                // the service does not stop.
                 let settled = Message::Settled { restart_again: false };
                 self.actions.extend([Action::Send(settled), Action::AnnounceOwn]);
                 self.serve();

@@ -1,9 +1,9 @@
 //! The supervisor: which worker serves, and what becomes of each. It alone decides.
 //!
-//! One try after another is a [`Launch`], the same machine by which a server without a supervisor replaces itself; here
-//! its words go to the worker that serves instead of to this process's own accept loops. Around it stands what only a
-//! supervisor has: workers that die are replaced, with a backoff; a new program that keeps dying is given up for the
-//! last one that did not; and the end waits for every worker.
+//! One try after another is a [`Launch`], the same machine by which a server without a supervisor replaces
+//! itself; here its words go to the worker that serves instead of to this process's own accept loops. Around
+//! it stands what only a supervisor has: workers that die are replaced, with a backoff; a new program that
+//! keeps dying is given up for the last one that did not; and the end waits for every worker.
 //!
 //! ```text
 //!                request, death               READY                 probation over
@@ -185,7 +185,8 @@ impl Supervise {
     pub fn message(&mut self, now: Instant, worker: Worker, message: Message) {
         let is_candidate = self.candidate() == Some(worker);
         match message {
-            // The program's own wish, and only while it is the service: of any other worker a stop means that one alone.
+            // The program's own wish, and only while it is the service: of any other worker a stop means that
+            // one alone.
             Message::Stop if self.serving() == Some(worker) => self.stop(now),
             Message::Stop => {}
             Message::Leaving if self.serving() == Some(worker) => {
@@ -211,8 +212,8 @@ impl Supervise {
         self.pump(now);
     }
 
-    /// A worker wants this much more time, from now on, for what it is about: its start, or its end. A deadline that is later
-    /// stays, and so does one that was acted on. Whether it has got it.
+    /// A worker wants this much more time, from now on, for what it is about: its start, or its end. A
+    /// deadline that is later stays, and so does one that was acted on. Whether it has got it.
     pub fn extend(&mut self, now: Instant, worker: Worker, by: Duration) -> bool {
         let until = after(now, by);
         if self.candidate() == Some(worker) {

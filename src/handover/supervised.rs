@@ -10,9 +10,10 @@
 //!       successor died, deadline
 //! ```
 //!
-//! The supervisor alone decides while it lives. A worker that outlives it ([`Orphans::ServeOn`]) is a server of its own
-//! from then on; if its successor was just being tried, the two have only each other to ask. The successor says SETTLED
-//! if it accepts, and leaves if it does not: the supervisor pauses the one before it commits the other.
+//! The supervisor alone decides while it lives. A worker that outlives it ([`Orphans::ServeOn`]) is a server
+//! of its own from then on; if its successor was just being tried, the two have only each other to ask. The
+//! successor says SETTLED if it accepts, and leaves if it does not: the supervisor pauses the one before it
+//! commits the other.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -23,15 +24,16 @@ use super::message::{Message, Told};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Orphans {
-    /// They stop in order. The default: a service manager that watches the supervisor starts another, which needs their addresses.
+    /// They stop in order. The default: a service manager that watches the supervisor starts another, which
+    /// needs their addresses.
     #[default]
     Stop,
     /// They serve on, and restart like a server that never had a supervisor.
     ServeOn,
 }
 
-/// How long a forsaken worker waits for its successor's word. That one has seen the same death, and its word is
-/// microseconds away unless it hangs; meanwhile nobody may be accepting.
+/// How long a forsaken worker waits for its successor's word. That one has seen the same death, and its word
+/// is microseconds away unless it hangs; meanwhile nobody may be accepting.
 const WORD: Duration = Duration::from_secs(2);
 
 /// One worker's side. See the [module's page](self).
@@ -39,7 +41,8 @@ const WORD: Duration = Duration::from_secs(2);
 pub struct Supervised {
     orphans: Orphans,
     state: State,
-    /// The successor has said that the sockets are its own: it may have seen the supervisor's end before we have.
+    /// The successor has said that the sockets are its own: it may have seen the supervisor's end before we
+    /// have.
     has_successor_settled: bool,
     /// By whom a stop was asked for: one Ctrl-C reaches the supervisor and its workers, and is one request.
     told_to_stop: bool,
@@ -137,15 +140,15 @@ impl Supervised {
         }
     }
 
-    /// Somebody asks this very process to stop. Whether that is news: a stop that the supervisor has asked for already is
-    /// the same one, and a second one from here is not.
+    /// Somebody asks this very process to stop. Whether that is news: a stop that the supervisor has asked
+    /// for already is the same one, and a second one from here is not.
     pub fn asked_to_stop(&mut self) -> bool {
         let was_asked = std::mem::replace(&mut self.asked_to_stop, true);
         was_asked || !self.told_to_stop
     }
 
-    /// The supervisor's process is gone, and all that it had said was given to [`message`](Self::message) before.
-    /// `successor`: whether the worker that it last [met](Action::Meet) is alive.
+    /// The supervisor's process is gone, and all that it had said was given to [`message`](Self::message)
+    /// before. `successor`: whether the worker that it last [met](Action::Meet) is alive.
     pub fn supervisor_died(&mut self, now: Instant, successor: bool) {
         match (self.orphans, std::mem::replace(&mut self.state, State::Free)) {
             (_, State::HandedOver) => self.state = State::HandedOver,
@@ -163,8 +166,8 @@ impl Supervised {
         }
     }
 
-    /// As [`supervisor_died`](Self::supervisor_died), for a process that has not settled yet. `accepting`: whether it was
-    /// told to; `alone`: whether there is no other worker.
+    /// As [`supervisor_died`](Self::supervisor_died), for a process that has not settled yet. `accepting`:
+    /// whether it was told to; `alone`: whether there is no other worker.
     pub fn supervisor_died_early(&mut self, accepting: bool, alone: bool) {
         if self.orphans == Orphans::ServeOn && (accepting || alone) {
             self.state = State::Free;
@@ -174,8 +177,8 @@ impl Supervised {
         }
     }
 
-    /// The successor says that the sockets are its own. It has seen the supervisor's death, and so it counts once this
-    /// process sees that, too.
+    /// The successor says that the sockets are its own. It has seen the supervisor's death, and so it counts
+    /// once this process sees that, too.
     pub fn successor_settled(&mut self) {
         self.has_successor_settled = true;
         if let State::Forsaken { unclaimed, .. } = &mut self.state {

@@ -181,8 +181,8 @@ impl Config {
     }
 
     /// Whether an HTTP/1 connection with no request in flight moves to the successor at a restart, which
-    /// serves it on: the client notices nothing. Plain sockets can move, and TLS 1.3 with the feature `tls`, whose
-    /// `Tls` has a switch of its own. Others are told to close.
+    /// serves it on: the client notices nothing. Plain sockets can move, and TLS 1.3 with the feature `tls`,
+    /// whose `Tls` has a switch of its own. Others are told to close.
     ///
     /// Default yes. Say no if the service keeps something in memory for a connection (an authenticated user,
     /// say) that the successor would not have. Then each connection is told to close, and its client
@@ -194,11 +194,12 @@ impl Config {
     }
 
     /// Whether WebSockets over HTTP/1 can move to the successor at a restart, and requests carry a
-    /// [`Session`](super::Session), by which their handlers have them move. See [`sessions`](super::sessions).
+    /// [`Session`](super::Session), by which their handlers have them move. See
+    /// [`sessions`](super::sessions).
     ///
-    /// Default no: the handlers have to know of it, and every connection of the server is followed, at a few hundred
-    /// instructions a read and a write. Say no also where a session is bound to what only this process has: then let its
-    /// handler say goodbye at the drain.
+    /// Default no: the handlers have to know of it, and every connection of the server is followed, at a few
+    /// hundred instructions a read and a write. Say no also where a session is bound to what only this
+    /// process has: then let its handler say goodbye at the drain.
     pub fn move_websockets(mut self, on: bool) -> Self {
         self.move_websockets = on;
         self

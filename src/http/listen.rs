@@ -1,12 +1,12 @@
 //! From a listener to served connections, and the one-line server.
 
-use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 
 use super::config::Config;
 use super::server::Server;
 use super::service::HttpService;
+use super::tower::Tower;
 use crate::restarter::ending::Ending;
 use crate::restarter::{ReadyError, Restarter, StartError};
 use crate::sockets::accept::Listener;
@@ -34,7 +34,7 @@ use crate::sockets::socket::ListenError;
 /// Nothing has been served then.
 pub async fn run<T>(address: impl IntoListen, service: T) -> Result<Ending, RunError>
 where
-    TowerToHyperService<T>: HttpService,
+    Tower<T>: HttpService,
 {
     let builder = Restarter::builder();
     #[cfg(feature = "systemd")]
@@ -60,9 +60,21 @@ where
 /// Outside a tokio runtime.
 pub fn serve<T>(listener: Listener, service: T) -> JoinHandle<()>
 where
-    TowerToHyperService<T>: HttpService,
+    Tower<T>: HttpService,
 {
-    Server::tower(Config::new(), service).accept_from(listener)
+    serve_with(Config::new(), listener, service)
+}
+
+/// [`serve`] with limits and switches of your own.
+///
+/// # Panics
+///
+/// Outside a tokio runtime.
+pub fn serve_with<T>(config: Config, listener: Listener, service: T) -> JoinHandle<()>
+where
+    Tower<T>: HttpService,
+{
+    Server::tower(config, service).accept_from(listener)
 }
 
 impl<H: HttpService> Server<H> {

@@ -25,15 +25,15 @@
 //! last flush that nothing is in flight. It then takes hyper apart. If hyper had read a part of a further
 //! request, nothing is lost: the connection is put together again around those bytes.
 //!
-//! The service, the body and the socket tell what they know to the thread, since one task polls all of them: a pointer
-//! to the connection in each future and each body would be moved with them several times a request. A response that has
-//! to say that it is the last is held back until hyper was told, which adds the header and closes after it.
+//! The service, the body and the socket tell what they know to the thread, since one task polls all of them:
+//! a pointer to the connection in each future and each body would be moved with them several times a request.
+//! A response that has to say that it is the last is held back until hyper was told, which adds the header
+//! and closes after it.
 //!
-//! One thing hyper alone knows: whether the body of a request has been read to its end, where the
-//! handler answered first. So once there was a request, and only where the response is out, hyper is asked to end the
-//! connection
-//! (with an I/O object that ignores the shutdown): it does at once if it was idle, and then its unread bytes
-//! are taken out in the same way. Otherwise it finishes reading, and closes.
+//! One thing hyper alone knows: whether the body of a request has been read to its end, where the handler
+//! answered first. So once there was a request, and only where the response is out, hyper is asked to end the
+//! connection (with an I/O object that ignores the shutdown): it does at once if it was idle, and then its
+//! unread bytes are taken out in the same way. Otherwise it finishes reading, and closes.
 
 mod baggage;
 mod body;
@@ -52,15 +52,16 @@ mod session;
 pub mod sessions;
 mod sniff;
 mod streams;
+mod tower;
 mod turn;
 
 pub use baggage::Baggage;
-pub use body::TrackedBody;
 pub use config::Config;
 pub use io::Io;
-pub use listen::{RunError, run, serve};
+pub use listen::{RunError, run, serve, serve_with};
 pub use peer::Peer;
 pub use server::{Server, serve_connection};
-pub use service::{HttpService, TrackedFuture, TrackedService};
+pub use service::HttpService;
 pub use serving::{ServeError, Serving};
 pub use session::{Session, Unmoved};
+pub use tower::{Called, Tower};

@@ -6,12 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::config::{Config, Prepared};
 use super::service::HttpService;
 use super::serving::{ServeError, Serving};
+use super::tower::Tower;
 use crate::drain::Connection;
 
 /// Serves tracked connections with one service. Clones are cheap, apart from the service's own.
@@ -62,13 +62,13 @@ impl<H: HttpService> Server<H> {
     }
 }
 
-impl<T> Server<TowerToHyperService<T>>
+impl<T> Server<Tower<T>>
 where
-    TowerToHyperService<T>: HttpService,
+    Tower<T>: HttpService,
 {
     /// Serves a tower service, such as an `axum::Router`.
     pub fn tower(config: Config, service: T) -> Self {
-        Server::new(config, TowerToHyperService::new(service))
+        Server::new(config, Tower::new(service))
     }
 }
 

@@ -241,8 +241,8 @@ where
         }
     }
 
-    /// The sweeper found it overdue, and polling it once more has not changed that. Ready if it ends here; else
-    /// it is to be polled again.
+    /// The sweeper found it overdue, and polling it once more has not changed that. Ready if it ends here;
+    /// else it is to be polled again.
     #[cold]
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
         let stage = self.entry.stage();

@@ -232,8 +232,8 @@ impl Builder {
 
     /// Whether there is a control socket, so that `heirloom restart --pid PID` and the other commands work
     /// (default: yes); see [`control`](crate::control). It lies where only this user can reach it, and the
-    /// command finds it from the process id. If there is no place for it (no directory is writable), a warning
-    /// says so, and the process starts without it.
+    /// command finds it from the process id. If there is no place for it (no directory is writable), a
+    /// warning says so, and the process starts without it.
     ///
     /// While a predecessor watches this process, the predecessor is told of a panic, so that the panic is
     /// part of the reason of a failed restart. A panic hook does that, and then calls the hook that was there

@@ -75,14 +75,14 @@ impl Restarter {
         Restarter::builder().start()
     }
 
-    /// A builder with what [`new`](Self::new) has, to set deadlines, signals, the pid file, or the program that
-    /// a successor runs.
+    /// A builder with what [`new`](Self::new) has, to set deadlines, signals, the pid file, or the program
+    /// that a successor runs.
     pub fn builder() -> Builder {
         Builder::new()
     }
 
-    /// Nothing that reaches beyond this process, to be added to: no signal is handled, there is no control socket, and
-    /// systemd is told nothing. It restarts and stops by the methods alone.
+    /// Nothing that reaches beyond this process, to be added to: no signal is handled, there is no control
+    /// socket, and systemd is told nothing. It restarts and stops by the methods alone.
     pub fn bare() -> Builder {
         Builder::bare()
     }
@@ -199,8 +199,8 @@ impl Restarter {
     }
 
     /// Returns a result of the program's own initialisation unchanged. If it is an error, the predecessor is
-    /// told of it, with its causes. Any [`Error`](std::error::Error) will do, and so will `Box<dyn Error>` and
-    /// `anyhow::Error`.
+    /// told of it, with its causes. Any [`Error`](std::error::Error) will do, and so will `Box<dyn Error>`
+    /// and `anyhow::Error`.
     ///
     /// ```no_run
     /// # async fn example(restarter: heirloom::Restarter) -> Result<(), Box<dyn std::error::Error>> {

@@ -53,16 +53,16 @@ enum Next {
     Arrived(Arrival),
 }
 
-/// A connection that is nobody's yet. The hold outlives its tracking's beginning: there is no moment at which a drain
-/// could find that nothing is left while this is on its way.
+/// A connection that is nobody's yet. The hold outlives its tracking's beginning: there is no moment at which
+/// a drain could find that nothing is left while this is on its way.
 struct Newcomer {
     stream: Stream,
     handed: Option<Along>,
     hold: Hold,
 }
 
-/// How long accept waits after an error that time alone can mend (no descriptors, no memory). Long enough not to
-/// spin, short enough that a client at the head of the queue does not notice much.
+/// How long accept waits after an error that time alone can mend (no descriptors, no memory). Long enough not
+/// to spin, short enough that a client at the head of the queue does not notice much.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
 impl Listener {
@@ -94,9 +94,9 @@ impl Listener {
 
     /// The next connection, tracked; `None` when this process accepts no more.
     ///
-    /// Waits while it is not this process's turn: before the predecessor has committed, and while a successor is on
-    /// probation. It skips errors of single connections. When descriptors or memory run out, it waits and
-    /// tries again, with a warning. It leaves the last 64 descriptors (or the last quarter, of fewer than
+    /// Waits while it is not this process's turn: before the predecessor has committed, and while a successor
+    /// is on probation. It skips errors of single connections. When descriptors or memory run out, it waits
+    /// and tries again, with a warning. It leaves the last 64 descriptors (or the last quarter, of fewer than
     /// 256) to operators and restarts, so that clients cannot lock those out. After `None` the socket is
     /// closed here.
     ///
@@ -187,8 +187,8 @@ impl Listener {
         }
     }
 
-    /// The socket for an accept loop that is not ours (axum's or hyper's own, actix-web): a duplicate that shares
-    /// everything with this one, non-blocking.
+    /// The socket for an accept loop that is not ours (axum's or hyper's own, actix-web): a duplicate that
+    /// shares everything with this one, non-blocking.
     ///
     /// All generations share O_NONBLOCK too. If a predecessor has made the socket blocking (for a thread that
     /// waits in accept(2)), heirloom leaves it so, because that thread's accept would fail otherwise, even if
@@ -200,8 +200,9 @@ impl Listener {
     /// signal. Or keep a [`Restarter::hold`](crate::Restarter::hold) until it is done, so that its requests
     /// in flight are not cut off.
     ///
-    /// heirloom cannot pause such a loop: this process then accepts beside its successor until probation is over. Nor can heirloom control how such a loop closes its connections: most of them close idle ones, and each of those
-    /// closes can cost a request. `http::serve` does not.
+    /// heirloom cannot pause such a loop: this process then accepts beside its successor until probation is
+    /// over. Nor can heirloom control how such a loop closes its connections: most of them close idle ones,
+    /// and each of those closes can cost a request. `http::serve` does not.
     pub fn into_std(self) -> io::Result<std::net::TcpListener> {
         match self.address {
             Address::Inet(_) => self.leave_loop(false).map(Into::into),
@@ -246,7 +247,8 @@ impl Listener {
         duplicate
     }
 
-    /// Deregisters before the descriptor can close: epoll goes on firing for a closed one while a duplicate lives.
+    /// Deregisters before the descriptor can close: epoll goes on firing for a closed one while a duplicate
+    /// lives.
     fn end(&mut self) {
         self.registered = None;
         if let Some(socket) = self.socket.take() {
@@ -265,8 +267,8 @@ impl Drop for Listener {
     }
 }
 
-/// What the predecessor sent, if it is a connection. Nothing is waited for if it is not, and nothing given back: the
-/// predecessor has closed its own by now.
+/// What the predecessor sent, if it is a connection. Nothing is waited for if it is not, and nothing given
+/// back: the predecessor has closed its own by now.
 fn arrived(arrival: Arrival, address: &Address) -> Option<Newcomer> {
     let kind = match address {
         Address::Inet(_) => Kind::Tcp,
@@ -304,9 +306,10 @@ fn take_next(socket: &Socket, tracker: &Tracker, gate: Gate) -> io::Result<Optio
     hold_and_take(tracker, || *socket.gate.borrow() == gate, || accept(socket.as_fd()))
 }
 
-/// Holds the drain, looks whether this process may still take, and takes: in this order. The driver closes the gate first
-/// and counts afterwards. So either this sees the closed gate, or the driver sees the hold; were the connection counted only
-/// once it is there, a thread that loses its processor in between would let the process end with it.
+/// Holds the drain, looks whether this process may still take, and takes: in this order. The driver closes
+/// the gate first and counts afterwards. So either this sees the closed gate, or the driver sees the hold;
+/// were the connection counted only once it is there, a thread that loses its processor in between would let
+/// the process end with it.
 fn hold_and_take<T>(
     tracker: &Tracker,
     may_take: impl FnOnce() -> bool,

@@ -1,8 +1,9 @@
 //! For programs without a runtime: a listener whose accept blocks the thread, and connections that do.
 //!
-//! Why not `std::net::TcpListener`: a thread that waits in accept(2) cannot be told to stop, and takes one more
-//! connection after its process has handed over; and a listener that is switched to blocking is so in every generation,
-//! since the flag belongs to the socket and not to the process. This one waits in epoll instead.
+//! Why not `std::net::TcpListener`: a thread that waits in accept(2) cannot be told to stop, and takes one
+//! more connection after its process has handed over; and a listener that is switched to blocking is so in
+//! every generation, since the flag belongs to the socket and not to the process. This one waits in epoll
+//! instead.
 
 use std::io::{self, PipeReader, Read, Write};
 use std::mem;
@@ -47,10 +48,10 @@ pub struct BlockingListener {
 
 /// A blocking connection, which a drain waits for until it and its clones are dropped.
 ///
-/// Nothing wakes a thread that waits in a read or a write, except its timeouts: one that waits in them for ever holds the
-/// old process until the hammer, with which it ends. So a thread does not wait in a read for the next request, but in
-/// [`wait`](Self::wait), which a drain wakes; and lets an idle connection [move on](Self::move_on) then. Its client
-/// notices nothing.
+/// Nothing wakes a thread that waits in a read or a write, except its timeouts: one that waits in them for
+/// ever holds the old process until the hammer, with which it ends. So a thread does not wait in a read for
+/// the next request, but in [`wait`](Self::wait), which a drain wakes; and lets an idle connection [move
+/// on](Self::move_on) then. Its client notices nothing.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -98,7 +99,8 @@ pub struct BlockingConnection {
 /// What all clones share.
 #[derive(Debug)]
 struct Shared {
-    // Before `stream`: fields drop in this order, and an entry names its descriptor for as long as it is registered.
+    // Before `stream`: fields drop in this order, and an entry names its descriptor for as long as it is
+    // registered.
     registration: Registration,
     stream: Socket,
     /// To be read before anything from the socket.
@@ -160,9 +162,9 @@ impl BlockingListener {
 }
 
 impl BlockingConnection {
-    /// Waits until there is something to read, or the process drains: what a thread does between two requests. What is
-    /// there to be read counts first, so that a request which has arrived is never taken for an idle connection; once the
-    /// drain has begun, this returns at once.
+    /// Waits until there is something to read, or the process drains: what a thread does between two
+    /// requests. What is there to be read counts first, so that a request which has arrived is never taken
+    /// for an idle connection; once the drain has begun, this returns at once.
     ///
     /// # Errors
     ///
@@ -189,14 +191,15 @@ impl BlockingConnection {
         }
     }
 
-    /// Moves the connection to the successor, with `unread`: bytes that were read from it and are not dealt with, and
-    /// `state`: what the successor's [`take_state`](Self::take_state) is to give. The client notices nothing. See
-    /// [`Connection::move_on`](crate::drain::Connection::move_on); this blocks until the successor has answered.
+    /// Moves the connection to the successor, with `unread`: bytes that were read from it and are not dealt
+    /// with, and `state`: what the successor's [`take_state`](Self::take_state) is to give. The client
+    /// notices nothing. See [`Connection::move_on`](crate::drain::Connection::move_on); this blocks until the
+    /// successor has answered.
     ///
     /// # Errors
     ///
-    /// The connection, with its unread bytes to be read again: it cannot go, or there is a [clone](Self::try_clone) of it,
-    /// which may be reading. Close it in the way of your protocol.
+    /// The connection, with its unread bytes to be read again: it cannot go, or there is a
+    /// [clone](Self::try_clone) of it, which may be reading. Close it in the way of your protocol.
     ///
     /// # Panics
     ///
@@ -215,14 +218,15 @@ impl BlockingConnection {
         }
     }
 
-    /// What its program in the predecessor said of it, if this connection was moved here with a state. Once; `None` for a
-    /// connection that is as good as newly accepted.
+    /// What its program in the predecessor said of it, if this connection was moved here with a state. Once;
+    /// `None` for a connection that is as good as newly accepted.
     pub fn take_state(&self) -> Option<Vec<u8>> {
         lock(&self.shared.state).take()
     }
 
-    /// The same connection once more, for a second thread (one reads, one writes). Shutdown and timeouts are common to
-    /// both; a drain waits for the last. It never fails: a result as of [`std::net::TcpStream::try_clone`].
+    /// The same connection once more, for a second thread (one reads, one writes). Shutdown and timeouts are
+    /// common to both; a drain waits for the last. It never fails: a result as of
+    /// [`std::net::TcpStream::try_clone`].
     pub fn try_clone(&self) -> io::Result<BlockingConnection> {
         Ok(BlockingConnection { shared: self.shared.clone() })
     }
@@ -355,7 +359,8 @@ impl AsFd for BlockingConnection {
     }
 }
 
-/// The flag is the connection's own: an accepted socket shares nothing with another process before it is moved.
+/// The flag is the connection's own: an accepted socket shares nothing with another process before it is
+/// moved.
 fn blocking(fd: OwnedFd) -> io::Result<Socket> {
     let stream = Socket::from(fd);
     stream.set_nonblocking(false)?;

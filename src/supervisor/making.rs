@@ -83,8 +83,8 @@ pub(super) trait Words: fmt::Debug + Send + Sync {
     fn main(&self) -> Option<MainProcess>;
 }
 
-/// The process that a worker has named in its own place: a program that runs behind a wrapper, or that its starter leaves
-/// behind.
+/// The process that a worker has named in its own place: a program that runs behind a wrapper, or that its
+/// starter leaves behind.
 #[derive(Clone, Debug)]
 pub(super) struct MainProcess {
     pub(super) pid: i32,

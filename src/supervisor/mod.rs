@@ -25,7 +25,7 @@
 //! one is ready, and then drains. Its idle connections and its state move as without a supervisor. TERM to
 //! the supervisor stops all of them.
 //!
-//! * The supervisor alone decides which worker serves ([`handover::supervise`](crate::handover::supervise)).
+//! * The supervisor alone decides which worker serves (`src/handover/supervise.rs`).
 //! * The supervisor keeps the sockets that a worker binds: when every worker has crashed, connections wait in
 //!   the queues, and the next worker serves them. It also keeps descriptors that a worker [hands
 //!   down](crate::Restarter::hand_down).

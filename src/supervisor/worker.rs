@@ -29,8 +29,8 @@ pub(super) struct Process {
     pub(super) addressee: Addressee,
     pub(super) asker: Option<Arc<dyn Ask>>,
     pub(super) peer: Peer,
-    /// The process that was started, once it has ended and another one goes on in its place. It is not reaped before that
-    /// one: its number is the group's, and nobody else's as long as it is a zombie.
+    /// The process that was started, once it has ended and another one goes on in its place. It is not reaped
+    /// before that one: its number is the group's, and nobody else's as long as it is a zombie.
     pub(super) starter: Option<Pidfd>,
 }
 
@@ -93,8 +93,8 @@ impl Process {
         }
     }
 
-    /// Whether the worker goes on although the process that was watched has ended: in the main process that it has named,
-    /// which is watched from now on. Its number.
+    /// Whether the worker goes on although the process that was watched has ended: in the main process that
+    /// it has named, which is watched from now on. Its number.
     pub(super) fn goes_on(&mut self) -> Option<i32> {
         let main = self.addressee.main()?;
         let ended = self.peer.follow(main.alive()?).ok()?;
@@ -102,8 +102,8 @@ impl Process {
         Some(main.pid)
     }
 
-    /// Collects the status of a worker that has ended. What a foreign one leaves in its process group is killed first: it
-    /// would go on accepting, old code and unobserved.
+    /// Collects the status of a worker that has ended. What a foreign one leaves in its process group is
+    /// killed first: it would go on accepting, old code and unobserved.
     pub(super) fn reap(&self) -> Option<Exit> {
         if matches!(self.manner, Manner::Signalled { .. }) {
             self.kill_group();

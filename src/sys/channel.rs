@@ -1,10 +1,10 @@
 //! The handover channel: a `SOCK_SEQPACKET` socketpair, for its message boundaries and for `SCM_RIGHTS`.
 //!
 //! Hazards: the end of the stream looks like an empty message, so there are none. A peer that dies with our
-//! messages unread makes the *next* receive fail with ECONNRESET, ahead of what it had sent before: that has to be
-//! read past. And descriptors that do not fit under our limit are dropped by the kernel, some or all of them,
-//! while the bytes arrive: the flag for that must not be overlooked. All receiving is done here by hand, since the
-//! wrappers at hand give up the descriptors that did arrive as soon as that flag is set.
+//! messages unread makes the *next* receive fail with ECONNRESET, ahead of what it had sent before: that has
+//! to be read past. And descriptors that do not fit under our limit are dropped by the kernel, some or all of
+//! them, while the bytes arrive: the flag for that must not be overlooked. All receiving is done here by
+//! hand, since the wrappers at hand give up the descriptors that did arrive as soon as that flag is set.
 
 use std::io;
 use std::mem;
@@ -98,8 +98,9 @@ impl Channel {
             header.msg_control = control.0.as_mut_ptr().cast();
             // SAFETY: CMSG_SPACE only computes.
             header.msg_controllen = unsafe { libc::CMSG_SPACE(length as u32) } as _;
-            // SAFETY: the control buffer has room for MAX_FDS descriptors, which is checked above, and is aligned
-            // for a cmsghdr, so the first header lies in it with its data. A BorrowedFd is laid out as its number.
+            // SAFETY: the control buffer has room for MAX_FDS descriptors, which is checked above, and is
+            // aligned for a cmsghdr, so the first header lies in it with its data. A BorrowedFd is laid out
+            // as its number.
             unsafe {
                 let first = libc::CMSG_FIRSTHDR(&header);
                 (*first).cmsg_level = libc::SOL_SOCKET;
@@ -130,7 +131,8 @@ impl Channel {
             let mut header = header(&mut part);
             header.msg_control = control.0.as_mut_ptr().cast();
             header.msg_controllen = size_of_val(&control.0) as _;
-            // SAFETY: the header points to `buffer` and `control` with their true sizes; both outlive the call.
+            // SAFETY: the header points to `buffer` and `control` with their true sizes; both outlive the
+            // call.
             let length = unsafe { libc::recvmsg(self.fd.as_raw_fd(), &mut header, libc::MSG_CMSG_CLOEXEC) };
             let length = match Errno::result(length) {
                 Ok(length) => length as usize,
@@ -202,7 +204,8 @@ pub(super) fn header(part: &mut libc::iovec) -> libc::msghdr {
 ///
 /// # Safety
 ///
-/// recvmsg has filled in the header, its control buffer is still there, and nobody else takes these descriptors.
+/// recvmsg has filled in the header, its control buffer is still there, and nobody else takes these
+/// descriptors.
 pub(super) unsafe fn take_fds(header: &libc::msghdr) -> Vec<OwnedFd> {
     let mut fds = Vec::new();
     // SAFETY: the caller vouches for the header; the macros stay within its control buffer.
@@ -216,7 +219,8 @@ pub(super) unsafe fn take_fds(header: &libc::msghdr) -> Vec<OwnedFd> {
             #[allow(clippy::unnecessary_cast, reason = "the C libraries disagree about the type")]
             let count = (length as usize).saturating_sub(empty) / size_of::<RawFd>();
             for index in 0..count {
-                // SAFETY: the kernel wrote `count` numbers here, each of a descriptor it made for us just now.
+                // SAFETY: the kernel wrote `count` numbers here, each of a descriptor it made for us just
+                // now.
                 fds.push(unsafe {
                     OwnedFd::from_raw_fd(ptr::read_unaligned(data.cast::<RawFd>().add(index)))
                 });

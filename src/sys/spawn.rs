@@ -1,9 +1,9 @@
 //! `posix_spawn` with descriptors at chosen numbers.
 //!
-//! Never fork: copying the page tables of a large process stalls it (16 ms a GiB), and a restart must not be felt.
-//! posix_spawn borrows the parent's memory and so takes the same fraction of a millisecond at any size, but it
-//! suspends the calling *thread* until the exec: keep it off the runtime's threads. No parent-death signal is
-//! set: it would fire when that thread ends, not when the process does.
+//! Never fork: copying the page tables of a large process stalls it (16 ms a GiB), and a restart must not be
+//! felt. posix_spawn borrows the parent's memory and so takes the same fraction of a millisecond at any size,
+//! but it suspends the calling *thread* until the exec: keep it off the runtime's threads. No parent-death
+//! signal is set: it would fire when that thread ends, not when the process does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsString};
@@ -33,8 +33,8 @@ pub(crate) struct Spawn<'fd> {
     pub(crate) env: Vec<(OsString, OsString)>,
     /// Where the child starts; `None` is where the parent is.
     pub(crate) directory: Option<PathBuf>,
-    /// Which descriptor the child finds at which number, each number once. Beside these it has only what is not
-    /// close-on-exec in the parent, normally 0 to 2.
+    /// Which descriptor the child finds at which number, each number once. Beside these it has only what is
+    /// not close-on-exec in the parent, normally 0 to 2.
     pub(crate) fds: Vec<(BorrowedFd<'fd>, RawFd)>,
     /// The child's whole signal mask.
     pub(crate) blocked: Vec<c_int>,
@@ -75,7 +75,8 @@ pub(crate) enum SpawnError {
          architecture)", program.display()
     )]
     NotAProgram { program: PathBuf },
-    /// The kernel finds it, or would, and does not run it: a link that leads to itself, a name that is too long, a policy.
+    /// The kernel finds it, or would, and does not run it: a link that leads to itself, a name that is too
+    /// long, a policy.
     #[error("cannot start {}: it cannot be executed", program.display())]
     Unrunnable { program: PathBuf, source: io::Error },
     /// ETXTBSY.
@@ -146,8 +147,8 @@ fn spawn_with(request: &Spawn<'_>, hold: fn(i32) -> io::Result<Pidfd>) -> Result
     }
     let attributes = Attributes::new(&request.blocked, &request.defaults).map_err(other)?;
 
-    // Held free for the child's pidfd, and a probe: a kernel or sandbox without pidfd_open, or a full table, is
-    // found out before there is a child.
+    // Held free for the child's pidfd, and a probe: a kernel or sandbox without pidfd_open, or a full table,
+    // is found out before there is a child.
     let reserved = Pidfd::own().map_err(|source| match source.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE) => other(source),
         _ => SpawnError::Pidfd { program: program.into(), source },
@@ -179,17 +180,18 @@ fn check_targets(request: &Spawn<'_>) -> Result<(), SpawnError> {
     }
 }
 
-/// Opens a directory that the child can enter. Looking up "." in it needs the same permission that entering it
-/// does, so that a refusal shows here and not as a failed exec.
+/// Opens a directory that the child can enter. Looking up "." in it needs the same permission that entering
+/// it does, so that a refusal shows here and not as a failed exec.
 fn enter(directory: &Path) -> io::Result<OwnedFd> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY);
     Ok(options.open(directory.join("."))?.into())
 }
 
-/// File actions run one after the other, so a source whose number is another's target could be overwritten before its
-/// turn. The order (by index) in which none is; those that wait for each other in a circle get copies above all targets.
-/// Only those: each copy takes one more descriptor, of which a server with many listeners has few left.
+/// File actions run one after the other, so a source whose number is another's target could be overwritten
+/// before its turn. The order (by index) in which none is; those that wait for each other in a circle get
+/// copies above all targets. Only those: each copy takes one more descriptor, of which a server with many
+/// listeners has few left.
 fn in_order(fds: &[(BorrowedFd<'_>, RawFd)]) -> io::Result<(Vec<usize>, Vec<Option<OwnedFd>>)> {
     let above = fds.iter().map(|(_, target)| target + 1).max().unwrap_or(0);
     let numbers: Vec<(RawFd, RawFd)> = fds.iter().map(|(source, own)| (source.as_raw_fd(), *own)).collect();
@@ -248,9 +250,9 @@ fn execute(text: &Text, actions: &FileActions, attributes: &Attributes) -> io::R
     let argv = pointers(&text.argv);
     let env = pointers(&text.env);
     let mut pid = 0;
-    // SAFETY: all pointers are to initialised values that outlive the call: `argv` and `env` are null-terminated
-    // and point into `text`; actions and attributes were initialised by their own calls. The child shares our
-    // memory until its exec, but runs only the C library's code, with every signal blocked.
+    // SAFETY: all pointers are to initialised values that outlive the call: `argv` and `env` are
+    // null-terminated and point into `text`; actions and attributes were initialised by their own calls. The
+    // child shares our memory until its exec, but runs only the C library's code, with every signal blocked.
     let failed = unsafe {
         libc::posix_spawn(
             &mut pid,
@@ -277,7 +279,8 @@ fn executable_exists(request: &Spawn<'_>) -> bool {
 
 /// The child has not been reaped, so the number is still its own.
 pub(crate) fn kill_and_reap(pid: i32) {
-    // SAFETY: neither call touches memory of ours (a null status is allowed); the pid is our unreaped child's.
+    // SAFETY: neither call touches memory of ours (a null status is allowed); the pid is our unreaped
+    // child's.
     unsafe {
         libc::kill(pid, libc::SIGKILL);
         while libc::waitpid(pid, ptr::null_mut(), 0) == -1 && Errno::last() == Errno::EINTR {}
@@ -286,7 +289,8 @@ pub(crate) fn kill_and_reap(pid: i32) {
 
 /// As [`kill_and_reap`], without waiting: whether it is gone.
 pub(crate) fn kill_and_try_to_reap(pid: i32) -> bool {
-    // SAFETY: neither call touches memory of ours (a null status is allowed); the pid is our unreaped child's.
+    // SAFETY: neither call touches memory of ours (a null status is allowed); the pid is our unreaped
+    // child's.
     unsafe {
         libc::kill(pid, libc::SIGKILL);
         libc::waitpid(pid, ptr::null_mut(), libc::WNOHANG) != 0

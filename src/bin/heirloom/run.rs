@@ -13,20 +13,22 @@ use crate::exit::{RUN_CODES, never_ran};
 
 /// Run a server in any language under a parent that keeps its PID and its sockets.
 ///
-/// The server finds its sockets from fd 3 on: LISTEN_FDS, LISTEN_FDNAMES and LISTEN_PID say so as under systemd,
-/// SERVER_STARTER_PORT as under Server::Starter. HUP and USR2 start a new one; the old one serves until that is ready and
-/// has shown itself for the probation, and is then sent the stop signal. TERM and INT stop, a second one at once. USR1, QUIT,
-/// WINCH, TTIN, TTOU, ALRM and the real-time signals go on to the server.
+/// The server finds its sockets from fd 3 on: LISTEN_FDS, LISTEN_FDNAMES and LISTEN_PID say so as under
+/// systemd, SERVER_STARTER_PORT as under Server::Starter. HUP and USR2 start a new one; the old one serves
+/// until that is ready and has shown itself for the probation, and is then sent the stop signal. TERM and INT
+/// stop, a second one at once. USR1, QUIT, WINCH, TTIN, TTOU, ALRM and the real-time signals go on to the
+/// server.
 #[derive(Args, Debug)]
 // A wrapper's option, and after it the operator's: the last word counts.
 #[command(args_override_self = true, after_help = RUN_CODES)]
 pub(crate) struct Run {
-    /// Listen here, as often as wanted: 127.0.0.1:80, '[::]:80' (IPv6 alone), unix:/path, unix:@name, udp:127.0.0.1:53.
-    /// NAME is for LISTEN_FDNAMES, FD the number under which the server finds it.
+    /// Listen here, as often as wanted: 127.0.0.1:80, '[::]:80' (IPv6 alone), unix:/path, unix:@name,
+    /// udp:127.0.0.1:53. NAME is for LISTEN_FDNAMES, FD the number under which the server finds it.
     #[arg(short, long, value_name = "[NAME=]ADDRESS[=FD]")]
     listen: Vec<Listening>,
 
-    /// The mode of Unix sockets' paths, in octal: a user who may write there may connect. Without it 0777 less the umask.
+    /// The mode of Unix sockets' paths, in octal: a user who may write there may connect. Without it 0777
+    /// less the umask.
     #[arg(long, value_name = "MODE", value_parser = mode)]
     socket_mode: Option<u32>,
 
@@ -42,21 +44,23 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N")]
     backlog: Option<u32>,
 
-    /// Hand the sockets down with O_NONBLOCK set. Without it they block, as from systemd; servers that do not want that set
-    /// the flag themselves.
+    /// Hand the sockets down with O_NONBLOCK set. Without it they block, as from systemd; servers that do not
+    /// want that set the flag themselves.
     #[arg(long)]
     nonblocking: bool,
 
-    /// How the server shows that it is ready: after=1s (it has run so long), notify (READY=1 to NOTIFY_SOCKET), fd or fd=N
-    /// (a line written there; HEIRLOOM_READY_FD names it), http=/path (a 2xx at one more socket that it is handed),
-    /// http=ADDRESS/path or tcp=ADDRESS (at an address of its own), heirloom (it is a heirloom program). NOTIFY_SOCKET is a
-    /// path, as under systemd, and offered with every choice but heirloom: STATUS=, MAINPID= (the main process, also when its
-    /// starter ends), STOPPING= and EXTEND_TIMEOUT_USEC= (more time to start or to stop) are heard there. Where no directory
-    /// can be had for it, it is an abstract name (@...) for notify, and left out otherwise.
+    /// How the server shows that it is ready: after=1s (it has run so long), notify (READY=1 to
+    /// NOTIFY_SOCKET), fd or fd=N (a line written there; HEIRLOOM_READY_FD names it), http=/path (a 2xx at
+    /// one more socket that it is handed), http=ADDRESS/path or tcp=ADDRESS (at an address of its own),
+    /// heirloom (it is a heirloom program). NOTIFY_SOCKET is a path, as under systemd, and offered with every
+    /// choice but heirloom: STATUS=, MAINPID= (the main process, also when its starter ends), STOPPING= and
+    /// EXTEND_TIMEOUT_USEC= (more time to start or to stop) are heard there. Where no directory can be had
+    /// for it, it is an abstract name (@...) for notify, and left out otherwise.
     #[arg(long, value_name = "HOW", default_value = "after=1s")]
     ready: Readiness,
 
-    /// Leave servers the standard input even if it is a terminal. Without it they have /dev/null instead then.
+    /// Leave servers the standard input even if it is a terminal. Without it they have /dev/null instead
+    /// then.
     #[arg(long)]
     keep_stdin: bool,
 
@@ -64,8 +68,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     start_timeout: Duration,
 
-    /// How long a new server is watched, and the old one kept, after it is ready. If it dies, or is stopped at the end or fails
-    /// its check (http=, tcp=) then, the old one goes on.
+    /// How long a new server is watched, and the old one kept, after it is ready. If it dies, or is stopped
+    /// at the end or fails its check (http=, tcp=) then, the old one goes on.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     probation: Duration,
 
@@ -89,7 +93,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     restart_every: Option<Duration>,
 
-    /// Read variables for each new server from a directory: a file's name and its first line. An empty file removes one.
+    /// Read variables for each new server from a directory: a file's name and its first line. An empty file
+    /// removes one.
     #[arg(long, value_name = "DIR")]
     env_dir: Vec<PathBuf>,
 
@@ -129,8 +134,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     stable_after: Duration,
 
-    /// After so many deaths in a row, run the last program file that was good, whatever has become of it, until the next
-    /// restart that is asked for; 0 never does. Not for scripts.
+    /// After so many deaths in a row, run the last program file that was good, whatever has become of it,
+    /// until the next restart that is asked for; 0 never does. Not for scripts.
     #[arg(long, value_name = "N", default_value = "3")]
     rollback_after: u32,
 

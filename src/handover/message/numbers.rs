@@ -12,8 +12,8 @@ pub(super) mod kind {
     pub(in crate::handover::message) const MOVE: u8 = 7;
     pub(in crate::handover::message) const TAKEN: u8 = 8;
     pub(in crate::handover::message) const REFUSED: u8 = 9;
-    // From OPTIONAL on, since a predecessor without state has nothing to lose by not answering. 128 itself stays the
-    // kind that nobody knows.
+    // From OPTIONAL on, since a predecessor without state has nothing to lose by not answering. 128 itself
+    // stays the kind that nobody knows.
     pub(in crate::handover::message) const STATE_REQUEST: u8 = OPTIONAL + 1;
     pub(in crate::handover::message) const STATE: u8 = OPTIONAL + 2;
     // Between a supervisor and its workers, which say by the announcement that they know each other.

@@ -27,8 +27,8 @@ pub struct Limits {
     pub stable: Duration,
     /// After so many crashes in a row the last good program is run instead; 0 never does.
     pub rollback_after: u32,
-    /// Whether workers accept as soon as they please and not at COMMIT, as programs do that are not heirloom's. Then one
-    /// that is given up may hold requests, and is told to stop before it is killed.
+    /// Whether workers accept as soon as they please and not at COMMIT, as programs do that are not
+    /// heirloom's. Then one that is given up may hold requests, and is told to stop before it is killed.
     pub early: bool,
 }
 
@@ -46,7 +46,8 @@ pub enum Program {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// Start a worker; answer with [`Supervise::spawned`](super::Supervise::spawned) or [`Supervise::spawn_failed`](super::Supervise::spawn_failed).
+    /// Start a worker; answer with [`Supervise::spawned`](super::Supervise::spawned) or
+    /// [`Supervise::spawn_failed`](super::Supervise::spawn_failed).
     Spawn {
         /// The worker's number.
         worker: Worker,
@@ -57,8 +58,8 @@ pub enum Action {
     },
     /// Tell this worker.
     Send(Worker, Message),
-    /// This worker is to accept no more but on the sockets, of those that the candidate was handed, which that one does
-    /// not want. A program that is not heirloom's cannot.
+    /// This worker is to accept no more but on the sockets, of those that the candidate was handed, which
+    /// that one does not want. A program that is not heirloom's cannot.
     Pause(Worker, Vec<u16>),
     /// This worker is to accept again.
     Resume(Worker),

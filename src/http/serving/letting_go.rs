@@ -1,4 +1,5 @@
-//! HTTP/1 connections that hyper lets go of between two requests: to move, to be closed, or to be put together again.
+//! HTTP/1 connections that hyper lets go of between two requests: to move, to be closed, or to be put
+//! together again.
 
 use std::mem;
 use std::pin::Pin;
@@ -54,7 +55,8 @@ where
         Ok(())
     }
 
-    /// Ends an HTTP/1 connection without a request in flight, or goes on with it if there turns out to be one.
+    /// Ends an HTTP/1 connection without a request in flight, or goes on with it if there turns out to be
+    /// one.
     pub(super) fn take_apart(
         &self,
         http1: Http1<S, H>,
@@ -76,8 +78,8 @@ where
 
     /// Takes an HTTP/1 connection without a request in flight out of hyper.
     ///
-    /// Only while its stage is fresh or idle, or that of a head: then the last response is written and flushed, so
-    /// that hyper holds nothing but bytes that it has read.
+    /// Only while its stage is fresh or idle, or that of a head: then the last response is written and
+    /// flushed, so that hyper holds nothing but bytes that it has read.
     fn take_out(
         &self,
         mut http1: Http1<S, H>,
@@ -86,9 +88,10 @@ where
     ) -> Result<TakenOut<S, H>, ServeError> {
         let mut is_unread = false;
         if stage.asked {
-            // Its last request may have had a body. If hyper has read all of it, this ends the connection at once,
-            // without another read; else hyper ends it when it has. An end after a read is one for which the service has
-            // just dropped the body: what comes next on the connection is the rest of that, and no request.
+            // Its last request may have had a body. If hyper has read all of it, this ends the connection at
+            // once, without another read; else hyper ends it when it has. An end after a read is one for
+            // which the service has just dropped the body: what comes next on the connection is the rest of
+            // that, and no request.
             self.entry.keep_open();
             Pin::new(&mut http1).graceful_shutdown();
             let ended = Pin::new(&mut http1).poll(cx);

@@ -125,7 +125,8 @@ impl Driver {
     }
 
     fn start_accepting(&mut self) {
-        // Before the first connection: it may be a prober's, who is not to hear that this process is not ready.
+        // Before the first connection: it may be a prober's, who is not to hear that this process is not
+        // ready.
         self.shared.ready.store(true, Ordering::Relaxed);
         self.shared.listeners.accept();
         self.shared.life.send_replace(Life::Accepting);
@@ -177,7 +178,8 @@ impl Driver {
         let (handed, pid_file) = (sockets.clone(), self.pid_file.clone());
         let descriptors = self.shared.descriptors.handed_down();
         self.giving.forget();
-        // A thread of its own, since an exec from a file system that hangs must not keep a stop from being heard.
+        // A thread of its own, since an exec from a file system that hangs must not keep a stop from being
+        // heard.
         let making = on_own_thread_or(
             "heirloom-start",
             move || recipe.make(None, &handed, pid_file.as_deref(), &descriptors, None),
@@ -343,8 +345,8 @@ impl Driver {
         self.release_end_if_done();
     }
 
-    /// What a successor was sent and has not answered for (it is stopped, say) waits in its channel, which outlives this
-    /// process: it has moved, and nobody has aborted it.
+    /// What a successor was sent and has not answered for (it is stopped, say) waits in its channel, which
+    /// outlives this process: it has moved, and nobody has aborted it.
     fn leave_to_successor(&mut self, aborted: &mut Vec<ConnectionStatus>) {
         let (all, mut sent) = (aborted.len(), self.moves.unanswered());
         aborted.retain(|connection| {
@@ -419,13 +421,13 @@ impl Driver {
     }
 }
 
-/// How long the end waits for an exec that is under way, so that what comes of it can be killed. An exec takes
-/// well under a millisecond; one from a file system that hangs is not waited for any longer. Nor is the final state
-/// when this process was asked to stop, or the successor's reading of it.
+/// How long the end waits for an exec that is under way, so that what comes of it can be killed. An exec
+/// takes well under a millisecond; one from a file system that hangs is not waited for any longer. Nor is the
+/// final state when this process was asked to stop, or the successor's reading of it.
 const BIRTH: Duration = Duration::from_secs(2);
 
-/// How often a drain that takes long tells how it comes along: often enough for a progress bar on a terminal, seldom
-/// enough for a log.
+/// How often a drain that takes long tells how it comes along: often enough for a progress bar on a terminal,
+/// seldom enough for a log.
 const PROGRESS: Duration = Duration::from_secs(1);
 
 /// How many aborted connections are named in the log; the rest are in the [`Ending`].

@@ -28,7 +28,8 @@ impl Driver {
                 self.succeed.ready(now, unclaimed);
             }
             Command::Failed { reason, said } => {
-                // The predecessor's log gets it, or else the program prints the error that it has in its hands.
+                // The predecessor's log gets it, or else the program prints the error that it has in its
+                // hands.
                 say!(debug: reason, "initialisation failed");
                 self.succeed.failed(reason);
                 self.waiting.said.push(said);
@@ -113,8 +114,8 @@ impl Driver {
         // A supervisor replaces a worker that was told to stop behind its back.
         self.stop(now, None, &Message::Leaving);
         if left {
-            // A second one, and the program is still initialising: there is nothing to drain, and only the signal's
-            // own meaning is left to end it.
+            // A second one, and the program is still initialising: there is nothing to drain, and only the
+            // signal's own meaning is left to end it.
             crate::aside::say::finish();
             let _ = signal_hook::low_level::emulate_default_handler(signal.number());
         }
@@ -126,8 +127,9 @@ impl Driver {
             if !superior.machine.asked_to_stop() {
                 return;
             }
-            // That this process leaves, the machine says by itself while it is not the service; and once it has handed
-            // over, its end is nobody else's. A supervisor of an older release would stop all workers for it.
+            // That this process leaves, the machine says by itself while it is not the service; and once it
+            // has handed over, its end is nobody else's. A supervisor of an older release would stop all
+            // workers for it.
             if self.is_the_service() {
                 self.tell_supervisor(word);
             }

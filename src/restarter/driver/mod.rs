@@ -1,7 +1,7 @@
 //! Feeds the machines from the outside world and does what they ask, on a thread of its own.
 //!
-//! The thread lives as long as the process: signals are unblocked in it (a signal that every thread blocks stays
-//! pending for ever), and it outlives the runtimes of the program.
+//! The thread lives as long as the process: signals are unblocked in it (a signal that every thread blocks
+//! stays pending for ever), and it outlives the runtimes of the program.
 
 mod acting;
 mod giving;
@@ -96,8 +96,8 @@ fn run(start: Start, started: &std_mpsc::SyncSender<Result<(), StartError>>) {
     }
 }
 
-/// Drives for as long as the process lives, through panics of what is called from here and is not ours (a recorder of
-/// metrics, say). What was to be done next is still in the machines.
+/// Drives for as long as the process lives, through panics of what is called from here and is not ours (a
+/// recorder of metrics, say). What was to be done next is still in the machines.
 fn go_on(runtime: &tokio::runtime::Runtime, mut driver: Driver) {
     for _ in 0..PANICS {
         let _ = catch_unwind(AssertUnwindSafe(|| runtime.block_on(driver.drive())));
@@ -108,8 +108,8 @@ fn go_on(runtime: &tokio::runtime::Runtime, mut driver: Driver) {
     driver.shared.ending.send_replace(Some(Ending { reason: Reason::Shutdown, aborted }));
 }
 
-/// Lines and hooks have threads of their own, so a panic that gets this far is rare, and takes its input with it. So many
-/// can only be one that comes again without any.
+/// Lines and hooks have threads of their own, so a panic that gets this far is rare, and takes its input with
+/// it. So many can only be one that comes again without any.
 const PANICS: usize = 100_000;
 
 struct Driver {
@@ -321,8 +321,8 @@ impl Driver {
         self.arrivals.deliver(&self.shared.listeners, self.predecessor.as_ref());
     }
 
-    /// Hears what the peers have done by now, before the machines act on the passing of time alone: a successor that
-    /// died in the last moment of its probation must not be settled on.
+    /// Hears what the peers have done by now, before the machines act on the passing of time alone: a
+    /// successor that died in the last moment of its probation must not be settled on.
     fn catch_up(&mut self) {
         for _ in 0..MESSAGES_AT_ONCE {
             let Some(input) = self.heard_so_far() else { return };
@@ -463,8 +463,8 @@ impl Driver {
     }
 }
 
-/// How long to wait when the channel is full, or too many descriptors are under way in it: nothing says when a peer
-/// has read. It reads as soon as it runs, so this is short.
+/// How long to wait when the channel is full, or too many descriptors are under way in it: nothing says when
+/// a peer has read. It reads as soon as it runs, so this is short.
 const RETRY: std::time::Duration = std::time::Duration::from_millis(1);
 
 async fn next_of_attempt(attempt: &mut Option<Attempt>) -> Input {

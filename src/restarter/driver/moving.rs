@@ -139,8 +139,8 @@ impl Arrivals {
         self.waiting.is_empty() && self.refused.is_empty()
     }
 
-    /// A message has arrived. Descriptors that are missing are the last ones: those connections are refused. So is what
-    /// would take the last descriptors of this process.
+    /// A message has arrived. Descriptors that are missing are the last ones: those connections are refused.
+    /// So is what would take the last descriptors of this process.
     pub(super) fn push(&mut self, connections: Vec<Moved>, fds: Vec<OwnedFd>, tracker: &Tracker) {
         let mut fds = fds.into_iter();
         for Moved { id, listener, received, state, session } in connections {
@@ -155,7 +155,8 @@ impl Arrivals {
         }
     }
 
-    /// Gives them to their accept loops, each after it has been answered for; the rest waits for room in the channel.
+    /// Gives them to their accept loops, each after it has been answered for; the rest waits for room in the
+    /// channel.
     pub(super) fn deliver(&mut self, listeners: &Listeners, predecessor: Option<&Peer>) {
         while let Some((listener, arrivals)) = self.waiting.pop_first() {
             let (ids, arrivals): (Vec<u64>, Vec<Arrival>) = arrivals.into_iter().unzip();

@@ -1,4 +1,5 @@
-//! The driver's part under a supervisor: doing as it is told, and giving it what the workers to come are to have.
+//! The driver's part under a supervisor: doing as it is told, and giving it what the workers to come are to
+//! have.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -249,7 +250,8 @@ impl Driver {
     fn obey_hand_over(&mut self, now: Instant, unclaimed: &[u64], takes: (bool, bool)) {
         // Before the next step: what is bound in between is in neither, so binding it is refused.
         let sockets = self.shared.listeners.open();
-        // What was bound a moment ago must be the supervisor's before it is closed here: its queue would go with it.
+        // What was bound a moment ago must be the supervisor's before it is closed here: its queue would go
+        // with it.
         self.keep();
         self.shared.listeners.hand_over(&sockets, &indexes(&sockets, unclaimed));
         if let Some(attempt) = &mut self.attempt {

@@ -1,5 +1,5 @@
-//! What happens, told once to everybody who wants to know: the log, the program ([`Event`]), the service manager, the metrics, the
-//! generations to come, and operators.
+//! What happens, told once to everybody who wants to know: the log, the program ([`Event`]), the service
+//! manager, the metrics, the generations to come, and operators.
 
 use super::Driver;
 use crate::operate::event::Event;

@@ -1,8 +1,8 @@
-//! Whether a worker still lives at the end of its probation: one that was stopped meanwhile (SIGSTOP, a debugger), or that does
-//! not answer any more, is not settled on.
+//! Whether a worker still lives at the end of its probation: one that was stopped meanwhile (SIGSTOP, a
+//! debugger), or that does not answer any more, is not settled on.
 //!
-//! A program that is not heirloom's cannot be asked in general. What it can be asked is what showed that it was ready, if that
-//! was a check from outside; and it is seen whether it is stopped.
+//! A program that is not heirloom's cannot be asked in general. What it can be asked is what showed that it
+//! was ready, if that was a check from outside; and it is seen whether it is stopped.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -62,5 +62,6 @@ impl Drop for Question {
     }
 }
 
-/// Between two looks at a worker that is stopped. Its own end of that is told to one who listens, and that is another.
+/// Between two looks at a worker that is stopped. Its own end of that is told to one who listens, and that is
+/// another.
 const LOOK: Duration = Duration::from_millis(50);

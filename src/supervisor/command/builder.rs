@@ -39,16 +39,16 @@ use crate::supervisor::{Orphans, Supervisor, SupervisorError, SupervisorHandle};
 /// }
 /// ```
 ///
-/// The worker finds its sockets from fd 3 on, announced in `LISTEN_FDS`, `LISTEN_FDNAMES` and `LISTEN_PID`, and in
-/// `SERVER_STARTER_PORT`; its generation is in `SERVER_STARTER_GENERATION`, and `NOTIFY_SOCKET` is there to be used (see [`Readiness`]).
-/// The worker starts with all signals unblocked and at their default effect. It leads a session and a process
-/// group of its own. When it ends, the supervisor kills what is left of that group, and every other process
-/// that it has left and that holds one of the sockets, so that no process goes on accepting unobserved. Run
-/// the server in the foreground: a first worker that goes into the background is given up. When the
-/// supervisor stops, everything that its workers have started is stopped. A worker has no terminal, even if
-/// the supervisor has one: Ctrl-C reaches the supervisor, which stops the worker; Ctrl-Z suspends the
-/// supervisor alone, and the worker serves on. A worker that is stopped in another way (SIGSTOP) does not
-/// count as ready until it goes on.
+/// The worker finds its sockets from fd 3 on, announced in `LISTEN_FDS`, `LISTEN_FDNAMES` and `LISTEN_PID`,
+/// and in `SERVER_STARTER_PORT`; its generation is in `SERVER_STARTER_GENERATION`, and `NOTIFY_SOCKET` is
+/// there to be used (see [`Readiness`]). The worker starts with all signals unblocked and at their default
+/// effect. It leads a session and a process group of its own. When it ends, the supervisor kills what is left
+/// of that group, and every other process that it has left and that holds one of the sockets, so that no
+/// process goes on accepting unobserved. Run the server in the foreground: a first worker that goes into the
+/// background is given up. When the supervisor stops, everything that its workers have started is stopped. A
+/// worker has no terminal, even if the supervisor has one: Ctrl-C reaches the supervisor, which stops the
+/// worker; Ctrl-Z suspends the supervisor alone, and the worker serves on. A worker that is stopped in
+/// another way (SIGSTOP) does not count as ready until it goes on.
 ///
 /// The supervisor notices a worker that counts as ready and accepts nothing: if connections wait and a queue
 /// only grows, a warning names the socket and its number. Readiness by time does not show that a worker
@@ -198,8 +198,8 @@ impl WorkerCommand {
 }
 
 impl Supervisor {
-    /// Supervises processes of `command`, and returns when the service has ended. The exit code is that of the last one;
-    /// return it from `main`.
+    /// Supervises processes of `command`, and returns when the service has ended. The exit code is that of
+    /// the last one; return it from `main`.
     ///
     /// The program that calls this calls [`become_worker`](super::become_worker) first of all in `main`.
     ///

@@ -70,8 +70,8 @@ pub(crate) enum ForeignError {
 }
 
 impl Foreign {
-    /// Starts a worker, from another file than its own if there is one `instead`. Blocks until its program has been
-    /// executed.
+    /// Starts a worker, from another file than its own if there is one `instead`. Blocks until its program
+    /// has been executed.
     pub(crate) fn start(
         &self,
         generation: u64,
@@ -122,13 +122,15 @@ impl Foreign {
         ))
     }
 
-    /// What is its standard input instead of a terminal, from which the shell is read as soon as this is a background job.
+    /// What is its standard input instead of a terminal, from which the shell is read as soon as this is a
+    /// background job.
     fn input(&self) -> io::Result<Option<OwnedFd>> {
         let is_replaced = !self.keeps_stdin && io::stdin().is_terminal();
         is_replaced.then(|| File::open("/dev/null").map(OwnedFd::from)).transpose()
     }
 
-    /// Whether the sources can be read and the descriptors numbered: what is wrong from the start need not wait for it.
+    /// Whether the sources can be read and the descriptors numbered: what is wrong from the start need not
+    /// wait for it.
     pub(crate) fn check(&self, sockets: &[Handed]) -> Result<(), ForeignError> {
         self.environment()?;
         let addresses: Vec<_> = sockets.iter().map(|socket| socket.address.clone()).collect();

@@ -152,7 +152,8 @@ impl Commanded {
         }
     }
 
-    /// The sockets in the order in which they were asked for; what came by activation and was not asked for comes last.
+    /// The sockets in the order in which they were asked for; what came by activation and was not asked for
+    /// comes last.
     fn handed(&self, sockets: &[Arc<Socket>]) -> Vec<Handed> {
         let mut left: Vec<_> = sockets.iter().collect();
         let mut handed = Vec::with_capacity(left.len());

@@ -10,14 +10,15 @@
 //!               ─────────── the stop signal, and SIGKILL for the group at the deadline ──▶
 //! ```
 //!
-//! What the supervisor decides, it decides as for its own kind ([`supervise`](crate::handover::supervise)); what it cannot
-//! say to a foreign program, it leaves out: such a worker is not paused while its successor is on probation, so both accept,
-//! and taking back is doing nothing.
+//! What the supervisor decides, it decides as for its own kind ([`supervise`](crate::handover::supervise));
+//! what it cannot say to a foreign program, it leaves out: such a worker is not paused while its successor is
+//! on probation, so both accept, and taking back is doing nothing.
 //!
 //! # Hazards
 //!
-//! - O_NONBLOCK belongs to the socket, and so to every worker at once. It is set or cleared before the first worker starts
-//!   and never touched again: clearing it under a worker that relies on it makes that one hang in accept.
+//! - O_NONBLOCK belongs to the socket, and so to every worker at once. It is set or cleared before the first
+//!   worker starts and never touched again: clearing it under a worker that relies on it makes that one hang
+//!   in accept.
 //! - A worker's pid is its process group's as long as it has not been reaped: the group is killed first.
 //! - The signal at the supervisor's death comes when the *thread* ends that started the worker: the
 //!   [`spawner`] is one that lasts.

@@ -1,11 +1,13 @@
 //! The process between the supervisor and a worker's program: what only the child itself can do.
 //!
-//! `LISTEN_PID` names the process that the sockets are for, and posix_spawn cannot know a pid beforehand. So the
-//! supervisor's own binary is started first, in the child; it sets that variable, makes the child the leader of a session
-//! and so of a process group, asks for a signal at the supervisor's death, and executes the program. It lives for about a millisecond.
+//! `LISTEN_PID` names the process that the sockets are for, and posix_spawn cannot know a pid beforehand. So
+//! the supervisor's own binary is started first, in the child; it sets that variable, makes the child the
+//! leader of a session and so of a process group, asks for a signal at the supervisor's death, and executes
+//! the program. It lives for about a millisecond.
 //!
-//! It executes the program when the supervisor says so, over a socket, and ends if that is gone. There the supervisor learns
-//! whether that worked: its end without a word means that the program runs; an error number is why it does not.
+//! It executes the program when the supervisor says so, over a socket, and ends if that is gone. There the
+//! supervisor learns whether that worked: its end without a word means that the program runs; an error number
+//! is why it does not.
 
 use std::env;
 use std::ffi::OsString;
@@ -35,13 +37,15 @@ pub(super) struct Order {
     pub(super) command: Vec<OsString>,
 }
 
-/// Becomes a worker's program, or watches over the workers, if this process was started for that, and returns otherwise. A program that starts
-/// foreign workers calls it first of all in `main`, before there are threads.
+/// Becomes a worker's program, or watches over the workers, if this process was started for that, and returns
+/// otherwise. A program that starts foreign workers calls it first of all in `main`, before there are
+/// threads.
 ///
 /// # Errors
 ///
-/// The process was started as a worker's, and the program could not be executed: the supervisor has been told and reports it.
-/// Or it has watched over the workers, to the end. Nothing is left but to exit, without a word.
+/// The process was started as a worker's, and the program could not be executed: the supervisor has been told
+/// and reports it. Or it has watched over the workers, to the end. Nothing is left but to exit, without a
+/// word.
 pub fn become_worker() -> io::Result<()> {
     let mut arguments = env::args_os();
     match arguments.next() {
@@ -97,8 +101,9 @@ impl Order {
 
     /// Returns only when it has failed.
     fn carry_out(&self, report: &mut impl Read) -> io::Error {
-        // Leader of a group: what the program starts can be found and killed with it. And of a session, without a terminal:
-        // a background group on one would be stopped when it reads there, or writes under `stty tostop`.
+        // Leader of a group: what the program starts can be found and killed with it. And of a session,
+        // without a terminal: a background group on one would be stopped when it reads there, or writes under
+        // `stty tostop`.
         if let Err(errno) = nix::unistd::setsid() {
             return errno.into();
         }

@@ -1,9 +1,11 @@
-//! Starting a worker's program through the [shim](super::shim), from a thread that lives as long as its workers.
+//! Starting a worker's program through the [shim](super::shim), from a thread that lives as long as its
+//! workers.
 //!
-//! Why a thread of its own: the signal at a parent's death comes when the *thread* that started the child ends.
+//! Why a thread of its own: the signal at a parent's death comes when the *thread* that started the child
+//! ends.
 //!
-//! The shim waits for a word before it executes the program. By then the [watcher](super::watcher) knows of it; if this
-//! process is killed before that, the shim finds nobody at the other end, and ends.
+//! The shim waits for a word before it executes the program. By then the [watcher](super::watcher) knows of
+//! it; if this process is killed before that, the shim finds nobody at the other end, and ends.
 
 use std::env;
 use std::ffi::OsString;
@@ -67,8 +69,8 @@ pub(crate) enum LaunchError {
 }
 
 impl Spawner {
-    /// `shim` is a program that calls [`become_worker`](super::shim::become_worker). `watcher`: who ends what is started
-    /// after this process, if it is to end.
+    /// `shim` is a program that calls [`become_worker`](super::shim::become_worker). `watcher`: who ends what
+    /// is started after this process, if it is to end.
     pub(super) fn new(shim: PathBuf, watcher: Option<Arc<Watcher>>) -> io::Result<Spawner> {
         let (jobs, received) = mpsc::channel::<Job>();
         thread::Builder::new().name("heirloom-spawn".into()).spawn(move || {
@@ -197,8 +199,9 @@ fn read_report(mut report: UnixStream) -> io::Result<Report> {
     Ok(if length == 0 { Report::Started } else { Report::Failed(i32::from_ne_bytes(errno)) })
 }
 
-/// Every signal that can have a disposition and that the C library does not keep for itself: an ignored one would stay
-/// ignored in a program that never asked for that. Not what `nohup` ignores, for whatever runs below it.
+/// Every signal that can have a disposition and that the C library does not keep for itself: an ignored one
+/// would stay ignored in a program that never asked for that. Not what `nohup` ignores, for whatever runs
+/// below it.
 pub(crate) fn all_signals() -> Vec<i32> {
     let unchangeable = [libc::SIGKILL, libc::SIGSTOP, 32, 33];
     (1..=64).filter(|signal| !unchangeable.contains(signal) && !stays_ignored(*signal)).collect()
@@ -267,8 +270,8 @@ mod tests {
                 };
                 let (pid, said) = says(&["sh", "-c", "echo $LISTEN_PID $$"]);
                 assert_eq!(said, format!("{pid} {pid}\n"));
-                // Beside 7, what this process itself was started with; 3 is the directory that ls reads. The shell that
-                // plays the shim has its script open at 10.
+                // Beside 7, what this process itself was started with; 3 is the directory that ls reads. The
+                // shell that plays the shim has its script open at 10.
                 let (_, said) = says(&["ls", "/proc/self/fd"]);
                 let fds: Vec<RawFd> = said.lines().map(|fd| fd.parse().unwrap()).collect();
                 let unexpected = |fd: &RawFd| !stays_open(*fd) && ![3, 7, 10].contains(fd);

@@ -1,10 +1,11 @@
 //! What ends the workers of a supervisor that was killed, whatever they have done to their credentials.
 //!
-//! The kernel signals a child at its parent's death, but forgets to as soon as the child changes its user or its group, as
-//! servers do that start as root; and it signals once for each thread of the dying parent that takes the child over on the
-//! way, while to most servers a second signal means "at once". So a process of its own ([`process`]) holds the supervisor and its workers by pidfd and
-//! does nothing until the supervisor is gone. The supervisor starts it with the first worker, tells it of each, and starts
-//! another if it dies: no child depends on it, and two processes must be killed at once for a worker to be left alone.
+//! The kernel signals a child at its parent's death, but forgets to as soon as the child changes its user or
+//! its group, as servers do that start as root; and it signals once for each thread of the dying parent that
+//! takes the child over on the way, while to most servers a second signal means "at once". So a process of
+//! its own ([`process`]) holds the supervisor and its workers by pidfd and does nothing until the supervisor
+//! is gone. The supervisor starts it with the first worker, tells it of each, and starts another if it dies:
+//! no child depends on it, and two processes must be killed at once for a worker to be left alone.
 //!
 //! One for all workers, and no fork of the supervisor: it costs an exec, and about a megabyte of memory.
 
@@ -79,7 +80,8 @@ impl Watcher {
         Watcher { orders, shim, state: Mutex::default() }
     }
 
-    /// Who is to tell a worker that is about to be started. Blocks for the exec of a watcher, if it takes one.
+    /// Who is to tell a worker that is about to be started. Blocks for the exec of a watcher, if it takes
+    /// one.
     pub(super) fn tells(&self) -> ToldBy {
         let mut state = self.lock();
         state.forget_the_dead();
@@ -216,7 +218,8 @@ fn is_alive(pidfd: &OwnedFd) -> bool {
 /// Its own name, by which it knows itself.
 pub(super) const NAME: &str = "heirloom: watches over the workers of its supervisor";
 
-/// A watcher that cannot be started (no process or thread is left, say) is tried for as seldom as costs nothing.
+/// A watcher that cannot be started (no process or thread is left, say) is tried for as seldom as costs
+/// nothing.
 const AGAIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Driver, Spawning};
 use crate::aside::own_thread::on_own_thread_or;
@@ -11,7 +11,6 @@ use crate::handdown::recipe::Supervision;
 use crate::handover::Failure;
 use crate::handover::message::Message;
 use crate::handover::supervise::{Action, End, Program, Report, Worker};
-use crate::operate::event::Event;
 use crate::restarter::{Outcome, RestartError};
 use crate::supervisor::Answer;
 use crate::supervisor::making::{Born, Manner, Order};
@@ -26,12 +25,12 @@ impl Driver {
             match action {
                 Action::Spawn { worker, program, replaces } => self.spawn(worker, program, replaces),
                 Action::Send(worker, Message::Probe) if self.asks(worker) => {}
-                Action::Send(worker, message) => self.tell(worker, &message),
+                Action::Send(worker, message) => self.tell_worker(worker, &message),
                 Action::Pause(worker, unclaimed) => {
                     let unclaimed = self.cookies_of_candidate(&unclaimed);
-                    self.tell(worker, &Message::Pause { unclaimed });
+                    self.tell_worker(worker, &Message::Pause { unclaimed });
                 }
-                Action::Resume(worker) => self.tell(worker, &Message::Resume),
+                Action::Resume(worker) => self.tell_worker(worker, &Message::Resume),
                 Action::HandOver { worker, unclaimed, takes_moves, takes_sessions } => {
                     let takes = (takes_moves, takes_sessions);
                     self.hand_over(now, worker, &unclaimed, takes);
@@ -81,7 +80,8 @@ impl Driver {
         };
         let sockets = order.sockets.iter().map(|socket| socket.cookie).collect();
         let (maker, children) = (Arc::clone(&self.maker), Arc::clone(&self.children));
-        // A thread of its own, since an exec from a file system that hangs must not keep a stop from being heard.
+        // A thread of its own, since an exec from a file system that hangs must not keep a stop from being
+        // heard.
         let making = on_own_thread_or(
             "heirloom-start",
             move || children.start(|| maker.make(order), |born| born.made.spawned.pid),
@@ -145,7 +145,7 @@ impl Driver {
         }
     }
 
-    fn tell(&self, worker: Worker, message: &Message) {
+    fn tell_worker(&self, worker: Worker, message: &Message) {
         if let Some(process) = self.workers.get(&worker).filter(|process| process.manner == Manner::Told) {
             process.tell(message);
         }
@@ -169,7 +169,7 @@ impl Driver {
         let unwanted = new.map(|process| process.named(unclaimed)).unwrap_or_default();
         self.store.drop_sockets(&unwanted);
         self.operating.replaces(worker);
-        self.tell(worker, &Message::HandOver { unclaimed: unwanted, takes_moves, takes_sessions });
+        self.tell_worker(worker, &Message::HandOver { unclaimed: unwanted, takes_moves, takes_sessions });
         if let Some(Process { manner: Manner::Signalled { delay, .. }, .. }) = self.workers.get(&worker) {
             self.signalled.insert(worker, now + *delay);
         }
@@ -179,7 +179,7 @@ impl Driver {
         self.operating.says_goodbye(worker);
         match self.workers.get(&worker).map(|process| process.manner) {
             Some(Manner::Told) => {
-                self.tell(worker, &Message::Stop);
+                self.tell_worker(worker, &Message::Stop);
                 self.wake(worker);
             }
             Some(Manner::Signalled { .. }) => {
@@ -235,70 +235,26 @@ impl Driver {
     }
 
     fn report(&mut self, report: Report) {
-        self.tell_service(&report);
-        self.tell_operators(&report);
-        match &report {
-            Report::Starting { worker } => say!(info: worker, "starting a worker"),
-            Report::Remembered => say!(info: "restart: one is on its way, another one follows it"),
-            Report::Ready { worker } => {
-                if let Some(pid_file) = &self.pid_file {
-                    pid_file.write_own();
-                }
-                say!(info: worker, "worker ready");
-            }
+        // Before it is told: a reader of the log looks for the file.
+        if let (Report::Ready { .. }, Some(pid_file)) = (&report, &self.pid_file) {
+            pid_file.write_own();
+        }
+        self.tell(&report);
+        match report {
             Report::Settled { worker } => {
-                say!(info: worker, "worker settled");
-                let pid = self.workers.get(worker).map(|process| process.pid).unwrap_or_default();
+                let pid = self.workers.get(&worker).map(|process| process.pid).unwrap_or_default();
                 self.settled(pid);
                 answer(&mut self.answers, &Ok(Outcome::Settled { pid }));
                 self.answers.append(&mut self.later);
             }
             Report::Failed { worker, why } => {
-                match self.machine.serving() {
-                    Some(_) => say!(error: worker, %why, "restart failed, the old worker serves on"),
-                    None => say!(error: worker, %why, "restart failed, and nobody serves"),
-                }
-                self.drop_what_it_bound(*worker);
-                self.failed(&Err(RestartError::Failed(why.clone())));
+                self.drop_what_it_bound(worker);
+                self.failed(&Err(RestartError::Failed(why)));
             }
             Report::TakenBack { worker, why } => {
-                match self.machine.serving() {
-                    Some(_) => say!(error: worker, %why, "restart taken back, the old worker accepts again"),
-                    None => say!(error: worker, %why, "restart taken back, and nobody serves"),
-                }
-                self.drop_what_it_bound(*worker);
-                self.failed(&Err(RestartError::TakenBack(why.clone())));
+                self.drop_what_it_bound(worker);
+                self.failed(&Err(RestartError::TakenBack(why)));
             }
-            Report::Died { worker, how } => say!(error: worker, how, "the worker that served has died"),
-            Report::Respawning { within, crashes, at_ceiling } => {
-                say!(warn: ?within, crashes, at_ceiling, "nobody serves, replacing the worker");
-            }
-            Report::RolledBack { crashes } => {
-                say!(error: crashes, "the program keeps dying, going back to the last good one");
-            }
-            Report::Stopping { within } => say!(info: ?within, "stopping"),
-            Report::Killed { worker } => say!(warn: worker, "a worker did not go in time and is killed"),
-            #[expect(unreachable_patterns, reason = "open for additions to others, complete here")]
-            _ => {}
-        }
-        // It fails where nobody listens.
-        let _ = self.handle.events.send(report);
-    }
-
-    /// What a service manager is to know of it, which watches this process and none of the workers.
-    fn tell_service(&self, report: &Report) {
-        let pid = |worker| self.workers.get(worker).map(|process| process.pid).unwrap_or_default();
-        match report {
-            Report::Starting { .. } if self.machine.serving().is_some() => {
-                self.service.worker_observed(&Event::Starting)
-            }
-            Report::Ready { worker } if self.operating.is_restart() => {
-                self.service.worker_observed(&Event::Ready { pid: pid(worker), after: Duration::ZERO });
-            }
-            Report::Settled { worker } => self.service.worker_settled(*worker, &self.store.kept()),
-            Report::Failed { why, .. } => self.service.worker_observed(&Event::Failed(why.clone())),
-            Report::TakenBack { why, .. } => self.service.worker_observed(&Event::TakenBack(why.clone())),
-            Report::Stopping { within } => self.service.worker_observed(&Event::Stopping { notice: *within }),
             _ => {}
         }
     }

@@ -170,8 +170,8 @@ impl Driver {
         }
     }
 
-    /// How it ended. With what may be the reason, where a program may be new here: it failed by itself, soon, and no other
-    /// one serves.
+    /// How it ended. With what may be the reason, where a program may be new here: it failed by itself, soon,
+    /// and no other one serves.
     fn with_advice(&self, worker: Worker, exit: Exit, lived: Duration) -> String {
         let is_first = self.machine.serving().is_none_or(|serving| serving == worker);
         let advice = match exit {

@@ -4,6 +4,7 @@
 mod acting;
 mod hearing;
 mod operating;
+mod telling;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -123,9 +124,9 @@ struct Driver {
     abandoned: BTreeMap<Worker, Process>,
     binaries: Binaries,
     spawning: Option<Spawning>,
-    /// How it becomes known that the candidate is ready, and at the end of probation that it lives, if it does
-    /// not say so itself. That of one which was given up is kept to its end: it may be writing to what is
-    /// behind it.
+    /// How it becomes known that the candidate is ready, and at the end of probation that it lives, if it
+    /// does not say so itself. That of one which was given up is kept to its end: it may be writing to what
+    /// is behind it.
     readiness: BTreeMap<Worker, Readiness>,
     /// Workers that are to get their signal a while after they were replaced.
     signalled: BTreeMap<Worker, Instant>,

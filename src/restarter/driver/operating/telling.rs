@@ -178,7 +178,8 @@ impl Operating {
         self.control.until_the_end.push(follower);
     }
 
-    /// Whether no connection is on its way to the successor; told once, when all that could go at once have gone.
+    /// Whether no connection is on its way to the successor; told once, when all that could go at once have
+    /// gone.
     pub(in super::super) fn moved_so_far(&mut self, is_idle: bool) {
         if self.handed_over && is_idle && self.moved > 0 && !self.control.moved_is_told {
             self.control.moved_is_told = true;

@@ -24,8 +24,8 @@ pub(crate) enum Check {
     Get {
         at: Vec<SocketAddr>,
         path: String,
-        /// Whether nobody but the worker can answer: then the first question simply waits in the kernel's queue until the
-        /// worker gets to it.
+        /// Whether nobody but the worker can answer: then the first question simply waits in the kernel's
+        /// queue until the worker gets to it.
         alone: bool,
     },
 }
@@ -100,7 +100,8 @@ fn is_success(status: &str) -> bool {
     status.len() == 3 && status.starts_with('2')
 }
 
-/// Between two questions: short beside any start that takes long enough to be asked twice, and next to no load.
+/// Between two questions: short beside any start that takes long enough to be asked twice, and next to no
+/// load.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A server that takes longer to say that it is ready is asked again; it may have lost the question.

@@ -1,5 +1,7 @@
 //! Whether a process belongs to a worker.
 
+use std::fs;
+
 use crate::sys::process::Process;
 
 /// Whether `pid` is the worker, stands in its process group, or descends from it. A process that is gone
@@ -22,6 +24,18 @@ pub(super) fn belongs(pid: i32, worker: i32) -> bool {
 
 const GENERATIONS: usize = 64;
 
+/// Whether `pid` was left behind by the worker of this generation: it is this process's child by now, as an
+/// orphan is, and its environment is that worker's. Then neither group nor descent tell, if it has a session
+/// of its own and the worker that named it has ended before it was heard.
+pub(super) fn was_left_by(pid: i32, generation: u64) -> bool {
+    let is_adopted = Process::of(pid).is_some_and(|process| process.parent == std::process::id() as i32);
+    is_adopted && {
+        let mark = format!("SERVER_STARTER_GENERATION={generation}");
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|line| line == mark.as_bytes())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +57,20 @@ mod tests {
         drop(child.stdin.take());
         child.wait().unwrap();
         assert!(belongs);
+    }
+
+    #[test]
+    fn an_orphan_is_known_by_its_workers_environment() {
+        let _guard = crate::sys::alone::starts_processes();
+        let mut command = Command::new("cat");
+        command.env("SERVER_STARTER_GENERATION", "7").stdin(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let pid = child.id() as i32;
+        assert!(was_left_by(pid, 7));
+        assert!(!was_left_by(pid, 77) && !was_left_by(std::process::id() as i32, 7));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(!was_left_by(pid, 7), "it is gone");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! How it is known that a worker is ready, when it does not speak heirloom's own protocol.
 //!
-//! A check from outside has a trap: the listening sockets are shared. A connection to one of them is completed by the
-//! kernel whether or not anybody accepts, and the request on it is answered by whichever worker is first, so mostly by the
-//! *old* one. A check there says nothing of the new worker, and is refused ([`ReadinessError::Shared`]). What reaches
-//! the new worker alone is a socket that only it has: with [`Readiness::Http`] without an address, heirloom hands each
-//! worker one more listening socket, on a port of 127.0.0.1 that nobody else knows, and asks there.
+//! A check from outside has a trap: the listening sockets are shared. A connection to one of them is
+//! completed by the kernel whether or not anybody accepts, and the request on it is answered by whichever
+//! worker is first, so mostly by the *old* one. A check there says nothing of the new worker, and is refused
+//! ([`ReadinessError::Shared`]). What reaches the new worker alone is a socket that only it has: with
+//! [`Readiness::Http`] without an address, heirloom hands each worker one more listening socket, on a port of
+//! 127.0.0.1 that nobody else knows, and asks there.
 
 mod check;
 mod family;
@@ -132,8 +133,8 @@ impl Prepared {
         Ok(variables)
     }
 
-    /// What the worker that was started with it says at `NOTIFY_SOCKET`, if it was given one; once. `extensions`: where it
-    /// goes that it wants more time.
+    /// What the worker that was started with it says at `NOTIFY_SOCKET`, if it was given one; once.
+    /// `extensions`: where it goes that it wants more time.
     pub(crate) fn hear(
         &mut self,
         pid: i32,
@@ -186,7 +187,8 @@ impl Watch {
     pub(crate) async fn next(&mut self) -> Said {
         loop {
             let outcome = tokio::select! {
-                // In this order a worker that says STOPPING is not called ready by the clock of the same moment.
+                // In this order a worker that says STOPPING is not called ready by the clock of the same
+                // moment.
                 biased;
                 notice = hear(&mut self.notify) => match notice {
                     Ok(notice::Notice::Ready) if self.counts && !self.was_ready => {
@@ -220,7 +222,8 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // It is dropped when the worker is given up: the deadline says that there was no answer, this says which.
+        // It is dropped when the worker is given up: the deadline says that there was no answer, this says
+        // which.
         if !self.was_ready
             && let Some(complaint) = self.complaint()
         {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
-use super::family::belongs;
+use super::family::{belongs, was_left_by};
 use super::notice::{Notice, parse};
 use crate::supervisor::making::{MainProcess, Words};
 use crate::sys::notify::{NotifySocket, Told};
@@ -98,7 +98,8 @@ impl Heard {
             Notice::MainPid(pid) if pid == self.worker => state.main = None,
             Notice::MainPid(pid) => {
                 // Held first and judged then: the number cannot come to mean another process in between.
-                let held = Pidfd::open(pid).ok().filter(|_| self.is_ours(state, pid));
+                let is_ours = |_: &Pidfd| self.is_ours(state, pid) || was_left_by(pid, self.generation);
+                let held = Pidfd::open(pid).ok().filter(is_ours);
                 match held {
                     Some(pidfd) => state.main = Some(MainProcess { pid, pidfd: Arc::new(pidfd) }),
                     None => {

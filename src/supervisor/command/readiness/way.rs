@@ -17,50 +17,53 @@ use crate::sys::address::Address;
 /// ```
 /// use heirloom::supervisor::Readiness;
 ///
-/// for text in ["after=1s", "notify", "heirloom", "fd", "fd=9", "tcp=127.0.0.1:9000", "http=/healthz", "http=127.0.0.1:9000/up"] {
+/// let ways = ["after=1s", "notify", "heirloom", "fd", "fd=9", "tcp=127.0.0.1:9000"];
+/// for text in ways.into_iter().chain(["http=/healthz", "http=127.0.0.1:9000/up"]) {
 ///     assert_eq!(text.parse::<Readiness>()?.to_string(), text);
 /// }
 /// # Ok::<(), heirloom::supervisor::ReadinessError>(())
 /// ```
 ///
-/// `NOTIFY_SOCKET` is offered with every choice but `heirloom`, for `STATUS=`, `MAINPID=`, `EXTEND_TIMEOUT_USEC=` and barriers.
-/// `READY=1` counts where nothing better is asked for (`notify`, `after`): some servers say it before they have loaded their
-/// application (gunicorn).
+/// `NOTIFY_SOCKET` is offered with every choice but `heirloom`, for `STATUS=`, `MAINPID=`,
+/// `EXTEND_TIMEOUT_USEC=` and barriers. `READY=1` counts where nothing better is asked for (`notify`,
+/// `after`): some servers say it before they have loaded their application (gunicorn).
 ///
-/// It is a path, as systemd's: in a directory of its own below `/run/heirloom-notify` (for root; else in `$RUNTIME_DIRECTORY`,
-/// `$XDG_RUNTIME_DIR`, or the directory for temporary files), whose name only the worker is told; it may have changed its user or
-/// its network, but not its root directory. Where none of these can be written to, `notify` falls back to an abstract name,
-/// which some programs (those of Ruby) cannot use and every other user can write to, and the other choices go without.
+/// It is a path, as systemd's: in a directory of its own below `/run/heirloom-notify` (for root; else in
+/// `$RUNTIME_DIRECTORY`, `$XDG_RUNTIME_DIR`, or the directory for temporary files), whose name only the
+/// worker is told; it may have changed its user or its network, but not its root directory. Where none of
+/// these can be written to, `notify` falls back to an abstract name, which some programs (those of Ruby)
+/// cannot use and every other user can write to, and the other choices go without.
 ///
-/// As by systemd, `MAINPID=` is followed: when the process that was started ends and the one that it has named goes on, the
-/// worker has not died. (The starter stays a zombie as long.) `EXTEND_TIMEOUT_USEC=` gives the worker that much time from then
-/// on, to be ready or to be gone, where its deadline would be sooner.
+/// As by systemd, `MAINPID=` is followed: when the process that was started ends and the one that it has
+/// named goes on, the worker has not died. (The starter stays a zombie as long.) `EXTEND_TIMEOUT_USEC=` gives
+/// the worker that much time from then on, to be ready or to be gone, where its deadline would be sooner.
 ///
-/// At the end of its probation, before the old worker is told to go, the new one must not be stopped (SIGSTOP, a debugger),
-/// and a check ([`Tcp`](Self::Tcp), [`Http`](Self::Http)) is repeated, which must pass within 5 s. Else the restart is taken
-/// back, and the new one is sent the stop signal.
+/// At the end of its probation, before the old worker is told to go, the new one must not be stopped
+/// (SIGSTOP, a debugger), and a check ([`Tcp`](Self::Tcp), [`Http`](Self::Http)) is repeated, which must pass
+/// within 5 s. Else the restart is taken back, and the new one is sent the stop signal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Readiness {
     /// It has run for this long, or says `READY=1` before that, as with Server::Starter. A program that
     /// cannot serve must end within this time. This is the default, with one second.
     After(Duration),
-    /// It is a heirloom program: it says so on heirloom's own channel, is told there when to stop accepting and when to
-    /// go, and its idle connections and its state move to the next worker.
+    /// It is a heirloom program: it says so on heirloom's own channel, is told there when to stop accepting
+    /// and when to go, and its idle connections and its state move to the next worker.
     Heirloom,
     /// It says `READY=1` as for `sd_notify(3)`.
     Notify,
-    /// It writes a line to this descriptor, as for s6's `notification-fd`. Without a number it gets the first free one, and
-    /// `HEIRLOOM_READY_FD` names it either way. Closing it without a line is a failure.
+    /// It writes a line to this descriptor, as for s6's `notification-fd`. Without a number it gets the first
+    /// free one, and `HEIRLOOM_READY_FD` names it either way. Closing it without a line is a failure.
     Line(Option<RawFd>),
-    /// It accepts connections at an address of its own, one that no other worker listens on; of several (those of a host
-    /// name) at any.
+    /// It accepts connections at an address of its own, one that no other worker listens on; of several
+    /// (those of a host name) at any.
     Tcp(Vec<Address>),
-    /// It answers `GET` for this path with a status from 200 to 299: at an address of its own, or else at one more
-    /// listening socket that heirloom hands it as the last one, by the name `ready`. For programs that serve every socket
-    /// that they are handed.
+    /// It answers `GET` for this path with a status from 200 to 299: at an address of its own, or else at one
+    /// more listening socket that heirloom hands it as the last one, by the name `ready`. For programs that
+    /// serve every socket that they are handed.
     Http {
-        /// Its own address, or what a host name stands for: any of them will do. Empty for a socket from heirloom.
+        /// Its own address, or what a host name stands for: any of them will do. Empty for a socket from
+        /// heirloom.
         at: Vec<SocketAddr>,
         /// The path, with its leading slash.
         path: String,

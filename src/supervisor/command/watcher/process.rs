@@ -113,8 +113,8 @@ fn wait<'fd>(
 }
 
 impl Worker {
-    /// Whether it has changed what makes the kernel forget its signal: the effective user and group, and those for files.
-    /// This process has the supervisor's. One that cannot be looked at has others.
+    /// Whether it has changed what makes the kernel forget its signal: the effective user and group, and
+    /// those for files. This process has the supervisor's. One that cannot be looked at has others.
     fn has_other_credentials(&self) -> bool {
         let own = credentials("self");
         own.is_none() || credentials(&self.pid.to_string()) != own
