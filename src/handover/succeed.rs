@@ -182,8 +182,9 @@ impl Succeed {
     }
 
     /// Somebody wants this process to stop. `word` is what it says of that if it accepts already:
-    /// [`Leaving`](Message::Leaving), or [`Stop`](Message::Stop) to a supervisor, if the program means the whole
-    /// service. Which of them counts the supervisor knows: it may have settled this process a moment ago.
+    /// [`Leaving`](Message::Leaving), or [`Stop`](Message::Stop) to a supervisor, if the program means the
+    /// whole service. Which of them counts the supervisor knows: it may have settled this process a moment
+    /// ago.
     pub fn stop(&mut self, within: Option<Duration>, word: Message) {
         match self.state {
             State::Initialising | State::Waiting { .. } => {
