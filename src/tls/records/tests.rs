@@ -113,7 +113,7 @@ fn key(secrets: &ConnectionTrafficSecrets) -> &[u8] {
 
 impl Pair {
     /// What the client has to say on the wire.
-    fn from_client(&mut self) -> Vec<u8> {
+    fn clients_bytes(&mut self) -> Vec<u8> {
         let mut sent = Vec::new();
         while self.client.wants_write() {
             self.client.write_tls(&mut sent).unwrap();
@@ -123,7 +123,7 @@ impl Pair {
 
     fn says(&mut self, text: &[u8]) -> Vec<u8> {
         self.client.writer().write_all(text).unwrap();
-        self.from_client()
+        self.clients_bytes()
     }
 
     /// What the server has written, as the client understands it.
@@ -213,7 +213,7 @@ fn keys_are_updated_by_both_sides_before_and_after() {
         for _ in 0..3 {
             pair.echoes(b"hello");
             pair.client.refresh_traffic_keys().unwrap();
-            let sent = pair.from_client();
+            let sent = pair.clients_bytes();
             pair.server.receive(&sent).unwrap();
             // The update that it owes is not forgotten on the way.
             assert!(pair.server.owes_update());
@@ -248,7 +248,7 @@ fn goodbyes_are_heard_and_said() {
     for mut pair in pairs() {
         let mut sent = pair.says(b"last");
         pair.client.send_close_notify();
-        sent.extend(pair.from_client());
+        sent.extend(pair.clients_bytes());
         // What comes after a goodbye is nobody's.
         sent.extend_from_slice(b"garbage");
         pair.server.receive(&sent).unwrap();
