@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # What tracking costs: instructions per keep-alive request, counted by callgrind, and heap bytes per idle
-# connection, beside hyper's own HTTP/1 and hyper-util's auto::Builder with GracefulShutdown.
+# connection, beside hyper's own HTTP/1 and hyper-util's auto::Builder with GracefulShutdown. And what it costs that
+# WebSockets and TLS connections can move: instructions per echo of a message beside hyper with tokio-tungstenite, and
+# per request over TLS 1.3 beside hyper with tokio-rustls.
 #
 #   scripts/bench-cost.sh [--check]
 #
@@ -19,25 +21,32 @@ few=2000 many=12000
 connections=10000
 modes=(hyper hyper-timer heirloom auto)
 
-cargo build --quiet --profile cost --package heirloom-bench --features bench --bin bench-cost
-bench=${CARGO_TARGET_DIR:-target}/cost/bench-cost
+cargo build --quiet --profile cost --package heirloom-bench --features bench --bin bench-cost --bin bench-live
+built=${CARGO_TARGET_DIR:-target}/cost
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# Prints the instructions of a run with $2 requests; the client is another process, and not counted.
+# Prints the instructions of a command's run; the client is another process, and not counted.
 instructions() {
-    if ! valgrind --tool=callgrind --callgrind-out-file="$scratch/out" "$bench" requests "$1" "$2" 2>"$scratch/log"; then
+    if ! valgrind --tool=callgrind --callgrind-out-file="$scratch/out" "$@" 2>"$scratch/log"; then
         cat "$scratch/log" >&2
         return 1
     fi
     awk '/^(summary|totals):/ { total = $2 } END { print total }' "$scratch/out"
 }
 
+# Prints the instructions of one request, or message.
+each() {
+    local with_few with_many
+    with_few=$(instructions "$@" "$few")
+    with_many=$(instructions "$@" "$many")
+    echo $(((with_many - with_few) / (many - few)))
+}
+
 for mode in "${modes[@]}"; do
-    with_few=$(instructions "$mode" "$few")
-    with_many=$(instructions "$mode" "$many")
-    read -r fresh idle < <("$bench" heap "$mode" "$connections")
-    echo "$mode $(((with_many - with_few) / (many - few))) $fresh $idle"
+    cost=$(each "$built/bench-cost" requests "$mode")
+    read -r fresh idle < <("$built/bench-cost" heap "$mode" "$connections")
+    echo "$mode $cost $fresh $idle"
 done | awk -v check="${1:-}" '
     NR == 1 {
         print "                          instructions a request     heap bytes a connection"
@@ -56,4 +65,17 @@ done | awk -v check="${1:-}" '
             print "bench-cost: a target is missed"
             exit 1
         }
+    }'
+
+echo
+echo "                          instructions each"
+for kind in websocket tls; do
+    bare=$(each "$built/bench-live" "$kind")
+    ours=$(each "$built/bench-live" "$kind-heirloom")
+    echo "$kind $bare $ours"
+done | awk '
+    BEGIN { what["websocket"] = "WebSocket echo"; what["tls"] = "TLS 1.3 request" }
+    {
+        printf "%-22s %14d\n", what[$1] ", bare", $2
+        printf "%-22s %14d   %+7.1f %%\n", what[$1], $3, 100 * ($3 / $2 - 1)
     }'

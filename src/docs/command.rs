@@ -24,7 +24,7 @@
 //! | command | what it does |
 //! |---|---|
 //! | `heirloom restart` | Waits for `--wait ready`, `settled` (the default) or `drained`. On failure it shows the successor's own reason or panic, and what the successor wrote to standard error if that is a file (else where it went). |
-//! | `heirloom status` | Shows every generation alive, whichever is asked: who serves, restarts and failures so far, which connections hold the old process and until when. `--json` prints what `control::Status` describes; `--watch` repeats. |
+//! | `heirloom status` | Shows every generation alive, whichever is asked: who serves, restarts and failures so far, which connections hold the old process and until when, how many of which kind have moved, and why others could not. `--json` prints what `control::Status` describes; `--watch` repeats. |
 //! | `heirloom stop` | Stops gracefully and waits until the process is gone. A second one does not abort anything. |
 //! | `heirloom hammer` | Aborts what is left, now. |
 //! | `heirloom run` | Supervises any server: see [`any_server`](super::any_server). |

@@ -25,6 +25,8 @@ pub(crate) struct Departure {
     /// The cookie of the listening socket that it came from.
     pub(crate) listener: u64,
     pub(crate) along: Along,
+    /// What is spoken on it, as it is told.
+    pub(crate) spoken: &'static str,
     pub(crate) verdict: oneshot::Sender<Verdict>,
 }
 

@@ -23,6 +23,7 @@ pub(crate) struct Entry {
     /// none.
     fd: RawFd,
     pub(super) opened: u64,
+    /// What is spoken on it, and beside that what those are told who ask.
     pub(super) kind: AtomicU8,
     pub(super) flags: AtomicU8,
     /// HTTP/2 only: requests in flight, counted by whichever tasks they run on.
@@ -110,11 +111,11 @@ impl Entry {
 
     #[inline]
     pub(crate) fn kind(&self) -> Kind {
-        Kind::from_bits(self.kind.load(Relaxed))
+        Kind::from_bits(self.kind.load(Relaxed) & KIND)
     }
 
     pub(crate) fn set_kind(&self, kind: Kind) {
-        self.kind.store(kind as u8, Relaxed);
+        let _ = self.kind.fetch_update(Relaxed, Relaxed, |bits| Some(bits & !KIND | kind as u8));
     }
 
     #[inline]
@@ -261,11 +262,11 @@ impl Entry {
     pub(super) fn lingers(&self) -> bool {
         match self.kind() {
             // Discarding what a foreign protocol still reads after its own half-close would lose it.
-            Kind::Raw | Kind::Upgraded => false,
+            Kind::Raw | Kind::Upgraded | Kind::WebSocket => false,
             Kind::Http2 => self.flags.load(Relaxed) & (DRAINING | GOODBYE) != 0,
             // Without a drain: after an error, or a body that was not read to its end, there is input
             // left that would turn into a reset and take the response with it.
-            Kind::Http1 => {
+            Kind::Http1 | Kind::Stream => {
                 let stage = self.stage();
                 self.flags.load(Relaxed) & (DRAINING | GOODBYE) != 0 || stage.base != Base::Idle || stage.body
             }
@@ -337,6 +338,14 @@ fn pack(at: u64, stage: Stage) -> u64 {
 pub(super) fn unpack(word: u64) -> (u64, Stage) {
     (word >> WORD_BITS, Stage::from_bits(word as u8))
 }
+
+/// In `kind`: what is spoken. The rest is for those who are told of it.
+pub(super) const KIND: u8 = 15;
+/// The last request asks for a WebSocket.
+pub(super) const ASKS_WEBSOCKET: u8 = 16;
+/// The last request is one whose handler may have it moved before its response ends.
+pub(super) const STREAMS: u8 = 32;
+pub(super) const OVER_TLS: u8 = 64;
 
 /// The base in three bits, three of the request, and the sweeper's mark.
 pub(super) const WORD_BITS: u32 = 7;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
 use std::time::Duration;
 
-use super::entry::{Base, Entry, HALF_CLOSED, OVERDUE, WORD_BITS, unpack};
+use super::entry::{ASKS_WEBSOCKET, Base, Entry, HALF_CLOSED, OVER_TLS, OVERDUE, STREAMS, WORD_BITS, unpack};
 use super::registry::Linger;
 use super::status::{ConnectionState, ConnectionStatus, Kind};
 use crate::sys::socket::peer_of_number;
@@ -42,9 +42,9 @@ impl Entry {
         let kind = self.kind();
         let limits = usize::from(self.terms.load(Relaxed)).checked_sub(1).and_then(|at| known[at].limits);
         let idle = match kind {
-            Kind::Http1 => matches!(stage.base, Base::Fresh | Base::Idle),
+            Kind::Http1 | Kind::Stream => matches!(stage.base, Base::Fresh | Base::Idle),
             Kind::Http2 => self.streams.load(Relaxed) == 0,
-            Kind::Raw | Kind::Upgraded => false,
+            Kind::Raw | Kind::Upgraded | Kind::WebSocket => false,
         };
         let limit = if stage.base == Base::Closing {
             Some(since + CLOSING_LIMIT)
@@ -76,15 +76,28 @@ impl Entry {
         limit.into_iter().chain(blocked).filter(|due| now < *due).min()
     }
 
+    /// What is spoken on it, for those who are told of it, and whether that is over TLS.
+    pub(super) fn told_kind(&self) -> (Kind, bool) {
+        let bits = self.kind.load(Relaxed);
+        let is_in_request =
+            !matches!(self.stage().base, Base::Fresh | Base::Head | Base::Idle | Base::Closing);
+        let kind = match self.kind() {
+            Kind::Upgraded if bits & ASKS_WEBSOCKET != 0 => Kind::WebSocket,
+            Kind::Http1 if bits & STREAMS != 0 && is_in_request => Kind::Stream,
+            kind => kind,
+        };
+        (kind, bits & OVER_TLS != 0)
+    }
+
     /// With the registry locked, so that `fd` is open.
     pub(super) fn status(&self, now: u64) -> ConnectionStatus {
         let (since, stage) = unpack(self.activity.load(Relaxed));
-        let kind = self.kind();
+        let (kind, tls) = self.told_kind();
         let state = match (kind, stage.base) {
             (_, Base::Closing) => ConnectionState::Closing,
             (_, Base::Moving) => ConnectionState::Moving,
             (Kind::Http2, _) if self.streams.load(Relaxed) == 0 => ConnectionState::Idle,
-            (Kind::Http2 | Kind::Upgraded, _) => ConnectionState::Busy,
+            (Kind::Http2 | Kind::Upgraded | Kind::WebSocket, _) => ConnectionState::Busy,
             (_, Base::Fresh) => ConnectionState::Fresh,
             (_, Base::Head) => ConnectionState::ReadingHead,
             (_, Base::Idle) => ConnectionState::Idle,
@@ -93,6 +106,7 @@ impl Entry {
         ConnectionStatus {
             id: self.id,
             kind,
+            tls,
             state,
             age: Duration::from_millis(now.saturating_sub(self.opened)),
             in_state: Duration::from_millis(now.saturating_sub(since)),

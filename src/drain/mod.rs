@@ -60,3 +60,5 @@ pub use tracker::{Hold, Tracker};
 pub(crate) use entry::{Base, Entry, Stage};
 #[cfg(feature = "http")]
 pub(crate) use limits::Limits;
+#[cfg(feature = "http")]
+pub(crate) use move_on::TOO_MUCH;

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use tokio::sync::oneshot;
 
 use super::connection::{Connection, Registration};
-use super::entry::Base;
+use super::entry::{Base, Entry};
 use crate::drain::departure::{Departure, Mover, Verdict};
 use crate::drain::stream::Stream;
 use crate::handover::message::{MAX_BAGGAGE, MAX_SESSION};
@@ -42,8 +42,7 @@ impl Connection<Stream> {
         let Some(route) = registration.route(&along) else {
             return Err(Connection::from_registered(registration, stream, along.received));
         };
-        let kind = stream.kind();
-        let stage = entry.stage();
+        let (kind, stage) = (stream.kind(), entry.stage());
         entry.enter(Base::Moving);
         // Deregistered here: from now on nothing in this process reads from it.
         let Ok(fd) = stream.into_fd() else { return Ok(()) };
@@ -52,6 +51,7 @@ impl Connection<Stream> {
         let heard = route.depart(fd, along);
         match heard.await {
             Ok(Verdict::Kept(fd)) => {
+                entry.could_not_move(REFUSED);
                 entry.enter(stage);
                 match Stream::from_fd(fd, kind) {
                     Ok(stream) => Err(Connection::from_registered(registration, stream, received)),
@@ -79,6 +79,8 @@ pub(crate) struct Route {
     mover: Mover,
     /// The cookie of the listening socket that it came from.
     listener: u64,
+    /// What is spoken on it, as it is told.
+    spoken: &'static str,
 }
 
 impl Registration {
@@ -98,12 +100,17 @@ impl Registration {
                 limit,
                 "connection stays, since too much would have to move with it"
             );
+            entry.could_not_move(TOO_MUCH);
             return None;
         }
         let listener = entry.shared.listener_of(entry);
         let mover =
-            entry.shared.mover().filter(|mover| listener != 0 && (mover.takes_sessions || !in_session))?;
-        Some(Route { mover, listener })
+            entry.shared.mover().filter(|mover| listener != 0 && (mover.takes_sessions || !in_session));
+        if mover.is_none() {
+            entry.could_not_move(REFUSED);
+        }
+        let (kind, tls) = entry.told_kind();
+        Some(Route { mover: mover?, listener, spoken: kind.name_with(tls) })
     }
 }
 
@@ -111,10 +118,23 @@ impl Route {
     /// Sends it off. The verdict comes as [`Mover::depart`] says.
     pub(crate) fn depart(self, fd: OwnedFd, along: Along) -> oneshot::Receiver<Verdict> {
         let (verdict, heard) = oneshot::channel();
-        self.mover.depart(Departure { fd, listener: self.listener, along, verdict });
+        self.mover.depart(Departure { fd, listener: self.listener, along, spoken: self.spoken, verdict });
         heard
     }
 }
+
+impl Entry {
+    /// It was to go to the successor, and stays.
+    pub(crate) fn could_not_move(&self, why: &'static str) {
+        self.shared.could_not_move(why);
+    }
+}
+
+/// Why a connection did not move, as a status and the metrics name it: no successor takes it.
+const REFUSED: &str = "refused";
+
+/// And that what would have had to go along is over a limit.
+pub(crate) const TOO_MUCH: &str = "too_much";
 
 impl Stream {
     fn kind(&self) -> Kind {

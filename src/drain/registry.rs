@@ -1,5 +1,6 @@
 //! The entries of all live connections, and the phase that they are in.
 
+use std::collections::BTreeMap;
 use std::io::{self, PipeReader, PipeWriter};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,6 +54,8 @@ pub(super) struct Registry {
     bell: Option<Bell>,
     /// Where connections can move instead of being told to close.
     mover: Option<Mover>,
+    /// Connections that were to move and stayed, by reason.
+    unmoved: BTreeMap<&'static str, u64>,
 }
 
 /// A pipe into which nothing is ever written: closing its end wakes all that poll the other, now and later.
@@ -92,6 +95,7 @@ impl Shared {
                 sweeping: false,
                 bell: None,
                 mover: None,
+                unmoved: BTreeMap::new(),
             }),
         }
     }
@@ -221,6 +225,14 @@ impl Shared {
         lock(&self.registry).mover.clone()
     }
 
+    pub(super) fn could_not_move(&self, why: &'static str) {
+        *lock(&self.registry).unmoved.entry(why).or_default() += 1;
+    }
+
+    pub(super) fn unmoved(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.registry).unmoved.clone()
+    }
+
     pub(super) fn hammer(&self) -> Vec<ConnectionStatus> {
         let now = self.now();
         let (aborted, woken) = {
@@ -248,7 +260,8 @@ impl Shared {
             let registry = lock(&self.registry);
             let meant: Vec<_> = registry
                 .entries()
-                .filter(|entry| kinds.contains(&entry.kind()) && !entry.is_hammered())
+                .filter(|entry| kinds.contains(&entry.kind()) || kinds.contains(&entry.told_kind().0))
+                .filter(|entry| !entry.is_hammered())
                 .collect();
             let aborted = meant.iter().map(|entry| entry.status(now)).collect();
             let woken = meant.iter().flat_map(|entry| {
@@ -271,9 +284,10 @@ impl Shared {
         let registry = lock(&self.registry);
         let mut by_kind: Vec<(Kind, usize)> = Vec::new();
         for entry in registry.entries() {
-            match by_kind.iter_mut().find(|(kind, _)| *kind == entry.kind()) {
+            let (told, _) = entry.told_kind();
+            match by_kind.iter_mut().find(|(kind, _)| *kind == told) {
                 Some((_, count)) => *count += 1,
-                None => by_kind.push((entry.kind(), 1)),
+                None => by_kind.push((told, 1)),
             }
         }
         let oldest = registry.entries().min_by_key(|entry| entry.opened);

@@ -32,6 +32,12 @@ impl DrainSignal {
         DrainSignal { shared, awaited, change }
     }
 
+    /// A session of its tracker's was to go to the successor, and stays.
+    #[cfg(feature = "http")]
+    pub(crate) fn could_not_move(&self, why: &'static str) {
+        self.shared.could_not_move(why);
+    }
+
     /// Whether it would resolve now.
     pub fn is_raised(&self) -> bool {
         self.shared.phase() >= self.awaited

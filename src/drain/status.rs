@@ -39,6 +39,12 @@ pub enum Kind {
     Http2,
     /// Was HTTP/1 and became something else: a WebSocket, a CONNECT tunnel.
     Upgraded,
+    /// Told of an upgraded connection that is a WebSocket, where heirloom looks for that, which is where
+    /// WebSockets move. Elsewhere it is told as [`Kind::Upgraded`].
+    WebSocket,
+    /// Told of HTTP/1 in the middle of a response whose handler has asked for what moves with it: an event
+    /// stream.
+    Stream,
 }
 
 impl Kind {
@@ -49,6 +55,31 @@ impl Kind {
             1 => Kind::Http1,
             2 => Kind::Http2,
             _ => Kind::Upgraded,
+        }
+    }
+
+    /// Its name in a status, for programs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Raw => "raw",
+            Kind::Http1 => "http1",
+            Kind::Http2 => "http2",
+            Kind::Upgraded => "upgraded",
+            Kind::WebSocket => "websocket",
+            Kind::Stream => "stream",
+        }
+    }
+
+    /// The same, with whether it is over TLS.
+    pub(crate) fn name_with(self, tls: bool) -> &'static str {
+        match self {
+            _ if !tls => self.name(),
+            Kind::Raw => "raw+tls",
+            Kind::Http1 => "http1+tls",
+            Kind::Http2 => "http2+tls",
+            Kind::Upgraded => "upgraded+tls",
+            Kind::WebSocket => "websocket+tls",
+            Kind::Stream => "stream+tls",
         }
     }
 }
@@ -79,6 +110,8 @@ pub struct ConnectionStatus {
     pub id: u64,
     /// What is spoken on it.
     pub kind: Kind,
+    /// Whether that is over heirloom's own TLS.
+    pub tls: bool,
     /// What it is doing.
     pub state: ConnectionState,
     /// How long ago it was tracked.
@@ -92,12 +125,7 @@ pub struct ConnectionStatus {
 /// `#7 http1 busy from 127.0.0.1:5000, 12.3s old`
 impl fmt::Display for ConnectionStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            Kind::Raw => "raw",
-            Kind::Http1 => "http1",
-            Kind::Http2 => "http2",
-            Kind::Upgraded => "upgraded",
-        };
+        let kind = self.kind.name_with(self.tls);
         let state = match self.state {
             ConnectionState::Fresh => "fresh",
             ConnectionState::Idle => "idle",

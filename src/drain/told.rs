@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 
-use super::entry::{Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, WANTED};
+use super::entry::{
+    ASKS_WEBSOCKET, Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, OVER_TLS, STREAMS, WANTED,
+};
 use super::limits::Limits;
 use super::signal::DrainSignal;
 use super::status::{Kind, Phase};
@@ -36,6 +38,23 @@ impl Entry {
     #[cold]
     pub(crate) fn drive_no_longer(&self) {
         self.lower(DRIVEN);
+    }
+
+    /// A request begins, on a connection whose sessions may move.
+    pub(crate) fn asks(&self, websocket: bool) {
+        self.kind.fetch_and(!(ASKS_WEBSOCKET | STREAMS), Relaxed);
+        if websocket {
+            self.kind.fetch_or(ASKS_WEBSOCKET, Relaxed);
+        }
+    }
+
+    /// The handler of its request may have it moved before the response ends.
+    pub(crate) fn is_a_stream(&self) {
+        self.kind.fetch_or(STREAMS, Relaxed);
+    }
+
+    pub(crate) fn is_over_tls(&self) {
+        self.kind.fetch_or(OVER_TLS, Relaxed);
     }
 
     /// Becomes somebody else's, whose tasks are to be woken from now on.

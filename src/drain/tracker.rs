@@ -1,5 +1,6 @@
 //! The registry as its users see it.
 
+use std::collections::BTreeMap;
 use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::pin;
@@ -124,6 +125,11 @@ impl Tracker {
     /// How many connections there are of each kind, and the oldest, whose peer alone is asked for.
     pub(crate) fn census(&self) -> (Vec<(Kind, usize)>, Option<ConnectionStatus>) {
         self.shared.census()
+    }
+
+    /// How many connections were to move and stayed, by reason.
+    pub(crate) fn unmoved(&self) -> BTreeMap<&'static str, u64> {
+        self.shared.unmoved()
     }
 
     /// Resolves when there is no connection and no [`Hold`]: at once if there is none now.

@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 use super::baggage::Baggage;
 use super::carried::SessionKind;
 use super::gate::{Begins, RequestBody};
-use crate::drain::{DrainSignal, Entry};
+use crate::drain::{DrainSignal, Entry, TOO_MUCH};
 
 /// A WebSocket or an event stream that may outlive this process, in the extensions of the request that begins
 /// it, where [`Config::move_websockets`](super::Config::move_websockets) or
@@ -74,6 +74,18 @@ pub enum Unmoved {
 }
 
 impl Unmoved {
+    /// For a status and the metrics.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Unmoved::Busy => "busy",
+            Unmoved::Ending => "ending",
+            Unmoved::Extension => "extension",
+            Unmoved::Refused => "refused",
+            Unmoved::TooMuch { .. } => TOO_MUCH,
+            Unmoved::Unsupported => "unsupported",
+        }
+    }
+
     /// For the client, in a Close frame: at most 123 bytes.
     pub(super) fn told(self) -> &'static str {
         match self {
@@ -142,7 +154,9 @@ impl Session {
     /// Not cancel safe: dropped before it is done, the connection may be the successor's or closed.
     pub async fn move_on(&self, state: impl Into<Vec<u8>>) -> Result<(), Unmoved> {
         let Some(door) = &self.shared.door else {
-            self.shared.stays.store(true, Relaxed);
+            if !self.shared.stays.swap(true, Relaxed) {
+                self.shared.draining.could_not_move(Unmoved::Unsupported.name());
+            }
             return Err(Unmoved::Unsupported);
         };
         let baggage = self.shared.baggage.clone().and_then(Baggage::into_state);

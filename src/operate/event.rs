@@ -1,5 +1,6 @@
 //! What happens to a process, as it happens.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::drain::{ConnectionStatus, Kind};
@@ -81,6 +82,16 @@ pub enum Event {
     Hammered {
         /// How many connections were aborted.
         aborted: usize,
+    },
+    /// What became of the connections that could go to the successor; once, before the end, if there were
+    /// any.
+    Moved {
+        /// How many moved, by what was spoken on them, as in
+        /// [`GenerationDetail::moved`](crate::control::GenerationDetail::moved).
+        by_kind: BTreeMap<&'static str, u64>,
+        /// How many were to move and stayed, by reason, as in
+        /// [`GenerationDetail::unmoved`](crate::control::GenerationDetail::unmoved).
+        unmoved: BTreeMap<&'static str, u64>,
     },
     /// This process has nothing left to do.
     #[non_exhaustive]

@@ -14,6 +14,8 @@
 //! | `heirloom_drain_seconds` | histogram | from the beginning of the drain to the last connection's end | the process that drains |
 //! | `heirloom_connections` | gauge | connections open; once a second | each process |
 //! | `heirloom_connections_moved_total` | counter | connections that went on in the successor | the predecessor |
+//! | `heirloom_connections_moved_by_kind_total{kind=..}` | counter | the same, by what was spoken: `raw`, `http1`, `websocket`, `stream`, each with `+tls` behind it over TLS | the predecessor |
+//! | `heirloom_connections_unmoved_total{reason=..}` | counter | connections that were to move and stayed, by [reason](crate::control::GenerationDetail::unmoved) | the predecessor, at its end |
 //! | `heirloom_connections_aborted_total` | counter | connections on which the hammer fell | the process that drains |
 //!
 //! **Which process is asked.** Every generation has a recorder of its own. One that *pushes* (statsd,
@@ -68,8 +70,13 @@ impl Metrics {
         let _ = catch_unwind(AssertUnwindSafe(|| self.record(event)));
     }
 
-    pub(crate) fn moved(&self, connections: usize) {
-        let _ = catch_unwind(|| counter!(MOVED).increment(number(connections)));
+    pub(crate) fn moved(&self, spoken: &[&'static str]) {
+        let _ = catch_unwind(|| {
+            counter!(MOVED).increment(number(spoken.len()));
+            for kind in spoken {
+                counter!(MOVED_BY_KIND, "kind" => *kind).increment(1);
+            }
+        });
     }
 
     /// When [`sample`](Self::sample) is due.
@@ -103,6 +110,11 @@ impl Metrics {
             Event::Settled { after, .. } => histogram!(SETTLED).record(*after),
             Event::Draining { .. } => *lock(&self.draining) = Some(Instant::now()),
             Event::Hammered { aborted } => counter!(ABORTED).increment(number(*aborted)),
+            Event::Moved { unmoved, .. } => {
+                for (why, count) in unmoved {
+                    counter!(UNMOVED, "reason" => *why).increment(*count);
+                }
+            }
             Event::Ended { .. } => {
                 if let Some(began) = lock(&self.draining).take() {
                     histogram!(DRAIN).record(began.elapsed());
@@ -140,6 +152,8 @@ fn describe() {
     );
     describe_gauge!(OPEN, "Connections open");
     describe_counter!(MOVED, "Connections that went on in the successor");
+    describe_counter!(MOVED_BY_KIND, "Connections that went on in the successor, by what was spoken");
+    describe_counter!(UNMOVED, "Connections that were to move and stayed, by reason");
     describe_counter!(ABORTED, "Connections on which the hammer fell");
 }
 
@@ -151,4 +165,6 @@ const SETTLED: &str = "heirloom_restart_settled_seconds";
 const DRAIN: &str = "heirloom_drain_seconds";
 const OPEN: &str = "heirloom_connections";
 const MOVED: &str = "heirloom_connections_moved_total";
+const MOVED_BY_KIND: &str = "heirloom_connections_moved_by_kind_total";
+const UNMOVED: &str = "heirloom_connections_unmoved_total";
 const ABORTED: &str = "heirloom_connections_aborted_total";

@@ -83,10 +83,10 @@ impl Service {
         self.tell(|systemd| systemd.successor_crashed(how));
     }
 
-    /// This many connections went on in the successor.
-    pub(crate) fn moved(&self, connections: usize) {
+    /// These connections went on in the successor: what was spoken on each.
+    pub(crate) fn moved(&self, spoken: &[&'static str]) {
         #[cfg(feature = "metrics")]
-        self.metrics.moved(connections);
+        self.metrics.moved(spoken);
     }
 
     /// When [`sample`](Self::sample) is due.

@@ -26,13 +26,15 @@ pub(crate) async fn depart(
         Poll::Ready(stream.may_move() && stream.prepare_to_go(cx, &mut along.received))
     });
     if !can_go.await {
+        connection.entry().could_not_move(KEYS);
         return Err(connection.with_received(along.received).with_state(along.state));
     }
-    let id = connection.id();
+    let (id, entry) = (connection.id(), connection.entry().clone());
     let (registration, stream) = connection.into_registered();
     let Parts { stream, records, facts } = match stream.into_parts() {
         Ok(parts) => parts,
         Err(stream) => {
+            entry.could_not_move(KEYS);
             say!(warn: connection = id, "a TLS connection is closed: its keys cannot be followed");
             // In this order: an entry names its descriptor for as long as it is registered.
             drop(registration);
@@ -51,6 +53,9 @@ pub(crate) async fn depart(
     Err(Connection::from_registered(registration, stream, received).with_state(state))
 }
 
+/// Why a connection did not move: it was not between two records, or its keys cannot be followed.
+const KEYS: &str = "tls";
+
 impl Tls {
     /// Goes on with what a predecessor has shaken hands on.
     pub(super) fn resume(
@@ -61,6 +66,7 @@ impl Tls {
         let Some(Carried { records, facts, session }) = carried::decode(session) else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, NotOurs));
         };
+        connection.entry().is_over_tls();
         let (received, state) = (connection.take_received(), connection.take_state());
         let records = records.with_max_fragment_size(self.config.max_fragment_size);
         let (registration, stream) = connection.into_registered();

@@ -26,6 +26,7 @@ impl Tls {
         if let Some(session) = connection.take_session() {
             return self.resume(connection, &session);
         }
+        connection.entry().is_over_tls();
         let hammered = connection.hammered();
         let (registration, stream) = connection.into_registered();
         let (config, witness) = self.config_of_one();

@@ -5,6 +5,7 @@ mod faults;
 mod frames;
 mod load;
 mod secure;
+mod told;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

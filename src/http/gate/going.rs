@@ -23,6 +23,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Door for Gate<S> {
         self.with_inner(|inner| {
             let is_flushed = inner.is_flushed;
             let may_move = inner.following.begin(begins, is_flushed);
+            self.shared.entry.asks(may_move && begins.kind == Some(SessionKind::WebSocket));
             (inner.stays, inner.deadline) = (false, None);
             may_move.then(|| Offered { state: inner.state.take() })
         })
@@ -30,6 +31,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Door for Gate<S> {
 
     fn state_is_known(&self) {
         self.shared.is_known.store(true, Relaxed);
+        self.with_inner(|inner| self.tell_of_stream(inner));
     }
 
     fn poll_leaving(&self, cx: &mut Context<'_>, timer: &mut Option<Pin<Box<Sleep>>>) -> Poll<()> {
@@ -38,6 +40,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Door for Gate<S> {
                 return Poll::Pending;
             }
             if inner.following.kind() == Some(SessionKind::Stream) {
+                self.tell_of_stream(inner);
                 return Poll::Ready(());
             }
             let deadline = *inner.deadline.get_or_insert_with(|| {
@@ -72,8 +75,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Door for Gate<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Gate<S> {
+    /// The handler has a session of it, so it is no short answer.
+    fn tell_of_stream(&self, inner: &Inner<S>) {
+        if inner.following.kind() == Some(SessionKind::Stream) {
+            self.shared.entry.is_a_stream();
+        }
+    }
+
     async fn leave(&self, state: Vec<u8>, baggage: Option<Vec<u8>>) -> Result<(), Unmoved> {
         let (asked, deadline) = self.with_inner(|inner| {
+            self.tell_of_stream(inner);
             // hyper may sleep, with nothing to flush.
             inner.wake_reader();
             (inner.flushes, inner.deadline.unwrap_or_else(|| Instant::now() + PATIENCE))
@@ -95,6 +106,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Gate<S> {
 
     /// A stream goes on here. A WebSocket is told to come again.
     async fn stay(&self, why: Unmoved) {
+        // What was refused is counted where that was heard.
+        if why != Unmoved::Refused {
+            self.shared.entry.could_not_move(why.name());
+        }
         let ends = self.with_inner(|inner| {
             inner.stays = true;
             inner.hold = None;

@@ -198,10 +198,23 @@ pub struct GenerationDetail {
     pub uptime_ms: u64,
     /// Whether more clients should be sent to it.
     pub ready: bool,
-    /// How many connections it has, by kind (`raw`, `http1`, `http2`, `upgraded`).
+    /// How many connections it has, by kind: `raw`, `http1`, `http2`, `upgraded`, and where WebSockets and
+    /// event streams move also `websocket` and `stream`.
     pub connections: BTreeMap<String, u64>,
     /// Those that have been there for longest, at most [`OLDEST`].
     pub oldest: Vec<ConnectionDetail>,
+    /// How many it has moved to its successor, by what was spoken on them: a kind as in
+    /// [`connections`](Self::connections), with `+tls` behind it if over heirloom's own TLS (`http1`,
+    /// `websocket+tls`).
+    #[serde(default)]
+    pub moved: BTreeMap<String, u64>,
+    /// How many times one was to move and stayed, by reason. `refused`: no successor takes it. `too_much`:
+    /// what would have had to go along is over a limit. `tls`: its keys cannot be followed. Of a WebSocket or
+    /// a stream also `busy`, in the middle of a message for too long; `ending`, at its end; `extension`,
+    /// compressed with a memory; `unsupported`, over HTTP/2 or TLS 1.2 or with a body in its request. HTTP/2
+    /// and TLS 1.2 are not asked to move at all, and else not among these.
+    #[serde(default)]
+    pub unmoved: BTreeMap<String, u64>,
     /// How many it had when its drain began; `None` while it does not drain.
     #[serde(default)]
     pub drained_from: Option<u64>,
@@ -213,8 +226,11 @@ pub struct GenerationDetail {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConnectionDetail {
-    /// `raw`, `http1`, `http2` or `upgraded`.
+    /// What is spoken on it, as in [`GenerationDetail::connections`].
     pub kind: String,
+    /// Whether that is over heirloom's own TLS.
+    #[serde(default)]
+    pub tls: bool,
     /// What it is doing: `fresh`, `idle`, `reading_head`, `busy`, `closing` or `moving`.
     pub state: String,
     /// Who is at the other end, if that is still known.

@@ -324,6 +324,7 @@ impl Driver {
         let mut aborted = self.shared.tracker.hammer();
         self.leave_to_successor(&mut aborted);
         self.hammered(aborted);
+        self.tell_moved();
         let aborted = std::mem::take(&mut self.farewell.aborted);
         if reason == Reason::Shutdown
             && let Some(pid_file) = self.pid_file.take()
@@ -348,14 +349,22 @@ impl Driver {
     /// What a successor was sent and has not answered for (it is stopped, say) waits in its channel, which
     /// outlives this process: it has moved, and nobody has aborted it.
     fn leave_to_successor(&mut self, aborted: &mut Vec<ConnectionStatus>) {
-        let (all, mut sent) = (aborted.len(), self.moves.unanswered());
+        let (mut moved, mut sent) = (Vec::new(), self.moves.unanswered());
         aborted.retain(|connection| {
             let has_moved = sent > 0 && connection.state == ConnectionState::Moving;
-            sent -= usize::from(has_moved);
+            if has_moved {
+                sent -= 1;
+                moved.push(connection.kind.name_with(connection.tls));
+            }
             !has_moved
         });
-        self.shared.service.moved(all - aborted.len());
-        self.operating.moved(all - aborted.len());
+        self.moved(&moved);
+    }
+
+    /// These went on in the successor: what was spoken on each.
+    pub(super) fn moved(&mut self, spoken: &[&'static str]) {
+        self.shared.service.moved(spoken);
+        self.operating.moved(spoken);
     }
 
     /// Once nobody is being born, and the successor has all that it was promised.

@@ -186,9 +186,8 @@ impl Driver {
     pub(super) fn successor_did(&mut self, now: Instant, did: Did) {
         match did {
             Did::Say(Message::Taken { ids }, _) => {
-                let count = self.moves.taken(&ids);
-                self.shared.service.moved(count);
-                self.operating.moved(count);
+                let spoken = self.moves.taken(&ids);
+                self.moved(&spoken);
             }
             Did::Say(Message::Refused { ids }, _) => self.moves.refused(&ids),
             Did::Say(Message::StateRequest { id, name, at_end }, _) => {

@@ -28,6 +28,7 @@ pub(super) struct Moves {
 #[derive(Debug)]
 struct Kept {
     fd: OwnedFd,
+    spoken: &'static str,
     verdict: oneshot::Sender<Verdict>,
 }
 
@@ -51,8 +52,8 @@ impl Moves {
     /// Takes this one, and whatever departs together with it: they go in one message.
     pub(super) fn depart(&mut self, departure: Departure) {
         let mut next = Some(departure);
-        while let Some(Departure { fd, listener, along, verdict }) = next {
-            let kept = Kept { fd, verdict };
+        while let Some(Departure { fd, listener, along, spoken, verdict }) = next {
+            let kept = Kept { fd, spoken, verdict };
             if self.is_cut {
                 kept.comes_back();
             } else {
@@ -97,16 +98,15 @@ impl Moves {
         self.moving.has_waiting()
     }
 
-    /// How many went on in the successor.
-    /// Returns how many.
-    pub(super) fn taken(&mut self, ids: &[u64]) -> usize {
+    /// These went on in the successor. Returns what was spoken on each.
+    pub(super) fn taken(&mut self, ids: &[u64]) -> Vec<&'static str> {
         let taken = self.moving.answered(ids);
-        let count = taken.len();
-        for Kept { fd, verdict } in taken {
+        let give_back = |Kept { fd, spoken, verdict }| {
             // If nobody waits any more, nobody needs the duplicate either.
             let _ = verdict.send(Verdict::Taken(fd));
-        }
-        count
+            spoken
+        };
+        taken.into_iter().map(give_back).collect()
     }
 
     pub(super) fn refused(&mut self, ids: &[u64]) {

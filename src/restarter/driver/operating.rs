@@ -6,6 +6,7 @@
 mod operated;
 mod telling;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::handover::history::{FailureKind, History, since_unix_millis};
@@ -30,6 +31,7 @@ pub(super) struct Operating {
     /// A successor is the service.
     handed_over: bool,
     moved: u64,
+    moved_by_kind: BTreeMap<&'static str, u64>,
     control: Control,
 }
 
@@ -65,6 +67,7 @@ impl Operating {
             drain: None,
             handed_over: false,
             moved: 0,
+            moved_by_kind: BTreeMap::new(),
             control,
         }
     }
@@ -145,8 +148,16 @@ impl Operating {
         self.handed_over
     }
 
-    pub(super) fn moved(&mut self, count: usize) {
-        self.moved += count as u64;
+    /// These have moved: what was spoken on each.
+    pub(super) fn moved(&mut self, spoken: &[&'static str]) {
+        self.moved += spoken.len() as u64;
+        for kind in spoken {
+            *self.moved_by_kind.entry(kind).or_default() += 1;
+        }
+    }
+
+    pub(super) fn moved_by_kind(&self) -> &BTreeMap<&'static str, u64> {
+        &self.moved_by_kind
     }
 
     /// What the successor is told of the drain that has ended.

@@ -1,6 +1,8 @@
 //! What happens, told once to everybody who wants to know: the log, the program ([`Event`]), the service
 //! manager, the metrics, the generations to come, and operators.
 
+use std::collections::BTreeMap;
+
 use super::Driver;
 use crate::operate::event::Event;
 
@@ -11,6 +13,14 @@ impl Driver {
         log(&happening);
         self.shared.report(happening.clone());
         self.tell_operators(&happening);
+    }
+
+    /// What became of those that could go to the successor, if there were any.
+    pub(super) fn tell_moved(&mut self) {
+        let (by_kind, unmoved) = (self.operating.moved_by_kind().clone(), self.shared.tracker.unmoved());
+        if !by_kind.is_empty() || !unmoved.is_empty() {
+            self.tell(Event::Moved { by_kind, unmoved });
+        }
     }
 }
 
@@ -36,6 +46,15 @@ fn log(happening: &Event) {
             }
         }
         Event::Hammered { aborted } => say!(warn: aborted = *aborted, "the hammer fell"),
+        Event::Moved { by_kind, unmoved } => {
+            say!(info: moved = %counted(by_kind), not_moved = %counted(unmoved), "connections moved")
+        }
         Event::Ended { reason } => say!(info: ?reason, "ended"),
     }
+}
+
+/// `3 http1, 1 websocket`
+fn counted(counts: &BTreeMap<&'static str, u64>) -> String {
+    let parts = counts.iter().map(|(what, count)| format!("{count} {what}"));
+    parts.collect::<Vec<_>>().join(", ")
 }

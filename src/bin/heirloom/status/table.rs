@@ -46,6 +46,7 @@ pub(crate) fn of(status: &ServiceStatus) -> String {
     text += "\n\n";
     text += &generations(status);
     for generation in status.generations.iter().take(SHOWN) {
+        text += &moved_by(generation);
         text += &held_by(generation);
     }
     text
@@ -100,6 +101,21 @@ const SHOWN: usize = 50;
 /// How many connections and kinds of them, whatever a server says.
 const NAMED: usize = 10;
 
+/// What became of its connections when it handed over.
+fn moved_by(generation: &GenerationStatus) -> String {
+    let Some(detail) = generation.detail.as_ref().filter(|_| generation.role == Role::Draining) else {
+        return String::new();
+    };
+    let mut text = String::new();
+    if !detail.moved.is_empty() {
+        let _ = write!(text, "\n\nprocess {} has moved {}", generation.pid, by_kind(&detail.moved));
+    }
+    if !detail.unmoved.is_empty() {
+        let _ = write!(text, "\n\nprocess {} could not move all: {}", generation.pid, by_kind(&detail.unmoved));
+    }
+    text
+}
+
 /// Why an old process is still there.
 fn held_by(generation: &GenerationStatus) -> String {
     let is_going = matches!(generation.role, Role::Draining | Role::Stopping);
@@ -120,10 +136,15 @@ fn held_by(generation: &GenerationStatus) -> String {
 
 /// `upgraded connection from 10.0.0.3:5123, 2h 3m old, busy for 41 s`
 pub(crate) fn described(connection: &ConnectionDetail) -> String {
-    let ConnectionDetail { kind, state, peer, age_ms, in_state_ms, .. } = connection;
+    let ConnectionDetail { kind, tls, state, peer, age_ms, in_state_ms, .. } = connection;
+    let over = if *tls { " over TLS" } else { "" };
     let from = peer.as_ref().map(|peer| format!(" from {peer}")).unwrap_or_default();
     let state = state.replace('_', " ");
-    format!("{kind} connection{from}, {} old, {state} for {}", whole_time(*age_ms), whole_time(*in_state_ms))
+    format!(
+        "{kind} connection{over}{from}, {} old, {state} for {}",
+        whole_time(*age_ms),
+        whole_time(*in_state_ms)
+    )
 }
 
 pub(crate) fn by_kind(connections: &std::collections::BTreeMap<String, u64>) -> String {

@@ -1,5 +1,6 @@
 //! A server that replaces itself, as its control socket operates it.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -261,6 +262,8 @@ impl Driver {
             ready: self.shared.ready.load(std::sync::atomic::Ordering::Relaxed),
             connections: by_kind,
             oldest: connections.iter().take(OLDEST).map(described).collect(),
+            moved: owned(self.operating.moved_by_kind()),
+            unmoved: owned(&self.shared.tracker.unmoved()),
             drained_from: self.operating.drain.map(|(_, connections)| connections as u64),
             hammer_in_ms: drain.map(|(_, deadline): (Reason, Instant)| {
                 whole_millis(deadline.saturating_duration_since(now))
@@ -269,6 +272,10 @@ impl Driver {
         self.operating.control.snapshot = Some((now, detail.clone()));
         detail
     }
+}
+
+fn owned(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
+    counts.iter().map(|(what, count)| ((*what).to_owned(), *count)).collect()
 }
 
 /// For how long a look at the connections is good: ten a second cost a server with ten thousand of them

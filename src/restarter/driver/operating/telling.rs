@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::super::super::outcome::{Outcome, RestartError};
 use super::super::Driver;
 use super::Operating;
-use crate::drain::{ConnectionState, ConnectionStatus, Kind};
+use crate::drain::{ConnectionState, ConnectionStatus};
 pub(in super::super) use crate::operate::control::Asked;
 use crate::operate::control::message::{Lost, Reply};
 use crate::operate::control::place::Place;
@@ -64,7 +64,7 @@ impl Driver {
                 self.operating.tell_the_rest(&Reply::Draining { connections, within_ms });
             }
             Event::Progress { left, oldest, within } => {
-                let left = left.iter().map(|(kind, count)| (kind_name(*kind).to_owned(), *count as u64));
+                let left = left.iter().map(|(kind, count)| (kind.name().to_owned(), *count as u64));
                 let (left, oldest) = (left.collect(), oldest.as_ref().map(described));
                 self.operating.tell_the_rest(&Reply::Progress { left, oldest, within_ms: millis(*within) });
             }
@@ -213,7 +213,7 @@ impl Operating {
 pub(super) fn by_kind(connections: &[ConnectionStatus]) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for connection in connections {
-        *counts.entry(kind_name(connection.kind).to_owned()).or_default() += 1;
+        *counts.entry(connection.kind.name().to_owned()).or_default() += 1;
     }
     counts
 }
@@ -228,19 +228,11 @@ pub(super) fn described(connection: &ConnectionStatus) -> status::ConnectionDeta
         ConnectionState::Moving => "moving",
     };
     status::ConnectionDetail {
-        kind: kind_name(connection.kind).to_owned(),
+        kind: connection.kind.name().to_owned(),
+        tls: connection.tls,
         state: state.to_owned(),
         peer: connection.peer.as_ref().map(ToString::to_string),
         age_ms: whole_millis(connection.age),
         in_state_ms: whole_millis(connection.in_state),
-    }
-}
-
-fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Raw => "raw",
-        Kind::Http1 => "http1",
-        Kind::Http2 => "http2",
-        Kind::Upgraded => "upgraded",
     }
 }
