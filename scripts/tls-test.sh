@@ -15,6 +15,8 @@ cargo build --quiet --release --package heirloom-test-servers
 # Beside the programs: not everywhere may what lies in /tmp be executed.
 work=$(mktemp -d "$built/tls-test.XXXXXX")
 server=''
+# Called by the trap.
+# shellcheck disable=SC2317
 finish() {
     [[ -z $server ]] || kill -KILL "$server" 2>/dev/null || true
     rm -rf "$work"

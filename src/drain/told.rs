@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 
 use super::entry::{
-    ASKS_WEBSOCKET, Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, OVER_TLS, STREAMS, WANTED,
+    ASKS_WEBSOCKET, Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, STREAMS, WANTED,
 };
 use super::limits::Limits;
 use super::signal::DrainSignal;
@@ -53,8 +53,9 @@ impl Entry {
         self.kind.fetch_or(STREAMS, Relaxed);
     }
 
+    #[cfg(feature = "tls")]
     pub(crate) fn is_over_tls(&self) {
-        self.kind.fetch_or(OVER_TLS, Relaxed);
+        self.kind.fetch_or(super::entry::OVER_TLS, Relaxed);
     }
 
     /// Becomes somebody else's, whose tasks are to be woken from now on.
