@@ -39,7 +39,7 @@ fn every_state_is_told_soon_and_in_a_line() {
     all(thread, code::NOT_RUNNING, &["thread of process", &pid.to_string()]);
     // A zombie, and a program of another kind.
     let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
-    all(child.id(), code::NO_CONTROL, &["has no control socket", "SignalMap::default()"]);
+    all(child.id(), code::NO_CONTROL, &["has no control socket", "Restarter::bare()"]);
     child.kill().unwrap();
     let zombie = child.id();
     while !fs::read_to_string(format!("/proc/{zombie}/stat")).unwrap().contains(") Z ") {
