@@ -136,10 +136,12 @@ async fn echo_until_leaving(mut socket: WebSocketStream<TokioIo<Upgraded>>, sess
     tokio::pin!(leaving);
     loop {
         tokio::select! {
-            message = socket.next() => match message {
-                Some(Ok(message)) if socket.send(message).await.is_ok() => {}
-                _ => return,
-            },
+            message = socket.next() => {
+                let Some(Ok(message)) = message else { return };
+                if socket.send(message).await.is_err() {
+                    return;
+                }
+            }
             () = &mut leaving => return,
         }
     }
