@@ -83,7 +83,7 @@ def python():
 def openssl():
     kind = "openssl s_client"
     process = subprocess.Popen(
-        ["openssl", "s_client", "-connect", ADDRESS, "-tls1_3", "-ign_eof"],
+        ["openssl", "s_client", "-connect", ADDRESS, "-tls1_3"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
