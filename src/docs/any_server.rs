@@ -70,7 +70,7 @@
 //! |---|---|---|
 //! | asyncio, Node, Starlet, unicorn, gunicorn's sync workers | 0 | 0 |
 //! | gunicorn 20.1, gthread workers | 0 | nearly one for each connection at each restart: it resets those that it has kept |
-//! | Puma 5.6 (Puma 8 was not tried) | 0 | 1 |
+//! | Puma 5.6 (Puma 8 was not tried) | 0; on a busy machine 3 (none with `queue_requests false`): when it stops, it closes what it has accepted and heard nothing from | 1 |
 //! | uvicorn 0.54 | 5 | about one for two connections at each restart |
 //! | hypercorn 0.18 | 8 | about one for two connections at each restart |
 //!

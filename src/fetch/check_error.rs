@@ -25,6 +25,7 @@ impl SignatureError {
 pub enum CheckError {
     /// Too little of it.
     #[error("it has {bytes} bytes, and {smallest} is the least")]
+    #[non_exhaustive]
     TooSmall {
         /// What it has.
         bytes: u64,
@@ -33,6 +34,7 @@ pub enum CheckError {
     },
     /// Too much of it, unpacked.
     #[error("it has {bytes} bytes or more when it is unpacked, and {largest} are allowed")]
+    #[non_exhaustive]
     TooLarge {
         /// What has come out.
         bytes: u64,
@@ -41,6 +43,7 @@ pub enum CheckError {
     },
     /// It is not what was published.
     #[error("its SHA-256 digest is {actual}, and the published one is {published}")]
+    #[non_exhaustive]
     Digest {
         /// What the source says.
         published: Digest,
@@ -58,12 +61,14 @@ pub enum CheckError {
     Signature(#[source] SignatureError),
     /// It is a gzip file that breaks off, or is damaged.
     #[error("it cannot be unpacked")]
+    #[non_exhaustive]
     Archive {
         /// What is wrong.
         source: io::Error,
     },
     /// It is no program.
     #[error("it is not an ELF program: it begins with {start:?}")]
+    #[non_exhaustive]
     NotAProgram {
         /// Its first bytes.
         start: String,
@@ -73,6 +78,7 @@ pub enum CheckError {
     Tar,
     /// It is for another machine.
     #[error("it is for {found}, and this machine is {own}")]
+    #[non_exhaustive]
     Architecture {
         /// What it is for.
         found: String,
@@ -81,12 +87,14 @@ pub enum CheckError {
     },
     /// It is an object file, say.
     #[error("it is an ELF file of type {kind}, which is not a program")]
+    #[non_exhaustive]
     NotExecutable {
         /// `e_type`.
         kind: u16,
     },
     /// It is cut.
     #[error("it is truncated: {bytes} bytes, and its headers speak of {needed}")]
+    #[non_exhaustive]
     Truncated {
         /// What it has.
         bytes: u64,
@@ -101,6 +109,7 @@ pub enum CheckError {
     Sanity(#[from] SanityError),
     /// The downloaded file cannot be read.
     #[error("cannot read {path:?}")]
+    #[non_exhaustive]
     Read {
         /// The file.
         path: PathBuf,
@@ -109,6 +118,7 @@ pub enum CheckError {
     },
     /// The unpacked file cannot be written: the disk is full, say.
     #[error("cannot write {path:?}")]
+    #[non_exhaustive]
     Write {
         /// The file.
         path: PathBuf,

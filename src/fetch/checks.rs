@@ -20,6 +20,7 @@ use super::{CheckError, Digest, Published, SignatureError, elf, sanity, unpack};
 
 /// What a fetched binary must pass. All of it before the binary gets near its place.
 #[derive(Clone)]
+#[must_use = "for Updater::checks"]
 pub struct Checks {
     smallest: u64,
     largest: u64,
@@ -51,7 +52,6 @@ impl Checks {
 
     /// The smallest size of the unpacked binary in bytes. Default 4 KiB: a smaller file is an error page, or
     /// empty.
-    #[must_use]
     pub fn smallest(mut self, bytes: u64) -> Checks {
         self.smallest = bytes;
         self
@@ -60,7 +60,6 @@ impl Checks {
     /// The largest size in bytes, as downloaded and as unpacked. Default 1 GiB: more than any server needs,
     /// and less than a disk. This limit stops an endless answer, and a small file that unpacks to zeros
     /// without end.
-    #[must_use]
     pub fn largest(mut self, bytes: u64) -> Checks {
         self.largest = bytes;
         self
@@ -68,7 +67,6 @@ impl Checks {
 
     /// Whether a binary is refused whose SHA-256 digest is not published. Default: no; a digest that is
     /// published must be right.
-    #[must_use]
     pub fn require_digest(mut self, on: bool) -> Checks {
         self.digest_required = on;
         self
@@ -89,7 +87,6 @@ impl Checks {
 
     /// Whether a file is accepted that is not an ELF program, such as a script. Default: no, only a whole ELF
     /// file for this machine.
-    #[must_use]
     pub fn any_format(mut self, on: bool) -> Checks {
         self.format = !on;
         self
@@ -97,14 +94,12 @@ impl Checks {
 
     /// Adds a check of your own, of the unpacked file and its digest. It may block. It runs before the sanity
     /// check.
-    #[must_use]
     pub fn and(mut self, check: impl Fn(&Path, &Digest) -> io::Result<()> + Send + Sync + 'static) -> Checks {
         self.own = Some(Arc::new(check));
         self
     }
 
     /// How the binary is tried. Default: [`SanityCheck::Answer`].
-    #[must_use]
     pub fn sanity(mut self, check: SanityCheck) -> Checks {
         self.sanity = check;
         self
@@ -112,14 +107,12 @@ impl Checks {
 
     /// For programs that answer no sanity check but say their version, in one call: `--version` must exit
     /// with status 0.
-    #[must_use]
     pub fn sane_if<A: Into<OsString>>(self, arguments: impl IntoIterator<Item = A>) -> Checks {
         self.sanity(SanityCheck::Exits(arguments.into_iter().map(Into::into).collect()))
     }
 
     /// How long the sanity check may take. Default 10 seconds: a program answers in milliseconds, and on a
     /// machine under load its start takes a few seconds; longer only delays the report.
-    #[must_use]
     pub fn sanity_deadline(mut self, deadline: Duration) -> Checks {
         self.sanity_deadline = deadline;
         self

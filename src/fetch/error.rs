@@ -13,12 +13,14 @@ use thiserror::Error;
 pub enum FetchError {
     /// It is not an address to fetch from.
     #[error("{url:?} is not an http:// or https:// address")]
+    #[non_exhaustive]
     Url {
         /// As it was given.
         url: String,
     },
     /// The server was not reached, or broke off before it answered.
     #[error("no answer from {url}")]
+    #[non_exhaustive]
     Request {
         /// Who was asked.
         url: String,
@@ -27,6 +29,7 @@ pub enum FetchError {
     },
     /// The server refused.
     #[error("{url} answered with status {status}")]
+    #[non_exhaustive]
     Status {
         /// Who was asked.
         url: String,
@@ -35,6 +38,7 @@ pub enum FetchError {
     },
     /// The server wants to be left alone for a while; the next poll waits for that.
     #[error("{url} answered with status {status}: too many requests, the next one in {retry_after:?}")]
+    #[non_exhaustive]
     RateLimited {
         /// Who was asked.
         url: String,
@@ -45,6 +49,7 @@ pub enum FetchError {
     },
     /// The server sent us on, and on.
     #[error("{url} redirects more than {limit} times")]
+    #[non_exhaustive]
     TooManyRedirects {
         /// Where it began.
         url: String,
@@ -53,6 +58,7 @@ pub enum FetchError {
     },
     /// The server sent us from https to http, where anybody could answer.
     #[error("{url} redirects from https to {to}, which is not followed")]
+    #[non_exhaustive]
     Downgrade {
         /// Who was asked.
         url: String,
@@ -61,6 +67,7 @@ pub enum FetchError {
     },
     /// The answer is not what such a server says.
     #[error("cannot make sense of the answer of {url}: {what}")]
+    #[non_exhaustive]
     Answer {
         /// Who was asked.
         url: String,
@@ -69,6 +76,7 @@ pub enum FetchError {
     },
     /// The release has no such file.
     #[error("no asset of release {release} matches {pattern:?}; it has {assets:?}")]
+    #[non_exhaustive]
     NoAsset {
         /// Its tag.
         release: String,
@@ -79,6 +87,7 @@ pub enum FetchError {
     },
     /// The release has several such files, and which is meant is not for us to guess.
     #[error("several assets of release {release} match {pattern:?}: {assets:?}; make the pattern narrower")]
+    #[non_exhaustive]
     SeveralAssets {
         /// Its tag.
         release: String,
@@ -89,6 +98,7 @@ pub enum FetchError {
     },
     /// The object store refused, or was not reached.
     #[error("cannot get {object}")]
+    #[non_exhaustive]
     Store {
         /// Bucket and key.
         object: String,
@@ -97,6 +107,7 @@ pub enum FetchError {
     },
     /// The connection was cut before the end.
     #[error("the download from {from} broke off after {received} bytes{}", of(.total))]
+    #[non_exhaustive]
     Cut {
         /// Where it came from.
         from: String,
@@ -109,6 +120,7 @@ pub enum FetchError {
     },
     /// Nothing came for too long.
     #[error("nothing came from {from} for {timeout:?}, after {received} bytes{}", of(.total))]
+    #[non_exhaustive]
     Stalled {
         /// Where it came from.
         from: String,
@@ -121,6 +133,7 @@ pub enum FetchError {
     },
     /// It took too long altogether.
     #[error("fetching from {from} took longer than {deadline:?}")]
+    #[non_exhaustive]
     Deadline {
         /// Where it came from.
         from: String,
@@ -129,6 +142,7 @@ pub enum FetchError {
     },
     /// It is larger than [`Checks::largest`](super::Checks::largest) allows.
     #[error("{from} has {bytes} bytes or more, and {largest} are allowed")]
+    #[non_exhaustive]
     TooLarge {
         /// Where it came from.
         from: String,
@@ -139,6 +153,7 @@ pub enum FetchError {
     },
     /// The file that is watched cannot be read.
     #[error("cannot read {path:?}")]
+    #[non_exhaustive]
     Read {
         /// The file.
         path: PathBuf,
@@ -147,6 +162,7 @@ pub enum FetchError {
     },
     /// The download cannot be kept: the disk is full, say.
     #[error("cannot write the download to {path:?}")]
+    #[non_exhaustive]
     Write {
         /// The temporary file.
         path: PathBuf,
@@ -155,6 +171,7 @@ pub enum FetchError {
     },
     /// The certificates of this machine or the given ones cannot be used.
     #[error("there is no way to speak TLS to {url}")]
+    #[non_exhaustive]
     Tls {
         /// Who was to be asked.
         url: String,
@@ -163,6 +180,7 @@ pub enum FetchError {
     },
     /// For fetchers of the user's own: whatever went wrong in them, by [`io::Error::other`].
     #[error("cannot fetch from {from}")]
+    // Without `non_exhaustive`: a fetcher of the user's own makes it.
     Own {
         /// Where it was to come from.
         from: String,

@@ -11,6 +11,7 @@ use crate::restarter::Outcome;
 #[non_exhaustive]
 pub enum FetchEvent {
     /// A download goes on; once a second.
+    #[non_exhaustive]
     Downloading {
         /// Bytes so far.
         received: u64,
@@ -20,6 +21,7 @@ pub enum FetchEvent {
         rate: u64,
     },
     /// A new binary has passed every check.
+    #[non_exhaustive]
     Checked {
         /// What the source calls it.
         version: Option<String>,
@@ -29,11 +31,13 @@ pub enum FetchEvent {
         wait: Duration,
     },
     /// It is in place, and the one before it beside it.
+    #[non_exhaustive]
     Installed {
         /// Of the binary.
         digest: Digest,
     },
     /// It is the service.
+    #[non_exhaustive]
     Restarted {
         /// Of the binary.
         digest: Digest,
@@ -41,11 +45,13 @@ pub enum FetchEvent {
         outcome: Outcome,
     },
     /// The previous binary is back in its place.
+    #[non_exhaustive]
     RolledBack {
         /// Of the binary that failed; it is not taken again while this process lives.
         digest: Digest,
     },
     /// A poll failed. The running version serves on.
+    #[non_exhaustive]
     Failed {
         /// Why.
         error: Arc<UpdateError>,

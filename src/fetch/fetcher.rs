@@ -74,6 +74,7 @@ pub enum Found {
 
 /// What the source says of a binary that it publishes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "for Found::New"]
 pub struct Published {
     pub(super) version: Option<String>,
     pub(super) digest: Option<Digest>,
@@ -87,21 +88,18 @@ impl Published {
     }
 
     /// The name of the version, for people.
-    #[must_use]
     pub fn version(mut self, version: impl Into<Option<String>>) -> Published {
         self.version = version.into();
         self
     }
 
     /// The digest of the file as it is published, before it is unpacked.
-    #[must_use]
     pub fn digest(mut self, digest: impl Into<Option<Digest>>) -> Published {
         self.digest = digest.into();
         self
     }
 
     /// Its minisign signature, the whole text of a `.minisig` file; of the file as it is published, too.
-    #[must_use]
     pub fn signature(mut self, signature: impl Into<Option<String>>) -> Published {
         self.signature = signature.into();
         self

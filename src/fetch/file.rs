@@ -22,6 +22,7 @@ use super::{Digest, Download, FetchError, Fetcher, Found, Published};
 /// let source = heirloom::fetch::File::new("/srv/incoming/server");
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "nothing is fetched before it is given to an Updater"]
 pub struct File {
     path: PathBuf,
     settle: Duration,
@@ -36,7 +37,6 @@ impl File {
 
     /// How far apart the two looks are. Default half a second, since the writers of a copy write more often
     /// than that.
-    #[must_use]
     pub fn settle(mut self, between: Duration) -> File {
         self.settle = between;
         self

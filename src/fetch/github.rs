@@ -30,6 +30,7 @@ use super::{Digest, Download, FetchError, Fetcher, Found, Published};
 /// let source = GitHub::new("someone/server", "server-*-x86_64-linux.gz")?.token("a secret")?;
 /// # Ok(()) }
 /// ```
+#[must_use = "nothing is fetched before it is given to an Updater"]
 pub struct GitHub {
     repository: String,
     pattern: String,
@@ -100,7 +101,6 @@ impl GitHub {
     }
 
     /// Trusts these certificates, PEM, beside the machine's own. They are read at the first poll.
-    #[must_use]
     pub fn root_certificates(mut self, pem: &[u8]) -> GitHub {
         self.client.add_certificates(pem);
         self

@@ -23,6 +23,7 @@ use super::{Download, FetchError, Fetcher, Found, Published};
 /// let source = Http::new("https://releases.example.com/server-linux.gz")?.bearer_token("a secret")?;
 /// # Ok(()) }
 /// ```
+#[must_use = "nothing is fetched before it is given to an Updater"]
 pub struct Http {
     url: Url,
     client: Client,
@@ -59,7 +60,6 @@ impl Http {
     }
 
     /// Trusts these certificates, PEM, beside the machine's own. They are read at the first poll.
-    #[must_use]
     pub fn root_certificates(mut self, pem: &[u8]) -> Http {
         self.client.add_certificates(pem);
         self

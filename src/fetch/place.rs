@@ -37,6 +37,7 @@ pub struct Place {
 pub enum InstallError {
     /// The system refused.
     #[error("cannot {action} {path:?}; its directory must exist, be writable and have room")]
+    #[non_exhaustive]
     Io {
         /// What was tried.
         action: &'static str,
@@ -47,12 +48,14 @@ pub enum InstallError {
     },
     /// Something else is where the lock has its file.
     #[error("{path:?} is in the way: it is not a regular file, so it is no lock of ours; remove it")]
+    #[non_exhaustive]
     NotALock {
         /// The path.
         path: PathBuf,
     },
     /// There is no previous one.
     #[error("there is no {path:?} to go back to")]
+    #[non_exhaustive]
     NoPrevious {
         /// Where it would be.
         path: PathBuf,

@@ -23,7 +23,13 @@ pub enum Polled {
     /// It is in place, and restarts are off.
     Installed(Digest),
     /// It is in place, and the service was restarted.
-    Restarted(Digest, Outcome),
+    #[non_exhaustive]
+    Restarted {
+        /// Of the binary that serves now.
+        digest: Digest,
+        /// What the restart came to.
+        outcome: Outcome,
+    },
 }
 
 /// Why a poll failed. The running version serves on, and its binary is in place (but for
@@ -33,6 +39,7 @@ pub enum Polled {
 pub enum UpdateError {
     /// Nothing was fetched.
     #[error("no update from {from}")]
+    #[non_exhaustive]
     Fetch {
         /// The source.
         from: String,
@@ -41,6 +48,7 @@ pub enum UpdateError {
     },
     /// What was fetched is not taken.
     #[error("what {from} offers is not taken")]
+    #[non_exhaustive]
     Check {
         /// The source.
         from: String,
@@ -52,6 +60,7 @@ pub enum UpdateError {
     Install(#[from] InstallError),
     /// It did not get to serve; the previous binary is back.
     #[error("the update {digest} did not take over, and {path:?} is the previous binary again")]
+    #[non_exhaustive]
     RolledBack {
         /// Of the binary that failed.
         digest: Digest,
@@ -63,6 +72,7 @@ pub enum UpdateError {
     /// It is in place, and the restart was refused, for a reason that has nothing to do with it. The next
     /// poll tries again.
     #[error("the update {digest} is in place, and the restart into it was not tried")]
+    #[non_exhaustive]
     NotTried {
         /// The digest of the new binary.
         digest: Digest,
@@ -72,6 +82,7 @@ pub enum UpdateError {
     /// It did not get to serve, and the previous binary could not be put back: the next start by hand runs
     /// the one that failed.
     #[error("the update {digest} did not take over ({restart}), and its predecessor could not be reinstated")]
+    #[non_exhaustive]
     Stuck {
         /// Of the binary that failed.
         digest: Digest,

@@ -28,6 +28,7 @@ use super::{Digest, Download, FetchError, Fetcher, Found, Published};
 /// let own = S3::new("releases", "server.gz").endpoint("https://store.example.com");
 /// let own = own.credentials("id", "secret");
 /// ```
+#[must_use = "nothing is fetched before it is given to an Updater"]
 pub struct S3 {
     bucket: String,
     key: String,
@@ -51,7 +52,6 @@ impl S3 {
     }
 
     /// The region, instead of the environment's or `us-east-1`.
-    #[must_use]
     pub fn region(mut self, region: &str) -> S3 {
         self.builder = self.builder.with_region(region);
         self
@@ -59,7 +59,6 @@ impl S3 {
 
     /// Another store than AWS's: its URL, without the bucket, which goes into the path. If it is http, so is
     /// the traffic.
-    #[must_use]
     pub fn endpoint(mut self, url: &str) -> S3 {
         self.builder = self.builder.with_endpoint(url.trim_end_matches('/'));
         self.endpoint = Some(url.to_owned());
@@ -67,21 +66,18 @@ impl S3 {
     }
 
     /// The access key's id and secret, instead of the environment's.
-    #[must_use]
     pub fn credentials(mut self, id: &str, secret: &str) -> S3 {
         self.builder = self.builder.with_access_key_id(id).with_secret_access_key(secret);
         self
     }
 
     /// Without credentials, for a public bucket.
-    #[must_use]
     pub fn anonymous(mut self) -> S3 {
         self.builder = self.builder.with_skip_signature(true);
         self
     }
 
     /// Trusts these certificates, PEM, beside the machine's own. They are read at the first poll.
-    #[must_use]
     pub fn root_certificates(mut self, pem: &[u8]) -> S3 {
         self.client.add_certificates(pem);
         self

@@ -47,6 +47,7 @@ pub enum SanityCheck {
 pub enum SanityError {
     /// The system does not execute it.
     #[error("it cannot be executed")]
+    #[non_exhaustive]
     Spawn {
         /// What the system said; "no such file" means its dynamic linker.
         source: io::Error,
@@ -56,6 +57,7 @@ pub enum SanityError {
         "it did not answer within {deadline:?} and was killed; does its main begin with answer_sanity_check?{}",
         said(.stderr)
     )]
+    #[non_exhaustive]
     TimedOut {
         /// How long it may take.
         deadline: Duration,
@@ -64,6 +66,7 @@ pub enum SanityError {
     },
     /// It ended badly.
     #[error("it ended with {status}{}", said(.stderr))]
+    #[non_exhaustive]
     Failed {
         /// How it ended.
         status: ExitStatus,
@@ -72,6 +75,7 @@ pub enum SanityError {
     },
     /// It said something else.
     #[error("it exited without the answer; does its main begin with answer_sanity_check?{}", said(.stderr))]
+    #[non_exhaustive]
     NoAnswer {
         /// What it said to standard error, the beginning of it.
         stderr: String,

@@ -43,6 +43,7 @@ pub enum HandDownError {
         "{MAX_DESCRIPTORS} descriptors are handed down already; {name:?} would be one too many: withhold one, or \
          pass several over a Unix socket that is handed down"
     )]
+    #[non_exhaustive]
     TooMany {
         /// The name of the one too many.
         name: String,

@@ -79,6 +79,7 @@ pub enum InheritError {
     Announcement(#[from] AnnouncementError),
     /// `LISTEN_FDS` or `LISTEN_PID` is not a number, or out of range.
     #[error("{variable}={value:?} is not a number that socket activation can mean")]
+    #[non_exhaustive]
     Activation {
         /// The variable.
         variable: &'static str,
@@ -87,6 +88,7 @@ pub enum InheritError {
     },
     /// An announced descriptor is not open, or cannot be used.
     #[error("cannot inherit the {what} that is announced at fd {fd}")]
+    #[non_exhaustive]
     Descriptor {
         /// What it should have been.
         what: &'static str,

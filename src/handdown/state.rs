@@ -48,6 +48,7 @@ pub enum StateError {
     Name(#[from] NameTooLong),
     /// The provider wrote more than the predecessor allows, or it is more than this process allows.
     #[error("the state {name:?} is over the limit of {limit} bytes; raise it with Builder::state_limit")]
+    #[non_exhaustive]
     TooLarge {
         /// The state's name.
         name: String,
@@ -56,6 +57,7 @@ pub enum StateError {
     },
     /// The provider panicked; the predecessor's output says where.
     #[error("the predecessor's provider of the state {name:?} panicked")]
+    #[non_exhaustive]
     Panicked {
         /// The state's name.
         name: String,
@@ -65,6 +67,7 @@ pub enum StateError {
         "the predecessor's provider of the state {name:?} was not done after {after:?}; raise it with \
          Builder::state_timeout"
     )]
+    #[non_exhaustive]
     TimedOut {
         /// The state's name.
         name: String,
@@ -73,12 +76,14 @@ pub enum StateError {
     },
     /// The provider is at work for an earlier request, perhaps of an earlier successor.
     #[error("the predecessor's provider of the state {name:?} is still at work for an earlier request")]
+    #[non_exhaustive]
     Busy {
         /// The state's name.
         name: String,
     },
     /// The provider failed, or the predecessor is out of memory or descriptors.
     #[error("the predecessor cannot give the state {name:?}: {reason}")]
+    #[non_exhaustive]
     Failed {
         /// The state's name.
         name: String,
@@ -87,6 +92,7 @@ pub enum StateError {
     },
     /// The predecessor is gone, and its state with it.
     #[error("the predecessor is gone, and the state {name:?} with it")]
+    #[non_exhaustive]
     PredecessorDied {
         /// The state's name.
         name: String,
@@ -95,6 +101,7 @@ pub enum StateError {
     #[error(
         "the predecessor has not answered for the state {name:?} in {after:?}; it may be stopped or overloaded"
     )]
+    #[non_exhaustive]
     Unanswered {
         /// The state's name.
         name: String,
@@ -104,6 +111,7 @@ pub enum StateError {
     /// What came is not to be trusted, or did not come whole: not sealed, of another length than announced,
     /// without its descriptor (this process may be at its limit).
     #[error("what the predecessor gave as the state {name:?} cannot be used")]
+    #[non_exhaustive]
     Unusable {
         /// The state's name.
         name: String,

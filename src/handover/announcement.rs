@@ -128,6 +128,7 @@ pub struct AnnouncedSocket {
 pub enum AnnouncementError {
     /// Longer than [`MAX_ANNOUNCEMENT`].
     #[error("{VARIABLE} holds {length} bytes, the limit is {MAX_ANNOUNCEMENT}")]
+    #[non_exhaustive]
     TooLong {
         /// Its length.
         length: usize,
@@ -136,18 +137,21 @@ pub enum AnnouncementError {
     #[error(
         "{VARIABLE} has version {version}, this release reads version {VERSION}; restart through a release that reads both, or stop and start"
     )]
+    #[non_exhaustive]
     Version {
         /// The version it names.
         version: u32,
     },
     /// A word that cannot be read.
     #[error("{VARIABLE} is malformed at {word:?}")]
+    #[non_exhaustive]
     Malformed {
         /// The word.
         word: String,
     },
     /// A key without which nothing can be done.
     #[error("{VARIABLE} lacks {key}")]
+    #[non_exhaustive]
     Missing {
         /// The key.
         key: &'static str,
@@ -160,6 +164,7 @@ pub enum AnnouncementError {
     TooManyDescriptors,
     /// One descriptor number is announced for two things.
     #[error("{VARIABLE} names fd {fd} twice")]
+    #[non_exhaustive]
     Twice {
         /// The number.
         fd: i32,

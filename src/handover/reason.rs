@@ -35,6 +35,7 @@ pub enum Refusal {
     SetUserId,
     /// The program's own hook refused.
     #[error("vetoed: {reason}")]
+    // Without `non_exhaustive`, as `Reported` and `Died`: an implementation of `fetch::Restart` may say so.
     Vetoed {
         /// The error of the hook.
         reason: String,
@@ -50,18 +51,21 @@ pub enum Refusal {
 pub enum Failure {
     /// There is no such program.
     #[error("{reason}")]
+    #[non_exhaustive]
     NotFound {
         /// What the system said, and of which program.
         reason: String,
     },
     /// The program is there, and cannot be executed.
     #[error("{reason}")]
+    #[non_exhaustive]
     NotExecutable {
         /// What is wrong with the program, and with which one.
         reason: String,
     },
     /// The program could not be started for another reason.
     #[error("{reason}")]
+    #[non_exhaustive]
     Spawn {
         /// What the system said, and of which program.
         reason: String,
@@ -80,6 +84,7 @@ pub enum Failure {
     },
     /// The successor was not ready in time and was killed.
     #[error("the successor was not ready after {after:?} and was killed")]
+    #[non_exhaustive]
     TimedOut {
         /// The start deadline.
         after: Duration,
@@ -89,12 +94,14 @@ pub enum Failure {
     #[error(
         "the successor did not answer for {after:?} after it was ready, and was ended; what has stopped it?"
     )]
+    #[non_exhaustive]
     Silent {
         /// How long it was waited for.
         after: Duration,
     },
     /// The successor said what it must not say.
     #[error("the successor broke the protocol: {}", shown(said))]
+    #[non_exhaustive]
     Protocol {
         /// What it said.
         said: String,

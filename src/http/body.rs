@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 
 pin_project! {
     /// A response's body; the request is in flight until it is dropped, and with it what stands for that.
-    pub struct TrackedBody<B, G> {
+    pub(super) struct TrackedBody<B, G> {
         in_flight: G,
         #[pin]
         body: B,

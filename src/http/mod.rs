@@ -56,13 +56,12 @@ mod tower;
 mod turn;
 
 pub use baggage::Baggage;
-pub use body::TrackedBody;
 pub use config::Config;
 pub use io::Io;
 pub use listen::{RunError, run, serve, serve_with};
 pub use peer::Peer;
 pub use server::{Server, serve_connection};
-pub use service::{HttpService, TrackedFuture, TrackedService};
+pub use service::HttpService;
 pub use serving::{ServeError, Serving};
 pub use session::{Session, Unmoved};
 pub use tower::{Called, Tower};

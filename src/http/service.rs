@@ -61,7 +61,7 @@ where
 
 /// A service that tells its HTTP/1 connection's entry what it does.
 #[derive(Clone)]
-pub struct TrackedService<H> {
+pub(super) struct TrackedService<H> {
     service: H,
     /// Rare, and so behind a pointer.
     extras: Option<Box<Extras>>,
@@ -140,7 +140,7 @@ impl Extras {
 
 pin_project! {
     /// A request in flight, until its response is there.
-    pub struct TrackedFuture<F> {
+    pub(super) struct TrackedFuture<F> {
         #[pin]
         running: F,
     }
@@ -166,7 +166,7 @@ where
 
 /// From the head of a request to the end of its response's body, or to whatever cut it short.
 #[derive(Debug)]
-pub struct InFlight;
+pub(super) struct InFlight;
 
 impl Drop for InFlight {
     #[inline]

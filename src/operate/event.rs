@@ -13,6 +13,7 @@ use crate::handover::{Failure, Refusal};
 #[non_exhaustive]
 pub enum Event {
     /// This process accepts connections.
+    #[non_exhaustive]
     Accepting {
         /// The number of this process in the line of restarts, from 1.
         generation: u64,
@@ -25,6 +26,7 @@ pub enum Event {
     /// A restart was asked for and refused.
     Refused(Refusal),
     /// The successor's process exists.
+    #[non_exhaustive]
     Spawned {
         /// Its process id.
         pid: u32,
@@ -32,6 +34,7 @@ pub enum Event {
         after: Duration,
     },
     /// The successor is ready and accepts; this process watches it.
+    #[non_exhaustive]
     Ready {
         /// Its process id.
         pid: u32,
@@ -39,6 +42,7 @@ pub enum Event {
         after: Duration,
     },
     /// The successor is the service; this process drains.
+    #[non_exhaustive]
     Settled {
         /// Its process id.
         pid: u32,
@@ -50,6 +54,7 @@ pub enum Event {
     /// The successor was lost after it was ready; this process accepts again.
     TakenBack(Failure),
     /// This process begins to drain its connections.
+    #[non_exhaustive]
     Draining {
         /// How many connections there are.
         connections: usize,
@@ -57,11 +62,13 @@ pub enum Event {
         within: Duration,
     },
     /// This process was asked to stop. It serves on until the notice is over, but its readiness is false.
+    #[non_exhaustive]
     Stopping {
         /// How long the notice is.
         notice: Duration,
     },
     /// It is still draining; once a second.
+    #[non_exhaustive]
     Progress {
         /// How many connections are left, by kind.
         left: Vec<(Kind, usize)>,
@@ -71,6 +78,7 @@ pub enum Event {
         within: Duration,
     },
     /// The hammer fell.
+    #[non_exhaustive]
     Hammered {
         /// How many connections were aborted.
         aborted: usize,
@@ -86,6 +94,7 @@ pub enum Event {
         unmoved: BTreeMap<&'static str, u64>,
     },
     /// This process has nothing left to do.
+    #[non_exhaustive]
     Ended {
         /// Why it ends.
         reason: Reason,

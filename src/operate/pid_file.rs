@@ -30,6 +30,7 @@ pub enum PidFileError {
     #[error(
         "the pid file {path:?} belongs to a server that is running (process {owner}); stop that one, or name another file"
     )]
+    #[non_exhaustive]
     Held {
         /// The file.
         path: PathBuf,
@@ -38,12 +39,14 @@ pub enum PidFileError {
     },
     /// Something else than a regular file is there, which would be replaced.
     #[error("the pid file {path:?} is there and is not a regular file; it was left alone, name another one")]
+    #[non_exhaustive]
     NotAFile {
         /// The file.
         path: PathBuf,
     },
     /// The system refused.
     #[error("cannot own the pid file {path:?}; its directory must exist and be writable")]
+    #[non_exhaustive]
     Other {
         /// The file.
         path: PathBuf,

@@ -73,6 +73,7 @@ pub enum StartError {
     Inherit(#[from] InheritError),
     /// A signal cannot be handled.
     #[error("cannot handle the signals {signals:?}")]
+    #[non_exhaustive]
     Signals {
         /// The numbers that the map names.
         signals: Vec<i32>,

@@ -10,6 +10,7 @@ use crate::handover::{Failure, Refusal};
 #[non_exhaustive]
 pub enum Outcome {
     /// The successor is the service; this process drains.
+    // Without `non_exhaustive`: an implementation of `fetch::Restart` makes it.
     Settled {
         /// The successor's process id.
         pid: u32,

@@ -43,6 +43,7 @@ pub enum DescriptorError {
     AnotherFile,
     /// The socket is of another kind.
     #[error("it is a {found} socket, and a {announced} socket was announced")]
+    #[non_exhaustive]
     Kind {
         /// What was announced.
         announced: String,
@@ -51,6 +52,7 @@ pub enum DescriptorError {
     },
     /// The socket is bound elsewhere.
     #[error("it is bound to {found}, and {announced} was announced")]
+    #[non_exhaustive]
     Address {
         /// What was announced.
         announced: String,

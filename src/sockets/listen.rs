@@ -43,6 +43,7 @@ use crate::sys::address::Address;
 /// machine has. (An address in use is an error, because its clients would reach another server if heirloom
 /// went on to the next.) To listen on both families, write `[::]:8080`, or one listener for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "nothing listens before Restarter::listen()"]
 pub struct Listen {
     pub(crate) address: Address,
     /// What else a host name stands for.
@@ -75,12 +76,14 @@ pub enum ListenParseError {
     #[error(
         "{address:?} is not an address to listen on; write 127.0.0.1:8080, [::]:8080, unix:/path or unix:@name"
     )]
+    #[non_exhaustive]
     Malformed {
         /// What was given.
         address: String,
     },
     /// A host name that the system cannot resolve.
     #[error("cannot resolve {address:?}")]
+    #[non_exhaustive]
     Resolve {
         /// What was given.
         address: String,
@@ -89,6 +92,7 @@ pub enum ListenParseError {
     },
     /// A Unix path that the kernel has no room for.
     #[error("the Unix socket path {path:?} is longer than the kernel's 107 bytes")]
+    #[non_exhaustive]
     PathTooLong {
         /// What was given.
         path: PathBuf,

@@ -82,6 +82,7 @@ pub enum ListenError {
     Parse(#[from] ListenParseError),
     /// Somebody else listens there.
     #[error("{address} is in use by {}", in_use_by(*.holder))]
+    #[non_exhaustive]
     InUse {
         /// The address.
         address: Address,
@@ -92,18 +93,21 @@ pub enum ListenError {
     },
     /// A live server's Unix socket.
     #[error("{address} belongs to a server that is running; stop it, or choose another path")]
+    #[non_exhaustive]
     Live {
         /// The address.
         address: Address,
     },
     /// Something that is not a socket is in the way.
     #[error("{path:?} exists and is not a socket; it was left alone, remove it or choose another path")]
+    #[non_exhaustive]
     NotASocket {
         /// The path.
         path: PathBuf,
     },
     /// The lock that owns a Unix socket's path cannot be had.
     #[error("cannot own the path of {address}")]
+    #[non_exhaustive]
     Lock {
         /// The address.
         address: Address,
@@ -112,6 +116,7 @@ pub enum ListenError {
     },
     /// The mode or the owner that it is to have cannot be set.
     #[error("cannot set the mode or the owner of {address}")]
+    #[non_exhaustive]
     Access {
         /// The address.
         address: Address,
@@ -120,6 +125,7 @@ pub enum ListenError {
     },
     /// Anything else that the system refuses.
     #[error("cannot listen on {address}")]
+    #[non_exhaustive]
     Bind {
         /// The address.
         address: Address,
@@ -131,6 +137,7 @@ pub enum ListenError {
         "cannot listen on {address} as well: with {listeners} listeners, what a successor is handed has no room for it \
          (at most 2000, and 88 KiB of addresses and names)"
     )]
+    #[non_exhaustive]
     TooMany {
         /// The address.
         address: Address,
@@ -139,6 +146,7 @@ pub enum ListenError {
     },
     /// This process drains: it takes no new listeners.
     #[error("cannot listen on {address}: this process is draining")]
+    #[non_exhaustive]
     Draining {
         /// The address.
         address: Address,

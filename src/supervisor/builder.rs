@@ -84,6 +84,7 @@ pub enum SupervisorError {
     PidFile(#[from] PidFileError),
     /// The status file cannot be written.
     #[error("cannot write the status file {path:?}; its directory must exist and be writable")]
+    #[non_exhaustive]
     StatusFile {
         /// The file.
         path: PathBuf,

@@ -99,7 +99,7 @@ fn curl_with_http2() {
 }
 
 /// Nothing, said loudly, when the tool is not there.
-fn server_for(tool: &str) -> Option<(impl Drop, Server, String)> {
+fn server_for(tool: &str) -> Option<(support::Turn, Server, String)> {
     if !is_installed(tool, "--version") {
         return None;
     }

@@ -50,7 +50,7 @@ impl Bench {
 
     async fn recovers(&self, updater: &mut Updater<Http, impl Restart>) {
         self.origin.put("/app", Reply::file(program("good")));
-        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted(..)));
+        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted { .. }));
         assert_eq!(self.home.holds(), program("good"));
     }
 }
@@ -72,7 +72,7 @@ fn a_connection_that_is_cut() {
         }
         // The same ETag as that of what broke off: it was not remembered.
         bench.origin.put("/app", Reply::file(whole.clone()));
-        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted(..)));
+        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted { .. }));
         assert_eq!(bench.home.holds(), whole);
     });
 }
@@ -159,7 +159,7 @@ fn a_digest_that_does_not_hold_or_is_missing() {
         bench.fails(&mut updater, "the published one is").await;
         // The digest comes a moment after the binary: it is fetched again.
         bench.origin.put("/app.sha256", Reply::file(Digest::of(&program("second")).to_string()));
-        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted(..)));
+        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted { .. }));
 
         let bench = Bench::new().await;
         let mut updater = bench.updater().checks(not_run().require_digest(true));
@@ -168,7 +168,7 @@ fn a_digest_that_does_not_hold_or_is_missing() {
         bench.origin.put("/app.sha256", Reply::file("<html>what you look for is not here</html>"));
         bench.fails(&mut updater, "no SHA-256 digest").await;
         bench.origin.put("/app.sha256", Reply::file(Digest::of(&program("second")).to_string()));
-        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted(..)));
+        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted { .. }));
     });
 }
 
@@ -193,7 +193,7 @@ fn what_is_not_signed_or_by_somebody_else() {
             bench.fails(&mut updater, words).await;
         }
         bench.origin.put("/app.minisig", Reply::file(signer.sign(&packed)));
-        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted(..)));
+        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted { .. }));
         assert_eq!(bench.home.holds(), program("second"));
 
         let key_alone = signer.public_key().lines().last().unwrap().to_owned();
@@ -248,7 +248,7 @@ fn a_full_disk_during_the_download_and_while_it_is_unpacked() {
         assert_eq!((bench.home.holds(), bench.home.names()), (program("first"), with_ballast.to_vec()));
         std::fs::remove_file(bench.home.path().join("ballast")).unwrap();
         // The same file, now that there is room.
-        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted(..)));
+        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted { .. }));
         drop(disk);
     });
 }
@@ -276,11 +276,11 @@ fn progress_is_told_once_a_second() {
         let mut updater = bench.updater();
         let mut events = updater.events();
         let began = Instant::now();
-        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted(..)));
+        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted { .. }));
         let seconds = began.elapsed().as_secs_f64();
         let mut told = Vec::new();
         while let Ok(event) = events.try_recv() {
-            if let FetchEvent::Downloading { received, total, rate } = event {
+            if let FetchEvent::Downloading { received, total, rate, .. } = event {
                 assert_eq!(total, Some(bytes.len() as u64));
                 // About as it is paced, 2.5 s for the whole: on a busy machine what has come meanwhile is read at once.
                 let whole = bytes.len() as f64;

@@ -46,7 +46,7 @@ fn the_latest_release_on_github() {
         api.put(LATEST, release(&api, "v2", &assets));
         let mut updater = home.updater(source(), &restarts);
         let mut events = updater.events();
-        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted(..)));
+        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted { .. }));
         assert_eq!(home.holds(), second);
         let event = events.recv().await.unwrap();
         let FetchEvent::Checked { version, .. } = event else { panic!("{event:?}") };
@@ -70,7 +70,7 @@ fn the_latest_release_on_github() {
         api.put(LATEST, release(&api, "v3", &assets));
         let with_token = source().token(TOKEN).unwrap();
         let mut updater = home.updater(with_token, &restarts).checks(not_run().require_digest(true));
-        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted(..)));
+        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted { .. }));
         assert_eq!(home.holds(), program("third"));
         let asked = |path: &str| api.asked(path).pop().unwrap().headers;
         assert!(asked(LATEST).contains_key("authorization") && asked(LATEST).contains_key("user-agent"));

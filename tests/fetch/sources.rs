@@ -55,7 +55,7 @@ fn a_file_is_taken_when_it_is_complete() {
         // One that pauses halfway is what the size in its archive, or a digest, is there for.
         assert!(matches!(updater.poll().await, Err(UpdateError::Check { .. })));
         append(&path, rest);
-        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted(..)));
+        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted { .. }));
         assert_eq!(home.holds(), program_of_size("second", 100_000));
         assert_eq!(updater.poll().await.unwrap(), Polled::Unchanged);
 
@@ -65,7 +65,7 @@ fn a_file_is_taken_when_it_is_complete() {
         let old = fs::metadata(&path).unwrap().modified().unwrap();
         fs::File::open(&next).unwrap().set_modified(old).unwrap();
         fs::rename(&next, &path).unwrap();
-        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted(..)));
+        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted { .. }));
         // Touched: read, and found to be the same.
         fs::File::open(&path).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
         assert_eq!(updater.poll().await.unwrap(), Polled::Unchanged);
@@ -88,7 +88,7 @@ fn a_file_with_a_digest_and_a_signature_beside_it() {
         fs::write(incoming.path().join("app.sha256"), format!("{}  app\n", Digest::of(&second))).unwrap();
         assert!(told(&updater.poll().await.unwrap_err()).contains("no signature"));
         fs::write(incoming.path().join("app.minisig"), signer.sign(&second)).unwrap();
-        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted(..)));
+        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted { .. }));
         assert_eq!(home.holds(), second);
         let nothing = File::new(incoming.path());
         assert!(home.updater(nothing, &restarts).poll().await.is_err());
@@ -107,7 +107,7 @@ fn redirects_are_followed_within_limits_and_keep_the_secret() {
         origin.put("/mail", Reply::redirect("mailto:somebody@example.com"));
         let source = |path| Http::new(&origin.url(path)).unwrap().bearer_token(TOKEN).unwrap();
         let mut updater = home.updater(source("/app"), &restarts);
-        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted(..)));
+        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted { .. }));
         let told_to = |path| origin.asked(path)[0].headers.get("authorization").cloned();
         for path in ["/app", "/mirror", "/app.sha256"] {
             assert_eq!(told_to(path).unwrap(), format!("Bearer {TOKEN}"), "{path}");
@@ -153,7 +153,7 @@ fn https_is_verified_and_never_left() {
         assert!(!told(&error).contains("secret") && plain.asked("/app").is_empty());
         assert!(matches!(
             home.updater(source("/app"), &restarts).poll().await.unwrap(),
-            Polled::Restarted(..)
+            Polled::Restarted { .. }
         ));
         assert_eq!(home.holds(), program("second"));
     });
@@ -207,7 +207,7 @@ fn an_object_in_a_store_like_s3() {
 
         let large = program_of_size("second", 3 << 20);
         fs::write(&object, gzip(&large)).unwrap();
-        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted(..)));
+        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted { .. }));
         assert_eq!(home.holds(), large);
         assert_eq!(updater.poll().await.unwrap(), Polled::Unchanged);
 
@@ -219,7 +219,7 @@ fn an_object_in_a_store_like_s3() {
         fs::write(object.with_extension("gz.sha256"), Digest::of(&third).to_string()).unwrap();
         assert!(told(&updater.poll().await.unwrap_err()).contains("no signature"));
         fs::write(object.with_extension("gz.minisig"), signer.sign(&third)).unwrap();
-        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted(..)));
+        assert!(matches!(updater.poll().await.unwrap(), Polled::Restarted { .. }));
         assert_eq!(home.holds(), program("third"));
 
         let error = home.updater(source("a stranger"), &restarts).poll().await.unwrap_err();

@@ -1,11 +1,11 @@
 //! An ordinary axum program with five changed lines loses nothing.
 
 use support::load::{Mode, Think};
-use support::{Setup, Signal, alone, proc};
+use support::{Setup, Signal, beside_others, proc};
 
 #[test]
 fn an_axum_program_with_five_changed_lines_loses_nothing() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::bare("axum").listen("127.0.0.1:0").start();
     let new = server.load(Mode::new_connections(8, Think::millis(0, 5)));
     let kept = server.load(Mode::keep_alive(16, Think::millis(0, 10)));

@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use crate::forged::{self, Predecessor, hand_down};
 use heirloom::handover::announcement::{AnnouncedSocket, MAX_ANNOUNCEMENT};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, bind, socket};
-use support::{Ended, Port, Setup, Signal, alone, proc};
+use support::{Ended, Port, Setup, Signal, alone, beside_others, proc};
 
 #[test]
 fn an_announced_fd_that_is_closed() {
@@ -128,7 +128,7 @@ fn an_announcement_that_cannot_be_read() {
 
 #[test]
 fn what_somebody_else_keeps_in_the_variable_is_none_of_ours() {
-    let _alone = alone();
+    let _shared = beside_others();
     let values: [&[u8]; 6] = [b"", b"/srv/heirloom", b"1", b"yes=1", b"1.2 a=b", b"\xff"];
     for value in values {
         let server = Setup::hello().env("HEIRLOOM", OsString::from_vec(value.to_vec())).start();
@@ -153,7 +153,7 @@ fn an_announcement_that_reached_a_daemon_below_a_supervisor_that_adopts_is_a_dea
 
 #[test]
 fn an_announcement_that_reached_a_grandchild_is_a_dead_string() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().args(&["--probation", "50ms"]).start();
     server.restart(Signal::SIGHUP);
     let string = proc::environment(server.pid()).remove("HEIRLOOM").expect("an announcement");
@@ -164,7 +164,7 @@ fn an_announcement_that_reached_a_grandchild_is_a_dead_string() {
 
 #[test]
 fn activation_that_makes_no_sense() {
-    let _alone = alone();
+    let _shared = beside_others();
     for value in ["two", "-1", "99999", "4294967296", "3.0"] {
         let set = format!("export LISTEN_PID=$$ LISTEN_FDS={value};");
         Setup::hello().by_shell(&set, "").run().refused(&["LISTEN_FDS", value]);
@@ -174,7 +174,7 @@ fn activation_that_makes_no_sense() {
 
 #[test]
 fn activation_for_another_process_is_none_of_ours() {
-    let _alone = alone();
+    let _shared = beside_others();
     for variables in ["LISTEN_PID=1 LISTEN_FDS=1", "LISTEN_PID=1 LISTEN_FDS=two", "LISTEN_FDS=1"] {
         let server = Setup::hello().by_shell(&format!("export {variables};"), "").start();
         assert_eq!(server.generation(), 1);
@@ -233,7 +233,7 @@ fn an_address_in_use() {
 
 #[test]
 fn a_unix_path_that_is_a_file() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = support::binary::TestDir::new();
     let path = directory.path().join("precious");
     std::fs::write(&path, "precious").unwrap();
@@ -245,7 +245,7 @@ fn a_unix_path_that_is_a_file() {
 
 #[test]
 fn a_unix_path_of_a_foreign_server() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = support::binary::TestDir::new();
     let path = directory.path().join("foreign.sock");
     let foreign = UnixListener::bind(&path).unwrap();
@@ -258,7 +258,7 @@ fn a_unix_path_of_a_foreign_server() {
 
 #[test]
 fn a_unix_path_of_our_own_kind() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = support::binary::TestDir::new();
     let listen = format!("unix:{}", directory.path().join("own.sock").display());
     let server = Setup::hello().listen(&listen).args(&["--probation", "50ms"]).start();
@@ -275,7 +275,7 @@ fn a_unix_path_of_our_own_kind() {
 
 #[test]
 fn arguments_that_hello_does_not_take() {
-    let _alone = alone();
+    let _shared = beside_others();
     let bad = |args: &[&str], words: &[&str]| {
         let ended = Setup::hello().lines(0).args(args).run();
         ended.refused(words);

@@ -9,11 +9,11 @@ use std::thread;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use support::load::Target;
-use support::{PATIENCE, Server, Setup, Signal, alone, proc};
+use support::{PATIENCE, Server, Setup, Signal, beside_others, proc};
 
 #[test]
 fn blocking_threads_accept_until_their_process_hands_over() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = start();
     let mut pids = Vec::new();
     for _ in 0..3 {
@@ -38,7 +38,7 @@ fn blocking_threads_accept_until_their_process_hands_over() {
 
 #[test]
 fn g2_idle_connections_of_blocking_threads_move() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = start();
     let mut idle: Vec<_> = (0..10).map(|_| connect(&server)).collect();
     let mut old: i32 = ask(&mut idle[0]).parse().expect("a pid");
@@ -55,7 +55,7 @@ fn g2_idle_connections_of_blocking_threads_move() {
 #[test]
 fn g2_clients_of_blocking_threads_notice_no_restart() {
     const RESTARTS: usize = 20;
-    let _alone = alone();
+    let _shared = beside_others();
     let server = start();
     let (is_over, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -81,7 +81,7 @@ fn g2_clients_of_blocking_threads_notice_no_restart() {
 
 #[test]
 fn g5_an_idle_client_of_a_blocking_thread_holds_no_stop() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = start();
     let (mut asks_again, mut silent) = (connect(&server), connect(&server));
     let pid: i32 = ask(&mut asks_again).parse().expect("a pid");

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use nix::sys::stat::Mode;
 use nix::sys::wait::WaitStatus;
-use support::{PATIENCE, Setup, Signal, alone, proc};
+use support::{PATIENCE, Setup, Signal, beside_others, proc};
 
 #[test]
 fn g5_a_log_that_nobody_reads_stops_nothing() {
-    let _alone = alone();
+    let _shared = beside_others();
     let setup = Setup::hello().args(&["--probation", "0ms"]);
     let log = setup.dir().join("log");
     nix::unistd::mkfifo(&log, Mode::S_IRWXU).expect("a FIFO");

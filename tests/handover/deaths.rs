@@ -4,14 +4,14 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use support::load::{Failure, Load, Mode, Report, Think};
-use support::{PATIENCE, Server, Setup, Signal, alone, proc, says};
+use support::{PATIENCE, Server, Setup, Signal, beside_others, proc, says};
 
 /// What a killed process held: one request of each client.
 const CLIENTS: usize = 16;
 
 #[test]
 fn the_predecessor_dies_before_its_successor_is_ready() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().args(&["--init-delay", "500ms"]).start();
     let load = load(&server);
     let old = server.pid();
@@ -24,7 +24,7 @@ fn the_predecessor_dies_before_its_successor_is_ready() {
 
 #[test]
 fn the_predecessor_dies_while_its_successor_becomes_ready() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().start();
     let load = load(&server);
     // From before the exec to well into probation, in steps that no start is shorter than.
@@ -42,7 +42,7 @@ fn the_predecessor_dies_while_its_successor_becomes_ready() {
 
 #[test]
 fn the_predecessor_dies_in_probation() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().args(&["--probation", "5s"]).start();
     let load = load(&server);
     let old = server.pid();
@@ -56,7 +56,7 @@ fn the_predecessor_dies_in_probation() {
 
 #[test]
 fn the_successor_is_killed_in_probation() {
-    let _alone = alone();
+    let _shared = beside_others();
     // Longer than any pause of a busy machine between its first answer and the kill.
     let server = Setup::hello().args(&["--probation", "20s"]).start();
     let load = load(&server);
@@ -94,7 +94,7 @@ const STEP: Duration = Duration::from_micros(500);
 
 /// The successor held nothing, so nothing may be lost at all.
 fn taken_back_without_a_loss(faults: &[impl AsRef<str>]) {
-    let _alone = alone();
+    let _shared = beside_others();
     // Longer than any pause of a busy machine between a successor's commit and its death.
     let server = Setup::hello().args(&["--probation", "20s"]).start();
     let load = load(&server);

@@ -3,7 +3,7 @@
 use std::fs;
 
 use support::load::{Load, Mode, Report, Think};
-use support::{PATIENCE, Server, Setup, Signal, alone, proc, says};
+use support::{PATIENCE, Server, Setup, Signal, alone, beside_others, proc, says};
 
 #[test]
 fn binary_missing() {
@@ -73,7 +73,7 @@ fn panic_before_ready() {
 
 #[test]
 fn ten_kinds_of_failure_in_a_row() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().args(&["--start-timeout", START_TIMEOUT]).start();
     let load = server.load(Mode::keep_alive(16, Think::millis(0, 10)));
     for script in ["exit 0", "kill -9 $$", "exit 1", "sleep 1000 & exit 2", "exec sleep 1000"] {
@@ -89,7 +89,7 @@ fn ten_kinds_of_failure_in_a_row() {
 
 #[test]
 fn working_directory_deleted() {
-    let _alone = alone();
+    let _shared = beside_others();
     let setup = Setup::hello();
     let directory = setup.dir().join("start");
     fs::create_dir(&directory).unwrap();
@@ -120,7 +120,7 @@ fn a_flipped_symlink_under_the_start_directory_starts_the_new_release() {
 
 #[test]
 fn a_thousand_signals_make_at_most_two_restarts() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().args(&["--probation", "200ms"]).start();
     let load = server.load(mixed());
     load.wait_for_requests(50);
@@ -141,7 +141,7 @@ fn a_thousand_signals_make_at_most_two_restarts() {
 
 #[test]
 fn a_signal_before_the_child_has_handlers() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().start();
     let load = server.load(mixed());
     // The shell signals itself, which becomes the server: before the server's first instruction.
@@ -200,7 +200,7 @@ fn hangs_and_recovers(script: &str) {
 }
 
 fn fails_and_recovers_within(args: &[&str], break_it: impl Fn(&Server)) -> String {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().args(args).start();
     let load = server.load(mixed());
     load.wait_for_requests(50);
@@ -259,7 +259,7 @@ impl Releases {
     }
 
     fn check(self, how: impl FnOnce(Setup) -> Setup) {
-        let _alone = alone();
+        let _shared = beside_others();
         let server = how(self.setup).start();
         let load = server.load(mixed());
         load.wait_for_requests(50);

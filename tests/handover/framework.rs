@@ -1,11 +1,11 @@
 //! A framework that accepts by itself, in `Restarter::run_with`.
 
 use support::keep::{Client, request};
-use support::{Server, Setup, Signal, alone, proc};
+use support::{Server, Setup, Signal, beside_others, proc};
 
 #[test]
 fn g2_what_a_framework_has_in_flight_is_answered_through_restarts() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = start(&[]);
     let mut pid = server.first_pid;
     for _ in 0..3 {
@@ -24,7 +24,7 @@ fn g2_what_a_framework_has_in_flight_is_answered_through_restarts() {
 
 #[test]
 fn who_serves_without_a_word_is_told() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = start(&["--serve-first"]);
     assert_eq!(server.pid(), server.first_pid, "it does serve");
     server.wait_for_line(0, "never said that it is ready");
@@ -32,7 +32,7 @@ fn who_serves_without_a_word_is_told() {
 
 #[test]
 fn a_loop_that_ends_by_itself_stops_the_service_and_one_that_fails_is_told() {
-    let _alone = alone();
+    let _shared = beside_others();
     let ended = Setup::example("framework").listen("127.0.0.1:0").args(&["--ends"]).run();
     assert!(ended.stderr.contains("has ended by itself"), "{}", ended.stderr);
     let failed = Setup::example("framework").listen("127.0.0.1:0").args(&["--fails"]).run();

@@ -6,11 +6,11 @@ use std::net::{TcpListener, TcpStream};
 use crate::forged::{self, Predecessor, hand_down};
 use heirloom::handover::message::{MAX_MESSAGE, Message, OPTIONAL, VERSION};
 use support::load::{Mode, Report, Think};
-use support::{Server, Setup, Signal, alone, says};
+use support::{Server, Setup, Signal, alone, beside_others, says};
 
 #[test]
 fn a_successor_that_babbles_before_it_is_ready_is_killed() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().args(&["--probation", "100ms"]).start();
     let load = server.load(Mode::new_connections(8, Think::millis(0, 2)));
     load.wait_for_requests(50);
@@ -30,7 +30,7 @@ fn a_successor_that_babbles_before_it_is_ready_is_killed() {
 
 #[test]
 fn a_successor_that_says_nothing_of_use_before_it_is_ready_runs_out_of_time() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().args(&["--probation", "100ms", "--start-timeout", "3s"]).start();
     let load = server.load(Mode::new_connections(8, Think::millis(0, 2)));
     hostile(&server, "before skipped");
@@ -43,7 +43,7 @@ fn a_successor_that_says_nothing_of_use_before_it_is_ready_runs_out_of_time() {
 
 #[test]
 fn a_successor_that_babbles_once_it_is_ready_is_not_heard() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().args(&["--probation", "100ms"]).start();
     let load = server.load(Mode::new_connections(8, Think::millis(0, 2)));
     load.wait_for_requests(50);

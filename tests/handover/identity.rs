@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use crate::forged::Predecessor;
 use heirloom::handover::announcement::Announcement;
 use support::binary::{TestDir, example_path};
-use support::{PATIENCE, Server, Setup, Signal, alone, proc, says};
+use support::{PATIENCE, Server, Setup, Signal, alone, beside_others, proc, says};
 
 #[test]
 fn the_pid_file_names_who_serves() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = TestDir::new();
     let path = directory.path().join("hello.pid");
     // In probation for as long as it takes to look.
@@ -65,7 +65,7 @@ fn the_pid_file_names_who_serves() {
 
 #[test]
 fn a_stop_in_probation_removes_the_pid_file() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = TestDir::new();
     let server = with_pid_file(&directory.path().join("hello.pid"), "60s");
     let new = server.restart(Signal::SIGHUP);
@@ -77,7 +77,7 @@ fn a_stop_in_probation_removes_the_pid_file() {
 
 #[test]
 fn what_a_killed_server_left_of_its_pid_file_is_no_hindrance() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = TestDir::new();
     let path = directory.path().join("hello.pid");
     let dead = with_pid_file(&path, "50ms");
@@ -97,7 +97,7 @@ fn what_a_killed_server_left_of_its_pid_file_is_no_hindrance() {
 
 #[test]
 fn the_pid_file_follows_when_its_writer_dies_in_probation() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = TestDir::new();
     let path = directory.path().join("hello.pid");
     let server = with_pid_file(&path, "60s");
@@ -160,7 +160,7 @@ fn process_1_refuses_and_names_what_to_do() {
     if !nix::unistd::geteuid().is_root() {
         return support::skip("a PID namespace needs root");
     }
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().under(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]).start();
     assert_eq!(server.get("/pid"), "1");
     let init = server.wait_for_child(server.first_pid);
@@ -177,7 +177,7 @@ fn process_1_refuses_and_names_what_to_do() {
 
 #[test]
 fn systemds_main_process_refuses_unless_a_pid_file_tells_of_the_next() {
-    let _alone = alone();
+    let _shared = beside_others();
     let unit = || Setup::hello().by_shell("export SYSTEMD_EXEC_PID=$$;", "").args(&["--probation", "50ms"]);
     let server = unit().start();
     server.pid();
@@ -196,7 +196,7 @@ fn systemds_main_process_refuses_unless_a_pid_file_tells_of_the_next() {
 
 #[test]
 fn a_script_between_the_generations() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().args(&["--probation", "50ms"]).start();
     let hello = example_path("hello");
     server.binary.become_script(&format!("ulimit -c 0; export WRAPPED=1; exec '{}' \"$@\"", hello.display()));
@@ -211,7 +211,7 @@ fn a_script_between_the_generations() {
 
 #[test]
 fn a_program_found_through_path() {
-    let _alone = alone();
+    let _shared = beside_others();
     let setup = Setup::hello();
     let mut path = OsString::from(setup.dir().join("bin"));
     path.push(":");
@@ -234,7 +234,7 @@ fn a_program_found_through_path() {
 
 #[test]
 fn arguments_that_are_not_text_survive() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = TestDir::new();
     let path = PathBuf::from(OsString::from_vec(
         [directory.path().as_os_str().as_encoded_bytes(), b"/h\xff\xfello \n.pid"].concat(),

@@ -10,11 +10,11 @@ use std::path::PathBuf;
 use crate::forged::hand_down;
 use support::binary::TestDir;
 use support::load::{Load, Mode, Report, Target, Think, fetch};
-use support::{PATIENCE, Port, Server, Setup, Signal, alone, proc, says};
+use support::{PATIENCE, Port, Server, Setup, Signal, alone, beside_others, proc, says};
 
 #[test]
 fn port_0_keeps_its_port_and_two_of_them_their_order() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server =
         Setup::hello().listen("127.0.0.1:0").listen("127.0.0.1:0").args(&["--probation", "50ms"]).start();
     for _ in 0..3 {
@@ -27,7 +27,7 @@ fn port_0_keeps_its_port_and_two_of_them_their_order() {
 
 #[test]
 fn every_kind_at_once() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = TestDir::new();
     let path = format!("unix:{}", directory.path().join("hello.sock").display());
     let hidden = format!("unix:@heirloom-test-{}", std::process::id());
@@ -44,7 +44,7 @@ fn every_kind_at_once() {
 
 #[test]
 fn one_that_is_added() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = named(&["web 127.0.0.1:0"], "50ms");
     let mark = server.mark();
     write(&server, &["admin 127.0.0.1:0", "web 127.0.0.1:0"]);
@@ -60,7 +60,7 @@ fn one_that_is_added() {
 
 #[test]
 fn one_that_is_dropped_serves_its_queue_and_frees_its_place() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = TestDir::new();
     let path = directory.path().join("old.sock");
     let unix = format!("{}", path.display());
@@ -93,7 +93,7 @@ fn one_that_is_dropped_serves_its_queue_and_frees_its_place() {
 
 #[test]
 fn a_name_whose_address_changed() {
-    let _alone = alone();
+    let _shared = beside_others();
     let kept = [Port::kept(), Port::kept()];
     let [old, new] = kept.each_ref().map(Port::address);
     let server = named(&["main 127.0.0.1:0", &format!("web {old}")], "50ms");
@@ -105,7 +105,7 @@ fn a_name_whose_address_changed() {
 
 #[test]
 fn what_a_failed_successor_bound_is_gone_and_what_it_inherited_is_not() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = TestDir::new();
     let own = format!("own unix:{}", directory.path().join("own.sock").display());
     let new = directory.path().join("new.sock");
@@ -171,7 +171,7 @@ fn activation_by_name() {
 
 #[test]
 fn a_udp_socket() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = named(&["web 127.0.0.1:0", "dns 127.0.0.1:0 udp"], "50ms");
     let Target::Tcp(address) = server.targets[1] else { panic!("an address") };
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -191,7 +191,7 @@ fn a_udp_socket() {
 
 #[test]
 fn a_unix_path_goes_with_the_last_generation() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = TestDir::new();
     let path = directory.path().join("hello.sock");
     let server =
@@ -208,7 +208,7 @@ fn a_unix_path_goes_with_the_last_generation() {
 
 #[test]
 fn a_unix_path_that_became_another_s_is_left_alone() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = TestDir::new();
     let path = directory.path().join("hello.sock");
     let server = Setup::hello()
@@ -226,7 +226,7 @@ fn a_unix_path_that_became_another_s_is_left_alone() {
 
 #[test]
 fn a_unix_path_that_somebody_removed_is_made_again() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = TestDir::new();
     let path = directory.path().join("hello.sock");
     let setup = Setup::hello().listen("127.0.0.1:0").listen(&format!("unix:{}", path.display()));
@@ -246,7 +246,7 @@ fn a_unix_path_that_somebody_removed_is_made_again() {
 
 #[test]
 fn g3_a_failed_successor_leaves_a_removed_path_as_it_was() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = TestDir::new();
     let line = format!("web unix:{}", directory.path().join("web.sock").display());
     let server = named(&["- 127.0.0.1:0", &line], "50ms");
@@ -280,7 +280,7 @@ const RESTARTS: u64 = 5;
 const CLIENTS: usize = 2;
 
 fn foreign(how: &str, lost: u64) {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = named(&[&format!("web 127.0.0.1:0 {how}")], "50ms");
     let load = Load::start(server.target(), Mode::new_connections(CLIENTS, Think::millis(1, 5)), "/pid");
     load.wait_for_requests(20);
@@ -342,7 +342,7 @@ fn more_than_a_thousand() {
 /// O_NONBLOCK belongs to the open file description that all generations share.
 #[test]
 fn g3_a_successor_leaves_the_flags_of_a_blocking_accept_loop_alone() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = named(&["web 127.0.0.1:0 accept"], "1h");
     let (first, mark) = (server.pid(), server.mark());
     // The first request is had by the accept that was entered before; the ones after it tell what has become of the flag.
@@ -365,7 +365,7 @@ fn g3_a_successor_leaves_the_flags_of_a_blocking_accept_loop_alone() {
 
 #[test]
 fn an_accept_loop_may_become_heirloom_s_and_back() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = named(&["web 127.0.0.1:0 accept"], "50ms");
     for lines in
         ["web 127.0.0.1:0", "web 127.0.0.1:0 accept", "web 127.0.0.1:0 accept", "web 127.0.0.1:0 axum"]

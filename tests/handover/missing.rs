@@ -4,11 +4,11 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use support::run::{Setup as Run, python};
-use support::{Setup, alone, namespaces};
+use support::{Setup, beside_others, namespaces};
 
 #[test]
 fn without_pidfd_open_a_server_says_so() {
-    let _alone = alone();
+    let _shared = beside_others();
     let ended = Setup::hello().under([python(), &without_pidfd_open()]).run();
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     says_what_to_do(&ended.stderr);
@@ -16,7 +16,7 @@ fn without_pidfd_open_a_server_says_so() {
 
 #[test]
 fn without_pidfd_open_heirloom_run_says_so() {
-    let _alone = alone();
+    let _shared = beside_others();
     for ready in ["after=1s", "heirloom"] {
         let without = without_pidfd_open();
         let run = Run::new().listen().options(&["--ready", ready]).under(&[python(), &without]);
@@ -31,7 +31,7 @@ fn without_proc_heirloom_run_says_so() {
     if !namespaces::may_mount() {
         return;
     }
-    let _alone = alone();
+    let _shared = beside_others();
     let hide = "mount -t tmpfs none /proc && exec \"$0\" \"$@\"";
     let run = Run::new().listen().under(&["unshare", "--mount", "sh", "-c", hide]);
     let (status, lines) = run.spawn(&[OsStr::new("sleep"), OsStr::new("1000")]).end();

@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use support::load::Target;
-use support::{PATIENCE, Server, Setup, Signal, alone, proc};
+use support::{PATIENCE, Server, Setup, Signal, beside_others, proc};
 
 #[test]
 fn g5_readiness_turns_first_and_everything_is_still_served() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::example("stopping").listen("127.0.0.1:0").args(&["--notice", "3s"]).start();
     let mut slow = open(&server, "/sleep");
     assert_eq!(server.get("/ready"), "true");
@@ -29,7 +29,7 @@ fn g5_readiness_turns_first_and_everything_is_still_served() {
 
 #[test]
 fn g5_the_hammer_is_counted_and_in_the_exit_status() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::example("stopping").listen("127.0.0.1:0").args(&["--deadline", "200ms"]).start();
     let mut held = open(&server, "/forever");
     server.get("/held");

@@ -7,11 +7,11 @@ use nix::sys::signal::killpg;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use support::load::Target;
-use support::{PATIENCE, Server, Setup, Signal, alone, proc};
+use support::{PATIENCE, Server, Setup, Signal, beside_others, proc};
 
 #[test]
 fn term_and_int_stop_gracefully() {
-    let _alone = alone();
+    let _shared = beside_others();
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let server = Setup::hello().start();
         server.pid();
@@ -25,7 +25,7 @@ fn term_and_int_stop_gracefully() {
 
 #[test]
 fn a_second_one_stops_at_once() {
-    let _alone = alone();
+    let _shared = beside_others();
     for signals in [[Signal::SIGTERM; 2], [Signal::SIGINT; 2], [Signal::SIGTERM, Signal::SIGINT]] {
         let server = Setup::hello().start();
         server.pid();
@@ -41,7 +41,7 @@ fn a_second_one_stops_at_once() {
 
 #[test]
 fn term_while_a_successor_starts_stops_both() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().start();
     server.binary.become_script("exec sleep 1000");
     proc::signal(server.pid(), Signal::SIGHUP);
@@ -69,7 +69,7 @@ fn term_to_the_group_in_probation_stops_both() {
 
 #[test]
 fn term_before_ready_stops_before_anything_is_served() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().args(&["--init-delay", "60s"]).start();
     let request = Request::send(&server, "/");
     proc::signal(server.first_pid, Signal::SIGTERM);
@@ -80,7 +80,7 @@ fn term_before_ready_stops_before_anything_is_served() {
 
 #[test]
 fn hup_while_initialising_is_remembered() {
-    let _alone = alone();
+    let _shared = beside_others();
     // Longer than any pause of a busy machine between two signals.
     let server = Setup::hello().args(&["--init-delay", "1s", "--probation", "50ms"]).start();
     proc::signal(server.first_pid, Signal::SIGHUP);
@@ -99,7 +99,7 @@ fn hup_while_initialising_is_remembered() {
 
 #[test]
 fn the_endless_map() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = probe(&["--map", "endless", "--probation", "50ms"]);
     for signal in [Signal::SIGUSR1, Signal::SIGTSTP] {
         let mark = server.mark();
@@ -127,7 +127,7 @@ fn the_endless_map() {
 
 #[test]
 fn the_hammer_needs_no_stop_before_it() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = probe(&["--map", "endless"]);
     let request = Request::send(&server, "/sleep?60s");
     // Served by now: the queue is in order.
@@ -139,7 +139,7 @@ fn the_hammer_needs_no_stop_before_it() {
 
 #[test]
 fn signals_that_the_map_does_not_name_keep_their_default() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().start();
     killed_by(&server, Signal::SIGUSR1);
     let server = probe(&["--map", "none"]);
@@ -148,7 +148,7 @@ fn signals_that_the_map_does_not_name_keep_their_default() {
 
 #[test]
 fn an_ignored_usr2_still_restarts_and_an_ignored_hup_stays_ignored() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().by_shell("trap '' HUP USR2;", "").args(&["--probation", "50ms"]).start();
     for _ in 0..3 {
         let old = server.pid();
@@ -162,7 +162,7 @@ fn an_ignored_usr2_still_restarts_and_an_ignored_hup_stays_ignored() {
 
 #[test]
 fn a_program_restarts_itself_and_learns_the_outcome() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = probe(&["--map", "none", "--probation", "50ms"]);
     server.binary.become_script("echo no luck >&2; exit 3");
     let outcome = server.get("/restart");
@@ -178,7 +178,7 @@ fn a_program_restarts_itself_and_learns_the_outcome() {
 
 #[test]
 fn a_program_stops_itself_and_learns_what_it_aborted() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = probe(&[]);
     let requests = [(); 2].map(|()| Request::send(&server, "/sleep?60s"));
     server.get("/shutdown?2s");
@@ -194,7 +194,7 @@ fn a_program_stops_itself_and_learns_what_it_aborted() {
 
 #[test]
 fn events_come_in_order() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = probe(&["--probation", "50ms"]);
     server.binary.become_script("exit 3");
     server.restart_in_vain(Signal::SIGHUP);
@@ -217,7 +217,7 @@ fn probe(args: &[&str]) -> Server {
 }
 
 fn stops_both(send: impl Fn(i32, i32)) {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().args(&["--probation", "60s"]).start();
     let request = Request::send(&server, "/sleep?duration=300ms");
     let new = server.restart(Signal::SIGHUP);

@@ -19,11 +19,13 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::mkfifo;
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
-use support::{PATIENCE, Server, Setup, Signal, TestDir, alone, binary::example_path, proc, says};
+use support::{
+    PATIENCE, Server, Setup, Signal, TestDir, alone, beside_others, binary::example_path, proc, says,
+};
 
 #[test]
 fn state_and_descriptors_through_several_restarts() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = stateful().start();
     // From here on the descriptor is the only way to it.
     fs::remove_file(beside(&server, "log")).unwrap();
@@ -43,7 +45,7 @@ fn state_and_descriptors_through_several_restarts() {
 
 #[test]
 fn g6_a_named_descriptor_reaches_no_grandchild() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = stateful().start();
     for _ in 0..2 {
         let listed = server.get("/grandchild");
@@ -57,7 +59,7 @@ fn g6_a_named_descriptor_reaches_no_grandchild() {
 
 #[test]
 fn g3_a_provider_that_fails_fails_nothing_else() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = stateful().args(&["--state-limit", "100000"]).start();
     for (behaviour, expected) in [
         ("panic", "error: the predecessor's provider of the state \"history\" panicked"),
@@ -78,7 +80,7 @@ fn g3_a_provider_that_fails_fails_nothing_else() {
 
 #[test]
 fn g5_a_provider_that_hangs_meets_its_deadline() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = stateful().args(&["--state-timeout", "200ms"]).start();
     behave(&server, "hang");
     let (mark, old, began) = (server.mark(), server.pid(), Instant::now());
@@ -92,7 +94,7 @@ fn g5_a_provider_that_hangs_meets_its_deadline() {
 
 #[test]
 fn a_predecessor_that_is_killed_while_it_is_asked() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = stateful().start();
     behave(&server, "die");
     let (mark, old) = (server.mark(), server.pid());

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::net::UdpSocket;
 
 use support::load::Target;
-use support::{PATIENCE, Setup, Signal, alone, proc};
+use support::{PATIENCE, Setup, Signal, beside_others, proc};
 
 #[test]
 fn g1_every_datagram_is_answered_through_five_restarts() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::example("udp").listen("127.0.0.1:0").start();
     let Target::Tcp(address) = *server.target() else { panic!("an IP address") };
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();

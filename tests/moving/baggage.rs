@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use support::keep::{Client, request};
-use support::{Server, Setup, Signal, alone};
+use support::{Server, Setup, Signal, Turn, alone};
 
 #[test]
 fn each_connection_keeps_its_count_through_five_restarts_under_load() {
@@ -88,7 +88,7 @@ fn told_to_close(client: &mut Client, pid: i32) {
     client.wait_for_close();
 }
 
-fn mover() -> (impl Drop, Server) {
+fn mover() -> (Turn, Server) {
     let alone = alone();
     let server = Setup::example("mover").args(&["--probation", "100ms", "--idle-linger", "50s"]).start();
     (alone, server)

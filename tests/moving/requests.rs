@@ -1,7 +1,7 @@
 //! Where a request stands when its connection moves: it gets its one answer, from the process that it is due from.
 
 use support::keep::{Client, request};
-use support::{Server, Setup, Signal, alone};
+use support::{Server, Setup, Signal, Turn, alone};
 
 #[test]
 fn a_head_read_in_part_is_finished_in_the_successor() {
@@ -185,7 +185,7 @@ fn a_connection_that_is_to_stay_is_told_to_close() {
     server.wait_for_exit(server.first_pid);
 }
 
-fn mover(args: &[&str]) -> (impl Drop, Server) {
+fn mover(args: &[&str]) -> (Turn, Server) {
     let alone = alone();
     (
         alone,

@@ -136,8 +136,9 @@ mod tests {
     #[test]
     fn what_another_process_said_does_nothing_to_a_terminal() {
         let reason = "no\u{1b}]52;c;cm0K\u{7}\u{9b}2J\rok\u{202e}\nheirloom: all is well".to_owned();
-        let told = Reply::Refused { reason };
-        let Reply::Refused { reason } = readable(&told).unwrap() else { panic!() };
+        let line = serde_json::json!({ "heirloom": 1, "is": "refused", "reason": reason });
+        let told = Reply::decode(line.to_string().as_bytes()).unwrap();
+        let Reply::Refused { reason, .. } = readable(&told).unwrap() else { panic!() };
         let expected =
             r"no\u{1b}]52;c;cm0K\u{7}\u{9b}2J\u{d}ok\u{202e}".to_owned() + "\n    heirloom: all is well";
         assert_eq!(reason, expected);

@@ -157,46 +157,46 @@ impl Following<'_> {
         let is_enough = |reached: Wait| if self.wanted.wait <= reached { Next::Done } else { Next::Listen };
         match reply {
             Reply::Remembered => self.note("another restart is on its way; this one follows it"),
-            Reply::Spawned { pid, after_ms } => {
+            Reply::Spawned { pid, after_ms, .. } => {
                 step("spawned", *after_ms, &format!("process {pid}"));
                 self.successor = Some(*pid);
             }
             Reply::Initialised { after_ms, .. } => step("initialised", *after_ms, ""),
-            Reply::Ready { pid, after_ms } => {
+            Reply::Ready { pid, after_ms, .. } => {
                 step("ready", *after_ms, "it accepts, and is watched");
                 self.successor = Some(*pid);
                 return Ok(is_enough(Wait::Ready));
             }
-            Reply::Settled { pid, after_ms } => {
+            Reply::Settled { pid, after_ms, .. } => {
                 step("settled", *after_ms, &format!("process {pid} serves"));
                 (self.successor, self.has_settled) = (Some(*pid), true);
                 return Ok(is_enough(Wait::Settled));
             }
-            Reply::Moved { connections: count, after_ms } => {
+            Reply::Moved { connections: count, after_ms, .. } => {
                 step("moved", *after_ms, &connections(*count));
             }
-            Reply::Progress { left, oldest, within_ms } => {
+            Reply::Progress { left, oldest, within_ms, .. } => {
                 let left: u64 = left.values().sum();
                 let oldest = oldest.as_ref().map(status::described).unwrap_or_default();
                 self.note(&format!("{} left, hammer in {}; {oldest}", connections(left), time(*within_ms)));
             }
-            Reply::Drained { after_ms, moved, aborted } => {
+            Reply::Drained { after_ms, moved, aborted, .. } => {
                 step("drained", *after_ms, &format!("{} moved, {aborted} aborted", connections(*moved)));
                 return Ok(is_enough(Wait::Drained));
             }
-            Reply::PassedOn { pid } => {
+            Reply::PassedOn { pid, .. } => {
                 self.note(&format!("that one has settled; process {pid} goes on with this one"));
                 self.passed_on = Some(*pid);
             }
             Reply::Failed(lost) => return Err(failed(Code::Failed, "restart failed", lost)),
             Reply::TakenBack(lost) => return Err(failed(Code::TakenBack, "restart taken back", lost)),
-            Reply::Refused { reason } => {
+            Reply::Refused { reason, .. } => {
                 return Err(Failure::new(Code::Refused, format!("restart refused: {reason}")));
             }
             Reply::Stopped => {
                 return Err(Failure::new(Code::Stopped, "the service was stopped during the restart"));
             }
-            Reply::Error { code, reason } => return Err(Failure::told(*code, reason)),
+            Reply::Error { code, reason, .. } => return Err(Failure::told(*code, reason)),
             _ => {}
         }
         Ok(Next::Listen)

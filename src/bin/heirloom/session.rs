@@ -45,7 +45,7 @@ impl Session {
         loop {
             let (client, first) = first_reply(aim, request, deadline)?;
             match first {
-                Some(Reply::Error { code: ErrorCode::Busy, reason }) => {
+                Some(Reply::Error { code: ErrorCode::Busy, reason, .. }) => {
                     if began.elapsed() >= BUSY || Instant::now() >= deadline {
                         return Err(Failure::told(ErrorCode::Busy, &reason));
                     }

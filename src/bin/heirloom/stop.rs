@@ -59,13 +59,13 @@ fn end_at(aim: &Aim, request: &Request, timeout: Duration) -> Result<(), Failure
             other => other,
         };
         match reply {
-            Ok(Some(Reply::Stopping { notice_ms })) if notice_ms > 0.0 => {
+            Ok(Some(Reply::Stopping { notice_ms, .. })) if notice_ms > 0.0 => {
                 say(&format!("stopping; serves on for {}, so that load balancers notice", time(notice_ms)));
             }
-            Ok(Some(Reply::Draining { connections: count, within_ms })) => {
+            Ok(Some(Reply::Draining { connections: count, within_ms, .. })) => {
                 say(&format!("draining {}, hammer in {}", connections(count), time(within_ms)));
             }
-            Ok(Some(Reply::Progress { left, oldest, within_ms })) => {
+            Ok(Some(Reply::Progress { left, oldest, within_ms, .. })) => {
                 let left: u64 = left.values().sum();
                 let oldest = oldest.as_ref().map(status::described).unwrap_or_default();
                 say(&format!("{} left, hammer in {}; {oldest}", connections(left), time(within_ms)));
@@ -74,8 +74,8 @@ fn end_at(aim: &Aim, request: &Request, timeout: Duration) -> Result<(), Failure
                 has_drained = true;
                 say(&format!("drained in {}, {} aborted", time(after_ms), connections(aborted)));
             }
-            Ok(Some(Reply::Refused { reason })) => return Err(Failure::new(Code::Refused, reason)),
-            Ok(Some(Reply::Error { code, reason })) => return Err(Failure::told(code, &reason)),
+            Ok(Some(Reply::Refused { reason, .. })) => return Err(Failure::new(Code::Refused, reason)),
+            Ok(Some(Reply::Error { code, reason, .. })) => return Err(Failure::told(code, &reason)),
             Ok(Some(_)) => {}
             // The process is gone, and the kernel has closed its end.
             Ok(None) if has_drained => return Ok(()),

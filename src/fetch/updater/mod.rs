@@ -25,6 +25,7 @@ use super::{Checks, Digest, FetchEvent, Fetcher, IntervalTooShort, Place, Polled
 /// again while this process lives (a start by hand is a new chance). Content that is identical to what is in
 /// place never restarts anything. The [module's documentation](super) has an example.
 #[derive(Debug)]
+#[must_use = "nothing is fetched before poll() or run()"]
 pub struct Updater<F, R> {
     fetcher: F,
     restart: R,
@@ -99,7 +100,6 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
     /// The largest part of the interval that is added to it at random, from 0 to 1. Default 0.1, so that
     /// hosts that were started at one instant poll at different times after some polls. Before the first
     /// poll, only this part is waited for.
-    #[must_use]
     pub fn jitter(mut self, part: f64) -> Updater<F, R> {
         self.schedule.jitter = if part.is_finite() { part.clamp(0.0, 1.0) } else { JITTER };
         self
@@ -107,7 +107,6 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
 
     /// Spreads the restarts of many hosts over `window`: each waits for its own part of it, by its host name,
     /// always the same. Default none.
-    #[must_use]
     pub fn stagger(mut self, window: Duration) -> Updater<F, R> {
         self.stagger = schedule::stagger(&schedule::host_name(), window);
         self
@@ -115,7 +114,6 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
 
     /// Waits this long, besides the stagger, before a checked binary is put in place and restarted into.
     /// Default zero.
-    #[must_use]
     pub fn delay(mut self, delay: Duration) -> Updater<F, R> {
         self.delay = delay;
         self
@@ -123,14 +121,12 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
 
     /// Whether new binaries are put in place without a restart, for a service that something else restarts.
     /// Default: no, it restarts.
-    #[must_use]
     pub fn install_only(mut self, on: bool) -> Updater<F, R> {
         self.install_only = on;
         self
     }
 
     /// The checks that a binary must pass. Default: [`Checks::new`].
-    #[must_use]
     pub fn checks(mut self, checks: Checks) -> Updater<F, R> {
         self.checks = checks;
         self
@@ -138,7 +134,6 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
 
     /// How long a poll may fetch. Default 15 minutes: 100 MB over a line of 1 Mbit/s; a longer one keeps a
     /// newer version waiting.
-    #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Updater<F, R> {
         self.deadline = deadline;
         self
@@ -146,7 +141,6 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
 
     /// How long a source may send nothing. Default 30 seconds, which a connection with heavy loss survives; a
     /// shorter one starts a slow download over.
-    #[must_use]
     pub fn stall_timeout(mut self, timeout: Duration) -> Updater<F, R> {
         self.stall = timeout;
         self

@@ -117,7 +117,7 @@ impl<F: Fetcher, R: Restart> Updater<F, R> {
         let result = match self.restart.restart().await {
             Ok(outcome) => {
                 let _ = self.events.send(FetchEvent::Restarted { digest, outcome });
-                return Ok(Polled::Restarted(digest, outcome));
+                return Ok(Polled::Restarted { digest, outcome });
             }
             // The binary is not to blame, and the next start of the service is to have it.
             Err(source @ (RestartError::Refused(_) | RestartError::Stopped | RestartError::DriverGone)) => {

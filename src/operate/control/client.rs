@@ -56,18 +56,21 @@ pub enum Expected {
 pub enum ClientError {
     /// No process holds the socket.
     #[error("nobody answers at {path:?}: there is no such control socket, or its process has ended")]
+    #[non_exhaustive]
     Gone {
         /// The socket.
         path: PathBuf,
     },
     /// It is another user's.
     #[error("no permission to use the control socket {path:?}: run this as root, or as the server's user")]
+    #[non_exhaustive]
     NoPermission {
         /// The socket.
         path: PathBuf,
     },
     /// Somebody else answers than who was meant. Nothing was asked.
     #[error("the control socket {path:?} is not trusted, and nothing was asked: {why}")]
+    #[non_exhaustive]
     Stranger {
         /// The socket.
         path: PathBuf,
@@ -76,12 +79,14 @@ pub enum ClientError {
     },
     /// It did not answer in time.
     #[error("the control socket {path:?} has not answered in time")]
+    #[non_exhaustive]
     TimedOut {
         /// The socket.
         path: PathBuf,
     },
     /// What it says is no reply.
     #[error("the control socket {path:?} says what is no reply")]
+    #[non_exhaustive]
     Garbage {
         /// The socket.
         path: PathBuf,
@@ -90,6 +95,7 @@ pub enum ClientError {
     },
     /// The system refused.
     #[error("cannot use the control socket {path:?}")]
+    #[non_exhaustive]
     Other {
         /// The socket.
         path: PathBuf,
@@ -104,6 +110,7 @@ pub enum ClientError {
 pub enum Distrust {
     /// It is another process.
     #[error("process {} answers there, and not process {wanted}", answers.unwrap_or_default())]
+    #[non_exhaustive]
     Process {
         /// Who answers.
         answers: Option<u32>,
@@ -114,6 +121,7 @@ pub enum Distrust {
     #[error(
         "user {guide} decides where it leads, and a process of user {answers} answers; name the process that is meant with --pid"
     )]
+    #[non_exhaustive]
     User {
         /// Who answers.
         answers: u32,

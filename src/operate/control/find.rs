@@ -20,6 +20,7 @@ use crate::sys::process::{Identity, Process, socket_inode};
 pub enum FindError {
     /// There is no such process.
     #[error("no process {pid} is running")]
+    #[non_exhaustive]
     NotRunning {
         /// Its id.
         pid: u32,
@@ -28,12 +29,14 @@ pub enum FindError {
     #[error(
         "process {pid} belongs to another user, or has privileges that this one lacks: run this as root, or as that user"
     )]
+    #[non_exhaustive]
     NoPermission {
         /// Its id.
         pid: u32,
     },
     /// It is a thread of another one.
     #[error("{pid} is a thread of process {process}, which is the one to name")]
+    #[non_exhaustive]
     Thread {
         /// The id that was named.
         pid: u32,
@@ -45,6 +48,7 @@ pub enum FindError {
         "process {pid} has privileges of its own (file capabilities, say), so the kernel hides its control socket from its \
          own user too: name the socket (`--control PATH`, of `Builder::control_at(PATH)`), or run this as root"
     )]
+    #[non_exhaustive]
     Shielded {
         /// Its id.
         pid: u32,
@@ -54,12 +58,14 @@ pub enum FindError {
         "process {pid} has no control socket: it is no heirloom server, or has none on purpose (`Restarter::bare()`, \
          `Builder::control(false)`), or found no place where it may write (its log says so)"
     )]
+    #[non_exhaustive]
     NoControl {
         /// Its id.
         pid: u32,
     },
     /// The pid file cannot be read.
     #[error("cannot read the pid file {path:?}")]
+    #[non_exhaustive]
     PidFile {
         /// The file.
         path: PathBuf,
@@ -68,6 +74,7 @@ pub enum FindError {
     },
     /// The pid file names no process.
     #[error("the pid file {path:?} holds no process id but {text:?}")]
+    #[non_exhaustive]
     NoPid {
         /// The file.
         path: PathBuf,
@@ -76,6 +83,7 @@ pub enum FindError {
     },
     /// What is there can be no pid file.
     #[error("{path:?} is no pid file: it is not a regular file")]
+    #[non_exhaustive]
     NotAFile {
         /// The path.
         path: PathBuf,
@@ -85,6 +93,7 @@ pub enum FindError {
         "the pid file {path:?} is not trusted: user {stranger} decides what is in it, and process {pid} is another \
          user's; name the process with --pid"
     )]
+    #[non_exhaustive]
     Strange {
         /// The file.
         path: PathBuf,
@@ -95,6 +104,7 @@ pub enum FindError {
     },
     /// The pid file is what a killed server left behind.
     #[error("the pid file {path:?} is stale: process {pid}, which it names, {what}")]
+    #[non_exhaustive]
     Stale {
         /// The file.
         path: PathBuf,

@@ -49,6 +49,7 @@ pub enum Reply {
     /// A restart is on its way; this request is acted on after it.
     Remembered,
     /// The successor's process exists.
+    #[non_exhaustive]
     Spawned {
         /// The successor's process id, as the server's PID namespace has it.
         pid: u32,
@@ -56,6 +57,7 @@ pub enum Reply {
         after_ms: f64,
     },
     /// The successor says that its initialisation is done. It accepts nothing yet.
+    #[non_exhaustive]
     Initialised {
         /// The successor's process id, as the server's PID namespace has it.
         pid: u32,
@@ -63,6 +65,7 @@ pub enum Reply {
         after_ms: f64,
     },
     /// The successor accepts; its predecessor watches it.
+    #[non_exhaustive]
     Ready {
         /// The successor's process id, as the server's PID namespace has it.
         pid: u32,
@@ -70,6 +73,7 @@ pub enum Reply {
         after_ms: f64,
     },
     /// The successor is the service.
+    #[non_exhaustive]
     Settled {
         /// The successor's process id, as the server's PID namespace has it.
         pid: u32,
@@ -79,11 +83,13 @@ pub enum Reply {
     /// Another restart has settled; its successor restarts once more for this request, and goes on with this
     /// connection. Should it not (its release is older), the connection ends here, and the successor is to be
     /// asked with [`Request::Follow`].
+    #[non_exhaustive]
     PassedOn {
         /// The successor.
         pid: u32,
     },
     /// What could move to the successor at once has moved.
+    #[non_exhaustive]
     Moved {
         /// How many connections moved.
         connections: u64,
@@ -95,6 +101,7 @@ pub enum Reply {
     /// The successor was lost after it was ready. The process that was asked accepts again.
     TakenBack(Lost),
     /// It is not done.
+    #[non_exhaustive]
     Refused {
         /// The reason, for people.
         reason: String,
@@ -102,11 +109,13 @@ pub enum Reply {
     /// The service was stopped before the restart was through.
     Stopped,
     /// The service stops. For `notice_ms` it goes on as before and only says that it is not ready for more.
+    #[non_exhaustive]
     Stopping {
         /// For how long.
         notice_ms: f64,
     },
     /// This process begins to drain its connections.
+    #[non_exhaustive]
     Draining {
         /// How many there are.
         connections: u64,
@@ -114,6 +123,7 @@ pub enum Reply {
         within_ms: f64,
     },
     /// It still does; once a second.
+    #[non_exhaustive]
     Progress {
         /// What is left, by kind.
         left: BTreeMap<String, u64>,
@@ -124,6 +134,7 @@ pub enum Reply {
         within_ms: f64,
     },
     /// This process has nothing left to do, and ends.
+    #[non_exhaustive]
     Drained {
         /// When; for a stop, since the drain began.
         after_ms: f64,
@@ -135,6 +146,7 @@ pub enum Reply {
     /// What is going on.
     Status(Box<ServiceStatus>),
     /// The request cannot be acted on.
+    #[non_exhaustive]
     Error {
         /// For programs.
         code: ErrorCode,

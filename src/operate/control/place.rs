@@ -62,6 +62,7 @@ pub enum ControlError {
     #[error(
         "the control path {path:?} belongs to a server that is running; stop that one, or choose another path"
     )]
+    #[non_exhaustive]
     Held {
         /// The path.
         path: PathBuf,
@@ -70,6 +71,7 @@ pub enum ControlError {
     #[error(
         "{path:?} exists and is not a control socket; it was left alone, remove it or choose another path"
     )]
+    #[non_exhaustive]
     InTheWay {
         /// The path.
         path: PathBuf,
@@ -78,12 +80,14 @@ pub enum ControlError {
     #[error(
         "{directory:?} is not a directory that only this user may enter; remove it, or set its mode to 0700"
     )]
+    #[non_exhaustive]
     NotOurs {
         /// The directory.
         directory: PathBuf,
     },
     /// The system refused.
     #[error("cannot make the control socket {path:?}")]
+    #[non_exhaustive]
     Other {
         /// The path of the socket or of what lies beside it.
         path: PathBuf,

@@ -166,6 +166,7 @@ pub enum Reaction {
 ///     .on(Signal::USR1, Reaction::Hooks)
 ///     .after(Signal::USR1, || println!("reopen the logs here"));
 /// ```
+#[must_use = "for Builder::signals"]
 pub struct SignalMap {
     entries: Vec<Entry>,
 }

@@ -35,6 +35,7 @@ pub(crate) type Change = (OsString, Option<OsString>);
 pub enum EnvironmentError {
     /// The system refuses.
     #[error("cannot read the environment from {path:?}")]
+    #[non_exhaustive]
     Read {
         /// The file or directory.
         path: PathBuf,
@@ -43,6 +44,7 @@ pub enum EnvironmentError {
     },
     /// A file or a line names no variable.
     #[error("{path:?}{} names no variable: {name:?} (write a name without = and NUL bytes)", line_number(*line))]
+    #[non_exhaustive]
     Name {
         /// The file.
         path: PathBuf,
@@ -53,6 +55,7 @@ pub enum EnvironmentError {
     },
     /// A value begins with a quote that does not end with its line, or holds a NUL byte.
     #[error("{path:?}, line {line}: the value has no closing quote, or holds a NUL byte")]
+    #[non_exhaustive]
     Value {
         /// The file.
         path: PathBuf,
@@ -61,12 +64,14 @@ pub enum EnvironmentError {
     },
     /// A directory, a FIFO, a device.
     #[error("{path:?} is not a regular file; remove it, or give it a name that begins with a dot")]
+    #[non_exhaustive]
     NotAFile {
         /// The path.
         path: PathBuf,
     },
     /// More than the kernel takes.
     #[error("{path:?} is larger than {MAX_VALUE} bytes, which no environment can hold")]
+    #[non_exhaustive]
     TooLarge {
         /// The file.
         path: PathBuf,

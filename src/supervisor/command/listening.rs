@@ -21,6 +21,7 @@ use crate::sys::address::Address;
 /// the first that is free, from 3 up. An IPv6 address takes IPv6 alone, so that `0.0.0.0:80` and `[::]:80`
 /// can stand beside each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "for WorkerCommand::listen"]
 pub struct Listening {
     pub(crate) listen: Listen,
     pub(crate) udp: bool,

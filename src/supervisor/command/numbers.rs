@@ -27,12 +27,14 @@ pub(crate) struct Announced<'a> {
 pub enum NumberError {
     /// Two for one number.
     #[error("fd {fd} is chosen for two things; choose another number for one of them, from 3 up")]
+    #[non_exhaustive]
     Twice {
         /// The number.
         fd: RawFd,
     },
     /// Standard input, output, error, or no number at all.
     #[error("fd {fd} cannot be chosen: sockets start at 3")]
+    #[non_exhaustive]
     TooLow {
         /// The number.
         fd: RawFd,
@@ -41,6 +43,7 @@ pub enum NumberError {
     #[error(
         "the name {name:?} cannot be announced: it is at most 255 bytes long, without colons and control characters"
     )]
+    #[non_exhaustive]
     Name {
         /// The name.
         name: String,

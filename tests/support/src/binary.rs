@@ -1,8 +1,9 @@
 //! The program file of a server under test: replaced, broken and restored while the server runs.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use super::programs::example_path;
@@ -64,9 +65,19 @@ impl Binary {
 
     /// Puts any bytes there.
     pub fn become_file(&self, bytes: &[u8], mode: u32) {
+        // By another process: one that a test beside this starts would hold for writing what this one writes, until its own
+        // exec, and what is open for writing cannot be executed.
         self.replace(|new| {
-            fs::write(new, bytes)?;
-            fs::set_permissions(new, fs::Permissions::from_mode(mode))
+            let mut writer = Command::new("sh")
+                .args(["-c", "cat >\"$0\" && chmod \"$1\" \"$0\""])
+                .arg(new)
+                .arg(format!("{mode:o}"))
+                .stdin(Stdio::piped())
+                .spawn()?;
+            let written = writer.stdin.take().expect("a pipe").write_all(bytes);
+            let status = writer.wait()?;
+            written?;
+            if status.success() { Ok(()) } else { Err(io::Error::other(format!("its writer: {status}"))) }
         });
     }
 

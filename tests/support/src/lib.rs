@@ -23,11 +23,9 @@ pub mod skip;
 pub mod slow;
 pub mod systemd;
 pub mod terminal;
+mod turn;
 
-use std::fs::File;
 use std::time::Duration;
-
-use nix::fcntl::{Flock, FlockArg};
 
 pub use binary::{Binary, TestDir};
 pub use ended::Ended;
@@ -35,6 +33,7 @@ pub use nix::sys::signal::Signal;
 pub use port::Port;
 pub use server::{Server, Setup};
 pub use skip::skip;
+pub use turn::{Turn, alone, beside_others};
 
 /// What a test may count on in the examples' output.
 pub mod says {
@@ -46,15 +45,6 @@ pub mod says {
     pub const SETTLED: &str = "successor settled";
     /// When a successor died in probation and its predecessor accepts again.
     pub const TOOK_BACK: &str = "taken back";
-}
-
-/// Takes the machine for one test: loads beside each other would measure each other. It also keeps a
-/// process started by one test from holding open, for writing, a script that another is about to run.
-#[must_use = "the machine is free again when this is dropped"]
-pub fn alone() -> Flock<File> {
-    let path = std::env::temp_dir().join("heirloom-tests.lock");
-    let file = File::options().create(true).truncate(false).write(true).open(path).expect("a lock file");
-    Flock::lock(file, FlockArg::LockExclusive).expect("a lock among the tests")
 }
 
 /// Twice the longest default deadline of the library that a test waits for.

@@ -84,7 +84,7 @@ pub(crate) fn fetch(aim: &Aim, deadline: Instant) -> Result<(ServiceStatus, Peer
     let peer = session.peer();
     match session.next()? {
         Some(Reply::Status(status)) => Ok((*status, peer)),
-        Some(Reply::Error { code, reason }) => Err(Failure::told(code, &reason)),
+        Some(Reply::Error { code, reason, .. }) => Err(Failure::told(code, &reason)),
         Some(_) => Err(Failure::new(Code::Protocol, "the server answers something else than a status")),
         None => Err(Failure::new(Code::Lost, "the process has ended just now")),
     }

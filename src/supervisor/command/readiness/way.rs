@@ -79,6 +79,7 @@ pub enum ReadinessError {
         "{text:?} is no way to tell that a worker is ready; write after=1s, notify, heirloom, fd, fd=9, tcp=ADDRESS, \
          http=/path or http=ADDRESS/path"
     )]
+    #[non_exhaustive]
     Malformed {
         /// What was given.
         text: String,
@@ -91,6 +92,7 @@ pub enum ReadinessError {
         "a check at {address} would be answered by the kernel or by the old worker, since all workers share that \
          socket; check an address of the worker's own, or write http=/path for a socket that heirloom hands to it alone"
     )]
+    #[non_exhaustive]
     Shared {
         /// The address.
         address: Address,
