@@ -35,7 +35,7 @@
 //! | WebSocket, hyper and tokio-tungstenite; Python's websockets | 200 | 10 | 10,561 messages | 0 | 0 | 0 | 0 |
 //! | event streams, then another request on each connection | 100 | 10 | 300,000 events | 0 | 0 | 0 | 0 |
 //!
-//! The longest that anybody waited for an answer was 1.5 s. Over TLS 1.3, 64 clients and 20 restarts:
+//! A restart took 1.5 s at most until the new process answered. Over TLS 1.3, 64 clients and 20 restarts:
 //!
 //! | client | requests | failed | handshakes after the first |
 //! |---|---|---|---|

@@ -111,7 +111,8 @@ fn moved_by(generation: &GenerationStatus) -> String {
         let _ = write!(text, "\n\nprocess {} has moved {}", generation.pid, by_kind(&detail.moved));
     }
     if !detail.unmoved.is_empty() {
-        let _ = write!(text, "\n\nprocess {} could not move all: {}", generation.pid, by_kind(&detail.unmoved));
+        let _ =
+            write!(text, "\n\nprocess {} could not move all: {}", generation.pid, by_kind(&detail.unmoved));
     }
     text
 }
