@@ -85,6 +85,7 @@ pub enum Event {
     },
     /// What became of the connections that could go to the successor; once, before the end, if there were
     /// any.
+    #[non_exhaustive]
     Moved {
         /// How many moved, by what was spoken on them, as in
         /// [`GenerationDetail::moved`](crate::control::GenerationDetail::moved).

@@ -20,7 +20,7 @@ fn a_status_names_what_has_moved_and_what_has_not_and_why() {
     read_until(&mut idle, &old.to_string());
     let mut stream = tcp(&server);
     stream.write_all(b"GET /events?every=20ms&count=1000000 HTTP/1.1\r\nhost: x\r\n\r\n").expect("open");
-    read_until(&mut stream, "\n\n");
+    read_until(&mut stream, "\n\n\r\n");
     let socket = upgraded(&server, "/ws");
     // The first fragment of a message whose end never comes.
     let mut unfinished = upgraded(&server, "/ws");

@@ -55,6 +55,9 @@ fn log(happening: &Event) {
 
 /// `3 http1, 1 websocket`
 fn counted(counts: &BTreeMap<&'static str, u64>) -> String {
+    if counts.is_empty() {
+        return "none".to_owned();
+    }
     let parts = counts.iter().map(|(what, count)| format!("{count} {what}"));
     parts.collect::<Vec<_>>().join(", ")
 }
