@@ -267,7 +267,8 @@ fn without_a_control_socket_a_signal_is_all_there_is() {
     let _alone = alone();
     let server = Setup::example("stopping").listen("127.0.0.1:0").start();
     let pid = server.first_pid.to_string();
-    heirloom(&["restart", "--pid", &pid]).is(code::NO_CONTROL, &["has no control socket", "Restarter::bare()"]);
+    heirloom(&["restart", "--pid", &pid])
+        .is(code::NO_CONTROL, &["has no control socket", "Restarter::bare()"]);
     let mark = server.mark();
     heirloom(&["restart", "--pid", &pid, "--signal"]).is(code::DONE, &["sent SIGUSR2", "its own log"]);
     server.wait_for_settled(mark);
