@@ -86,17 +86,17 @@
 //!
 //! # Turns
 //!
-//! What the service, the body and the socket of an HTTP/1 connection know is left with the thread for the length
-//! of one poll (`src/http/turn.rs`). That is the least plain room of the house. A plainer one gives each future
-//! and each body a pointer to the connection's entry, and costs 0.8 % of a request's instructions more. Measured
-//! with `scripts/bench-cost.sh`, a request then costs more than with hyper-util's `auto` server, which tracks
-//! nothing. So the room stays.
+//! What the service, the body and the socket of an HTTP/1 connection know is left with the thread for the
+//! length of one poll (`src/http/turn.rs`). That is the least plain room of the house. A plainer one gives
+//! each future and each body a pointer to the connection's entry, and costs 0.8 % of a request's instructions
+//! more. Measured with `scripts/bench-cost.sh`, a request then costs more than with hyper-util's `auto`
+//! server, which tracks nothing. So the room stays.
 //!
 //! # Telling
 //!
-//! What happens is told in one place (`src/restarter/driver/telling.rs`): to the history, the log, the program's
-//! events, the service manager, the metrics and operators, in this order. A step that somebody hears of is in the
-//! log, and heirloom's own line does not stand at the end of what a lost successor wrote.
+//! What happens is told in one place (`src/restarter/driver/telling.rs`): to the history, the log, the
+//! program's events, the service manager, the metrics and operators, in this order. A step that somebody
+//! hears of is in the log, and heirloom's own line does not stand at the end of what a lost successor wrote.
 //!
 //! # State
 //!
