@@ -25,8 +25,8 @@
 //!
 //! `scripts/live-test.sh` and `scripts/tls-test.sh` restart a server at random moments under clients that
 //! never reconnect. What a client sends and what it gets is numbered; a quarter of the messages of Python's
-//! clients have 60 kB. Both were run at once on two cores that had other work to do, with servers built without
-//! optimization:
+//! clients have 60 kB. Both were run at once on two cores that had other work to do, with servers built
+//! without optimization:
 //!
 //! | kind | clients | restarts | answered | lost | duplicated | closed | reconnects |
 //! |---|---|---|---|---|---|---|---|

@@ -62,9 +62,11 @@ mod tests {
     #[test]
     fn an_orphan_is_known_by_its_workers_environment() {
         let _guard = crate::sys::alone::starts_processes();
-        let mut command = Command::new("cat");
-        command.env("SERVER_STARTER_GENERATION", "7").stdin(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo; read end"]).env("SERVER_STARTER_GENERATION", "7");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // A process that has only just begun its program may show no environment yet.
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
         let pid = child.id() as i32;
         assert!(was_left_by(pid, 7));
         assert!(!was_left_by(pid, 77) && !was_left_by(std::process::id() as i32, 7));
