@@ -1,8 +1,7 @@
 //! What the two sides say to each other: versioned, bounded, and the same bytes for ever.
 //!
-//! A message is `[version][kind]` and then fields, each `[tag][length, 4 bytes little endian][value]`. One
-//! message is one packet of the handover channel, so there is no framing. Two rules keep mixed versions
-//! talking (G7):
+//! A message is `[version][kind]` and then [fields](super::fields). One message is one packet of the handover
+//! channel, so there is no framing. Two rules keep mixed versions talking (G7):
 //!
 //! * a kind or tag of [`OPTIONAL`] or above that the reader does not know is skipped; below it, it is an
 //!   error;
@@ -24,12 +23,12 @@ use numbers::{kind, tag};
 pub use private::Private;
 pub use supervision::{KeptSocket, Told};
 
+pub use super::fields::OPTIONAL;
+use super::fields::{self, Truncated};
 use super::state_reply::{MAX_NAME, StateAnswer, Withheld};
 
 /// The version that this release writes, and the only one so far.
 pub const VERSION: u8 = 1;
-/// From here on, a kind or tag may be skipped by a reader that does not know it.
-pub const OPTIONAL: u8 = 128;
 /// Longest message in bytes: one connection in the middle of a session ([`MAX_SESSION`]) and then some, and
 /// small enough that a socket buffer of the kernel's default size (208 KiB) holds one whole.
 pub const MAX_MESSAGE: usize = 128 * 1024;
@@ -237,16 +236,16 @@ impl Message {
             Message::Ready { unclaimed, takes_moves, takes_sessions, answers } => {
                 if !unclaimed.is_empty() {
                     let value: Vec<u8> = unclaimed.iter().flat_map(|index| index.to_le_bytes()).collect();
-                    push_field(&mut bytes, tag::UNCLAIMED, &value);
+                    fields::push(&mut bytes, tag::UNCLAIMED, &value);
                 }
                 if *takes_moves {
-                    push_field(&mut bytes, tag::TAKES_MOVES, &[]);
+                    fields::push(&mut bytes, tag::TAKES_MOVES, &[]);
                 }
                 if *takes_sessions {
-                    push_field(&mut bytes, tag::TAKES_SESSIONS, &[]);
+                    fields::push(&mut bytes, tag::TAKES_SESSIONS, &[]);
                 }
                 if *answers {
-                    push_field(&mut bytes, tag::ANSWERS, &[]);
+                    fields::push(&mut bytes, tag::ANSWERS, &[]);
                 }
             }
             Message::Move { connections } => {
@@ -255,57 +254,57 @@ impl Message {
                 let value = Private::from(value);
                 // At once: a buffer that grows leaves copies behind, and there may be keys in it.
                 bytes.reserve(1 + 4 + value.len());
-                push_field(&mut bytes, tag::CONNECTIONS, &value);
+                fields::push(&mut bytes, tag::CONNECTIONS, &value);
             }
             Message::Taken { ids } | Message::Refused { ids } => {
                 let value: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-                push_field(&mut bytes, tag::IDS, &value);
+                fields::push(&mut bytes, tag::IDS, &value);
             }
             Message::Failed { reason } => {
-                push_field(&mut bytes, tag::REASON, cut(reason, MAX_REASON).as_bytes())
+                fields::push(&mut bytes, tag::REASON, cut(reason, MAX_REASON).as_bytes())
             }
             Message::Commit { probation } => {
                 let millis = u64::try_from(probation.as_millis()).unwrap_or(u64::MAX);
-                push_field(&mut bytes, tag::PROBATION, &millis.to_le_bytes());
+                fields::push(&mut bytes, tag::PROBATION, &millis.to_le_bytes());
             }
-            Message::Settled { restart_again: true } => push_field(&mut bytes, tag::RESTART_AGAIN, &[]),
-            Message::Successor { pid } => push_field(&mut bytes, tag::PID, &pid.to_le_bytes()),
+            Message::Settled { restart_again: true } => fields::push(&mut bytes, tag::RESTART_AGAIN, &[]),
+            Message::Successor { pid } => fields::push(&mut bytes, tag::PID, &pid.to_le_bytes()),
             Message::Pause { unclaimed } => push_cookies(&mut bytes, unclaimed),
             Message::HandOver { unclaimed, takes_moves, takes_sessions } => {
                 push_cookies(&mut bytes, unclaimed);
                 if *takes_moves {
-                    push_field(&mut bytes, tag::TAKES_MOVES, &[]);
+                    fields::push(&mut bytes, tag::TAKES_MOVES, &[]);
                 }
                 if *takes_sessions {
-                    push_field(&mut bytes, tag::TAKES_SESSIONS, &[]);
+                    fields::push(&mut bytes, tag::TAKES_SESSIONS, &[]);
                 }
             }
-            Message::Restarted(told) => push_field(&mut bytes, tag::TOLD, &told.encode()),
-            Message::Keep(socket) => push_field(&mut bytes, tag::SOCKET, &socket.encode()),
+            Message::Restarted(told) => fields::push(&mut bytes, tag::TOLD, &told.encode()),
+            Message::Keep(socket) => fields::push(&mut bytes, tag::SOCKET, &socket.encode()),
             Message::HandDown { name } | Message::Withhold { name } => {
-                push_field(&mut bytes, tag::NAME, cut(name, MAX_NAME).as_bytes());
+                fields::push(&mut bytes, tag::NAME, cut(name, MAX_NAME).as_bytes());
             }
             Message::StateRequest { id, name, at_end } => {
-                push_field(&mut bytes, tag::ID, &id.to_le_bytes());
-                push_field(&mut bytes, tag::NAME, cut(name, MAX_NAME).as_bytes());
+                fields::push(&mut bytes, tag::ID, &id.to_le_bytes());
+                fields::push(&mut bytes, tag::NAME, cut(name, MAX_NAME).as_bytes());
                 if *at_end {
-                    push_field(&mut bytes, tag::AT_END, &[]);
+                    fields::push(&mut bytes, tag::AT_END, &[]);
                 }
             }
             Message::State { id, answer } => {
-                push_field(&mut bytes, tag::ID, &id.to_le_bytes());
+                fields::push(&mut bytes, tag::ID, &id.to_le_bytes());
                 match answer {
                     StateAnswer::Given { tag, length } => {
-                        push_field(&mut bytes, tag::GIVEN, &StateAnswer::encode_given(*tag, *length));
+                        fields::push(&mut bytes, tag::GIVEN, &StateAnswer::encode_given(*tag, *length));
                     }
-                    StateAnswer::Withheld(why) => push_field(&mut bytes, tag::WITHHELD, &why.encode()),
+                    StateAnswer::Withheld(why) => fields::push(&mut bytes, tag::WITHHELD, &why.encode()),
                 }
             }
-            Message::Words { text } => push_field(&mut bytes, tag::WORDS, cut(text, MAX_WORDS).as_bytes()),
+            Message::Words { text } => fields::push(&mut bytes, tag::WORDS, cut(text, MAX_WORDS).as_bytes()),
             Message::Drained { took, moved, aborted } => {
                 let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
                 let value = [millis, *moved, *aborted].map(u64::to_le_bytes).concat();
-                push_field(&mut bytes, tag::FIGURES, &value);
+                fields::push(&mut bytes, tag::FIGURES, &value);
             }
             _ => {}
         }
@@ -364,7 +363,7 @@ impl Message {
 
     fn with_fields(mut self, kind: u8, mut rest: &[u8]) -> Result<Message, MessageError> {
         let mut seen = [false; 256];
-        while let Some((tag, value)) = next_field(&mut rest)? {
+        while let Some((tag, value)) = fields::next(&mut rest)? {
             let unfit = MessageError::Field { kind, tag };
             if std::mem::replace(&mut seen[usize::from(tag)], true) {
                 return Err(unfit);
@@ -495,27 +494,17 @@ impl Message {
     }
 }
 
-fn push_field(bytes: &mut Vec<u8>, tag: u8, value: &[u8]) {
-    let length = u32::try_from(value.len()).expect("a field is bounded far below 4 GiB");
-    bytes.push(tag);
-    bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.extend_from_slice(value);
-}
-
 fn push_cookies(bytes: &mut Vec<u8>, cookies: &[u64]) {
     if !cookies.is_empty() {
         let value: Vec<u8> = cookies.iter().flat_map(|cookie| cookie.to_le_bytes()).collect();
-        push_field(bytes, tag::COOKIES, &value);
+        fields::push(bytes, tag::COOKIES, &value);
     }
 }
 
-fn next_field<'a>(rest: &mut &'a [u8]) -> Result<Option<(u8, &'a [u8])>, MessageError> {
-    let Some((&tag, after_tag)) = rest.split_first() else { return Ok(None) };
-    let (length, after_length) = after_tag.split_first_chunk::<4>().ok_or(MessageError::Truncated)?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| MessageError::Truncated)?;
-    let (value, after) = after_length.split_at_checked(length).ok_or(MessageError::Truncated)?;
-    *rest = after;
-    Ok(Some((tag, value)))
+impl From<Truncated> for MessageError {
+    fn from(_: Truncated) -> MessageError {
+        MessageError::Truncated
+    }
 }
 
 /// `text` without what goes over `most` bytes, cut between characters.

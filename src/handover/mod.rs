@@ -53,6 +53,7 @@
 //!   neither carried out later nor answered with [`Launch::announced`].
 
 pub mod announcement;
+pub(crate) mod fields;
 pub mod history;
 #[cfg(test)]
 mod interleavings;

@@ -1,8 +1,10 @@
 //! What goes to the successor with a connection in the middle of a session, in bytes that later releases read
 //! too.
 //!
-//! `[version][kind]` and then fields, each `[tag][length, 4 bytes little endian][value]`. A tag of 128 or
-//! above that the reader does not know is skipped; below it, the session cannot go on.
+//! `[version][kind]` and then [fields]. A tag of [`OPTIONAL`] or above that the reader does not know is
+//! skipped; below it, the session cannot go on.
+
+use crate::handover::fields::{self, OPTIONAL};
 
 /// What a connection is in the middle of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +36,7 @@ impl Carried {
         // The value of a header has no line end in it.
         let terms = self.terms.join("\n");
         for (tag, value) in [(HEAD, &self.head[..]), (TERMS, terms.as_bytes()), (STATE, &self.state)] {
-            bytes.push(tag);
-            bytes.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
-            bytes.extend_from_slice(value);
+            fields::push(&mut bytes, tag, value);
         }
         bytes
     }
@@ -46,12 +46,8 @@ impl Carried {
         let kind = Self::kind(bytes)?;
         let mut carried = Carried { kind, head: Vec::new(), terms: Vec::new(), state: Vec::new() };
         let mut rest = &bytes[2..];
-        while let Some((tag, after)) = rest.split_first() {
-            let (length, after) = after.split_first_chunk::<4>()?;
-            let (value, after) =
-                after.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-            rest = after;
-            match *tag {
+        while let Some((tag, value)) = fields::next(&mut rest).ok()? {
+            match tag {
                 HEAD => carried.head = value.to_vec(),
                 TERMS => carried.terms = str::from_utf8(value).ok()?.split('\n').map(str::to_owned).collect(),
                 STATE => carried.state = value.to_vec(),
@@ -80,7 +76,6 @@ const STREAM: u8 = 2;
 const HEAD: u8 = 1;
 const TERMS: u8 = 2;
 const STATE: u8 = 3;
-const OPTIONAL: u8 = 128;
 
 #[cfg(test)]
 mod tests {

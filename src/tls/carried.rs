@@ -1,14 +1,15 @@
 //! What goes to the successor with a TLS connection, in bytes that later releases read too.
 //!
 //! They are secret: who has them can read the connection, and write to it. `[version][kind]` and then
-//! fields, each `[tag][length, 4 bytes little endian][value]`. A tag of 128 or above that the reader does
-//! not know is skipped; below it, the connection cannot go on. The kind tells them from what the HTTP
-//! layer has to say of a session, which lies in a field of its own.
+//! [fields]. A tag of [`OPTIONAL`] or above that the reader does not know is skipped; below it, the
+//! connection cannot go on. The kind tells them from what the HTTP layer has to say of a session, which
+//! lies in a field of its own.
 
 use tokio_rustls::rustls::ServerConnection;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::records::{Direction, HEADER, MAX_SEALED, Records, SecretLength, suite_of};
+use crate::handover::fields::{self, OPTIONAL};
 use crate::handover::message::Private;
 
 /// What the handshake found out beside the keys.
@@ -59,13 +60,11 @@ pub(super) fn encode(records: &Records, facts: &Facts, session: Option<&[u8]>) -
     let certificates = facts.peer_certificates.iter().flatten();
     fields.extend(certificates.map(|certificate| (PEER_CERTIFICATE, certificate.as_ref())));
     // All at once: a buffer that grows leaves copies behind.
-    let length = fields.iter().map(|(_, value)| 5 + value.len()).sum::<usize>();
+    let length = fields.iter().map(|(_, value)| fields::OVERHEAD + value.len()).sum::<usize>();
     let mut bytes = Vec::with_capacity(2 + length);
     bytes.extend_from_slice(&[VERSION, TLS]);
     for (tag, value) in fields {
-        bytes.push(tag);
-        bytes.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
-        bytes.extend_from_slice(value);
+        fields::push(&mut bytes, tag, value);
     }
     bytes.into()
 }
@@ -75,7 +74,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Carried> {
     let mut rest = bytes.strip_prefix(&[VERSION, TLS])?;
     let (mut suite, mut secrets, mut sequences) = (None, [const { None }; 2], [None; 2]);
     let (mut owes_update, mut unread, mut session, mut facts) = (false, &[][..], None, Facts::default());
-    while let Some((tag, value)) = next_field(&mut rest)? {
+    while let Some((tag, value)) = fields::next(&mut rest).ok()? {
         match tag {
             SUITE => suite = suite_of(u16::from_le_bytes(value.try_into().ok()?)),
             READ_SECRET => secrets[0] = Some(value),
@@ -110,16 +109,6 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Carried> {
     Some(Carried { records, facts, session })
 }
 
-/// `Some(None)` at the end.
-#[expect(clippy::option_option, reason = "malformed, the end, or a field")]
-fn next_field<'a>(rest: &mut &'a [u8]) -> Option<Option<(u8, &'a [u8])>> {
-    let Some((tag, after)) = rest.split_first() else { return Some(None) };
-    let (length, after) = after.split_first_chunk::<4>()?;
-    let (value, after) = after.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-    *rest = after;
-    Some(Some((*tag, value)))
-}
-
 const VERSION: u8 = 1;
 /// 1 and 2 are a WebSocket and a stream without TLS.
 const TLS: u8 = 3;
@@ -132,10 +121,9 @@ const WRITE_SEQUENCE: u8 = 5;
 const OWES_UPDATE: u8 = 6;
 const UNREAD: u8 = 7;
 const SESSION: u8 = 8;
-const OPTIONAL: u8 = 128;
-const ALPN_PROTOCOL: u8 = 128;
-const SERVER_NAME: u8 = 129;
-const PEER_CERTIFICATE: u8 = 130;
+const ALPN_PROTOCOL: u8 = OPTIONAL;
+const SERVER_NAME: u8 = OPTIONAL + 1;
+const PEER_CERTIFICATE: u8 = OPTIONAL + 2;
 
 #[cfg(test)]
 mod tests {
