@@ -21,7 +21,7 @@ mod head;
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -97,7 +97,9 @@ impl<S> Gate<S> {
     }
 
     fn with(connection: Connection<S>, ahead: BytesMut, following: Following, is_known: bool) -> Self {
+        let entry = connection.entry().clone();
         let inner = Inner {
+            connection: Some(connection),
             is_on_its_way: false,
             is_dropped: false,
             ahead,
@@ -112,11 +114,9 @@ impl<S> Gate<S> {
             state: None,
             reader: None,
             watchers: Vec::new(),
-            connection: None,
         };
-        let entry = connection.entry().clone();
-        let inner = Mutex::new(Inner { connection: Some(connection), ..inner });
-        Gate { shared: Arc::new(Shared { entry, inner, is_known: AtomicBool::new(is_known) }) }
+        let shared = Shared { entry, inner: Mutex::new(inner), is_known: AtomicBool::new(is_known) };
+        Gate { shared: Arc::new(shared) }
     }
 
     /// What was read and not given out, and the connection, if it is still here.
@@ -229,7 +229,7 @@ impl<S: AsyncRead + Unpin> Inner<S> {
             let is_plain = self.ahead.is_empty() && !connection.has_received();
             if is_plain && self.following.passes() >= buf.remaining() as u64 {
                 let before = buf.filled().len();
-                ready!(fill(connection, is_own, |reader| Pin::new(reader).poll_read(cx, buf)))?;
+                ready!(Pin::new(reader(connection, is_own)).poll_read(cx, buf))?;
                 self.following.given(&buf.filled()[before..]);
                 return Poll::Ready(Ok(()));
             }
@@ -283,14 +283,8 @@ impl<S: AsyncRead + Unpin> Inner<S> {
         }
         self.ahead.reserve(AT_ONCE);
         let mut space = (&mut self.ahead).limit(AT_ONCE);
-        let count = if is_own {
-            let mut reading = std::pin::pin!(connection.stream_mut().read_buf(&mut space));
-            ready!(reading.as_mut().poll(cx))?
-        } else {
-            let mut reading = std::pin::pin!(connection.read_buf(&mut space));
-            ready!(reading.as_mut().poll(cx))?
-        };
-        self.is_ended = count == 0;
+        let reader = reader(connection, is_own);
+        self.is_ended = ready!(pin!(reader.read_buf(&mut space)).poll(cx))? == 0;
         self.wake_watchers();
         Poll::Ready(Ok(()))
     }
@@ -379,16 +373,12 @@ impl<S> Inner<S> {
     }
 }
 
-/// Reads from the connection, in its own turn past what is tracked.
-fn fill<S: AsyncRead + Unpin, T>(
+/// What the connection is read from: in its own turn past what is tracked.
+fn reader<S: AsyncRead + Unpin>(
     connection: &mut Connection<S>,
     is_own: bool,
-    read: impl FnOnce(&mut (dyn AsyncRead + Unpin)) -> T,
-) -> T
-where
-    Connection<S>: AsyncRead + Unpin,
-{
-    if is_own { read(connection.stream_mut()) } else { read(connection) }
+) -> &mut (dyn AsyncRead + Unpin) {
+    if is_own { connection.stream_mut() } else { connection }
 }
 
 /// What whoever still holds a connection hears that is the successor's.
