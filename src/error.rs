@@ -59,7 +59,8 @@ impl<E: Deref<Target = dyn Error>> Cause<Local> for E {
     }
 }
 
-fn told(error: &dyn Error) -> String {
+/// The message, and what caused it.
+pub(crate) fn told(error: &dyn Error) -> String {
     struct Told<'error>(&'error dyn Error);
     impl fmt::Display for Told<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

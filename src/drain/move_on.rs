@@ -88,10 +88,7 @@ impl Registration {
     pub(crate) fn route(&self, along: &Along) -> Option<Route> {
         let entry = &self.entry;
         let in_session = along.session.is_some();
-        let length = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
-        let bytes = along.received.len()
-            + length(&along.state)
-            + along.session.as_ref().map_or(0, |session| session.len());
+        let bytes = along.length();
         let limit = if in_session { MAX_SESSION } else { MAX_BAGGAGE };
         if bytes > limit {
             say!(warn:

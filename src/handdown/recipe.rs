@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::error::told;
 use crate::handdown::program::Program;
 use crate::handover::Failure;
 use crate::handover::announcement::{
@@ -192,10 +193,7 @@ fn no_channel(error: &io::Error) -> Failure {
 
 /// The error with what the system said: a [`Failure`] is plain text, so its chain ends here.
 pub(crate) fn not_started(error: &SpawnError) -> Failure {
-    let reason = match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    };
+    let reason = told(error);
     match error {
         SpawnError::NotFound { .. } => Failure::NotFound { reason },
         SpawnError::NoInterpreter { .. }

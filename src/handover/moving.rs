@@ -39,6 +39,15 @@ pub struct Along {
     pub session: Option<Private>,
 }
 
+impl Along {
+    /// How many bytes it all is.
+    pub(crate) fn length(&self) -> usize {
+        let state = self.state.as_ref().map_or(0, Vec::len);
+        let session = self.session.as_ref().map_or(0, |session| session.len());
+        self.received.len() + state + session
+    }
+}
+
 impl<C> Default for Moving<C> {
     fn default() -> Self {
         Moving { last_id: 0, waiting: VecDeque::new(), sent: BTreeMap::new() }

@@ -17,6 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::sockets::socket::Socket;
 use crate::sys::pidfd::Pidfd;
+use crate::sys::process::{Process, environment};
 
 /// What to look for.
 pub(super) struct Leftovers {
@@ -108,24 +109,11 @@ fn was_started_by_a_worker(pid: i32) -> bool {
         && environment(pid).iter().any(|line| marks(line))
 }
 
-fn environment(pid: i32) -> Vec<Vec<u8>> {
-    let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
-}
-
 /// Of each process that there is.
 fn parents() -> BTreeMap<i32, i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid: i32| Some((pid, parent_of(pid)?))).collect()
-}
-
-fn parent_of(pid: i32) -> Option<i32> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may itself hold anything.
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let fields = std::str::from_utf8(&stat[end + 1..]).ok()?;
-    fields.split_ascii_whitespace().nth(1)?.parse().ok()
+    pids.filter_map(|pid: i32| Some((pid, Process::of(pid)?.parent))).collect()
 }
 
 /// Until they are gone, or as long as that may take.

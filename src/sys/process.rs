@@ -55,6 +55,13 @@ impl Process {
     }
 }
 
+/// The variables that a process was started with, as `NAME=VALUE`; none if they may not be read.
+#[cfg(feature = "supervisor")]
+pub(crate) fn environment(pid: i32) -> Vec<Vec<u8>> {
+    let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+}
+
 /// In the kernel's flags of a process (`PF_EXITING`).
 const EXITING: u64 = 4;
 

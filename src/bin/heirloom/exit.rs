@@ -1,7 +1,7 @@
 //! What the exit status says: one code for each kind of failure, for scripts to tell apart.
 
-use heirloom::SupervisorError;
 use heirloom::control::{ClientError, ErrorCode, FindError};
+use heirloom::{Cause, SupervisorError};
 
 use crate::output::plain;
 
@@ -98,7 +98,7 @@ impl From<FindError> for Failure {
             }
             _ => Code::NotRunning,
         };
-        Failure { code, message: plain(&with_causes(&error)) }
+        Failure { code, message: plain(&error.with_causes()) }
     }
 }
 
@@ -111,19 +111,12 @@ impl From<ClientError> for Failure {
             ClientError::Garbage { .. } => Code::Protocol,
             _ => Code::Other,
         };
-        Failure { code, message: plain(&with_causes(&error)) }
+        Failure { code, message: plain(&error.with_causes()) }
     }
 }
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Failure {
         Failure::new(Code::Other, error.to_string())
-    }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", with_causes(cause)),
-        None => error.to_string(),
     }
 }

@@ -170,10 +170,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         going: &mut Option<(Vec<u8>, Option<Vec<u8>>)>,
     ) -> Result<(Connection<S>, Along), Unmoved> {
         let (state, baggage) = going.take().unwrap_or_default();
-        let session = self.following.carried(state).as_ref().map(Carried::encode);
-        let length = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+        let session = self.following.carried(state).as_ref().map(Carried::encode).map(Private::from);
+        let along = Along { received: self.ahead.to_vec(), state: baggage, session };
         // And what was read to see whether the client is there.
-        let bytes = self.ahead.len() + length(&session) + length(&baggage) + 1;
+        let bytes = along.length() + 1;
         if bytes > MAX_SESSION {
             return Err(Unmoved::TooMuch { bytes, limit: MAX_SESSION });
         }
@@ -181,9 +181,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
             return Err(Unmoved::Ending);
         }
         let connection = self.connection.take().ok_or(Unmoved::Ending)?;
-        let received = std::mem::take(&mut self.ahead).to_vec();
+        self.ahead.clear();
         self.is_on_its_way = true;
-        Ok((connection, Along { received, state: baggage, session: session.map(Private::from) }))
+        Ok((connection, along))
     }
 }
 

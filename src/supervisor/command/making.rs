@@ -1,5 +1,6 @@
 //! The makers of a command's workers, for the supervisor's driver.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::fmt;
 use std::os::fd::AsFd;
@@ -15,6 +16,7 @@ use super::readiness::{Heard, Prepared, Queues, Said, Watch};
 use super::spawner::LaunchError;
 use super::status_file::StatusFile;
 use super::stopped::{self, Stops};
+use crate::error::told;
 use crate::handdown::recipe::{Made, Recipe, not_started};
 use crate::handover::Failure;
 use crate::sockets::socket::Socket;
@@ -186,13 +188,10 @@ impl Commanded {
     /// Any port, asked for twice, is two of them.
     fn given_twice(&self) -> Option<&Address> {
         let is_any = |address: &Address| matches!(address, Address::Inet(address) if address.port() == 0);
-        let mut seen = self.listenings.iter().map(|one| (&one.listen.address, one.udp)).enumerate();
-        let twice = seen.find(|(at, (address, udp))| {
-            let before = self.listenings.iter().take(*at);
-            !is_any(address)
-                && before.into_iter().any(|one| one.listen.address == **address && one.udp == *udp)
-        });
-        twice.map(|(_, (address, _))| address)
+        let mut seen = HashSet::new();
+        let mut addresses = self.listenings.iter().map(|one| (&one.listen.address, one.udp));
+        let twice = addresses.find(|one| !is_any(one.0) && !seen.insert(*one));
+        twice.map(|(address, _)| address)
     }
 
     fn note(&self, change: impl FnOnce(&mut StatusFile)) {
@@ -273,13 +272,7 @@ fn note(pid: i32, said: Said) {
 
 /// With what the system said: a [`Failure`] is plain text, so its chain ends here.
 fn failure(error: &(dyn Error + 'static)) -> Failure {
-    let mut reason = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        reason += &format!(": {deeper}");
-        cause = deeper.source();
-    }
-    Failure::Spawn { reason }
+    Failure::Spawn { reason: told(error) }
 }
 
 impl fmt::Debug for Watched {

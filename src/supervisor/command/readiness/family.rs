@@ -1,8 +1,6 @@
 //! Whether a process belongs to a worker.
 
-use std::fs;
-
-use crate::sys::process::Process;
+use crate::sys::process::{Process, environment};
 
 /// Whether `pid` is the worker, stands in its process group, or descends from it. A process that is gone
 /// belongs to nobody: its number says nothing any more.
@@ -29,11 +27,8 @@ const GENERATIONS: usize = 64;
 /// of its own and the worker that named it has ended before it was heard.
 pub(super) fn was_left_by(pid: i32, generation: u64) -> bool {
     let is_adopted = Process::of(pid).is_some_and(|process| process.parent == std::process::id() as i32);
-    is_adopted && {
-        let mark = format!("SERVER_STARTER_GENERATION={generation}");
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|line| line == mark.as_bytes())
-    }
+    let mark = format!("SERVER_STARTER_GENERATION={generation}");
+    is_adopted && environment(pid).iter().any(|line| line == mark.as_bytes())
 }
 
 #[cfg(test)]
