@@ -1,13 +1,9 @@
 //! What each signal does at each moment of a process's life, and the same from the program itself.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
 use nix::sys::signal::killpg;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
-use support::load::Target;
-use support::{PATIENCE, Server, Setup, Signal, beside_others, proc};
+use support::{Request, Server, Setup, Signal, beside_others, proc};
 
 #[test]
 fn term_and_int_stop_gracefully() {
@@ -15,7 +11,7 @@ fn term_and_int_stop_gracefully() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let server = Setup::hello().start();
         server.pid();
-        let request = Request::send(&server, "/sleep?duration=300ms");
+        let request = Request::send(server.target(), "/sleep?duration=300ms");
         proc::signal(server.first_pid, signal);
         assert!(request.answer().contains("Hello"), "{signal}: the request in flight is not answered");
         assert_eq!(exit_code(&server, server.first_pid), 0);
@@ -29,7 +25,7 @@ fn a_second_one_stops_at_once() {
     for signals in [[Signal::SIGTERM; 2], [Signal::SIGINT; 2], [Signal::SIGTERM, Signal::SIGINT]] {
         let server = Setup::hello().start();
         server.pid();
-        let request = Request::send(&server, "/sleep?duration=60s");
+        let request = Request::send(server.target(), "/sleep?duration=60s");
         proc::signal(server.first_pid, signals[0]);
         server.wait_for_line(0, "draining connections=");
         proc::signal(server.first_pid, signals[1]);
@@ -71,7 +67,7 @@ fn term_to_the_group_in_probation_stops_both() {
 fn term_before_ready_stops_before_anything_is_served() {
     let _shared = beside_others();
     let server = Setup::hello().args(&["--init-delay", "60s"]).start();
-    let request = Request::send(&server, "/");
+    let request = Request::send(server.target(), "/");
     proc::signal(server.first_pid, Signal::SIGTERM);
     server.wait_for_line(0, "asked to stop before it was ready");
     assert_eq!(exit_code(&server, server.first_pid), 1);
@@ -116,7 +112,7 @@ fn the_endless_map() {
     assert_eq!(server.generation(), 2);
 
     let (second, mark) = (server.pid(), server.mark());
-    let request = Request::send(&server, "/sleep?60s");
+    let request = Request::send(server.target(), "/sleep?60s");
     proc::signal(second, Signal::SIGTERM);
     server.wait_for_line(mark, "2 event Draining");
     proc::signal(second, Signal::SIGUSR2);
@@ -129,7 +125,7 @@ fn the_endless_map() {
 fn the_hammer_needs_no_stop_before_it() {
     let _shared = beside_others();
     let server = probe(&["--map", "endless"]);
-    let request = Request::send(&server, "/sleep?60s");
+    let request = Request::send(server.target(), "/sleep?60s");
     // Served by now: the queue is in order.
     server.pid();
     proc::signal(server.first_pid, Signal::SIGUSR2);
@@ -180,7 +176,7 @@ fn a_program_restarts_itself_and_learns_the_outcome() {
 fn a_program_stops_itself_and_learns_what_it_aborted() {
     let _shared = beside_others();
     let server = probe(&[]);
-    let requests = [(); 2].map(|()| Request::send(&server, "/sleep?60s"));
+    let requests = [(); 2].map(|()| Request::send(server.target(), "/sleep?60s"));
     server.get("/shutdown?2s");
     assert_eq!(exit_code(&server, server.first_pid), 124);
     server.wait_for_line(0, "1 ending Shutdown aborted 2");
@@ -219,7 +215,7 @@ fn probe(args: &[&str]) -> Server {
 fn stops_both(send: impl Fn(i32, i32)) {
     let _shared = beside_others();
     let server = Setup::hello().args(&["--probation", "60s"]).start();
-    let request = Request::send(&server, "/sleep?duration=300ms");
+    let request = Request::send(server.target(), "/sleep?duration=300ms");
     let new = server.restart(Signal::SIGHUP);
     send(server.first_pid, new);
     assert!(request.answer().contains("Hello"), "the request in flight is not answered");
@@ -241,25 +237,5 @@ fn exit_code(server: &Server, pid: i32) -> i32 {
     match server.exit_status(pid) {
         WaitStatus::Exited(_, code) => code,
         other => panic!("{other:?}"),
-    }
-}
-
-/// A request that the server has got, and not yet answered.
-struct Request(TcpStream);
-
-impl Request {
-    fn send(server: &Server, path: &str) -> Request {
-        let Target::Tcp(address) = server.target() else { panic!("not TCP: {}", server.target()) };
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-        Request(stream)
-    }
-
-    /// Everything until the end; empty when it was aborted.
-    fn answer(mut self) -> String {
-        let mut text = Vec::new();
-        let _ = self.0.read_to_end(&mut text);
-        String::from_utf8_lossy(&text).into_owned()
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use heirloom::tls::tokio_rustls::rustls::crypto::ring::default_provider;
 use heirloom::tls::tokio_rustls::rustls::version::{TLS12, TLS13};
@@ -209,29 +209,11 @@ fn nothing_is_left_of_a_thousand_moves() {
         for stream in &mut streams {
             assert_eq!(answered(stream), pid);
         }
-        before.get_or_insert_with(|| at_rest(pid, |_| true));
+        before.get_or_insert_with(|| Footprint::at_rest(pid, PATIENCE, |_| true));
     }
     let before = before.expect("ten restarts");
-    assert_eq!(at_rest(pid, |footprint| *footprint == before), before);
+    assert_eq!(Footprint::at_rest(pid, PATIENCE, |footprint| *footprint == before), before);
 }
-
-/// The footprint once it is as expected and stays so, or the last one. Nothing tells another process when it has
-/// closed what it no longer needs, so it is asked for.
-fn at_rest(pid: i32, is_expected: impl Fn(&Footprint) -> bool) -> Footprint {
-    let deadline = Instant::now() + PATIENCE;
-    let (mut last, mut unchanged) = (Footprint::of(pid), 0);
-    while unchanged < UNCHANGED && Instant::now() < deadline {
-        // allow: sleep (between two looks into /proc)
-        std::thread::sleep(Duration::from_millis(20));
-        let next = Footprint::of(pid);
-        unchanged = if next == last && is_expected(&next) { unchanged + 1 } else { 0 };
-        last = next;
-    }
-    last
-}
-
-/// How many equal looks are rest: the last of a restart is done within milliseconds of the predecessor's end.
-const UNCHANGED: usize = 25;
 
 /// Python's ssl, openssl s_client, curl and Node, by the same program that makes the full table:
 /// `scripts/tls-load.py`.

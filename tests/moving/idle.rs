@@ -1,7 +1,6 @@
 //! Idle connections go on in the successor, and their clients notice nothing.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use support::keep::Client;
 use support::load::Target;
@@ -70,11 +69,13 @@ fn nothing_grows_with_the_connections_that_came_along() {
     let server = Setup::hello().args(&["--probation", "0ms"]).start();
     let mut clients = idle(server.target(), 500);
     let (mut pid, _) = server.replace(server.first_pid, Signal::SIGUSR2);
-    let before = at_rest(pid, |footprint| sockets(footprint) >= clients.len() && footprint.zombies == 0);
+    let before = Footprint::at_rest(pid, PATIENCE, |footprint| {
+        sockets(footprint) >= clients.len() && footprint.zombies == 0
+    });
     for _ in 0..19 {
         (pid, _) = server.replace(pid, Signal::SIGUSR2);
     }
-    assert_eq!(at_rest(pid, |footprint| *footprint == before), before);
+    assert_eq!(Footprint::at_rest(pid, PATIENCE, |footprint| *footprint == before), before);
     assert_eq!(served_by(&mut clients), BTreeMap::from([(pid, clients.len())]));
 }
 
@@ -98,24 +99,6 @@ fn served_by(clients: &mut [Client]) -> BTreeMap<i32, usize> {
     counts
 }
 
-/// The footprint once it is as expected and stays so, or the last one. Nothing tells another process when it has
-/// closed what it no longer needs, so it is asked for.
-fn at_rest(pid: i32, is_expected: impl Fn(&Footprint) -> bool) -> Footprint {
-    let deadline = Instant::now() + PATIENCE;
-    let (mut last, mut unchanged) = (Footprint::of(pid), 0);
-    while unchanged < UNCHANGED && Instant::now() < deadline {
-        // allow: sleep (between two looks into /proc)
-        std::thread::sleep(Duration::from_millis(20));
-        let next = Footprint::of(pid);
-        unchanged = if next == last && is_expected(&next) { unchanged + 1 } else { 0 };
-        last = next;
-    }
-    last
-}
-
 fn sockets(footprint: &Footprint) -> usize {
     footprint.fds.get("socket").copied().unwrap_or(0)
 }
-
-/// How many equal looks are rest: the last of a restart is done within milliseconds of the predecessor's end.
-const UNCHANGED: usize = 25;

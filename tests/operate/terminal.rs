@@ -1,13 +1,11 @@
 //! A server that somebody has started by hand: the terminal is closed, and what a background job may not do there.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 
 use support::load::Target;
 use support::terminal::{Terminal, example, get, quoted};
-use support::{PATIENCE, Signal, alone, proc};
+use support::{PATIENCE, Request, Signal, alone, proc};
 
 /// With a server of each kind, and whether an interactive shell stands between it and the terminal.
 #[test]
@@ -171,23 +169,4 @@ fn foreign(options: &[&str]) -> Vec<OsString> {
 /// Debian's own, where there is one: a version manager's stand-in for it takes longer than the program.
 fn python() -> &'static str {
     if Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" }
-}
-
-/// A request that the server has got, and not yet answered.
-struct Request(TcpStream);
-
-impl Request {
-    fn send(target: &Target, path: &str) -> Request {
-        let Target::Tcp(address) = target else { panic!("not TCP: {target}") };
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-        Request(stream)
-    }
-
-    fn answer(mut self) -> String {
-        let mut text = Vec::new();
-        let _ = self.0.read_to_end(&mut text);
-        String::from_utf8_lossy(&text).into_owned()
-    }
 }

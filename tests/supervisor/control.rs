@@ -1,6 +1,7 @@
 //! The command against a supervisor: the PID stays, so one name for the service is enough for ever.
 
 use std::fs;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::forged::Predecessor;
@@ -222,14 +223,20 @@ fn a_workers_end_is_its_own_where_it_is_not_the_service() {
     }
 }
 
+/// A server whose second worker is watched, its first worker, and the command that waits.
+fn on_probation() -> (Server, i32, JoinHandle<Said>) {
+    let server = workers(&["--probation", "10min"]);
+    let (old, mark) = (server.pid(), server.mark());
+    let restart = beside(&["restart", "--pid", &server.first_pid.to_string()]);
+    server.wait_for_line(mark, "worker ready worker=2");
+    (server, old, restart)
+}
+
 #[test]
 fn a_restart_whose_old_worker_dies_meanwhile_is_a_restart() {
     let _alone = alone();
-    let server = workers(&["--probation", "10min"]);
+    let (server, old, restart) = on_probation();
     let supervisor = server.first_pid.to_string();
-    let (old, mark) = (server.pid(), server.mark());
-    let restart = beside(&["restart", "--pid", &supervisor]);
-    server.wait_for_line(mark, "worker ready worker=2");
     proc::signal(old, Signal::SIGKILL);
     restart.join().unwrap().is(code::DONE, &["serves"]);
     let restarts = &status(&supervisor)["restarts"];
@@ -239,11 +246,8 @@ fn a_restart_whose_old_worker_dies_meanwhile_is_a_restart() {
 #[test]
 fn a_restart_whose_new_worker_dies_on_probation_is_no_respawn() {
     let _alone = alone();
-    let server = workers(&["--probation", "10min"]);
+    let (server, old, restart) = on_probation();
     let supervisor = server.first_pid.to_string();
-    let (old, mark) = (server.pid(), server.mark());
-    let restart = beside(&["restart", "--pid", &supervisor]);
-    server.wait_for_line(mark, "worker ready worker=2");
     let new = *proc::children(server.first_pid).iter().find(|pid| **pid != old).expect("a new worker");
     proc::signal(new, Signal::SIGKILL);
     restart.join().unwrap().is(code::TAKEN_BACK, &["SIGKILL"]);

@@ -36,7 +36,25 @@ impl Footprint {
             zombies: zombies(pid),
         }
     }
+
+    /// The footprint once it is as expected and stays so, or the last one. Nothing tells another process when it
+    /// has closed what it no longer needs, so it is asked for.
+    pub fn at_rest(pid: i32, patience: Duration, is_expected: impl Fn(&Footprint) -> bool) -> Footprint {
+        let deadline = Instant::now() + patience;
+        let (mut last, mut unchanged) = (Footprint::of(pid), 0);
+        while unchanged < UNCHANGED && Instant::now() < deadline {
+            // allow: sleep (between two looks into /proc)
+            std::thread::sleep(Duration::from_millis(20));
+            let next = Footprint::of(pid);
+            unchanged = if next == last && is_expected(&next) { unchanged + 1 } else { 0 };
+            last = next;
+        }
+        last
+    }
 }
+
+/// How many equal looks are rest: the last of a restart is done within milliseconds of the predecessor's end.
+const UNCHANGED: usize = 25;
 
 pub fn signal(pid: i32, signal: Signal) {
     nix::sys::signal::kill(NixPid::from_raw(pid), signal)
