@@ -76,7 +76,7 @@ mod tests {
 
     use super::Cause;
     use crate::restarter::StartError;
-    use crate::sockets::socket::ListenError;
+    use crate::sockets::listen_error::ListenError;
 
     fn cause<How>(error: &impl Cause<How>) -> String {
         error.with_causes()

@@ -149,7 +149,7 @@ pub use sockets::accept::Listener;
 pub use sockets::blocking::{BlockingConnection, BlockingListener, Waited};
 pub use sockets::inherited::DescriptorError;
 pub use sockets::listen::{IntoListen, Listen, ListenParseError};
-pub use sockets::socket::ListenError;
+pub use sockets::listen_error::ListenError;
 #[cfg(feature = "supervisor")]
 pub use supervisor::{Orphans, Supervisor, SupervisorError, SupervisorHandle};
 pub use sys::address::Address;

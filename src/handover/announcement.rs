@@ -11,14 +11,17 @@
 //! that was not handed these very sockets (a grandchild that inherited the string) sees that by itself and
 //! ignores the string.
 
+mod error;
+
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use thiserror::Error;
+pub use error::AnnouncementError;
 
 use super::history::History;
 use super::message::{MAX_SOCKETS, cut};
+use super::percent;
 use super::state_reply::MAX_NAME;
 use super::supervised::Orphans;
 
@@ -120,55 +123,6 @@ pub struct AnnouncedSocket {
     pub address: OsString,
     /// The lock that owns a Unix socket's path.
     pub lock: Option<i32>,
-}
-
-/// Why a string is not an announcement that this release can act on.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AnnouncementError {
-    /// Longer than [`MAX_ANNOUNCEMENT`].
-    #[error("{VARIABLE} holds {length} bytes, the limit is {MAX_ANNOUNCEMENT}")]
-    #[non_exhaustive]
-    TooLong {
-        /// Its length.
-        length: usize,
-    },
-    /// Written by a release that this one must not guess at.
-    #[error(
-        "{VARIABLE} has version {version}, this release reads version {VERSION}; restart through a release that reads both, or stop and start"
-    )]
-    #[non_exhaustive]
-    Version {
-        /// The version it names.
-        version: u32,
-    },
-    /// A word that cannot be read.
-    #[error("{VARIABLE} is malformed at {word:?}")]
-    #[non_exhaustive]
-    Malformed {
-        /// The word.
-        word: String,
-    },
-    /// A key without which nothing can be done.
-    #[error("{VARIABLE} lacks {key}")]
-    #[non_exhaustive]
-    Missing {
-        /// The key.
-        key: &'static str,
-    },
-    /// More than [`MAX_SOCKETS`].
-    #[error("{VARIABLE} names more than {MAX_SOCKETS} sockets")]
-    TooMany,
-    /// More than [`MAX_DESCRIPTORS`].
-    #[error("{VARIABLE} names more than {MAX_DESCRIPTORS} descriptors beside the sockets")]
-    TooManyDescriptors,
-    /// One descriptor number is announced for two things.
-    #[error("{VARIABLE} names fd {fd} twice")]
-    #[non_exhaustive]
-    Twice {
-        /// The number.
-        fd: i32,
-    },
 }
 
 impl Announcement {
@@ -323,9 +277,9 @@ impl AnnouncedSocket {
             fd: descriptor(parts.next()?)?,
             cookie: parts.next()?.parse().ok()?,
             kind: parts.next()?.to_owned(),
-            name: String::from_utf8(unescape(parts.next()?)?).ok()?,
-            requested: OsString::from_vec(unescape(parts.next()?)?),
-            address: OsString::from_vec(unescape(parts.next()?)?),
+            name: String::from_utf8(percent::unescape(parts.next()?)?).ok()?,
+            requested: OsString::from_vec(percent::unescape(parts.next()?)?),
+            address: OsString::from_vec(percent::unescape(parts.next()?)?),
             lock: match parts.next()? {
                 "" => None,
                 fd => Some(descriptor(fd)?),
@@ -343,7 +297,7 @@ impl AnnouncedDescriptor {
         let mut parts = value.split('/');
         let fd = descriptor(parts.next()?)?;
         let identity = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        let name = String::from_utf8(unescape(parts.next()?)?).ok()?;
+        let name = String::from_utf8(percent::unescape(parts.next()?)?).ok()?;
         (name.len() <= MAX_NAME).then_some(AnnouncedDescriptor { fd, identity, name })
     }
 }
@@ -385,8 +339,8 @@ impl Draft {
             "predecessor" => set(&mut self.predecessor, value.parse().ok()),
             "pidfd" => set(&mut self.pidfd, descriptor(value)),
             "channel" => set(&mut self.channel, channel(value)),
-            "program" => set(&mut self.program, unescape(value).map(OsString::from_vec)),
-            "directory" => set(&mut self.directory, unescape(value).map(OsString::from_vec)),
+            "program" => set(&mut self.program, percent::unescape(value).map(OsString::from_vec)),
+            "directory" => set(&mut self.directory, percent::unescape(value).map(OsString::from_vec)),
             "pid-file" => set(&mut self.pid_file, descriptor(value)),
             "socket" if self.sockets.len() == MAX_SOCKETS => return Err(AnnouncementError::TooMany),
             "socket" => AnnouncedSocket::decode(value).map(|socket| self.sockets.push(socket)).is_some(),
@@ -415,7 +369,7 @@ impl Draft {
             "control" => set(&mut self.control, descriptor(value)),
             // Only figures: in a form that this release does not know, it goes without.
             "history" => {
-                self.history = History::decode(value, unescape);
+                self.history = History::decode(value, percent::unescape);
                 true
             }
             _ => true,
@@ -480,35 +434,12 @@ fn malformed(word: &str) -> AnnouncementError {
     AnnouncementError::Malformed { word: cut(word, 100).to_owned() }
 }
 
-/// Percent-encodes all but what cannot be mistaken for the announcement's own punctuation.
+/// All but what could be mistaken for the announcement's own punctuation stands as it is.
 fn escape(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for &byte in bytes {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b':' | b'-' | b'_' | b'[' | b']' | b'@' => {
-                text.push(char::from(byte));
-            }
-            _ => text += &format!("%{byte:02x}"),
-        }
-    }
-    text
-}
-
-fn unescape(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        bytes.push(match byte {
-            b'%' => {
-                let (digits, after) = rest.split_first_chunk::<2>()?;
-                rest = after;
-                u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?
-            }
-            byte => byte,
-        });
-    }
-    Some(bytes)
+    percent::escape(
+        bytes,
+        |byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b':' | b'-' | b'_' | b'[' | b']' | b'@'),
+    )
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the two sides say to each other: versioned, bounded, and the same bytes for ever.
 //!
-//! A message is `[version][kind]` and then [fields](super::fields). One message is one packet of the handover
-//! channel, so there is no framing. Two rules keep mixed versions talking (G7):
+//! A message is `[version][kind]` and then fields, as `fields.rs` has them. One message is one packet of the
+//! handover channel, so there is no framing. Two rules keep mixed versions talking (G7):
 //!
 //! * a kind or tag of [`OPTIONAL`] or above that the reader does not know is skipped; below it, it is an
 //!   error;
@@ -9,6 +9,7 @@
 //!
 //! The recorded bytes of every released version stand in the tests below and never change.
 
+mod error;
 mod moved;
 mod numbers;
 mod private;
@@ -16,15 +17,14 @@ mod supervision;
 
 use std::time::Duration;
 
-use thiserror::Error;
-
+pub use error::MessageError;
 pub use moved::Moved;
 use numbers::{kind, tag};
 pub use private::Private;
 pub use supervision::{KeptSocket, Told};
 
+use super::fields;
 pub use super::fields::OPTIONAL;
-use super::fields::{self, Truncated};
 use super::state_reply::{MAX_NAME, StateAnswer, Withheld};
 
 /// The version that this release writes, and the only one so far.
@@ -190,41 +190,6 @@ pub enum Message {
         moved: u64,
         /// How many the hammer aborted.
         aborted: u64,
-    },
-}
-
-/// Why bytes are not a message.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum MessageError {
-    /// Longer than [`MAX_MESSAGE`].
-    #[error("handover message of {length} bytes is over the limit of {MAX_MESSAGE}")]
-    TooLong {
-        /// Its length.
-        length: usize,
-    },
-    /// The bytes end inside a field.
-    #[error("handover message ends in the middle of a field")]
-    Truncated,
-    /// Written by a release that this one must not guess at.
-    #[error("handover message has version {version}, this release reads version {VERSION}; restart in steps")]
-    Version {
-        /// The version it names.
-        version: u8,
-    },
-    /// A kind that may not be skipped.
-    #[error("handover message has the unknown kind {kind}")]
-    Kind {
-        /// The kind's number.
-        kind: u8,
-    },
-    /// A field that may not be skipped, stands twice, or has a value that does not fit.
-    #[error("handover message of kind {kind} has a field {tag} that does not fit")]
-    Field {
-        /// The kind's number.
-        kind: u8,
-        /// The field's tag.
-        tag: u8,
     },
 }
 
@@ -498,12 +463,6 @@ fn push_cookies(bytes: &mut Vec<u8>, cookies: &[u64]) {
     if !cookies.is_empty() {
         let value: Vec<u8> = cookies.iter().flat_map(|cookie| cookie.to_le_bytes()).collect();
         fields::push(bytes, tag::COOKIES, &value);
-    }
-}
-
-impl From<Truncated> for MessageError {
-    fn from(_: Truncated) -> MessageError {
-        MessageError::Truncated
     }
 }
 

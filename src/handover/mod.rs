@@ -60,6 +60,7 @@ mod interleavings;
 pub mod launch;
 pub mod message;
 pub mod moving;
+pub(crate) mod percent;
 pub mod reason;
 pub mod serving;
 pub mod state_reply;

@@ -544,4 +544,6 @@ impl Supervise {
 }
 
 #[cfg(test)]
+mod orders;
+#[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use crate::restarter::ending::Ending;
 use crate::restarter::{ReadyError, Restarter, StartError};
 use crate::sockets::accept::Listener;
 use crate::sockets::listen::IntoListen;
-use crate::sockets::socket::ListenError;
+use crate::sockets::listen_error::ListenError;
 
 /// Serves a tower service (an `axum::Router`, say) on `address`, restartable: the whole server in one call.
 ///

@@ -2,36 +2,35 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::Restarter;
 use super::driver::{self, Bounds, Start};
 use super::shared::{Life, Shared};
+use super::start_error::StartError;
 use crate::drain::Tracker;
 use crate::handdown::descriptors::Descriptors;
-use crate::handdown::inherited::{InheritError, Inherited};
+use crate::handdown::inherited::Inherited;
 use crate::handdown::program::Program;
 use crate::handdown::recipe::Recipe;
 use crate::handdown::state::Providers;
 use crate::handover::Refusal;
 #[cfg(feature = "supervisor")]
-use crate::operate::control::place::Bound;
-use crate::operate::control::place::{ControlError, Wanted, bound};
-use crate::operate::pid_file::{PidFile, PidFileError};
+use crate::operate::control::place::{Bound, ControlError};
+use crate::operate::control::place::{Wanted, bound};
+use crate::operate::pid_file::PidFile;
 use crate::operate::service::Service;
 #[cfg(feature = "systemd")]
 use crate::operate::systemd::Systemd;
 use crate::restarter::signals::SignalMap;
 use crate::sockets::listeners::Listeners;
 use crate::sys::environment;
-use crate::sys::pidfd::{PIDFD_NEEDS, Pidfd};
+use crate::sys::pidfd::Pidfd;
 
 /// Settings of a [`Restarter`]. Every deadline has a default that its method explains.
 #[derive(Debug)]
@@ -60,54 +59,6 @@ pub(crate) struct Deadlines {
     pub(super) notice: Duration,
     pub(super) upgraded: Option<Duration>,
 }
-
-/// Why a process cannot start.
-#[derive(Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// Descriptors and signals belong to the process: there is one restarter in it.
-    #[error("this process has a restarter already; clone that one")]
-    AlreadyStarted,
-    /// What a predecessor or a service manager handed down cannot be taken over.
-    #[error("cannot take over what this process was started with")]
-    Inherit(#[from] InheritError),
-    /// A signal cannot be handled.
-    #[error("cannot handle the signals {signals:?}")]
-    #[non_exhaustive]
-    Signals {
-        /// The numbers that the map names.
-        signals: Vec<i32>,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The pid file is another process's, or cannot be written.
-    #[error("cannot have the pid file")]
-    PidFile(#[from] PidFileError),
-    /// The path of the control socket is another server's, or cannot be made.
-    #[error("cannot have the control socket")]
-    Control(#[from] ControlError),
-    /// Threads have run out.
-    #[error("cannot start heirloom's thread; look at RLIMIT_NPROC (ulimit -u) and the cgroup's pids.max")]
-    Thread(#[source] io::Error),
-    /// The kernel or a sandbox lacks pidfd_open, or descriptors have run out.
-    #[error("pidfd_open fails; {PIDFD_NEEDS}")]
-    Pidfd(#[source] io::Error),
-    /// Descriptors or memory have run out, or a sandbox lacks epoll or eventfd.
-    #[error(
-        "cannot wait for what happens (epoll_create, epoll_ctl, eventfd); look at RLIMIT_NOFILE (ulimit -n), or at what \
-         the sandbox allows"
-    )]
-    Wait(#[source] io::Error),
-    /// NOTIFY_SOCKET names no socket, or threads have run out.
-    #[cfg(feature = "systemd")]
-    #[error(
-        "cannot reach the service manager by NOTIFY_SOCKET={:?}; a path or an abstract name after an @ would do",
-        std::env::var_os("NOTIFY_SOCKET").unwrap_or_default()
-    )]
-    Notify(#[source] io::Error),
-}
-
-debug_as_told!(StartError);
 
 impl Builder {
     pub(super) fn new() -> Builder {

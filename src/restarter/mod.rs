@@ -13,6 +13,7 @@ mod last_words;
 mod outcome;
 mod shared;
 pub(crate) mod signals;
+mod start_error;
 mod status;
 
 use std::fmt::Display;
@@ -23,9 +24,10 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, oneshot};
 
-pub use builder::{Builder, StartError};
+pub use builder::Builder;
 pub use framework::RunWithError;
 pub use outcome::{Outcome, ReadyError, RestartError};
+pub use start_error::StartError;
 pub use status::{Draining, Status};
 
 use crate::drain::{DrainSignal, Hold, Tracker};
@@ -34,7 +36,7 @@ use crate::operate::event::Event;
 use crate::restarter::ending::Ending;
 use crate::sockets::accept::Listener;
 use crate::sockets::listen::IntoListen;
-use crate::sockets::socket::ListenError;
+use crate::sockets::listen_error::ListenError;
 use crate::sys::socket::Kind;
 use shared::{Answer, Command, Life, Shared};
 

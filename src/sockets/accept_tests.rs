@@ -113,7 +113,7 @@ async fn g5_an_accept_loop_that_never_comes_round_holds_no_drain_for_ever() {
 #[test]
 fn more_than_can_be_handed_down_is_found_out_when_it_is_listened_on() {
     use crate::sockets::listen::Listen;
-    use crate::sockets::socket::ListenError;
+    use crate::sockets::listen_error::ListenError;
 
     let listeners = Listeners::new(Vec::new(), Arc::new(Service::default()));
     let long =
@@ -129,7 +129,7 @@ fn more_than_can_be_handed_down_is_found_out_when_it_is_listened_on() {
 #[test]
 fn the_path_of_a_unix_socket_has_its_mode_whatever_the_umask() {
     use crate::sockets::listen::Listen;
-    use crate::sockets::socket::ListenError;
+    use crate::sockets::listen_error::ListenError;
     use std::os::unix::fs::MetadataExt;
 
     let directory = crate::sys::alone::scratch("mode");
@@ -159,7 +159,7 @@ fn the_path_of_a_unix_socket_has_its_mode_whatever_the_umask() {
 #[test]
 fn of_a_name_s_addresses_the_first_that_is_there_is_bound() {
     use crate::sockets::listen::Listen;
-    use crate::sockets::socket::ListenError;
+    use crate::sockets::listen_error::ListenError;
 
     let listeners = Listeners::new(Vec::new(), Arc::new(Service::default()));
     // The first is for documentation: no machine has it.

@@ -8,6 +8,7 @@ pub(crate) mod blocking;
 mod holder;
 pub(crate) mod inherited;
 pub(crate) mod listen;
+pub(crate) mod listen_error;
 pub(crate) mod listeners;
 pub(crate) mod reserve;
 pub(crate) mod socket;

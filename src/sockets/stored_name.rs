@@ -5,9 +5,10 @@
 //! be taken out again; the other two are what a listener is found by. The manager allows 255 printable
 //! characters without a colon.
 
-use std::ffi::{OsStr, OsString};
-use std::fmt::Write;
+use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use crate::handover::percent;
 
 /// What a name in the store says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +39,8 @@ impl Stored {
     pub(crate) fn decode(name: &str) -> Option<Stored> {
         let mut parts = name.strip_prefix(PREFIX)?.splitn(3, '-');
         let cookie = u64::from_str_radix(parts.next()?, 16).ok()?;
-        let name = String::from_utf8(unescape(parts.next()?)?).ok()?;
-        let requested = OsString::from_vec(unescape(parts.next()?)?);
+        let name = String::from_utf8(percent::unescape(parts.next()?)?).ok()?;
+        let requested = OsString::from_vec(percent::unescape(parts.next()?)?);
         Some(Stored { cookie, name, requested })
     }
 }
@@ -53,31 +54,7 @@ const LONGEST: usize = 255;
 /// Everything but letters, digits, `.` and `/` as `%XX`: the rest either has a meaning here (`-`, `%`) or in
 /// the manager's list (`:`).
 fn escape(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'/' => text.push(char::from(*byte)),
-            byte => {
-                let _ = write!(text, "%{byte:02x}");
-            }
-        }
-        text
-    })
-}
-
-fn unescape(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut rest = OsStr::new(text).as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        if first == b'%' {
-            let digits = std::str::from_utf8(after.get(..2)?).ok()?;
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = &after[2..];
-        } else {
-            bytes.push(first);
-            rest = after;
-        }
-    }
-    Some(bytes)
+    percent::escape(bytes, |byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'/'))
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::operate::pid_file::{PidFile, PidFileError};
 use crate::restarter::signals::{Signal, SignalMap};
 use crate::restarter::{Builder, Restarter, StartError};
 use crate::sockets::listen::{IntoListen, Listen, ListenParseError};
-use crate::sockets::socket::ListenError;
+use crate::sockets::listen_error::ListenError;
 use crate::sys::environment;
 use crate::sys::orphan;
 use crate::sys::pidfd::PIDFD_NEEDS;

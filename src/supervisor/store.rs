@@ -12,8 +12,9 @@ use crate::operate::service::Kept;
 use crate::operate::service::Service;
 use crate::sockets::inherited::InheritedSocket;
 use crate::sockets::listen::Listen;
+use crate::sockets::listen_error::ListenError;
 use crate::sockets::listeners::Listeners;
-use crate::sockets::socket::{ListenError, Socket};
+use crate::sockets::socket::Socket;
 use crate::sys::socket::{self, Kind};
 
 /// Sockets in the order of their coming, and descriptors by name.

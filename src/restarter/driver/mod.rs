@@ -1,7 +1,4 @@
-//! Feeds the machines from the outside world and does what they ask, on a thread of its own.
-//!
-//! The thread lives as long as the process: signals are unblocked in it (a signal that every thread blocks
-//! stays pending for ever), and it outlives the runtimes of the program.
+//! Feeds the machines from the outside world and does what they ask, on a [thread] of its own.
 
 mod acting;
 mod giving;
@@ -10,11 +7,9 @@ mod moving;
 mod operating;
 mod superior;
 mod telling;
+mod thread;
 
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc as std_mpsc};
-use std::thread;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
@@ -23,94 +18,22 @@ use tokio::task::JoinHandle;
 pub(super) use self::giving::Bounds;
 use self::giving::{Asking, Giving, Made as MadeState};
 use self::moving::{Arrivals, Moves};
-use self::operating::Control;
-use self::operating::{Asked, Operating};
+use self::operating::{Asked, Control, Operating};
 use self::superior::Superior;
-use super::builder::{Deadlines, StartError};
-use super::framework::notice_unready;
+pub(super) use self::thread::{Start, THREAD, start};
+use super::builder::Deadlines;
 use super::shared::{Answer, Command, Shared};
-use crate::aside::say::Voice;
+use super::start_error::StartError;
 use crate::drain::ConnectionStatus;
 use crate::drain::departure::Departure;
-use crate::handdown::inherited::{self, Predecessor};
 use crate::handdown::peer::{Did, MESSAGES_AT_ONCE, Peer, sleep_until};
 use crate::handdown::recipe::{Made, Recipe};
-use crate::handover::history::History;
-use crate::handover::serving::Reason;
 use crate::handover::{Failure, Launch, Refusal, Serving, Succeed, Supervised};
 use crate::operate::pid_file::PidFile;
 use crate::restarter::ending::Ending;
 use crate::restarter::signals::{Hooking, Inbox, Signal, SignalMap};
 use crate::sockets::socket::Socket;
 use crate::sys::arrivals::Arrival;
-
-/// What the driver is made from.
-pub(super) struct Start {
-    pub(super) refusal: Option<Refusal>,
-    pub(super) deadlines: Deadlines,
-    pub(super) state: Bounds,
-    pub(super) signals: SignalMap,
-    pub(super) predecessor: Option<Predecessor>,
-    pub(super) supervisor: Option<inherited::Superior>,
-    pub(super) recipe: Recipe,
-    pub(super) pid_file: Option<Arc<PidFile>>,
-    pub(super) history: History,
-    pub(super) control: Option<crate::operate::control::place::Bound>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) commands: mpsc::UnboundedReceiver<Command>,
-}
-
-/// Starts the thread, and returns once the signals are handled.
-pub(super) fn start(start: Start) -> Result<(), StartError> {
-    let (started, outcome) = std_mpsc::sync_channel(1);
-    thread::Builder::new()
-        .name(THREAD.to_owned())
-        .stack_size(STACK)
-        .spawn(move || run(start, &started))
-        .map_err(StartError::Thread)?;
-    outcome.recv().unwrap_or_else(|_| Err(StartError::Thread(io::ErrorKind::BrokenPipe.into())))
-}
-
-/// The thread's name.
-pub(super) const THREAD: &str = "heirloom";
-
-/// More than the driver needs; pages that nobody touches cost nothing.
-const STACK: usize = 1024 * 1024;
-
-fn run(start: Start, started: &std_mpsc::SyncSender<Result<(), StartError>>) {
-    Voice::Generation(start.shared.generation).speaks_here();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    let made = runtime.map_err(StartError::Wait).and_then(|runtime| {
-        let driver = runtime.block_on(async { Driver::new(start) })?;
-        Ok((runtime, driver))
-    });
-    match made {
-        Ok((runtime, driver)) => {
-            runtime.spawn(notice_unready(Arc::clone(&driver.shared)));
-            let _ = started.send(Ok(()));
-            go_on(&runtime, driver);
-        }
-        Err(error) => {
-            let _ = started.send(Err(error));
-        }
-    }
-}
-
-/// Drives for as long as the process lives, through panics of what is called from here and is not ours (a
-/// recorder of metrics, say). What was to be done next is still in the machines.
-fn go_on(runtime: &tokio::runtime::Runtime, mut driver: Driver) {
-    for _ in 0..PANICS {
-        let _ = catch_unwind(AssertUnwindSafe(|| runtime.block_on(driver.drive())));
-    }
-    // A bug of ours, then. Nobody watches over the service any more, so it must not look as if.
-    let aborted = driver.shared.tracker.hammer();
-    driver.shared.listeners.close();
-    driver.shared.ending.send_replace(Some(Ending { reason: Reason::Shutdown, aborted }));
-}
-
-/// Lines and hooks have threads of their own, so a panic that gets this far is rare, and takes its input with
-/// it. So many can only be one that comes again without any.
-const PANICS: usize = 100_000;
 
 struct Driver {
     shared: Arc<Shared>,

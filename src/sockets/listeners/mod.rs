@@ -12,7 +12,8 @@ use tokio::sync::watch;
 
 pub(crate) use self::gate::Gate;
 use self::stored::{bind_soon, stored_place};
-use super::socket::{self, ListenError, Socket};
+use super::listen_error::ListenError;
+use super::socket::{self, Socket};
 use crate::drain::departure::Arrival;
 use crate::handover::announcement::MAX_SOCKETS_LENGTH;
 use crate::handover::message::MAX_SOCKETS;
