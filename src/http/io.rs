@@ -93,7 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Write for Io<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let connection = match &mut self.get_mut().way {
             Way::Straight(connection) => connection,
-            Way::Gated(passage) => return passage.0.poll_write(cx, &[IoSlice::new(buf)]),
+            Way::Gated(passage) => return write_gated(&passage.0, cx, &[IoSlice::new(buf)]),
         };
         if !turn::is_of(connection.entry()) {
             return Pin::new(connection).poll_write(cx, buf);
@@ -113,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Write for Io<S> {
     ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().way {
             Way::Straight(connection) => write_vectored(connection, cx, bufs),
-            Way::Gated(passage) => passage.0.poll_write(cx, bufs),
+            Way::Gated(passage) => write_gated(&passage.0, cx, bufs),
         }
     }
 
@@ -124,11 +124,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Write for Io<S> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().way {
             Way::Straight(connection) => flush(connection, cx),
-            Way::Gated(passage) => passage.0.poll_flush(cx),
+            Way::Gated(passage) => flush_gated(&passage.0, cx),
         }
     }
 
@@ -183,6 +183,27 @@ pub(super) fn shutdown<S: AsyncRead + AsyncWrite + Unpin>(
     }
     let entry = connection.entry().clone();
     turn::interrupted(&entry, || Pin::new(connection).poll_shutdown(cx))
+}
+
+// What goes through a gate stays out of line, so that what does not is inlined into hyper's code.
+
+#[cold]
+#[inline(never)]
+fn write_gated<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    gate: &Gate<S>,
+    cx: &mut Context<'_>,
+    bufs: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    gate.poll_write(cx, bufs)
+}
+
+#[cold]
+#[inline(never)]
+fn flush_gated<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    gate: &Gate<S>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    gate.poll_flush(cx)
 }
 
 #[cold]

@@ -86,7 +86,7 @@ pub(super) fn write_asked() -> bool {
 /// All that was written is flushed.
 ///
 /// Whether the request goes on, and with it the wait for what its client does meanwhile.
-#[inline]
+#[inline(always)]
 pub(super) fn flushed(entry: &Entry) -> bool {
     let told = TURN.get();
     TURN.set(Told { bits: told.bits & !UNFLUSHED | FLUSHED, ..told });
