@@ -8,38 +8,18 @@
 # Node's own WebSocket where there is one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/one-server.sh
+. scripts/one-server.sh
 
 python=$HOME/.cache/heirloom/venv/bin/python
-built=${CARGO_TARGET_DIR:-target}/release
 sockets=200 streams=100 restarts=10 events=3000
 if [[ ${1:-} == short ]]; then
     sockets=20 streams=10 restarts=2 events=800
 fi
 
-fail() { printf 'live-test: %s\n' "$*" >&2; exit 1; }
 "$python" -c 'import websockets' 2>/dev/null || fail "no Python with websockets at $python; .ci/run makes one"
 cargo build --quiet --release --all-features --example live
 cargo build --quiet --release --package heirloom-test-servers
-
-# Beside the programs: not everywhere may what lies in /tmp be executed.
-work=$(mktemp -d "$built/live-test.XXXXXX")
-server=''
-finish() {
-    [[ -z $server ]] || kill -KILL "$server" 2>/dev/null || true
-    rm -rf "$work"
-}
-trap finish EXIT
-
-# Starts a server, and sets `address`.
-start() {
-    : >"$work/out"
-    "$1" --listen 127.0.0.1:0 --probation 500ms >"$work/out" 2>"$work/log" &
-    server=$!
-    until address=$(sed -n 's/^listening on //p;q' "$work/out") && [[ -n $address ]]; do
-        kill -0 "$server" 2>/dev/null || { cat "$work/log" >&2; fail "$1 does not start"; }
-        sleep 0.05
-    done
-}
 
 # Stops whichever generation serves.
 stop() {
@@ -52,7 +32,7 @@ failed=0
 # LABEL SERVER COMMAND...: runs it with the address in the place of ADDRESS.
 round() {
     local label=$1 figures
-    start "$2"
+    start "$2" --probation 500ms
     shift 2
     printf '%-28s ' "$label"
     if figures=$("${@/ADDRESS/$address}"); then
