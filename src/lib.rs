@@ -16,6 +16,7 @@
 //! ```
 //!
 //! `kill -USR2 PID` restarts it, under full load, and not one request fails. `kill PID` stops it gracefully.
+//! A restart that fails is told on standard error, or in the program's log if it has one (`tracing`).
 //!
 //! # Around an existing server
 //!
@@ -23,44 +24,49 @@
 //! [`Restarter::run`] at the end:
 //!
 //! ```no_run
-//! # async fn handle(connection: heirloom::drain::Connection<heirloom::stream::Stream>) {}
-//! # async fn load_config() -> Result<(), std::io::Error> { Ok(()) }
-//! # #[tokio::main]
-//! # async fn main() -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
-//! let restarter = heirloom::Restarter::new()?;
-//! let mut listener = restarter.listen("127.0.0.1:7000")?;
-//! // The predecessor logs an error of this as well: an operator looks there first.
-//! restarter.check(load_config().await).await?;
-//! tokio::spawn(async move {
-//!     // Accepts nothing before the predecessor has stopped, and ends when a successor has taken over.
-//!     while let Some(connection) = listener.accept().await {
-//!         tokio::spawn(handle(connection));
+//! use heirloom::drain::Connection;
+//! use heirloom::stream::Stream;
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
+//!     let restarter = heirloom::Restarter::new()?;
+//!     // The predecessor logs an error of the start as well: an operator looks there first.
+//!     let mut listener = restarter.check(restarter.listen("127.0.0.1:7000")).await?;
+//!     tokio::spawn(async move {
+//!         // Accepts nothing before the predecessor has stopped, and ends when a successor has taken over.
+//!         while let Some(connection) = listener.accept().await {
+//!             tokio::spawn(echo(connection));
+//!         }
+//!     });
+//!     // Ready: from here on the listener accepts. Returns when this process has nothing left to do.
+//!     Ok(restarter.run().await?)
+//! }
+//!
+//! async fn echo(mut connection: Connection<Stream>) -> std::io::Result<()> {
+//!     let draining = connection.draining();
+//!     let mut bytes = [0; 1024];
+//!     loop {
+//!         tokio::select! {
+//!             read = connection.read(&mut bytes) => match read? {
+//!                 0 => return Ok(()),
+//!                 count => connection.write_all(&bytes[..count]).await?,
+//!             },
+//!             // A successor has taken over: the connection goes on there, or ends here.
+//!             () = draining.clone() => match connection.move_on(Vec::new(), None).await {
+//!                 Ok(()) => return Ok(()),
+//!                 Err(connection) => return connection.close().await,
+//!             },
+//!         }
 //!     }
-//! });
-//! // Ready: from here on the listener accepts. Returns when this process has nothing left to do.
-//! Ok(restarter.run().await?)
-//! # }
+//! }
 //! ```
 //!
 //! A connection from [`Listener::accept`] is counted until it is dropped. It knows when it has to end
 //! ([`drain::Connection::draining`]), and it can move to the successor instead
 //! ([`drain::Connection::move_on`]). [`http::serve`] does all of that for a tower or hyper service. A
 //! framework that accepts by itself takes the socket from [`Listener::into_tokio`], and runs in
-//! [`Restarter::run_with`]:
-//!
-//! ```no_run
-//! # #[tokio::main]
-//! # async fn main() -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
-//! # let router = axum::Router::new();
-//! let restarter = heirloom::Restarter::new()?;
-//! let listener = restarter.listen("127.0.0.1:3000")?.into_tokio()?;
-//! let serve = |draining| async { axum::serve(listener, router).with_graceful_shutdown(draining).await };
-//! Ok(restarter.run_with(serve).await?)
-//! # }
-//! ```
-//!
-//! (Do not await `axum::serve(..)` and then `run`: that server would be ready only when it is over. heirloom
-//! cannot pause such a loop, and cannot control how it closes its connections: see [`guarantees`].)
+//! [`Restarter::run_with`]: see [`docs::around`].
 //!
 //! # What else goes to the successor
 //!

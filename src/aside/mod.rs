@@ -8,6 +8,7 @@
 pub(crate) mod own_thread;
 #[macro_use]
 pub(crate) mod say;
+pub(crate) mod unheard;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

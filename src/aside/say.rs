@@ -18,6 +18,7 @@ use tracing::subscriber::NoSubscriber;
 use tracing::{Level, Span};
 
 use crate::aside::Aside;
+use crate::aside::unheard::{self, Plain};
 
 /// Says something to the program's `tracing` subscriber, from a thread where that may block or panic.
 ///
@@ -44,7 +45,7 @@ macro_rules! say {
     };
     (@ $level:ident [seldom] $fields:tt $text:literal $($arguments:tt)*) => {{
         static LATELY: $crate::aside::say::Seldom =
-            $crate::aside::say::Seldom::new(|times, span| tracing::$level!(parent: span, times, what = $text, "came again, and was not logged each time"));
+            $crate::aside::say::Seldom::new(say!(# $level), $text, |times, span| tracing::$level!(parent: span, times, what = $text, "came again, and was not logged each time"));
         if LATELY.tells() {
             say!(@ $level [] $fields $text $($arguments)*)
         }
@@ -53,7 +54,14 @@ macro_rules! say {
         if $crate::aside::say::is_heard(&say!(# $level)) {
             let text = format!($text $($arguments)*);
             $(let $name = $crate::aside::say::$how!($value);)*
-            $crate::aside::say::line(move |span| tracing::$level!(parent: span, $($name = $name,)* "{}", text));
+            let context = $crate::aside::say::Context::here();
+            let plain = context.is_unheard(say!(# $level)).then(|| {
+                #[allow(unused_mut, reason = "not every line has fields")]
+                let mut plain = $crate::aside::unheard::Plain::new(say!(# $level), &text);
+                $(plain.field(stringify!($name), &$name);)*
+                plain
+            });
+            context.line(plain, move |span| tracing::$level!(parent: span, $($name = $name,)* "{}", text));
         }
     }};
     (# error) => { tracing::Level::ERROR };
@@ -227,27 +235,6 @@ pub(crate) fn is_heard(level: &Level) -> bool {
     }
 }
 
-/// Has `say` say it, with the span that this thread is in.
-pub(crate) fn line(say: impl FnOnce(&Span) + Send + 'static) {
-    let context = Context::here();
-    // Nothing else is published through the number.
-    let missed = MISSED.swap(0, Ordering::Relaxed);
-    if missed > 0 {
-        let context = context.clone();
-        let told = LOG.give(move || {
-            context.speak(|span| {
-                tracing::warn!(parent: span, missed, "lines are missing here: nobody has read the log for a while");
-            });
-        });
-        if !told {
-            MISSED.fetch_add(missed, Ordering::Relaxed);
-        }
-    }
-    if !LOG.give(move || context.speak(say)) {
-        MISSED.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 /// Makes the thread, while there is one to be had.
 pub(crate) fn begin() {
     LOG.give(|| {});
@@ -260,7 +247,7 @@ pub(crate) fn finish() {
 
 /// Where a line belongs.
 #[derive(Clone)]
-struct Context {
+pub(crate) struct Context {
     /// `None`: there is no subscriber, and none may be pretended.
     dispatch: Option<Dispatch>,
     voice: Option<Voice>,
@@ -268,21 +255,62 @@ struct Context {
 }
 
 impl Context {
-    fn here() -> Context {
-        let dispatch =
-            dispatcher::get_default(|dispatch| (!dispatch.is::<NoSubscriber>()).then(|| dispatch.clone()));
-        Context { dispatch, voice: VOICE.get(), span: Span::current() }
+    pub(crate) fn here() -> Context {
+        Context { dispatch: subscriber(), voice: VOICE.get(), span: Span::current() }
     }
 
-    fn speak(self, say: impl FnOnce(&Span)) {
+    /// Whether a line of this level belongs on standard error.
+    pub(crate) fn is_unheard(&self, level: Level) -> bool {
+        self.dispatch.is_none() && unheard::wants(level)
+    }
+
+    /// Has `say` say it, with the span that this thread is in; `plain` is for standard error.
+    pub(crate) fn line(self, plain: Option<Plain>, say: impl FnOnce(&Span) + Send + 'static) {
+        // Nothing else is published through the number.
+        let missed = MISSED.swap(0, Ordering::Relaxed);
+        if missed > 0 {
+            let context = self.clone();
+            let told = LOG.give(move || {
+                let plain = context.counted(Level::WARN, MISSING, "missed", missed);
+                context.speak(plain, |span| tracing::warn!(parent: span, missed, "{MISSING}"));
+            });
+            if !told {
+                MISSED.fetch_add(missed, Ordering::Relaxed);
+            }
+        }
+        if !LOG.give(move || self.speak(plain, say)) {
+            MISSED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn counted(&self, level: Level, text: &str, name: &str, times: u64) -> Option<Plain> {
+        self.is_unheard(level).then(|| {
+            let mut plain = Plain::new(level, text);
+            plain.field(name, &times);
+            plain
+        })
+    }
+
+    fn speak(self, plain: Option<Plain>, say: impl FnOnce(&Span)) {
         let Context { dispatch, voice, span } = self;
         let speak = || say(&voice.map_or(span, span_of));
         match dispatch {
-            Some(dispatch) => dispatcher::with_default(&dispatch, speak),
+            Some(dispatch) => return dispatcher::with_default(&dispatch, speak),
             None => speak(),
+        }
+        // Unless there has come one meanwhile, which has heard it now.
+        if let Some(plain) = plain.filter(|_| subscriber().is_none()) {
+            plain.write();
         }
     }
 }
+
+/// Who hears this thread's lines.
+fn subscriber() -> Option<Dispatch> {
+    dispatcher::get_default(|dispatch| (!dispatch.is::<NoSubscriber>()).then(|| dispatch.clone()))
+}
+
+const MISSING: &str = "lines are missing here: nobody has read the log for a while";
 
 fn span_of(voice: Voice) -> Span {
     SPOKE.with_borrow_mut(|spoke| match spoke {
@@ -294,6 +322,8 @@ fn span_of(voice: Voice) -> Span {
 
 /// One warning that may come often.
 pub(crate) struct Seldom {
+    level: Level,
+    what: &'static str,
     more: fn(u64, &Span),
     state: Mutex<Lately>,
 }
@@ -307,9 +337,9 @@ struct Lately {
 const SELDOM: Duration = Duration::from_secs(10);
 
 impl Seldom {
-    /// `more` tells how often it came since.
-    pub(crate) const fn new(more: fn(u64, &Span)) -> Seldom {
-        Seldom { more, state: Mutex::new(Lately { told: None, since: 0 }) }
+    /// `more` tells how often `what` came since.
+    pub(crate) const fn new(level: Level, what: &'static str, more: fn(u64, &Span)) -> Seldom {
+        Seldom { level, what, more, state: Mutex::new(Lately { told: None, since: 0 }) }
     }
 
     /// Whether it is told this time.
@@ -334,7 +364,8 @@ impl Seldom {
             lately.told = Some(Instant::now());
             std::mem::take(&mut lately.since)
         };
-        context.speak(|span| (self.more)(times, span));
+        let plain = context.counted(self.level, &format!("came again: {}", self.what), "times", times);
+        context.speak(plain, |span| (self.more)(times, span));
     }
 }
 

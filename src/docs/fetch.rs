@@ -4,19 +4,26 @@
 //!
 #![cfg_attr(feature = "fetch", doc = "```no_run")]
 #![cfg_attr(not(feature = "fetch"), doc = "```ignore")]
-//! # use heirloom::fetch::{Checks, GitHub, Updater};
-//! # async fn example(restarter: heirloom::Restarter) -> Result<(), Box<dyn std::error::Error>> {
-//! // First in main: a fetched binary is tried before it is used.
-//! if heirloom::fetch::answer_sanity_check() {
-//!     return Ok(());
+//! use axum::{Router, routing::get};
+//! use heirloom::fetch::{Checks, File, Updater};
+//! use heirloom::Restarter;
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
+//!     // First: a fetched binary is tried before it is used.
+//!     if heirloom::fetch::answer_sanity_check() {
+//!         return Ok(std::process::ExitCode::SUCCESS);
+//!     }
+//!     let restarter = Restarter::new()?;
+//!     let listener = restarter.listen("127.0.0.1:8080")?;
+//!     heirloom::http::serve(listener, Router::new().route("/", get(|| async { "Hello World" })));
+//!     // Or Http, GitHub, S3, or a Fetcher of your own.
+//!     let source = File::new("/srv/incoming/server");
+//!     let checks = Checks::new().minisign_key("RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3")?;
+//!     let mut updater = Updater::new(source, restarter.program(), restarter.clone()).checks(checks);
+//!     tokio::spawn(async move { updater.run().await });
+//!     Ok(restarter.run().await?.into())
 //! }
-//! // ... the server, and its restarter ...
-//! // Or Http, S3, File, or a Fetcher of your own.
-//! let source = GitHub::new("someone/server", "server-*-x86_64-linux.gz")?;
-//! let checks = Checks::new().minisign_key("RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3")?;
-//! let mut updater = Updater::new(source, restarter.program(), restarter.clone()).checks(checks);
-//! tokio::spawn(async move { updater.run().await });
-//! # Ok(()) }
 //! ```
 //!
 //! * **A poll** is a conditional request, every 5 minutes with jitter. `stagger` spreads the restarts of many

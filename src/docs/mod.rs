@@ -2,6 +2,8 @@
 //!
 //! | chapter | what it answers |
 //! |---|---|
+//! | [`around`] | What has an existing program to change? |
+//! | [`state`] | What does a program hand to its successor, and what could be lost? |
 //! | [`server`] | What can a server do with heirloom, besides being restarted? |
 //! | [`guarantees`] | What holds, by number, and what does not? |
 //! | [`command`] | How is a server restarted, watched and stopped from a shell? |
@@ -13,6 +15,7 @@
 //! | [`design`] | Why is it built as it is? |
 
 pub mod any_server;
+pub mod around;
 pub mod command;
 pub mod deploy;
 pub mod design;
@@ -20,6 +23,7 @@ pub mod fetch;
 pub mod guarantees;
 pub mod measurements;
 pub mod server;
+pub mod state;
 pub mod supervisor;
 #[cfg(test)]
 mod tests;

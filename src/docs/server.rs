@@ -2,52 +2,6 @@
 //!
 //! The first steps are on the [front page](crate). This chapter lists the rest, with the place to read on.
 //!
-//! # Accept loops
-//!
-//! **A loop of your own** takes connections from [`Listener::accept`](crate::Listener::accept), with HTTP or
-//! without it (`examples/echo.rs`):
-//!
-//! ```no_run
-//! # async fn handle(connection: heirloom::drain::Connection<heirloom::stream::Stream>) {}
-//! # async fn example(mut listener: heirloom::Listener) {
-//! // None when a successor has taken over.
-//! while let Some(connection) = listener.accept().await {
-//!     // AsyncRead and AsyncWrite; it counts as open until it is dropped.
-//!     tokio::spawn(handle(connection));
-//! }
-//! # }
-//! ```
-//!
-//! **A framework that accepts by itself** runs in one call.
-//! [`Restarter::run_with`](crate::Restarter::run_with) says ready, gives the framework its shutdown signal,
-//! and waits for what it holds. heirloom cannot pause such a loop, and cannot control how it closes its
-//! connections: see the [limits](crate::guarantees#what-is-not-guaranteed).
-//!
-//! ```no_run
-//! # #[tokio::main]
-//! # async fn main() -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
-//! # let router = axum::Router::new();
-//! let restarter = heirloom::Restarter::new()?;
-//! let listener = restarter.listen("127.0.0.1:3000")?.into_tokio()?;
-//! let serve = |draining| async { axum::serve(listener, router).with_graceful_shutdown(draining).await };
-//! Ok(restarter.run_with(serve).await?)
-//! # }
-//! ```
-//!
-//! **Threads instead of a runtime** use [`Listener::into_blocking`](crate::Listener::into_blocking) and
-//! [`Restarter::run_blocking`](crate::Restarter::run_blocking). A thread that waits for the next request in
-//! [`BlockingConnection::wait`](crate::BlockingConnection::wait) hears of the drain, and lets an idle
-//! connection [`move_on`](crate::BlockingConnection::move_on). In 20 restarts under 8 kept connections, none
-//! was closed and none of 84,000 requests failed.
-//!
-//! **Datagrams** are in `examples/udp.rs`.
-//!
-//! # Listeners
-//!
-//! [`Listen`](crate::Listen) has names, several listeners, Unix sockets (`unix:/path`, `unix:@abstract`),
-//! UDP, a port 0 that stays the same over restarts, backlog and reuse options, and sockets by activation
-//! (`LISTEN_FDS`).
-//!
 //! # Starting, restarting, stopping
 //!
 //! * **Initialisation that can fail:** [`Restarter::check`](crate::Restarter::check) prints the reason in the
@@ -73,9 +27,7 @@
 //!
 //! * **Descriptors:** [`Restarter::hand_down`](crate::Restarter::hand_down) gives the successor named
 //!   descriptors of any kind.
-//! * **State:** [`Restarter::provide_state`](crate::Restarter::provide_state) gives it bytes through sealed
-//!   memory. Beyond the one copy in, a gigabyte costs 4 ms, and twice that beside other load. Nearly all of
-//!   it is the kernel's sealing.
+//! * **State:** see [`state`](super::state).
 //! * **Raw connections:** [`Connection::move_on`](crate::drain::Connection::move_on) moves one with its
 //!   session (`examples/echo.rs`).
 //! * **HTTP/1 connections** move by themselves. What a service keeps for one goes with it (`http::Baggage`),

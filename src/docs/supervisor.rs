@@ -12,15 +12,18 @@
 //!
 #![cfg_attr(all(feature = "supervisor", feature = "http"), doc = "```no_run")]
 #![cfg_attr(not(all(feature = "supervisor", feature = "http")), doc = "```ignore")]
-//! # fn router() -> axum::Router { axum::Router::new() }
-//! fn main() -> Result<std::process::ExitCode, heirloom::SupervisorError> {
-//!     heirloom::Supervisor::new().run(program)
+//! use axum::{Router, routing::get};
+//! use heirloom::{Ending, Restarter, Supervisor, SupervisorError};
+//!
+//! fn main() -> Result<std::process::ExitCode, SupervisorError> {
+//!     Supervisor::new().run(program)
 //! }
 //!
 //! // In a process of its own.
 //! #[tokio::main]
-//! async fn program(restarter: heirloom::Restarter) -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
-//!     heirloom::http::serve(restarter.listen("127.0.0.1:8080")?, router());
+//! async fn program(restarter: Restarter) -> Result<Ending, Box<dyn std::error::Error>> {
+//!     let router = Router::new().route("/", get(|| async { "Hello World" }));
+//!     heirloom::http::serve(restarter.listen("127.0.0.1:8080")?, router);
 //!     Ok(restarter.run().await?)
 //! }
 //! ```

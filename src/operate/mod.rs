@@ -10,3 +10,4 @@ pub(crate) mod service;
 pub(crate) mod stderr;
 #[cfg(feature = "systemd")]
 pub mod systemd;
+pub(crate) mod terminal;

@@ -44,6 +44,7 @@ pub struct Builder {
     program: Option<PathBuf>,
     arguments: Option<Vec<OsString>>,
     changes: Vec<(OsString, Option<OsString>)>,
+    stderr: bool,
     #[cfg(feature = "systemd")]
     systemd: Option<Systemd>,
 }
@@ -80,6 +81,7 @@ impl Builder {
             program: None,
             arguments: None,
             changes: Vec::new(),
+            stderr: true,
             #[cfg(feature = "systemd")]
             systemd: Some(Systemd::new()),
         }
@@ -204,6 +206,15 @@ impl Builder {
         self
     }
 
+    /// Whether warnings and errors go to standard error, one line each, while the program has no `tracing`
+    /// subscriber (default: yes: a restart that fails must not fail in silence). The feature `log` has them go
+    /// to a logger of the `log` crate, if there is one. What a subscriber leaves out stays out. This is for
+    /// the whole process; the last start counts.
+    pub fn warnings_to_stderr(mut self, on: bool) -> Builder {
+        self.stderr = on;
+        self
+    }
+
     /// The program that a successor runs. Default: this program, by the name with which it was started.
     pub fn program(mut self, path: impl Into<PathBuf>) -> Builder {
         self.program = Some(path.into());
@@ -289,7 +300,7 @@ impl Builder {
     }
 
     fn start_with(self, inherited: Inherited, refusal: Option<Refusal>) -> Result<Restarter, StartError> {
-        crate::aside::say::begin();
+        self.begin_to_speak();
         let pid_file = match &self.pid_file {
             // The process to know is the supervisor.
             Some(path) if inherited.supervisor.is_some() => {
@@ -360,6 +371,12 @@ impl Builder {
             super::last_words::tell_of_panics(&shared);
         }
         Ok(Restarter { shared })
+    }
+
+    /// Lines can be said from here on.
+    pub(crate) fn begin_to_speak(&self) {
+        crate::aside::unheard::turn(self.stderr && !cfg!(test));
+        crate::aside::say::begin();
     }
 
     #[cfg(feature = "supervisor")]

@@ -58,7 +58,7 @@ impl Restarter {
         }
         drop(hold);
         if !draining.is_raised() {
-            tracing::warn!("the accept loop has ended by itself: the service stops");
+            say!(warn: "the accept loop has ended by itself: the service stops");
             return Ok(self.shutdown(None).await);
         }
         Ok(self.ended().await)

@@ -131,7 +131,7 @@ impl Socket {
         lock: PathLock,
         inherited: bool,
     ) -> Result<Socket, ListenError> {
-        tracing::warn!(path = %path.display(), "somebody has removed the socket, making it again");
+        say!(warn: path = %path.display(), "somebody has removed the socket, making it again");
         let before = lock.read().ok();
         let place = Place { lock, path: path.to_owned(), made: None, inherited, before };
         Socket::bind_at(listen, Kind::UnixStream, Some(place))

@@ -319,7 +319,7 @@ impl Supervisor {
 
     /// Supervises workers that `maker` makes.
     pub(super) fn supervise(mut self, maker: Arc<dyn Make>) -> Result<ExitCode, SupervisorError> {
-        crate::aside::say::begin();
+        self.restarter.begin_to_speak();
         if !environment::is_trusted() {
             return Err(SupervisorError::SetUserId);
         }

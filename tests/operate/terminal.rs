@@ -55,6 +55,25 @@ fn a_kill_from_the_shell_at_the_terminal_is_a_restart() {
     terminal.types(b"kill -HUP %1\n");
     terminal.wait_for_line("successor settled");
     assert_ne!(get(&target, "/pid"), old);
+    terminal.types(b"wait\n");
+    terminal.wait_for_line("Done");
+    assert!(terminal.lines("the prompt comes back").is_empty(), "a job in the background held no prompt");
+}
+
+#[test]
+fn a_restart_in_the_foreground_says_where_the_server_went() {
+    let _alone = alone();
+    let terminal = Terminal::start(["bash", "--norc", "-i"]);
+    terminal.types(format!("{}\n", quoted(&hello())).as_bytes());
+    let target = terminal.target();
+    let old: i32 = get(&target, "/pid").parse().unwrap();
+    proc::signal(old, Signal::SIGUSR2);
+    let line = terminal.wait_for_line("the prompt comes back");
+    assert!(proc::wait_for_exit(old, PATIENCE), "the old process stays");
+    let new = get(&target, "/pid");
+    assert!(line.contains(&format!("kill {new} stops it")) && line.contains("heirloom run"), "{line}");
+    terminal.types(b"echo again-$((1 + 1))\n");
+    terminal.wait_for_line("again-2");
 }
 
 #[test]

@@ -225,7 +225,7 @@ impl<F, R> Updater<F, R> {
         // Ever more seldom: the second time, the fourth, the eighth.
         if self.held_off > 1 && self.held_off.is_power_of_two() {
             let (lock, times) = (self.place.lock_path(), self.held_off);
-            tracing::warn!(target: "heirloom", lock = %lock.display(), times, "updates are held off: another process has the lock");
+            say!(warn: lock = %lock.display(), times, "updates are held off: another process has the lock");
         }
     }
 }

@@ -5,14 +5,28 @@ use std::collections::BTreeMap;
 
 use super::Driver;
 use crate::operate::event::Event;
+use crate::operate::terminal;
 
 impl Driver {
     pub(super) fn tell(&mut self, happening: Event) {
         // First: our own line is not to stand at the end of what a lost successor wrote.
         self.operating.remember(&happening);
         log(&happening);
+        if let Event::Settled { pid, .. } = &happening {
+            self.tell_the_terminal(*pid);
+        }
         self.shared.report(happening.clone());
         self.tell_operators(&happening);
+    }
+
+    /// A shell that waited for this process shows its prompt soon, as if the server had ended.
+    fn tell_the_terminal(&self, successor: u32) {
+        if self.shared.supervisor.is_none() && terminal::is_in_foreground() {
+            say!(warn:
+                "this process was in the foreground of its terminal, and its successor {successor} is not: the prompt comes \
+                 back, and the server goes on (kill {successor} stops it); `heirloom run` stays in the foreground"
+            );
+        }
     }
 
     /// What became of those that could go to the successor, if there were any.

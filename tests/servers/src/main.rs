@@ -23,6 +23,7 @@ mod mover;
 mod probe;
 mod recorded;
 mod secure;
+mod silent;
 mod sockets;
 mod stateful;
 mod stopping;
@@ -30,6 +31,12 @@ mod unit;
 mod web;
 mod websocket;
 mod workers;
+
+/// The programs of the README and the guide, by their page and number (build.rs).
+#[allow(dead_code, unused_imports, reason = "a reader's programs, as they stand there")]
+mod book {
+    include!(concat!(env!("OUT_DIR"), "/book.rs"));
+}
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -61,6 +68,7 @@ fn run(name: &str) -> Option<ExitCode> {
         "mover" => mover::main().report(),
         "probe" => probe::main().report(),
         "secure" => secure::main().report(),
+        "silent" => silent::main().report(),
         "sockets" => sockets::main().report(),
         "stateful" => stateful::main().report(),
         "stopping" => stopping::main().report(),
@@ -68,7 +76,7 @@ fn run(name: &str) -> Option<ExitCode> {
         "web" => web::main().report(),
         "websocket" => websocket::main().report(),
         "workers" => workers::main().report(),
-        _ => return None,
+        _ => return book::run(name.strip_prefix(BOOK)?),
     })
 }
 
@@ -103,6 +111,9 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
     fs::File::options().write(true).open(&new)?.set_modified(fs::metadata("/proc/self/exe")?.modified()?)?;
     Ok(fs::rename(new, path)?)
 }
+
+/// How the names of the book's programs begin.
+const BOOK: &str = "book-";
 
 #[repr(align(64))]
 struct Stamp([u8; SIZE]);

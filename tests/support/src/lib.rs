@@ -5,6 +5,7 @@
 
 pub mod beside;
 pub mod binary;
+pub mod book;
 mod ended;
 pub mod engine;
 pub mod gate;

@@ -190,6 +190,25 @@ pub fn executable(pid: i32) -> io::Result<PathBuf> {
     fs::read_link(format!("/proc/{pid}/exe"))
 }
 
+/// The ports on which a process listens, of 127.0.0.1.
+pub fn listens_on(pid: i32) -> BTreeSet<u16> {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let targets = links.filter_map(|link| fs::read_link(link.path()).ok());
+    let sockets: BTreeSet<String> = targets.filter_map(|target| inode(target.to_str()?)).collect();
+    let table = fs::read_to_string("/proc/net/tcp").expect("a table of TCP sockets");
+    let ports = table.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let port = u16::from_str_radix(fields[1].rsplit(':').next()?, 16).ok()?;
+        (fields[3] == LISTENING && sockets.contains(fields[9])).then_some(port)
+    });
+    ports.collect()
+}
+
+/// The number in `socket:[123]`.
+fn inode(target: &str) -> Option<String> {
+    Some(target.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+}
+
 /// The local ports of the connections to `server`, a port of 127.0.0.1, as their clients hold them.
 pub fn clients_of(server: u16) -> BTreeSet<u16> {
     let table = fs::read_to_string("/proc/net/tcp").expect("a table of TCP sockets");
@@ -270,3 +289,4 @@ const OTHER_FDS: usize = 200;
 
 /// In the kernel's table of sockets.
 const ESTABLISHED: &str = "01";
+const LISTENING: &str = "0A";

@@ -1,0 +1,6 @@
+//! The first hour: what a reader pastes runs, and what goes wrong is said.
+#![cfg(all(feature = "cli", feature = "http"))]
+
+mod programs;
+mod silent;
+mod window;
