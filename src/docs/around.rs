@@ -6,7 +6,7 @@
 //!
 //! | what the program has | what to do |
 //! |---|---|
-//! | a tower or hyper service (axum, warp, poem, tonic's `Routes`) | [`http::serve`](crate::http::serve) instead of the framework's serve: nothing is lost |
+//! | a tower or hyper service (axum, warp, poem, tonic's `Routes`) | `http::serve` instead of the framework's serve: nothing is lost |
 //! | an accept loop of its own | [`Listener::accept`](crate::Listener::accept), with HTTP or without it |
 //! | a framework that accepts by itself | [`Restarter::run_with`](crate::Restarter::run_with) |
 //! | threads and no runtime | [`Listener::into_blocking`](crate::Listener::into_blocking) |
@@ -76,11 +76,13 @@
 //! }
 //!
 //! async fn converse(mut socket: WebSocket, restarter: Restarter) {
+//!     // It says that the service restarts.
+//!     let goodbye = CloseFrame { code: 1012, reason: "".into() };
 //!     loop {
 //!         let message = tokio::select! {
 //!             message = socket.recv() => message,
-//!             // This line: 1012 says that the service restarts.
-//!             () = restarter.draining() => Some(Ok(Message::Close(Some(CloseFrame { code: 1012, reason: "".into() })))),
+//!             // This line.
+//!             () = restarter.draining() => Some(Ok(Message::Close(Some(goodbye.clone())))),
 //!         };
 //!         let Some(Ok(message)) = message else { return };
 //!         let is_last = matches!(message, Message::Close(_));

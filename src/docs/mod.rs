@@ -3,6 +3,7 @@
 //! | chapter | what it answers |
 //! |---|---|
 //! | [`around`] | What has an existing program to change? |
+//! | [`connections`] | Which connections go on in the new process, and what becomes of the others? |
 //! | [`state`] | What does a program hand to its successor, and what could be lost? |
 //! | [`server`] | What can a server do with heirloom, besides being restarted? |
 //! | [`guarantees`] | What holds, by number, and what does not? |
@@ -17,6 +18,7 @@
 pub mod any_server;
 pub mod around;
 pub mod command;
+pub mod connections;
 pub mod deploy;
 pub mod design;
 pub mod fetch;

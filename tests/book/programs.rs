@@ -44,7 +44,7 @@ fn try_out(snippet: &Snippet) {
             assert!(ended.status.success(), "{ended:?}");
         }
         () if has("Supervisor::new") => supervised(&setup.start()),
-        () if has("listener.accept()") => by_itself(&setup.start(), b"hal", b"lo\n", b"hallo\n"),
+        () if has("listener.accept()") => by_itself(&setup.start(), b"hal", b"lo\n", b"lo\n"),
         () => {
             let whole = request("/");
             let (begun, rest) = whole.split_at(whole.len() - 2);

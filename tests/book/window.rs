@@ -41,6 +41,31 @@ fn the_counter_of_the_guide_loses_nothing() {
 }
 
 #[test]
+fn what_moves_counts_on_in_the_next_process() {
+    let _shared = beside_others();
+    let (lines, at_lines) = start("book-connections-1");
+    let (sockets, at_sockets) = start("book-connections-2");
+    let Target::Tcp(address) = at_sockets else { unreachable!("TCP") };
+    let mut client = Client::connect(&at_lines);
+    let stream = TcpStream::connect(address).unwrap();
+    let (mut socket, _) = tungstenite::client(format!("ws://{address}/count"), stream).unwrap();
+    for count in 1..=3 {
+        client.send("a\nb");
+        assert_eq!(client.read_until(b"a\n"), format!("{}: a\n", 2 * count - 1).as_bytes());
+        socket.send(Message::text("a")).unwrap();
+        assert_eq!(socket.read().unwrap(), Message::text(count.to_string()));
+        if count == 1 {
+            for server in [&lines, &sockets] {
+                proc::signal(server.first_pid, Signal::SIGUSR2);
+                server.wait_for_exit(server.first_pid);
+            }
+        }
+        client.send("c\n");
+        assert_eq!(client.read_until(b"c\n"), format!("{}: bc\n", 2 * count).as_bytes());
+    }
+}
+
+#[test]
 fn handlers_that_hear_of_the_restart_end_in_good_order() {
     let _shared = beside_others();
     let (server, target) = start("book-around-2");

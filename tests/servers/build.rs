@@ -1,6 +1,7 @@
 //! Makes a server of each program in the README and the guide: a module with its code as it stands there.
 
 #[path = "../support/src/book.rs"]
+#[allow(unreachable_pub, reason = "the tests have it as a part of a library")]
 mod book;
 
 use std::fmt::Write;
