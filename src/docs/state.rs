@@ -27,11 +27,11 @@
 //!   process has handed over and its last connection is gone. Nothing changes after that. The new one works
 //!   without it until then, and adds it to what it has: that fits counters, sets, logs, and whatever can be
 //!   merged.
-//! * **Forward the rest.** Where the new process must have everything at once, it takes the snapshot before it
-//!   is ready, and the old one sends each later change through a descriptor that it handed down (a socket
+//! * **Forward the rest.** Where the new process must have everything at once, it takes the snapshot before
+//!   it is ready, and the old one sends each later change through a descriptor that it handed down (a socket
 //!   pair, a pipe), and what is left at the end.
-//! * **Share.** What both may change at the same time belongs where both can: a database, a memory-mapped file
-//!   whose descriptor is handed down.
+//! * **Share.** What both may change at the same time belongs where both can: a database, a memory-mapped
+//!   file whose descriptor is handed down.
 //!
 //! # A counter that loses nothing
 //!
@@ -78,6 +78,6 @@
 //! # What it costs
 //!
 //! State goes through sealed memory. Beyond the one copy in, a gigabyte costs 4 ms, and twice that beside
-//! other load. Nearly all of it is the kernel's sealing. [`Builder::state_limit`](crate::Builder::state_limit)
-//! and [`Builder::state_timeout`](crate::Builder::state_timeout) bound it (1 GiB, 10 s). The tag tells a
+//! other load. Nearly all of it is the kernel's sealing.
+//! [`Builder::state_limit`](crate::Builder::state_limit) and [`Builder::state_timeout`](crate::Builder::state_timeout) bound it (1 GiB, 10 s). The tag tells a
 //! program which version of its format it reads; a successor that does not know it starts without.

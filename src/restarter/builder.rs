@@ -207,9 +207,9 @@ impl Builder {
     }
 
     /// Whether warnings and errors go to standard error, one line each, while the program has no `tracing`
-    /// subscriber (default: yes: a restart that fails must not fail in silence). The feature `log` has them go
-    /// to a logger of the `log` crate, if there is one. What a subscriber leaves out stays out. This is for
-    /// the whole process; the last start counts.
+    /// subscriber (default: yes, since a restart that fails must not fail in silence). With the feature
+    /// `log` they go to a logger of the `log` crate instead, if there is one. What a subscriber leaves out
+    /// stays out. This is for the whole process; the last start counts.
     pub fn warnings_to_stderr(mut self, on: bool) -> Builder {
         self.stderr = on;
         self
