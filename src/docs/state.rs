@@ -79,5 +79,6 @@
 //!
 //! State goes through sealed memory. Beyond the one copy in, a gigabyte costs 4 ms, and twice that beside
 //! other load. Nearly all of it is the kernel's sealing.
-//! [`Builder::state_limit`](crate::Builder::state_limit) and [`Builder::state_timeout`](crate::Builder::state_timeout) bound it (1 GiB, 10 s). The tag tells a
-//! program which version of its format it reads; a successor that does not know it starts without.
+//! [`Builder::state_limit`](crate::Builder::state_limit) and
+//! [`Builder::state_timeout`](crate::Builder::state_timeout) bound it (1 GiB, 10 s). The tag tells a program
+//! which version of its format it reads; a successor that does not know it starts without.
