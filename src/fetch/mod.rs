@@ -77,7 +77,6 @@ mod file;
 mod github;
 mod glob;
 mod http;
-mod look;
 mod place;
 mod polled;
 mod restart;
