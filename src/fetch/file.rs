@@ -8,8 +8,8 @@ use tokio::fs;
 use tokio::io::AsyncReadExt;
 
 use super::fetcher::{DIGEST_SUFFIX, SIGNATURE_SUFFIX, SMALL};
+use super::look::Look;
 use super::{Digest, Download, FetchError, Fetcher, Found, Published};
-use crate::sys::look::Look;
 
 /// A file on this machine, plain or as a gzip file: what a deployment copies there becomes the next version.
 ///

@@ -77,6 +77,7 @@ mod file;
 mod github;
 mod glob;
 mod http;
+mod look;
 mod place;
 mod polled;
 mod restart;

@@ -4,6 +4,7 @@
 //! the kernel would not come from a network's, and a directory that is made anew would have to be found
 //! again.)
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +14,6 @@ use tokio::sync::mpsc;
 use super::SupervisorHandle;
 use crate::handover::Failure;
 use crate::restarter::RestartError;
-use crate::sys::look::Look;
 
 /// Restarts whenever one of the files has changed. Within the supervisor's runtime.
 pub(super) fn watch(handle: SupervisorHandle, paths: Vec<PathBuf>) {
@@ -104,9 +104,26 @@ impl Watched {
     }
 }
 
+/// What tells that a file has changed. Not the time of its inode: that changes with the number of its links,
+/// and so whenever cargo begins to build, whether or not something comes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    inode: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    /// One who has forgotten to make it executable does so in the end.
+    mode: u32,
+}
+
 impl Look {
     fn of(path: &Path) -> Option<Look> {
-        std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|found| Look::at(&found))
+        let found = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+        Some(Look {
+            inode: (found.dev(), found.ino()),
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            mode: found.mode(),
+        })
     }
 }
 
@@ -141,6 +158,9 @@ mod tests {
         assert!(sees(13_100, whole) && !sees(20_000, whole), "once");
         assert!(!sees(21_000, None) && !sees(22_000, None), "gone");
         assert!(!sees(23_000, whole), "and back as it was");
+        std::fs::hard_link(&path, path.with_extension("link")).unwrap();
+        std::fs::remove_file(path.with_extension("link")).unwrap();
+        assert!(!sees(23_100, Look::of(&path)) && !sees(23_900, Look::of(&path)), "a build that failed");
         let next = look("next");
         assert!(!sees(24_000, next) && !sees(24_100, None) && !sees(24_600, next) && sees(25_100, next));
         std::fs::remove_file(path).unwrap();

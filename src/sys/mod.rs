@@ -1,4 +1,4 @@
-//! The only place with `unsafe`: each file one family of system calls, no policy. (And `look`, `reading` and
+//! The only place with `unsafe`: each file one family of system calls, no policy. (And `reading` and
 //! `process`, which need none.)
 //!
 //! What every file here keeps to:
@@ -22,8 +22,6 @@ pub(crate) mod directory;
 pub(crate) mod environment;
 pub(crate) mod inherit;
 pub(crate) mod lock;
-#[cfg(any(feature = "fetch", feature = "supervisor"))]
-pub(crate) mod look;
 pub(crate) mod memfd;
 #[cfg(feature = "supervisor")]
 pub(crate) mod notify;

@@ -13,10 +13,10 @@ use tokio::time::sleep;
 
 use self::steps::{blocking, unpanicked};
 use super::fetcher::FLOOR;
+use super::look::Look;
 use super::place::Previous;
 use super::schedule::{self, Schedule};
 use super::{Checks, Digest, FetchEvent, Fetcher, IntervalTooShort, Place, Polled, Restart, UpdateError};
-use crate::sys::look::Look;
 
 /// Keeps a program up to date: polls a [`Fetcher`], checks what is new, puts it in the binary's place, and
 /// restarts.

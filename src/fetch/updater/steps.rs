@@ -13,13 +13,13 @@ use tokio::time::{sleep, timeout};
 use super::Updater;
 use crate::aside::own_thread::on_own_thread;
 use crate::fetch::download::Terms;
+use crate::fetch::look::Look;
 use crate::fetch::place::{Lock, Previous, Temporary};
 use crate::fetch::{
     CheckError, Digest, Download, FetchError, FetchEvent, Fetcher, Found, InstallError, Polled, Restart,
     UpdateError,
 };
 use crate::restarter::RestartError;
-use crate::sys::look::Look;
 
 /// What a look came to.
 pub(super) enum Looked {

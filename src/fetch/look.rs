@@ -6,15 +6,15 @@ use std::os::unix::fs::MetadataExt;
 /// What tells that a file has changed. The inode is for one that was renamed into place within the clock's
 /// grain, the time of its inode for one whose modification time was set by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Look {
+pub(super) struct Look {
     inode: (u64, u64),
-    pub(crate) size: u64,
+    pub(super) size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
 }
 
 impl Look {
-    pub(crate) fn at(metadata: &Metadata) -> Look {
+    pub(super) fn at(metadata: &Metadata) -> Look {
         Look {
             inode: (metadata.dev(), metadata.ino()),
             size: metadata.size(),
