@@ -32,33 +32,14 @@ mkdir -p "$(dirname "$folder")"
 work=$(mktemp -d "$folder.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
+# shellcheck source=scripts/apt-beside.sh
+. scripts/apt-beside.sh
 # shellcheck source=/dev/null
 codename=$(. /etc/os-release && echo "${VERSION_CODENAME-}")
-# shellcheck disable=SC2016
-find_mirror() {
-    apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
-        awk -v release="$codename" '$1 == release && $2 == "main" { print $3; exit }'
-}
-mirror=$(find_mirror)
-if [[ -z $mirror ]] && ((EUID == 0)); then
-    # Where apt has never fetched its lists it does not say.
-    timeout 120 apt-get update -q || fail "apt cannot fetch its lists"
-    mirror=$(find_mirror)
-fi
-[[ -n $mirror ]] || fail "apt has no source for '$codename main', or has not fetched its lists"
-mkdir -p "$work"/{lists,cache/archives}/partial "$work/root"
-echo "deb $mirror $codename-backports main" >"$work/sources.list"
-
-# apt with lists and sources of its own. A mirror that hangs is given up: the deadlines are ten times what it takes.
-apt() {
-    local deadline=$1 command=$2
-    shift 2
-    (cd "$work" && timeout "$deadline" "apt-$command" -q -o Dir::Etc::SourceList="$work/sources.list" \
-        -o Dir::Etc::SourceParts=- -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" \
-        -o APT::Sandbox::User=root -o Acquire::Retries=3 -o Acquire::http::Timeout=20 \
-        -o Acquire::https::Timeout=20 -o APT::Update::Error-Mode=any "$@")
-}
-apt 60 get update || fail "$(<"$work/sources.list") cannot be read"
+mirror_of "$codename"
+# shellcheck disable=SC2154 # set by mirror_of
+sources "deb $mirror $codename-backports main"
+mkdir "$work/root"
 version=$(apt 20 cache show --no-all-versions systemd | sed -n 's/^Version: //p')
 dpkg --compare-versions "$version" ge "$wanted" || fail "$codename-backports has '$version'"
 apt 120 get download "${packages[@]/%/=$version}" || fail "$version cannot be fetched from $mirror"

@@ -2,12 +2,11 @@
 # Shows a hot restart: a request that outlives its program's replacement, then twenty restarts under load.
 # Exit status 0: no request failed, and every claim below held.
 #
-#   scripts/restart-test.sh [RESTARTS]       default 20
+#   scripts/restart-test.sh [RESTARTS]                 default 20
+#   scripts/restart-test.sh RESTARTS FOLDER            with the programs that are there, instead of building them
+#   scripts/restart-test.sh --build FOLDER             builds them to there, and no more
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-restarts=${1:-20}
-built=${CARGO_TARGET_DIR:-target}/release
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
@@ -16,14 +15,37 @@ expect() { # WHAT SEEN WANTED
     say "  $1: $2"
 }
 
-[[ $restarts =~ ^[1-9][0-9]*$ ]] || fail "$restarts is not a number of restarts"
-for tool in cargo cc mktemp mkfifo sort tail; do
-    command -v "$tool" >/dev/null || fail "$tool is needed and not installed"
-done
+need() {
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null || fail "$tool is needed and not installed"
+    done
+}
 
-mkdir -p "$built"
+# FOLDER: two hellos and a client. Before anything runs: nobody waits for a compiler.
+build_to() {
+    local built=${CARGO_TARGET_DIR:-target}/release message
+    need cargo cc
+    mkdir -p "$1"
+    for message in Harry World; do
+        say "== building hello with 'Hello $message'"
+        HELLO_MESSAGE="Hello $message" cargo build --release --package heirloom-bench --bin hello --bin load
+        cp "$built/hello" "$1/$message"
+    done
+    cp "$built/load" "$1/client"
+}
+
+if [[ ${1:-} == --build ]]; then
+    build_to "${2:?--build needs a folder}"
+    exit
+fi
+restarts=${1:-20}
+[[ $restarts =~ ^[1-9][0-9]*$ ]] || fail "$restarts is not a number of restarts"
+need mktemp mkfifo sort tail
+
 # Beside the programs: not everywhere may what lies in /tmp be executed.
-work=$(mktemp -d "$built/restart-test.XXXXXX")
+beside=${2:-${CARGO_TARGET_DIR:-target}/release}
+mkdir -p "$beside"
+work=$(mktemp -d "$beside/restart-test.XXXXXX")
 server=''
 finish() {
     # Whichever generation serves; it is gone already when all went well.
@@ -39,23 +61,15 @@ at_share() {
     say "${times[$(((${#times[@]} - 1) * $1 / 100))]}"
 }
 
-# A hello that says $1, as $work/$1.
-build() {
-    say "== building hello with 'Hello $1'"
-    HELLO_MESSAGE="Hello $1" cargo build --release --package heirloom-bench --bin hello --bin load
-    cp "$built/hello" "$work/$1"
-}
-
 # What a deployment does: the file is exchanged by a rename, never written to.
 deploy() {
-    cp "$work/$1" "$work/new"
+    cp "$programs/$1" "$work/new"
     mv "$work/new" "$work/hello"
 }
 
-# Before anything runs: nobody waits for a compiler.
-build Harry
-build World
-cp "$built/load" "$work/client"
+programs=${2:-$work/built}
+[[ -n ${2:-} ]] || build_to "$programs"
+client=$programs/client
 
 deploy World
 mkfifo "$work/out"
@@ -69,7 +83,7 @@ target=${line#listening on }
 # Later generations say it too, and must not be stopped by a full pipe.
 cat <&"$out" >>"$work/log" &
 
-ask() { "$work/client" get --target "$target" --path "$1"; }
+ask() { "$client" get --target "$target" --path "$1"; }
 
 expect 'GET / answers' "$(ask /)" 'Hello World'
 expect 'GET /pid answers' "$(ask /pid)" "$server"
@@ -86,7 +100,7 @@ restart_during_a_request() {
     say "== kill -USR2 $server"
     rm -f "$work/restart"
     mkfifo "$work/restart"
-    "$work/client" restart --target "$target" --signal USR2 >"$work/restart" &
+    "$client" restart --target "$target" --signal USR2 >"$work/restart" &
     watch=$!
     exec {watched}<"$work/restart"
     read -r -t 330 _ old new first <&"$watched" || fail "no restart: $(cat "$work/log")"
@@ -117,14 +131,14 @@ generation=$(ask /generation)
 
 say "== $restarts restarts under load, with HUP and USR2 in turn"
 mkfifo "$work/load"
-"$work/client" --target "$target" --mode new --mode keep --mode keep-nothink --mode keep-late \
+"$client" --target "$target" --mode new --mode keep --mode keep-nothink --mode keep-late \
     <"$work/load" >"$work/table" &
 load=$!
 exec {running}>"$work/load"
 for ((i = 1; i <= restarts; i++)); do
     signal=HUP
     ((i % 2)) || signal=USR2
-    "$work/client" restart --target "$target" --signal "$signal" {running}>&- >"$work/one" ||
+    "$client" restart --target "$target" --signal "$signal" {running}>&- >"$work/one" ||
         fail "restart $i: $(tail -n 5 "$work/log")"
     { read -r _ _ server first; read -r _ _ drained; } <"$work/one"
     say "$first" >>"$work/first"
@@ -140,7 +154,7 @@ printf '\n%-44s %9s %9s\n' 'ms after the signal, under all four loads' median sl
 for row in first:'first answer of the new process' drained:'old process drained and gone'; do
     printf '%-44s %9s %9s\n' "${row#*:}" "$(at_share 50 <"$work/${row%%:*}")" "$(at_share 100 <"$work/${row%%:*}")"
 done
-"$work/client" stop --target "$target" >"$work/stopped" || fail 'the last process did not stop'
+"$client" stop --target "$target" >"$work/stopped" || fail 'the last process did not stop'
 server=''
 read -r _ pid took <"$work/stopped"
 say "  pid $pid stopped after $took ms"

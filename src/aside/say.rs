@@ -45,7 +45,7 @@ macro_rules! say {
     };
     (@ $level:ident [seldom] $fields:tt $text:literal $($arguments:tt)*) => {{
         static LATELY: $crate::aside::say::Seldom =
-            $crate::aside::say::Seldom::new(say!(# $level), $text, |times, span| tracing::$level!(parent: span, times, what = $text, "came again, and was not logged each time"));
+            $crate::aside::say::Seldom::new(say!(# $level), $text, |times, span| tracing::$level!(target: "heirloom", parent: span, times, what = $text, "came again, and was not logged each time"));
         if LATELY.tells() {
             say!(@ $level [] $fields $text $($arguments)*)
         }
@@ -61,7 +61,7 @@ macro_rules! say {
                 $(plain.field(stringify!($name), &$name);)*
                 plain
             });
-            context.line(plain, move |span| tracing::$level!(parent: span, $($name = $name,)* "{}", text));
+            context.line(plain, move |span| tracing::$level!(target: "heirloom", parent: span, $($name = $name,)* "{}", text));
         }
     }};
     (# error) => { tracing::Level::ERROR };
@@ -272,7 +272,10 @@ impl Context {
             let context = self.clone();
             let told = LOG.give(move || {
                 let plain = context.counted(Level::WARN, MISSING, "missed", missed);
-                context.speak(plain, |span| tracing::warn!(parent: span, missed, "{MISSING}"));
+                context.speak(
+                    plain,
+                    |span| tracing::warn!(target: "heirloom", parent: span, missed, "{MISSING}"),
+                );
             });
             if !told {
                 MISSED.fetch_add(missed, Ordering::Relaxed);
@@ -413,8 +416,8 @@ mod tests {
         let chain: &(dyn Error + 'static) = &deep;
         let plain = written(|| {
             let _in = tracing::info_span!("heirloom", generation = 7_u64).entered();
-            tracing::warn!(name, count, %error, ?within, half = count / 2, "it {count} {}", "went");
-            tracing::info!(error = chain, "and on");
+            tracing::warn!(target: "heirloom", name, count, %error, ?within, half = count / 2, "it {count} {}", "went");
+            tracing::info!(target: "heirloom", error = chain, "and on");
         });
         let aside = written(|| {
             let _in = tracing::info_span!("heirloom", generation = 7_u64).entered();

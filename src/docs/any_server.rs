@@ -48,6 +48,7 @@
 //!   alone.
 //! * **The environment** of each new server can be read anew: `--env-dir` (one file a variable),
 //!   `--env-file`. If it cannot be read, the old server stays.
+//! * **A developer's loop** is `--watch PATH`: see [below](#while-you-write-it).
 //! * **More options** are `--stop-delay`, `--drain-timeout` (then the server's whole process group is
 //!   killed), `--restart-every`, `--pid-file`, `--status-file`; `heirloom run --help` has them all. In code:
 //!   `heirloom::supervisor::WorkerCommand`.
@@ -60,6 +61,23 @@
 //!   start or to stop.
 //! * **Run the program itself**, not a shell around it (or `exec` it there): signals go to the process that
 //!   was started, or that the server names with `MAINPID=`.
+//!
+//! # While you write it
+//!
+//! `--watch PATH` restarts when that file has changed and has then stayed the same for half a second. What
+//! watches, such as cargo-watch, or the editor, has only to build:
+//!
+//! ```sh
+//! heirloom run --listen 127.0.0.1:8080 --ready heirloom --watch target/debug/server -- target/debug/server &
+//! cargo build        # or cargo watch -x build: each new binary is the next server, and no request is lost
+//! ```
+//!
+//! The port stays open, so a browser's reload waits for the new server instead of being refused, and
+//! connections and state move as they will in production. A build that fails leaves the binary as it is; a
+//! server that does not start is told, and the old one serves on. A file that is gone, or empty, is waited
+//! for: cargo removes the old binary before it puts the new one in place. `--watch` can be given several
+//! times, and works with a script, a template or a configuration file as well. For a server in another
+//! language leave out `--ready heirloom`. In code: `Supervisor::watch`.
 //!
 //! # What was lost, measured
 //!

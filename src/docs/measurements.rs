@@ -62,6 +62,14 @@
 //! events with a kill of either side at every step: 110,000 states for two generations, complete; three
 //! generations to a depth; and the supervisor's machine among its workers likewise.
 //!
+//! # Other kernels
+//!
+//! `scripts/kernels.sh` boots Debian's kernels in an emulator, and runs there the tests of what heirloom asks
+//! of the kernel and five restarts under load: Linux 5.10, 6.1 and 6.12 pass, with no request failed. All
+//! else here was measured on 6.18. "Linux 5.4 or newer" rests on what is asked: the youngest calls are
+//! `pidfd_open` (5.3) and `waitid` on a pidfd (5.4). heirloom was never run on a kernel before 5.10, with
+//! musl, or on another architecture than x86-64.
+//!
 //! # What it costs
 //!
 //! `cargo build --release -p heirloom-bench -p heirloom-test-servers --all-features` builds the benches, as

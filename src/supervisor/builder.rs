@@ -263,6 +263,18 @@ impl Supervisor {
         })
     }
 
+    /// Restarts when one of these files has changed, and has then stayed the same for half a second: for a
+    /// developer, whose next build is the next worker. A file that is gone or empty is waited for. If the new
+    /// worker does not start, the old one serves on, as after any failed restart, and the next change is
+    /// tried.
+    pub fn watch<P: Into<PathBuf>>(self, paths: impl IntoIterator<Item = P>) -> Supervisor {
+        let paths: Vec<PathBuf> = paths.into_iter().map(Into::into).collect();
+        if paths.is_empty() {
+            return self;
+        }
+        self.started(move |handle| super::watching::watch(handle, paths))
+    }
+
     /// Whether the supervisor adopts and reaps the processes that its descendants leave behind. Default no.
     /// As PID 1, and for foreign workers, it always does. Other code in the supervisor that starts a process
     /// has one second to collect the status of that process.

@@ -53,6 +53,7 @@ mod signals;
 mod store;
 #[cfg(feature = "fetch")]
 mod updating;
+mod watching;
 mod worker;
 
 use std::path::Path;

@@ -7,3 +7,4 @@ mod loads;
 mod notify;
 mod run;
 mod stuck_reader;
+mod watch;

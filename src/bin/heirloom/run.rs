@@ -93,6 +93,11 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     restart_every: Option<Duration>,
 
+    /// Restart when this file has changed and has stayed the same for half a second, as after a build. As
+    /// often as wanted. If the new server does not start, the old one serves on.
+    #[arg(long, value_name = "PATH")]
+    watch: Vec<PathBuf>,
+
     /// Read variables for each new server from a directory: a file's name and its first line. An empty file
     /// removes one.
     #[arg(long, value_name = "DIR")]
@@ -198,6 +203,7 @@ impl Run {
         let mut supervisor =
             Supervisor::new().restarter(deadlines).backoff(backoff.0, backoff.1).subreaper(self.subreaper);
         supervisor = supervisor.stable_after(self.stable_after).rollback_after(self.rollback_after);
+        supervisor = supervisor.watch(self.watch);
         if self.leave_running {
             supervisor = supervisor.orphans(Orphans::ServeOn);
         }
