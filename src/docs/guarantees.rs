@@ -75,8 +75,8 @@
 //! **HTTP**
 //!
 //! * Of TLS connections only those over TLS 1.3 with AES-256 or ChaCha20 outlive their process. The others
-//!   are told to close, and their clients reconnect. The keys of a TLS connection go to the successor with it;
-//!   keying material for exporters does not. The module `tls` has the threat model, and the switch.
+//!   are told to close, and their clients reconnect. The keys of a TLS connection go to the successor with
+//!   it; keying material for exporters does not. The module `tls` has the threat model, and the switch.
 //! * An HTTP/2 connection moves when its streams have ended, within two seconds. One with a stream that lasts
 //!   longer (streaming gRPC, a CONNECT, an event stream), or that is never without one that uploads much, is
 //!   told to close (GOAWAY in two steps), and its streams end where they began, up to the drain's deadline.
