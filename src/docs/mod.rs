@@ -11,6 +11,7 @@
 //! | [`supervisor`] | How does the PID stay the same? |
 //! | [`any_server`] | How is a server in another language restarted (`heirloom run`)? |
 //! | [`deploy`] | What to use under systemd, in a container, and under Kubernetes? What is counted? |
+//! | `frameworks` | Which part of axum, hyper, tonic and others does heirloom take the place of? |
 //! | [`fetch`] | How does a server find and install its next version? |
 //! | [`measurements`] | What was measured, beside what, and how? |
 //! | [`design`] | Why is it built as it is? |
@@ -22,6 +23,8 @@ pub mod connections;
 pub mod deploy;
 pub mod design;
 pub mod fetch;
+#[cfg(feature = "http")]
+pub mod frameworks;
 pub mod guarantees;
 pub mod measurements;
 pub mod server;

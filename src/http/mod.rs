@@ -40,8 +40,10 @@ mod body;
 mod calm;
 mod carried;
 mod config;
+mod framing;
 mod gate;
 mod io;
+mod lent;
 mod listen;
 mod moving;
 #[cfg(feature = "tls")]
@@ -60,6 +62,9 @@ mod turn;
 pub use baggage::Baggage;
 pub use config::Config;
 pub use io::Io;
+#[cfg(feature = "axum")]
+pub use lent::{AxumTcp, Inet};
+pub use lent::{Connections, Incoming, Lent};
 pub use listen::{RunError, run, serve, serve_with};
 pub use peer::Peer;
 pub use server::{Server, serve_connection};
