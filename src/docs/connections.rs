@@ -10,7 +10,8 @@
 //! | HTTP/1 over TLS 1.3 | moves, with its keys (AES-256 or ChaCha20) | nothing |
 //! | HTTP/1 with something kept for it in memory | moves with it, or stays | `http::Baggage` |
 //! | WebSocket, event stream over HTTP/1 | moves between two messages | `http::sessions`: five lines; else one line, so that it [ends in good order](super::around#websockets-and-event-streams) |
-//! | HTTP/2, TLS 1.2 | told to close, finishes what it has | nothing |
+//! | HTTP/2, also over TLS 1.3 | moves between streams; told to close where one lasts | nothing |
+//! | TLS 1.2 | told to close, finishes what it has | nothing |
 //! | a protocol of the program's own | moves when the program says so | [`Connection::move_on`](crate::drain::Connection::move_on), [`BlockingConnection::move_on`](crate::BlockingConnection::move_on) |
 //! | HTTP/1, lent to a framework that serves by itself | moves | the chapter `frameworks` |
 //! | in a framework's own accept loop | as the framework closes it | [`around`](super::around#a-framework-that-accepts-by-itself) |

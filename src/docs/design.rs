@@ -84,6 +84,25 @@
 //! graceful shutdown would announce a close, and it loses the request that is on its way to a connection that
 //! has sent nothing yet (hyperium/hyper#3792).
 //!
+//! # HTTP/2
+//!
+//! hyper gives back no HTTP/2 connection, and knows none that it has not begun. Both are solved below it
+//! (`src/http/h2/`), since a fork of hyper or h2 would have to be kept for ever. What a client believes of a
+//! connection is little once no stream is open: settings, two windows, the number of the last stream, and the
+//! two tables of header fields. The tables are the only part that cannot be read off the heads of frames, so
+//! both are emptied: the client's, by SETTINGS that it has to acknowledge, and hyper's in the successor, by
+//! telling it that the client did the same. The rest the successor's hyper is told in HTTP/2's own words, as
+//! if a client had sent them. So nothing of hyper's or h2's inside is relied on, except that they keep to the
+//! protocol; when they do not, the connection is told to close.
+//!
+//! New streams are held back while the open ones end, instead of a wait for a moment without any: that never
+//! comes on a busy connection. They wait 100 ms at the first try. What is held goes along with the
+//! connection.
+//!
+//! The frames are followed from the first byte, because what has passed cannot be asked for later. In steady
+//! state that takes no lock: the tap has all that it knows to itself, and lends it to the task above hyper
+//! only while the connection leaves or arrives.
+//!
 //! # Lending
 //!
 //! A framework that serves by itself does not say when it is between two requests, so the bytes have to. What

@@ -74,10 +74,13 @@
 //!
 //! **HTTP**
 //!
-//! * HTTP/2 connections do not outlive their process, and of TLS only HTTP/1 over TLS 1.3 with AES-256 or
-//!   ChaCha20 does. The others are told to close, and their clients reconnect. The keys of a TLS connection
-//!   go to the successor with it; keying material for exporters does not. The module `tls` has the threat
-//!   model, and the switch.
+//! * Of TLS connections only those over TLS 1.3 with AES-256 or ChaCha20 outlive their process. The others
+//!   are told to close, and their clients reconnect. The keys of a TLS connection go to the successor with
+//!   it; keying material for exporters does not. The module `tls` has the threat model, and the switch.
+//! * An HTTP/2 connection moves when its streams have ended, within two seconds. One with a stream that lasts
+//!   longer (streaming gRPC, a CONNECT, an event stream), or that is never without one that uploads much, is
+//!   told to close (GOAWAY in two steps), and its streams end where they began, up to the drain's deadline.
+//!   A client that breaks RFC 7541 by using a table of fields which was taken from it loses its connection.
 //! * WebSockets and event streams outlive their process only where the program has them move
 //!   (`http::sessions`): over HTTP/1, without TLS or over what of TLS moves, if a request without a body
 //!   began them, between two messages or chunks. A WebSocket gets Close 1012 instead if a message takes

@@ -81,7 +81,7 @@ impl<S> Connection<S> {
         self.handed.as_mut()?.session.take()
     }
 
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "http")]
     pub(crate) fn with_session(mut self, session: Option<Private>) -> Self {
         if session.is_some() {
             self.handed.get_or_insert_with(Box::default).session = session;

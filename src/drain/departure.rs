@@ -8,13 +8,13 @@ use std::os::fd::OwnedFd;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::drain::Hold;
+use crate::handover::message::Takes;
 use crate::handover::moving::Along;
 
 /// Takes connections that are to go to the successor. There is one while a successor takes them.
 #[derive(Clone, Debug)]
 pub(crate) struct Mover {
-    /// Also those in the middle of a session.
-    pub(crate) takes_sessions: bool,
+    pub(crate) takes: Takes,
     departures: mpsc::UnboundedSender<Departure>,
 }
 
@@ -50,9 +50,9 @@ pub(crate) struct Arrival {
 }
 
 impl Mover {
-    pub(crate) fn new(takes_sessions: bool) -> (Mover, mpsc::UnboundedReceiver<Departure>) {
+    pub(crate) fn new(takes: Takes) -> (Mover, mpsc::UnboundedReceiver<Departure>) {
         let (departures, departing) = mpsc::unbounded_channel();
-        (Mover { takes_sessions, departures }, departing)
+        (Mover { takes, departures }, departing)
     }
 
     /// Gives the connection away until the verdict, which comes when the successor has answered or died,

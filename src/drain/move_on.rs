@@ -102,7 +102,7 @@ impl Registration {
         }
         let listener = entry.shared.listener_of(entry);
         let mover =
-            entry.shared.mover().filter(|mover| listener != 0 && (mover.takes_sessions || !in_session));
+            entry.shared.mover().filter(|mover| listener != 0 && (mover.takes.sessions || !in_session));
         if mover.is_none() {
             entry.could_not_move(REFUSED);
         }
@@ -128,7 +128,7 @@ impl Entry {
 }
 
 /// Why a connection did not move, as a status and the metrics name it: no successor takes it.
-const REFUSED: &str = "refused";
+pub(super) const REFUSED: &str = "refused";
 
 /// And that what would have had to go along is over a limit.
 pub(crate) const TOO_MUCH: &str = "too_much";

@@ -7,11 +7,18 @@ use super::entry::{
     ASKS_WEBSOCKET, Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, STREAMS, WANTED,
 };
 use super::limits::Limits;
+use super::move_on::REFUSED;
 use super::signal::DrainSignal;
 use super::status::{Kind, Phase};
 use crate::sys::address::Address;
 
 impl Entry {
+    /// The time, as the tracker's coarse clock has it, in milliseconds.
+    #[inline]
+    pub(crate) fn tick(&self) -> u64 {
+        self.shared.tick()
+    }
+
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
@@ -86,6 +93,15 @@ impl Entry {
     /// The code that speaks on it can let go of it between two requests.
     pub(crate) fn can_move(&self) {
         self.raise(MOVABLE);
+    }
+
+    /// Whether the successor goes on with HTTP/2 connections.
+    pub(crate) fn successor_takes_http2(&self) -> bool {
+        let takes = self.shared.mover().is_some_and(|mover| mover.takes.http2);
+        if !takes {
+            self.could_not_move(REFUSED);
+        }
+        takes
     }
 
     /// It could not move, and is told to close like those that never can.

@@ -14,6 +14,7 @@ mod moved;
 mod numbers;
 mod private;
 mod supervision;
+mod takes;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub use moved::Moved;
 use numbers::{kind, tag};
 pub use private::Private;
 pub use supervision::{KeptSocket, Told};
+pub use takes::Takes;
 
 use super::fields;
 pub use super::fields::OPTIONAL;
@@ -61,11 +63,8 @@ pub enum Message {
     Ready {
         /// Indexes into the announcement's sockets.
         unclaimed: Vec<u16>,
-        /// Whether it understands [`Move`](Message::Move). A release that does not is sent none.
-        takes_moves: bool,
-        /// Whether it goes on with connections in the middle of a session. A release that does not is sent
-        /// none.
-        takes_sessions: bool,
+        /// What the successor goes on with.
+        takes: Takes,
         /// Whether it says [`Accepting`](Message::Accepting). From a release that does not, none is waited
         /// for.
         answers: bool,
@@ -150,10 +149,8 @@ pub enum Message {
     HandOver {
         /// The SO_COOKIE of each socket that the successor does not want.
         unclaimed: Vec<u64>,
-        /// Whether the successor goes on with connections that this worker has.
-        takes_moves: bool,
-        /// Also with those in the middle of a session.
-        takes_sessions: bool,
+        /// What the successor goes on with.
+        takes: Takes,
     },
     /// Worker: asks for a restart. With the connection of an operator who wants it, where the announcement
     /// says that the supervisor takes those: that one hears of it from the supervisor then.
@@ -198,17 +195,12 @@ impl Message {
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION, self.kind()];
         match self {
-            Message::Ready { unclaimed, takes_moves, takes_sessions, answers } => {
+            Message::Ready { unclaimed, takes, answers } => {
                 if !unclaimed.is_empty() {
                     let value: Vec<u8> = unclaimed.iter().flat_map(|index| index.to_le_bytes()).collect();
                     fields::push(&mut bytes, tag::UNCLAIMED, &value);
                 }
-                if *takes_moves {
-                    fields::push(&mut bytes, tag::TAKES_MOVES, &[]);
-                }
-                if *takes_sessions {
-                    fields::push(&mut bytes, tag::TAKES_SESSIONS, &[]);
-                }
+                takes.push(&mut bytes);
                 if *answers {
                     fields::push(&mut bytes, tag::ANSWERS, &[]);
                 }
@@ -235,14 +227,9 @@ impl Message {
             Message::Settled { restart_again: true } => fields::push(&mut bytes, tag::RESTART_AGAIN, &[]),
             Message::Successor { pid } => fields::push(&mut bytes, tag::PID, &pid.to_le_bytes()),
             Message::Pause { unclaimed } => push_cookies(&mut bytes, unclaimed),
-            Message::HandOver { unclaimed, takes_moves, takes_sessions } => {
+            Message::HandOver { unclaimed, takes } => {
                 push_cookies(&mut bytes, unclaimed);
-                if *takes_moves {
-                    fields::push(&mut bytes, tag::TAKES_MOVES, &[]);
-                }
-                if *takes_sessions {
-                    fields::push(&mut bytes, tag::TAKES_SESSIONS, &[]);
-                }
+                takes.push(&mut bytes);
             }
             Message::Restarted(told) => fields::push(&mut bytes, tag::TOLD, &told.encode()),
             Message::Keep(socket) => fields::push(&mut bytes, tag::SOCKET, &socket.encode()),
@@ -286,12 +273,7 @@ impl Message {
             return Err(MessageError::Version { version: *version });
         }
         let message = match *kind {
-            kind::READY => Message::Ready {
-                unclaimed: Vec::new(),
-                takes_moves: false,
-                takes_sessions: false,
-                answers: false,
-            },
+            kind::READY => Message::Ready { unclaimed: Vec::new(), takes: Takes::default(), answers: false },
             kind::FAILED => Message::Failed { reason: String::new() },
             kind::LEAVING => Message::Leaving,
             kind::COMMIT => Message::Commit { probation: Duration::ZERO },
@@ -309,9 +291,7 @@ impl Message {
             kind::PAUSE => Message::Pause { unclaimed: Vec::new() },
             kind::RESUME => Message::Resume,
             kind::HAMMER => Message::Hammer,
-            kind::HAND_OVER => {
-                Message::HandOver { unclaimed: Vec::new(), takes_moves: false, takes_sessions: false }
-            }
+            kind::HAND_OVER => Message::HandOver { unclaimed: Vec::new(), takes: Takes::default() },
             kind::RESTART => Message::Restart,
             kind::RESTARTED => Message::Restarted(Told::Stopped),
             kind::KEEP => Message::Keep(KeptSocket::default()),
@@ -335,17 +315,9 @@ impl Message {
             }
             match (&mut self, tag) {
                 (
-                    Message::Ready { takes_moves, .. } | Message::HandOver { takes_moves, .. },
-                    tag::TAKES_MOVES,
-                ) => {
-                    *takes_moves = true;
-                }
-                (
-                    Message::Ready { takes_sessions, .. } | Message::HandOver { takes_sessions, .. },
-                    tag::TAKES_SESSIONS,
-                ) => {
-                    *takes_sessions = true;
-                }
+                    Message::Ready { takes, .. } | Message::HandOver { takes, .. },
+                    tag::TAKES_MOVES | tag::TAKES_SESSIONS | tag::TAKES_HTTP2,
+                ) => takes.read(tag),
                 (Message::Ready { answers, .. }, tag::ANSWERS) => *answers = true,
                 (Message::Move { connections }, tag::CONNECTIONS) => {
                     let mut rest = value;

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::after;
-use super::message::Message;
+use super::message::{Message, Takes};
 
 /// How long a successor that accepts waits for SETTLED beyond its predecessor's probation. A predecessor that
 /// is alive but silent for that long (stopped by a debugger, say) must not keep restarts away for ever; and
@@ -122,8 +122,7 @@ impl Succeed {
             self.state = State::Waiting { deadline: after(now, self.start_timeout) };
             self.actions.push_back(Action::Send(Message::Ready {
                 unclaimed,
-                takes_moves: true,
-                takes_sessions: true,
+                takes: Takes::ALL,
                 answers: true,
             }));
         } else {

@@ -21,7 +21,7 @@ pub use words::{Action, End, Limits, Program, Report, Worker};
 
 use super::after;
 use super::launch::{self, Launch, Requested};
-use super::message::{Message, Told};
+use super::message::{Message, Takes, Told};
 use super::reason::{Failure, Refusal};
 
 /// How long a killed worker may take to be gone before it is given up: as in [`launch`].
@@ -55,9 +55,7 @@ struct Tried {
     /// Whether there is a process.
     runs: bool,
     binary: Option<u64>,
-    takes_moves: bool,
-    /// Also with those in the middle of a session.
-    takes_sessions: bool,
+    takes: Takes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -200,10 +198,8 @@ impl Supervise {
                 self.launch.died(now, Failure::Died { how });
             }
             message if is_candidate => {
-                if let (Message::Ready { takes_moves, takes_sessions, .. }, Some(tried)) =
-                    (&message, &mut self.candidate)
-                {
-                    (tried.takes_moves, tried.takes_sessions) = (*takes_moves, *takes_sessions);
+                if let (Message::Ready { takes, .. }, Some(tried)) = (&message, &mut self.candidate) {
+                    tried.takes = *takes;
                 }
                 self.launch.message(now, message);
             }
@@ -414,14 +410,13 @@ impl Supervise {
             Some(good) if self.rolled_back => Program::Good(good),
             _ => Program::Current,
         };
-        self.candidate =
-            Some(Tried { worker, runs: false, binary: None, takes_moves: false, takes_sessions: false });
+        self.candidate = Some(Tried { worker, runs: false, binary: None, takes: Takes::default() });
         self.report(Report::Starting { worker });
         self.actions.push_back(Action::Spawn { worker, program, replaces });
     }
 
     fn promote(&mut self, now: Instant, tried: Tried, unclaimed: Vec<u16>) {
-        let Tried { worker, binary, takes_moves, takes_sessions, .. } = tried;
+        let Tried { worker, binary, takes, .. } = tried;
         self.candidate = None;
         self.launch = Launch::new(self.limits.start, self.limits.probation);
         let replaced =
@@ -433,12 +428,7 @@ impl Supervise {
                 self.good = old.binary.or(self.good);
             }
             self.let_go(now, old.worker);
-            self.actions.push_back(Action::HandOver {
-                worker: old.worker,
-                unclaimed,
-                takes_moves,
-                takes_sessions,
-            });
+            self.actions.push_back(Action::HandOver { worker: old.worker, unclaimed, takes });
         }
         // The last word of the machine that has just been replaced.
         self.report(Report::Settled { worker });

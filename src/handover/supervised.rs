@@ -18,7 +18,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::message::{Message, Told};
+use super::message::{Message, Takes, Told};
 
 /// What workers do when their supervisor is gone without having stopped them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -79,10 +79,8 @@ pub enum Action {
     HandOver {
         /// The SO_COOKIE of each socket that the successor does not want.
         unclaimed: Vec<u64>,
-        /// Whether the successor takes connections.
-        takes_moves: bool,
-        /// Also those in the middle of a session.
-        takes_sessions: bool,
+        /// What the successor goes on with.
+        takes: Takes,
     },
     /// Stop gracefully, or hasten the drain.
     Shutdown,
@@ -126,11 +124,8 @@ impl Supervised {
                 self.state = State::Paused { unclaimed };
             }
             (State::Paused { .. }, Message::Resume) => self.resume(),
-            (
-                State::Serving | State::Paused { .. },
-                Message::HandOver { unclaimed, takes_moves, takes_sessions },
-            ) => {
-                self.hand_over(unclaimed, takes_moves, takes_sessions);
+            (State::Serving | State::Paused { .. }, Message::HandOver { unclaimed, takes }) => {
+                self.hand_over(unclaimed, takes);
             }
             (State::Free, _) => {}
             (_, Message::Restarted(told)) => self.actions.push_back(Action::Tell(told)),
@@ -154,7 +149,7 @@ impl Supervised {
             (_, State::HandedOver) => self.state = State::HandedOver,
             (Orphans::Stop, _) => self.told_to_stop(),
             (Orphans::ServeOn, State::Paused { unclaimed }) if successor && self.has_successor_settled => {
-                self.hand_over(unclaimed, true, false);
+                self.hand_over(unclaimed, Takes { moves: true, ..Takes::default() });
             }
             (Orphans::ServeOn, State::Paused { unclaimed }) if successor => {
                 self.state = State::Forsaken { unclaimed, deadline: now + WORD };
@@ -183,7 +178,7 @@ impl Supervised {
         self.has_successor_settled = true;
         if let State::Forsaken { unclaimed, .. } = &mut self.state {
             let unclaimed = std::mem::take(unclaimed);
-            self.hand_over(unclaimed, true, false);
+            self.hand_over(unclaimed, Takes { moves: true, ..Takes::default() });
         }
     }
 
@@ -227,9 +222,9 @@ impl Supervised {
         self.actions.push_back(Action::ResumeAccepting);
     }
 
-    fn hand_over(&mut self, unclaimed: Vec<u64>, takes_moves: bool, takes_sessions: bool) {
+    fn hand_over(&mut self, unclaimed: Vec<u64>, takes: Takes) {
         self.state = State::HandedOver;
-        self.actions.push_back(Action::HandOver { unclaimed, takes_moves, takes_sessions });
+        self.actions.push_back(Action::HandOver { unclaimed, takes });
     }
 }
 
@@ -257,7 +252,10 @@ mod tests {
         supervised.successor_settled();
         assert_eq!(actions(&mut supervised), [], "the supervisor lives, as far as this process knows");
         supervised.supervisor_died(now, true);
-        let handed_over = [Action::HandOver { unclaimed: vec![3], takes_moves: true, takes_sessions: false }];
+        let handed_over = [Action::HandOver {
+            unclaimed: vec![3],
+            takes: Takes { moves: true, sessions: false, http2: false },
+        }];
         assert_eq!(actions(&mut supervised), handed_over);
         assert_eq!(supervised.deadline(), None);
         // Its word may come before this process has even paused.
@@ -293,10 +291,16 @@ mod tests {
         assert_eq!(actions(&mut supervised), [Action::ResumeAccepting]);
         supervised.message(Message::Resume);
         assert_eq!(actions(&mut supervised), [], "it accepts already");
-        supervised.message(Message::HandOver { unclaimed: vec![], takes_moves: true, takes_sessions: true });
+        supervised.message(Message::HandOver {
+            unclaimed: vec![],
+            takes: Takes { moves: true, sessions: true, http2: false },
+        });
         assert_eq!(
             actions(&mut supervised),
-            [Action::HandOver { unclaimed: vec![], takes_moves: true, takes_sessions: true }]
+            [Action::HandOver {
+                unclaimed: vec![],
+                takes: Takes { moves: true, sessions: true, http2: false }
+            }]
         );
         supervised.message(Message::Pause { unclaimed: vec![] });
         assert_eq!(actions(&mut supervised), [], "it has nothing left to pause");
@@ -344,7 +348,10 @@ mod tests {
         settled.successor_settled();
         assert_eq!(
             actions(&mut settled),
-            [Action::HandOver { unclaimed: vec![3], takes_moves: true, takes_sessions: false }]
+            [Action::HandOver {
+                unclaimed: vec![3],
+                takes: Takes { moves: true, sessions: false, http2: false }
+            }]
         );
         let back = [Action::ResumeAccepting, Action::GoFree];
         let mut alone = forsaken();
@@ -378,11 +385,7 @@ mod tests {
     fn a_worker_that_drains_does_not_mind_the_supervisors_death() {
         for orphans in [Orphans::Stop, Orphans::ServeOn] {
             let mut supervised = Supervised::new(orphans);
-            supervised.message(Message::HandOver {
-                unclaimed: vec![],
-                takes_moves: false,
-                takes_sessions: false,
-            });
+            supervised.message(Message::HandOver { unclaimed: vec![], takes: Takes::default() });
             actions(&mut supervised);
             supervised.supervisor_died(Instant::now(), true);
             assert_eq!(actions(&mut supervised), []);

@@ -9,7 +9,7 @@ use crate::drain::Entry;
 /// [`Config::baggage`](super::Config::baggage) says so. It goes with the connection when that moves to the
 /// successor, whose service finds it in the next request.
 ///
-/// Clones are of the same connection. HTTP/2 connections do not move, and have none.
+/// Clones are of the same connection. HTTP/2 connections have none.
 ///
 /// ```
 /// # use heirloom::http::{Baggage, Config, Server};

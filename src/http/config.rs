@@ -31,6 +31,7 @@ pub struct Config {
     peer: bool,
     baggage: bool,
     move_connections: bool,
+    move_http2: bool,
     move_websockets: bool,
     move_streams: bool,
 }
@@ -45,6 +46,7 @@ pub(super) struct Prepared {
     pub(super) peer: bool,
     pub(super) baggage: bool,
     pub(super) moves: bool,
+    pub(super) moves_http2: bool,
     /// `None` without any, and then nothing is followed.
     pub(super) sessions: Option<Kinds>,
 }
@@ -66,6 +68,7 @@ impl Config {
             peer: false,
             baggage: false,
             move_connections: true,
+            move_http2: true,
             move_websockets: false,
             move_streams: false,
         }
@@ -180,7 +183,7 @@ impl Config {
         self
     }
 
-    /// Whether an HTTP/1 connection with no request in flight moves to the successor at a restart, which
+    /// Whether a connection with no request in flight moves to the successor at a restart, which
     /// serves it on: the client notices nothing. Plain sockets can move, and TLS 1.3 with the feature `tls`,
     /// whose `Tls` has a switch of its own. Others are told to close.
     ///
@@ -190,6 +193,18 @@ impl Config {
     /// [`baggage`](Self::baggage).
     pub fn move_connections(mut self, on: bool) -> Self {
         self.move_connections = on;
+        self
+    }
+
+    /// Whether HTTP/2 connections move as well: without TLS, or over TLS 1.3. Streams that are open end here
+    /// first, while new ones wait for the successor. A connection with one that lasts is told to close after
+    /// 2 s (GOAWAY in two steps), as all are that cannot move.
+    ///
+    /// Default yes; without [`move_connections`](Self::move_connections) they do not. Say no for clients that
+    /// break a rule of HTTP/2 which moving relies on: that a table of header fields which was taken from them
+    /// is not used any more. (No client that was tried does.)
+    pub fn move_http2(mut self, on: bool) -> Self {
+        self.move_http2 = on;
         self
     }
 
@@ -242,6 +257,7 @@ impl Config {
             peer: self.peer,
             baggage: self.baggage,
             moves: self.move_connections,
+            moves_http2: self.move_connections && self.move_http2,
             sessions: (self.move_websockets || self.move_streams)
                 .then_some(Kinds { websockets: self.move_websockets, streams: self.move_streams }),
         }

@@ -1,4 +1,4 @@
-//! An HTTP/1 connection between two requests, on its way to the successor.
+//! A connection between two requests, on its way to the successor.
 
 use std::any::Any;
 use std::future::Future;
@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::drain::Connection;
 use crate::drain::stream::Stream;
+use crate::handover::message::Private;
 use crate::handover::moving::Along;
 #[cfg(feature = "tls")]
 use crate::tls::{self, TlsStream};
@@ -38,6 +39,21 @@ pub(super) fn depart<S: Send + 'static>(
     Box::pin(async move {
         let came_back = depart_with(connection, along).await.err()?;
         Some(came_back.with_state(state))
+    })
+}
+
+/// Has a connection moved in the middle of what `session` says, with what was read of it. If it comes back,
+/// it is as if it had come from a predecessor.
+pub(super) fn depart_amid<S: Send + 'static>(
+    connection: Connection<S>,
+    unread: Bytes,
+    session: Vec<u8>,
+) -> Moving<S> {
+    let session = Private::from(session);
+    let along = Along { received: unread.into(), state: None, session: Some(session.clone()) };
+    Box::pin(async move {
+        let came_back = depart_with(connection, along).await.err()?;
+        Some(came_back.with_session(Some(session)))
     })
 }
 

@@ -1,5 +1,6 @@
 //! One connection from its first byte to its goodbye.
 
+mod http2;
 mod letting_go;
 
 use std::fmt;
@@ -11,24 +12,23 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use hyper::server::conn::{http1, http2};
-use hyper_util::rt::TokioExecutor;
+use hyper::server::conn::http1;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::baggage::Baggage;
-use super::calm::Calm;
 use super::carried::{Carried, SessionKind};
 use super::config::Prepared;
 use super::gate::{self, Gate};
+use super::h2;
 use super::io::Io;
 use super::moving::{self, Moving};
 use super::peer::Peer;
 use super::service::{Extras, HttpService, TrackedService};
 use super::session::Sessions;
 use super::sniff::{Sniff, Version};
-use super::streams::StreamService;
 use super::turn::{self, Turn};
 use crate::drain::{Base, Connection, Entry, Kind};
+use http2::{Ended, Http2};
 
 /// A connection being served. See [`Server::serve`](super::Server::serve).
 ///
@@ -70,10 +70,7 @@ pub enum ServeError {
 enum Talk<S, H: HttpService> {
     Sniffing(Sniff<S>, H),
     Http1(Http1<S, H>),
-    Http2 {
-        connection: Pin<Box<Http2<S, H>>>,
-        told: bool,
-    },
+    Http2(Http2<S, H>),
     Closing(Connection<S>),
     /// On its way to the successor; should it come back, it is served on.
     Moving(Moving<S>, H),
@@ -81,7 +78,6 @@ enum Talk<S, H: HttpService> {
 }
 
 type Http1<S, H> = http1::UpgradeableConnection<Io<S>, TrackedService<H>>;
-type Http2<S, H> = http2::Connection<Calm<S>, StreamService<H>, TokioExecutor>;
 
 impl<S, H> Serving<S, H>
 where
@@ -149,6 +145,9 @@ where
     /// Goes on with what a predecessor was in the middle of, or tells the client to come again.
     #[cold]
     fn resume(&self, mut connection: Connection<S>, session: &[u8], service: H) -> Talk<S, H> {
+        if h2::Carried::is_in(session) {
+            return self.resume_http2(connection, session, service);
+        }
         let kinds = self.prepared.sessions;
         let carried = Carried::decode(session);
         if let Some(carried) = carried.filter(|carried| kinds.is_some_and(|kinds| kinds.has(carried.kind))) {
@@ -169,11 +168,45 @@ where
     fn http2(&self, connection: Connection<S>, ahead: Bytes, service: H) -> Talk<S, H> {
         self.entry.set_kind(Kind::Http2);
         self.entry.enter(Base::Busy);
-        let service =
-            StreamService::new(service, self.entry.clone(), self.prepared.peer, self.prepared.sessions);
-        let io = Calm::new(connection, ahead);
-        let connection = Box::pin(self.prepared.http2.serve_connection(io, service));
-        Talk::Http2 { connection, told: false }
+        Talk::Http2(Http2::new(&self.prepared, &self.entry, connection, ahead, service))
+    }
+
+    #[cold]
+    fn resume_http2(&self, connection: Connection<S>, session: &[u8], service: H) -> Talk<S, H> {
+        self.entry.set_kind(Kind::Http2);
+        let carried = h2::Carried::decode(session);
+        if let Some(carried) = carried.as_ref().filter(|_| self.prepared.sniff) {
+            self.entry.enter(Base::Busy);
+            return Talk::Http2(Http2::resumed(&self.prepared, &self.entry, connection, carried, service));
+        }
+        say!(warn: connection = self.id(), "nobody goes on here with the HTTP/2 connection that has come");
+        let ending = async move {
+            if let Some(carried) = carried {
+                let _ = http2::say_not_here(connection, carried.last_stream()).await;
+            }
+            None
+        };
+        Talk::Moving(Box::pin(ending), service)
+    }
+
+    /// hyper has let go of it.
+    #[cold]
+    fn http2_left(&mut self, ended: Ended<S>) {
+        let Talk::Http2(http2) = mem::replace(&mut self.talk, Talk::Over) else { return };
+        let service = http2.into_service();
+        self.talk = match ended {
+            Ended::Left(connection, carried, unread) => {
+                Talk::Moving(moving::depart_amid(connection, unread, carried.encode()), service)
+            }
+            Ended::Unknown(connection) => {
+                say!(warn: connection = self.id(), "hyper does not go on with an HTTP/2 connection that has moved");
+                match connection {
+                    Some(connection) => self.goodbye(connection),
+                    None => Talk::Over,
+                }
+            }
+            Ended::Served(_) => Talk::Over,
+        };
     }
 
     #[cold]
@@ -209,15 +242,10 @@ where
                     let ended = ready!(Pin::new(http1).poll(cx));
                     return Poll::Ready(self.http1_ended(ended));
                 }
-                Talk::Http2 { connection, told } => {
-                    if !*told && self.entry.is_draining() {
-                        *told = true;
-                        connection.as_mut().graceful_shutdown();
-                        // What it was overdue for is over: it has until the linger's end to go.
-                        self.entry.enter(Base::Busy);
-                    }
-                    return connection.as_mut().poll(cx).map_err(ServeError::Http);
-                }
+                Talk::Http2(http2) => match ready!(http2.poll(cx, &self.entry)) {
+                    Ended::Served(ended) => return Poll::Ready(ended.map_err(ServeError::Http)),
+                    ended => self.http2_left(ended),
+                },
                 Talk::Closing(connection) => {
                     return Pin::new(connection).poll_shutdown(cx).map_err(ServeError::Io);
                 }
@@ -258,19 +286,18 @@ where
             (Talk::Http1(http1), Base::Fresh | Base::Idle) => {
                 self.talk = self.take_apart(http1, stage, cx)?;
             }
-            (Talk::Http2 { mut connection, mut told }, _) => {
+            (Talk::Http2(mut http2), _) => {
                 if self.entry.streams() == 0 {
                     // Told a whole limit ago, and pings may have kept it up since.
-                    if told && !self.entry.is_waiting() {
+                    if http2.is_told() && !self.entry.is_waiting() {
                         return Poll::Ready(Ok(()));
                     }
-                    told = true;
                     self.entry.say_goodbye();
-                    connection.as_mut().graceful_shutdown();
+                    http2.say_goodbye(&self.entry);
                 }
                 // A new time, or this would be found overdue at every poll.
                 self.entry.enter(Base::Busy);
-                self.talk = Talk::Http2 { connection, told };
+                self.talk = Talk::Http2(http2);
             }
             (talk, _) => {
                 // As above: whatever it is doing, it must not keep its thread.
@@ -285,7 +312,7 @@ where
         match self.talk {
             Talk::Sniffing(..) => true,
             Talk::Http1(_) => matches!(self.entry.stage().base, Base::Fresh | Base::Idle | Base::Head),
-            Talk::Http2 { .. } | Talk::Closing(_) | Talk::Moving(..) | Talk::Over => false,
+            Talk::Http2(_) | Talk::Closing(_) | Talk::Moving(..) | Talk::Over => false,
         }
     }
 
@@ -408,7 +435,7 @@ impl<S, H: HttpService> fmt::Debug for Serving<S, H> {
         let talk = match self.talk {
             Talk::Sniffing(..) => "sniffing",
             Talk::Http1(_) => "http1",
-            Talk::Http2 { .. } => "http2",
+            Talk::Http2(_) => "http2",
             Talk::Closing(_) => "closing",
             Talk::Moving(..) => "moving",
             Talk::Over => "over",

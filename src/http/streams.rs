@@ -1,16 +1,18 @@
 //! The user's service on HTTP/2, watched: how many requests are in flight.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper::{Request, Response};
 use pin_project_lite::pin_project;
 
-use super::body::TrackedBody;
 use super::peer::Peer;
 use super::service::HttpService;
 use super::session::{Kinds, Sessions};
@@ -22,21 +24,31 @@ pub(super) struct StreamService<H> {
     entry: Arc<Entry>,
     peer: bool,
     sessions: Option<Sessions>,
+    /// The first request is none of a client's, and is answered with that many bytes.
+    ghost: Cell<Option<u32>>,
 }
 
 impl<H> StreamService<H> {
     pub(super) fn new(service: H, entry: Arc<Entry>, peer: bool, kinds: Option<Kinds>) -> Self {
         let sessions = kinds.map(|kinds| Sessions { kinds, entry: entry.clone(), door: None });
-        StreamService { service, entry, peer, sessions }
+        StreamService { service, entry, peer, sessions, ghost: Cell::new(None) }
+    }
+
+    pub(super) fn with_ghost(self, ghost: Option<u32>) -> Self {
+        self.ghost.set(ghost);
+        self
     }
 }
 
 impl<H: HttpService> Service<Request<Incoming>> for StreamService<H> {
-    type Response = Response<TrackedBody<H::ResponseBody, InFlight>>;
+    type Response = Response<StreamBody<H::ResponseBody>>;
     type Error = H::Failure;
     type Future = StreamFuture<H::Running>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if let Some(bytes) = self.ghost.take() {
+            return StreamFuture::Ghost { bytes };
+        }
         let in_flight = InFlight::new(self.entry.clone());
         if self.peer {
             request.extensions_mut().insert(Peer::new(self.entry.clone()));
@@ -44,16 +56,22 @@ impl<H: HttpService> Service<Request<Incoming>> for StreamService<H> {
         if let Some(sessions) = &self.sessions {
             sessions.add(&mut request, false, None);
         }
-        StreamFuture { in_flight: Some(in_flight), running: self.service.call(request) }
+        StreamFuture::Request { in_flight: Some(in_flight), running: self.service.call(request) }
     }
 }
 
 pin_project! {
     /// A request in flight, until its response is there.
-    pub(super) struct StreamFuture<F> {
-        in_flight: Option<InFlight>,
-        #[pin]
-        running: F,
+    #[project = StreamFutureProjected]
+    pub(super) enum StreamFuture<F> {
+        Request {
+            in_flight: Option<InFlight>,
+            #[pin]
+            running: F,
+        },
+        Ghost {
+            bytes: u32,
+        },
     }
 }
 
@@ -61,13 +79,122 @@ impl<F, B, E> Future for StreamFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
 {
-    type Output = Result<Response<TrackedBody<B, InFlight>>, E>;
+    type Output = Result<Response<StreamBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let response = ready!(this.running.poll(cx))?;
-        let in_flight = this.in_flight.take().expect("polled after its response");
-        Poll::Ready(Ok(response.map(|body| TrackedBody::new(body, in_flight))))
+        match self.project() {
+            StreamFutureProjected::Request { in_flight, running } => {
+                let response = ready!(running.poll(cx))?;
+                let in_flight = in_flight.take().expect("polled after its response");
+                Poll::Ready(Ok(response.map(|body| StreamBody::Response { in_flight, body })))
+            }
+            StreamFutureProjected::Ghost { bytes } => {
+                Poll::Ready(Ok(Response::new(StreamBody::Ghost { left: *bytes })))
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// A response's body; the request is in flight until it is dropped.
+    #[project = StreamBodyProjected]
+    pub(super) enum StreamBody<B> {
+        Response {
+            in_flight: InFlight,
+            #[pin]
+            body: B,
+        },
+        Ghost {
+            left: u32,
+        },
+    }
+}
+
+/// A part of a body.
+pub(super) enum StreamData<D> {
+    Response(D),
+    Ghost(Bytes),
+}
+
+impl<B: Body> Body for StreamBody<B> {
+    type Data = StreamData<B::Data>;
+    type Error = B::Error;
+
+    #[inline]
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, B::Error>>> {
+        match self.project() {
+            StreamBodyProjected::Response { body, .. } => body
+                .poll_frame(cx)
+                .map(|polled| polled.map(|result| result.map(|frame| frame.map_data(StreamData::Response)))),
+            StreamBodyProjected::Ghost { left: 0 } => Poll::Ready(None),
+            StreamBodyProjected::Ghost { left } => {
+                let part = (*left).min(NOTHING.len() as u32);
+                *left -= part;
+                let data = Bytes::from_static(&NOTHING[..part as usize]);
+                Poll::Ready(Some(Ok(Frame::data(StreamData::Ghost(data)))))
+            }
+        }
+    }
+
+    #[inline]
+    fn is_end_stream(&self) -> bool {
+        match self {
+            StreamBody::Response { body, .. } => body.is_end_stream(),
+            StreamBody::Ghost { left } => *left == 0,
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            StreamBody::Response { body, .. } => body.size_hint(),
+            StreamBody::Ghost { left } => SizeHint::with_exact((*left).into()),
+        }
+    }
+}
+
+impl<D: Buf> Buf for StreamData<D> {
+    #[inline]
+    fn remaining(&self) -> usize {
+        match self {
+            StreamData::Response(data) => data.remaining(),
+            StreamData::Ghost(data) => data.remaining(),
+        }
+    }
+
+    #[inline]
+    fn chunk(&self) -> &[u8] {
+        match self {
+            StreamData::Response(data) => data.chunk(),
+            StreamData::Ghost(data) => data.chunk(),
+        }
+    }
+
+    #[inline]
+    fn advance(&mut self, count: usize) {
+        match self {
+            StreamData::Response(data) => data.advance(count),
+            StreamData::Ghost(data) => data.advance(count),
+        }
+    }
+
+    #[inline]
+    fn chunks_vectored<'a>(&'a self, parts: &mut [std::io::IoSlice<'a>]) -> usize {
+        match self {
+            StreamData::Response(data) => data.chunks_vectored(parts),
+            StreamData::Ghost(data) => data.chunks_vectored(parts),
+        }
+    }
+
+    #[inline]
+    fn copy_to_bytes(&mut self, count: usize) -> Bytes {
+        match self {
+            StreamData::Response(data) => data.copy_to_bytes(count),
+            StreamData::Ghost(data) => data.copy_to_bytes(count),
+        }
     }
 }
 
@@ -88,3 +215,6 @@ impl Drop for InFlight {
         self.entry.stream_ended();
     }
 }
+
+/// What a ghost is answered with.
+static NOTHING: [u8; 16 << 10] = [0; 16 << 10];

@@ -1,13 +1,13 @@
 //! HTTPS: rustls on heirloom's connections, which go on in the successor; and session tickets that outlive a
 //! restart.
 //!
-//! At a restart an idle HTTP/1 connection over TLS 1.3 moves as one without TLS does, and so do
-//! WebSockets and event streams over it where [`http::sessions`](crate::http::sessions) says so: the
-//! client notices nothing, and makes no new handshake. What cannot move is told to close, and its client
-//! comes back; with the ticket that it has, the successor resumes the session instead of making a full
-//! handshake, because it was handed the [`TicketKeys`]. Certificates are read by each generation at its
-//! start, so a restart is how new ones come in; a connection that has moved keeps the one that it was
-//! begun with.
+//! At a restart an idle HTTP/1 connection over TLS 1.3 moves as one without TLS does, so does HTTP/2 between
+//! streams, and so do WebSockets and event streams over HTTP/1 where
+//! [`http::sessions`](crate::http::sessions) says so: the client notices nothing, and makes no new handshake.
+//! What cannot move is told to close, and its client comes back; with the ticket that it has, the successor
+//! resumes the session instead of making a full handshake, because it was handed the [`TicketKeys`].
+//! Certificates are read by each generation at its start, so a restart is how new ones come in; a connection
+//! that has moved keeps the one that it was begun with.
 //!
 //! ```no_run
 //! # async fn example(router: axum::Router) -> Result<(), Box<dyn std::error::Error>> {
@@ -25,7 +25,7 @@
 //!
 //! # What does not move
 //!
-//! * TLS 1.2, and HTTP/2.
+//! * TLS 1.2.
 //! * AES-128, whose keys rustls 0.23 lets nobody make. [`Tls::from_pem_files`] therefore chooses AES-256
 //!   or ChaCha20 with every client that has one of them, whatever that prefers. With a configuration of
 //!   your own, [`Tls::new`], the order of the suites and `ignore_client_order` are yours to set.

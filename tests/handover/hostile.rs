@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 
 use crate::forged::{self, Predecessor, hand_down};
-use heirloom::handover::message::{MAX_MESSAGE, Message, OPTIONAL, VERSION};
+use heirloom::handover::message::{MAX_MESSAGE, Message, OPTIONAL, Takes, VERSION};
 use support::load::{Mode, Report, Think};
 use support::{Server, Setup, Signal, alone, beside_others, says};
 
@@ -79,12 +79,7 @@ fn a_predecessor_that_babbles_is_left() {
         predecessor.say_bytes(&[VERSION + 1, 4]);
         predecessor.say_bytes(&[VERSION, OPTIONAL - 1]);
         // Its own words, back to it.
-        predecessor.say(&Message::Ready {
-            unclaimed: vec![],
-            takes_moves: false,
-            takes_sessions: false,
-            answers: false,
-        });
+        predecessor.say(&Message::Ready { unclaimed: vec![], takes: Takes::default(), answers: false });
         predecessor.say(&Message::Leaving);
     });
 }
@@ -106,7 +101,7 @@ fn a_predecessor_that_dies_is_taken_over_from() {
     let client = std::thread::spawn(move || support::load::fetch(&waiting, "/generation", support::PATIENCE));
     assert_eq!(
         predecessor.hear(),
-        Some(Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: true })
+        Some(Message::Ready { unclaimed: vec![], takes: Takes::ALL, answers: true })
     );
     predecessor.die();
     assert_eq!(client.join().unwrap().expect("an answer").body, "2");
@@ -121,7 +116,7 @@ fn a_predecessor_that_babbles_in_probation_is_not_heard() {
     let (listener, server) = successor_of(&predecessor);
     assert_eq!(
         predecessor.hear(),
-        Some(Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: true })
+        Some(Message::Ready { unclaimed: vec![], takes: Takes::ALL, answers: true })
     );
     predecessor.say_bytes(&[0xA5; 300]);
     predecessor.say(&Message::Commit { probation: std::time::Duration::from_secs(60) });
@@ -155,12 +150,7 @@ fn unanswered(disturb: impl FnOnce(&mut Predecessor) + Send) {
         let ended = scope.spawn(|| setup.env("HEIRLOOM", value).run());
         assert_eq!(
             predecessor.hear(),
-            Some(Message::Ready {
-                unclaimed: vec![],
-                takes_moves: true,
-                takes_sessions: true,
-                answers: true
-            })
+            Some(Message::Ready { unclaimed: vec![], takes: Takes::ALL, answers: true })
         );
         disturb(&mut predecessor);
         ended.join().unwrap()

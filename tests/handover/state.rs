@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::forged::cookie;
 use heirloom::handover::announcement::{AnnouncedDescriptor, Announcement, VARIABLE};
-use heirloom::handover::message::{MAX_MESSAGE, Message};
+use heirloom::handover::message::{MAX_MESSAGE, Message, Takes};
 use heirloom::handover::state_reply::StateAnswer;
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -157,10 +157,7 @@ fn g7_an_older_predecessor_is_not_asked() {
     let predecessor = Predecessor::new();
     let child = predecessor.start(Announcement { gives_state: false, ..predecessor.announcement() });
     assert_eq!(child.line_with("state: "), "state: none");
-    assert_eq!(
-        predecessor.hears(),
-        Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: true }
-    );
+    assert_eq!(predecessor.hears(), Message::Ready { unclaimed: vec![], takes: Takes::ALL, answers: true });
 }
 
 #[test]

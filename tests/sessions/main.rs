@@ -3,6 +3,8 @@
 
 mod faults;
 mod frames;
+mod http2;
+mod http2_faults;
 mod load;
 mod secure;
 mod told;

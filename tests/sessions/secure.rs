@@ -71,7 +71,7 @@ fn over_tls_1_2_a_websocket_is_told_to_come_again_and_a_stream_ends_where_it_beg
 }
 
 /// The server, and the certificate to trust.
-fn start() -> (Server, String) {
+pub(super) fn start() -> (Server, String) {
     let setup = Setup::example("live").listen("127.0.0.1:0");
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let [cert, key] = ["cert.pem", "key.pem"].map(|name| setup.dir().join(name));

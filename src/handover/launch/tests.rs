@@ -1,5 +1,6 @@
 use super::Action::*;
 use super::*;
+use crate::handover::message::Takes;
 
 const START: Duration = Duration::from_secs(60);
 const PROBATION: Duration = Duration::from_secs(1);
@@ -20,10 +21,7 @@ fn starting(now: Instant) -> Launch {
 /// Of a successor that does not answer, as those of older releases.
 fn in_probation(now: Instant) -> Launch {
     let mut launch = starting(now);
-    launch.message(
-        now,
-        Message::Ready { unclaimed: vec![1], takes_moves: true, takes_sessions: true, answers: false },
-    );
+    launch.message(now, Message::Ready { unclaimed: vec![1], takes: Takes::ALL, answers: false });
     actions(&mut launch);
     launch
 }
@@ -31,10 +29,7 @@ fn in_probation(now: Instant) -> Launch {
 fn committed(now: Instant, probation: Duration) -> Launch {
     let mut launch = Launch::new(START, probation);
     launch.request(now).unwrap();
-    launch.message(
-        now,
-        Message::Ready { unclaimed: vec![1], takes_moves: true, takes_sessions: true, answers: true },
-    );
+    launch.message(now, Message::Ready { unclaimed: vec![1], takes: Takes::ALL, answers: true });
     actions(&mut launch);
     launch
 }
@@ -84,10 +79,7 @@ fn assert_serves_on(mut launch: Launch, now: Instant) {
 fn ready_stops_accepting_before_the_commit() {
     let now = Instant::now();
     let mut launch = starting(now);
-    launch.message(
-        now,
-        Message::Ready { unclaimed: vec![1], takes_moves: true, takes_sessions: true, answers: false },
-    );
+    launch.message(now, Message::Ready { unclaimed: vec![1], takes: Takes::ALL, answers: false });
     let commit = Message::Commit { probation: PROBATION };
     assert_eq!(
         actions(&mut launch),
@@ -116,10 +108,7 @@ fn without_probation_it_settles_at_once() {
     let now = Instant::now();
     let mut launch = Launch::new(START, Duration::ZERO);
     launch.request(now).unwrap();
-    launch.message(
-        now,
-        Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: false },
-    );
+    launch.message(now, Message::Ready { unclaimed: vec![], takes: Takes::ALL, answers: false });
     assert_eq!(actions(&mut launch).last(), Some(&Announce));
 }
 
@@ -380,10 +369,7 @@ fn a_stop_before_ready_kills_the_successor() {
     let mut launch = starting(now);
     launch.stop(None);
     assert_eq!(actions(&mut launch), [Kill, Shutdown { within: None }]);
-    launch.message(
-        now,
-        Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: true },
-    );
+    launch.message(now, Message::Ready { unclaimed: vec![], takes: Takes::ALL, answers: true });
     launch.died(now, death());
     assert_eq!(actions(&mut launch), []);
 }
@@ -440,7 +426,7 @@ fn g4_a_remembered_request_is_acted_on_here_after_a_failure() {
 fn a_message_out_of_turn_is_reported_and_changes_nothing() {
     let now = Instant::now();
     let mut launch = in_probation(now);
-    let again = Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: false };
+    let again = Message::Ready { unclaimed: vec![], takes: Takes::ALL, answers: false };
     launch.message(now, again.clone());
     assert_eq!(actions(&mut launch), [Report(super::Report::OutOfTurn(again))]);
     assert_eq!(launch.deadline(), Some(now + PROBATION));

@@ -62,4 +62,6 @@ pub(super) mod tag {
     pub(in crate::handover::message) const ANSWERS: u8 = OPTIONAL + 1;
     /// Optional: a predecessor that does not know it moves no sessions.
     pub(in crate::handover::message) const TAKES_SESSIONS: u8 = OPTIONAL + 2;
+    /// Optional: a predecessor that does not know it moves no HTTP/2.
+    pub(in crate::handover::message) const TAKES_HTTP2: u8 = OPTIONAL + 3;
 }

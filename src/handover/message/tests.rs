@@ -7,21 +7,38 @@ use proptest::prelude::*;
 /// Bytes as release 0.1 writes them. Never edit a line; add lines for new releases.
 fn recorded() -> Vec<(Message, &'static [u8])> {
     vec![
+        (Message::Ready { unclaimed: vec![], takes: Takes::default(), answers: false }, b"\x01\x01"),
         (
-            Message::Ready { unclaimed: vec![], takes_moves: false, takes_sessions: false, answers: false },
-            b"\x01\x01",
-        ),
-        (
-            Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: false, answers: false },
+            Message::Ready {
+                unclaimed: vec![],
+                takes: Takes { moves: true, sessions: false, http2: false },
+                answers: false,
+            },
             b"\x01\x01\x80\0\0\0\0",
         ),
         (
-            Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: false, answers: true },
+            Message::Ready {
+                unclaimed: vec![],
+                takes: Takes { moves: true, sessions: false, http2: false },
+                answers: true,
+            },
             b"\x01\x01\x80\0\0\0\0\x81\0\0\0\0",
         ),
         (
-            Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: true },
+            Message::Ready {
+                unclaimed: vec![],
+                takes: Takes { moves: true, sessions: true, http2: false },
+                answers: true,
+            },
             b"\x01\x01\x80\0\0\0\0\x82\0\0\0\0\x81\0\0\0\0",
+        ),
+        (
+            Message::Ready { unclaimed: vec![], takes: Takes::ALL, answers: true },
+            b"\x01\x01\x80\0\0\0\0\x82\0\0\0\0\x83\0\0\0\0\x81\0\0\0\0",
+        ),
+        (
+            Message::HandOver { unclaimed: vec![], takes: Takes::ALL },
+            b"\x01\x0d\x80\0\0\0\0\x82\0\0\0\0\x83\0\0\0\0",
         ),
         (Message::Accepting, b"\x01\x87"),
         (Message::Probe, b"\x01\x88"),
@@ -41,7 +58,10 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
             \x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\x01\x01\0\0\0s",
         ),
         (
-            Message::HandOver { unclaimed: vec![], takes_moves: true, takes_sessions: true },
+            Message::HandOver {
+                unclaimed: vec![],
+                takes: Takes { moves: true, sessions: true, http2: false },
+            },
             b"\x01\x0d\x80\0\0\0\0\x82\0\0\0\0",
         ),
         (
@@ -70,12 +90,7 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
         (Message::Taken { ids: vec![1, 2] }, b"\x01\x08\x06\x10\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0"),
         (Message::Refused { ids: vec![3] }, b"\x01\x09\x06\x08\0\0\0\x03\0\0\0\0\0\0\0"),
         (
-            Message::Ready {
-                unclaimed: vec![0, 258],
-                takes_moves: false,
-                takes_sessions: false,
-                answers: false,
-            },
+            Message::Ready { unclaimed: vec![0, 258], takes: Takes::default(), answers: false },
             b"\x01\x01\x01\x04\0\0\0\x00\x00\x02\x01",
         ),
         (Message::Failed { reason: "no config".into() }, b"\x01\x02\x02\x09\0\0\0no config"),
@@ -112,7 +127,10 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
         (Message::Pause { unclaimed: vec![258] }, b"\x01\x0b\x0d\x08\0\0\0\x02\x01\0\0\0\0\0\0"),
         (Message::Resume, b"\x01\x0c"),
         (
-            Message::HandOver { unclaimed: vec![3], takes_moves: true, takes_sessions: false },
+            Message::HandOver {
+                unclaimed: vec![3],
+                takes: Takes { moves: true, sessions: false, http2: false },
+            },
             b"\x01\x0d\x0d\x08\0\0\0\x03\0\0\0\0\0\0\0\x80\0\0\0\0",
         ),
         (Message::Restart, b"\x01\x0e"),
@@ -217,7 +235,7 @@ proptest! {
     ) {
         let withheld = |why| Message::State { id: millis, answer: StateAnswer::Withheld(why) };
         for message in [
-            Message::Ready { unclaimed, takes_moves: restart_again, takes_sessions: false, answers: false },
+            Message::Ready { unclaimed, takes: Takes { moves: restart_again, sessions: false, http2: false }, answers: false },
             Message::StateRequest { id: millis, name, at_end: restart_again },
             Message::State { id: millis, answer: StateAnswer::Given { tag, length: millis } },
             withheld(Withheld::Failed { reason: reason.clone() }),

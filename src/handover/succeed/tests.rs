@@ -11,7 +11,7 @@ fn waiting(now: Instant) -> Succeed {
     succeed.ready(now, vec![1]);
     assert_eq!(
         actions(&mut succeed),
-        [Send(Message::Ready { unclaimed: vec![1], takes_moves: true, takes_sessions: true, answers: true })]
+        [Send(Message::Ready { unclaimed: vec![1], takes: Takes::ALL, answers: true })]
     );
     succeed
 }

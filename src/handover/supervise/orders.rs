@@ -111,8 +111,7 @@ impl World {
                     // Every other one is of a release that does not answer.
                     Event::Ready(_) => Message::Ready {
                         unclaimed: vec![],
-                        takes_moves: true,
-                        takes_sessions: true,
+                        takes: Takes::ALL,
                         answers: worker.is_multiple_of(2),
                     },
                     Event::Failed(_) => Message::Failed { reason: String::new() },

@@ -23,7 +23,7 @@ pub(super) fn actions(machine: &mut Supervise) -> Vec<Action> {
 }
 
 pub(super) fn ready() -> Message {
-    Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: false }
+    Message::Ready { unclaimed: vec![], takes: Takes::ALL, answers: false }
 }
 
 /// A machine whose `worker` runs `binary` and has settled.
@@ -57,11 +57,7 @@ fn the_old_worker_pauses_before_the_new_one_accepts_and_drains_after_probation()
     let spawn = Action::Spawn { worker: 2, program: Program::Current, replaces: Some(1) };
     assert_eq!(actions(&mut machine), [Action::Report(Report::Starting { worker: 2 }), spawn]);
     machine.spawned(now, 2, Some(1));
-    machine.message(
-        now,
-        2,
-        Message::Ready { unclaimed: vec![1], takes_moves: true, takes_sessions: true, answers: false },
-    );
+    machine.message(now, 2, Message::Ready { unclaimed: vec![1], takes: Takes::ALL, answers: false });
     assert_eq!(
         actions(&mut machine),
         [
@@ -72,15 +68,7 @@ fn the_old_worker_pauses_before_the_new_one_accepts_and_drains_after_probation()
     );
     machine.timeout(now + SECOND);
     let did = actions(&mut machine);
-    assert!(
-        did.contains(&Action::HandOver {
-            worker: 1,
-            unclaimed: vec![1],
-            takes_moves: true,
-            takes_sessions: true
-        }),
-        "{did:?}"
-    );
+    assert!(did.contains(&Action::HandOver { worker: 1, unclaimed: vec![1], takes: Takes::ALL }), "{did:?}");
     assert_eq!(machine.serving(), Some(2));
     machine.died(now, 1, "exited".into());
     assert_eq!(actions(&mut machine), []);
@@ -266,11 +254,7 @@ fn g3_a_worker_that_freezes_is_killed_before_the_old_one_resumes() {
     let mut machine = serving(now);
     machine.request(now).unwrap();
     machine.spawned(now, 2, Some(2));
-    machine.message(
-        now,
-        2,
-        Message::Ready { unclaimed: vec![], takes_moves: true, takes_sessions: true, answers: true },
-    );
+    machine.message(now, 2, Message::Ready { unclaimed: vec![], takes: Takes::ALL, answers: true });
     actions(&mut machine);
     machine.timeout(machine.deadline().unwrap());
     assert_eq!(actions(&mut machine), [Action::Kill(2)]);
@@ -291,11 +275,7 @@ fn g3_a_worker_that_freezes_and_may_hold_requests_is_told_to_stop() {
     settle(&mut machine, now, 1, 1);
     machine.request(now).unwrap();
     machine.spawned(now, 2, Some(2));
-    machine.message(
-        now,
-        2,
-        Message::Ready { unclaimed: vec![], takes_moves: false, takes_sessions: false, answers: true },
-    );
+    machine.message(now, 2, Message::Ready { unclaimed: vec![], takes: Takes::default(), answers: true });
     machine.message(now, 2, Message::Accepting);
     assert!(machine.is_on_probation());
     actions(&mut machine);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::handover::message::Message;
+use crate::handover::message::{Message, Takes};
 use crate::handover::reason::Failure;
 
 /// A worker's number: its generation, from 1, failed ones included.
@@ -69,10 +69,8 @@ pub enum Action {
         worker: Worker,
         /// The sockets, of those that the new worker was handed, which that one does not want.
         unclaimed: Vec<u16>,
-        /// Whether the new one takes connections.
-        takes_moves: bool,
-        /// Also those in the middle of a session.
-        takes_sessions: bool,
+        /// What the successor goes on with.
+        takes: Takes,
     },
     /// This worker is to stop gracefully.
     Stop(Worker),

@@ -16,7 +16,7 @@ use crate::handover::Failure;
 use crate::handover::after;
 use crate::handover::history::{History, unix_millis};
 use crate::handover::launch::{self, Report};
-use crate::handover::message::Message;
+use crate::handover::message::{Message, Takes};
 use crate::handover::serving::{self, Reason};
 use crate::handover::succeed::{self, Departure};
 use crate::operate::event::Event;
@@ -151,8 +151,8 @@ impl Driver {
 
     /// Before the drain begins: what is to move is not told to close.
     pub(super) fn offer_moves(&mut self) {
-        if let Some(attempt) = self.attempt.as_ref().filter(|attempt| attempt.takes_moves) {
-            let mover = self.moves.open(attempt.takes_sessions);
+        if let Some(attempt) = self.attempt.as_ref().filter(|attempt| attempt.takes.moves) {
+            let mover = self.moves.open(attempt.takes);
             self.shared.tracker.offer_moves(mover);
         }
     }
@@ -186,8 +186,7 @@ impl Driver {
             |no_thread| Err(Failure::Spawn { reason: format!("cannot start a successor: {no_thread}") }),
         );
         let step = Step::Spawning(making);
-        self.attempt =
-            Some(Attempt { requested: now, sockets, step, takes_moves: false, takes_sessions: false });
+        self.attempt = Some(Attempt { requested: now, sockets, step, takes: Takes::default() });
     }
 
     fn tell_successor(&self, message: &Message) {

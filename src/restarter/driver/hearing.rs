@@ -202,10 +202,8 @@ impl Driver {
             Did::Say(Message::Words { text }, _) => self.operating.last_words(text),
             Did::Say(message, _) => {
                 say!(debug: ?message, "the successor says");
-                if let (Message::Ready { takes_moves, takes_sessions, .. }, Some(attempt)) =
-                    (&message, &mut self.attempt)
-                {
-                    (attempt.takes_moves, attempt.takes_sessions) = (*takes_moves, *takes_sessions);
+                if let (Message::Ready { takes, .. }, Some(attempt)) = (&message, &mut self.attempt) {
+                    attempt.takes = *takes;
                     self.tell_step(
                         &self.operating.step(|pid, after_ms| Reply::Initialised { pid, after_ms }),
                     );

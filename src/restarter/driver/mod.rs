@@ -28,6 +28,7 @@ use crate::drain::ConnectionStatus;
 use crate::drain::departure::Departure;
 use crate::handdown::peer::{Did, MESSAGES_AT_ONCE, Peer, sleep_until};
 use crate::handdown::recipe::{Made, Recipe};
+use crate::handover::message::Takes;
 use crate::handover::{Failure, Launch, Refusal, Serving, Succeed, Supervised};
 use crate::operate::pid_file::PidFile;
 use crate::restarter::ending::Ending;
@@ -117,10 +118,8 @@ struct Attempt {
     requested: Instant,
     sockets: Vec<Arc<Socket>>,
     step: Step,
-    /// Whether the successor goes on with connections that this process had.
-    takes_moves: bool,
-    /// Also with those in the middle of a session.
-    takes_sessions: bool,
+    /// What the successor goes on with.
+    takes: Takes,
 }
 
 enum Step {

@@ -10,7 +10,7 @@ use super::{Attempt, Step};
 use crate::drain::Tracker;
 use crate::drain::departure::{Arrival, Departure, Mover, Verdict};
 use crate::handdown::peer::Peer;
-use crate::handover::message::{Message, Moved};
+use crate::handover::message::{Message, Moved, Takes};
 use crate::handover::moving::{Along, Moving};
 use crate::sockets::listeners::Listeners;
 use crate::sockets::reserve;
@@ -33,8 +33,8 @@ struct Kept {
 }
 
 impl Moves {
-    pub(super) fn open(&mut self, takes_sessions: bool) -> Mover {
-        let (mover, departing) = Mover::new(takes_sessions);
+    pub(super) fn open(&mut self, takes: Takes) -> Mover {
+        let (mover, departing) = Mover::new(takes);
         *self = Moves { departing: Some(departing), ..Moves::default() };
         mover
     }

@@ -11,7 +11,7 @@ use super::super::shared::{Answer, Shared};
 use super::moving::is_for_later;
 use super::{Attempt, Driver, Step};
 use crate::handdown::peer::{Did, Peer};
-use crate::handover::message::{KeptSocket, Message, Told};
+use crate::handover::message::{KeptSocket, Message, Takes, Told};
 use crate::handover::supervised::Action;
 use crate::handover::{Refusal, Supervised};
 use crate::operate::event::Event;
@@ -203,9 +203,7 @@ impl Driver {
                     self.tell(Event::Ready { pid, after });
                 }
                 Action::ResumeAccepting => self.shared.listeners.accept(),
-                Action::HandOver { unclaimed, takes_moves, takes_sessions } => {
-                    self.obey_hand_over(now, &unclaimed, (takes_moves, takes_sessions))
-                }
+                Action::HandOver { unclaimed, takes } => self.obey_hand_over(now, &unclaimed, takes),
                 Action::Shutdown => self.stop_service(now, None, &Message::Leaving),
                 Action::Hammer => {
                     self.stop_service(now, None, &Message::Leaving);
@@ -242,12 +240,11 @@ impl Driver {
         self.operating.starts_a_successor(now);
         let sockets = self.shared.listeners.open();
         let step = Step::Running { pid, peer };
-        self.attempt =
-            Some(Attempt { requested: now, sockets, step, takes_moves: false, takes_sessions: false });
+        self.attempt = Some(Attempt { requested: now, sockets, step, takes: Takes::default() });
         self.tell(Event::Spawned { pid, after: Duration::ZERO });
     }
 
-    fn obey_hand_over(&mut self, now: Instant, unclaimed: &[u64], takes: (bool, bool)) {
+    fn obey_hand_over(&mut self, now: Instant, unclaimed: &[u64], takes: Takes) {
         // Before the next step: what is bound in between is in neither, so binding it is refused.
         let sockets = self.shared.listeners.open();
         // What was bound a moment ago must be the supervisor's before it is closed here: its queue would go
@@ -255,7 +252,7 @@ impl Driver {
         self.keep();
         self.shared.listeners.hand_over(&sockets, &indexes(&sockets, unclaimed));
         if let Some(attempt) = &mut self.attempt {
-            (attempt.takes_moves, attempt.takes_sessions) = takes;
+            attempt.takes = takes;
         }
         self.offer_moves();
         self.operating.hands_over();

@@ -9,7 +9,7 @@ use crate::aside::own_thread::on_own_thread_or;
 use crate::handdown::peer::{Peer, kill_unwatched};
 use crate::handdown::recipe::Supervision;
 use crate::handover::Failure;
-use crate::handover::message::Message;
+use crate::handover::message::{Message, Takes};
 use crate::handover::supervise::{Action, End, Program, Report, Worker};
 use crate::restarter::{Outcome, RestartError};
 use crate::supervisor::Answer;
@@ -31,8 +31,7 @@ impl Driver {
                     self.tell_worker(worker, &Message::Pause { unclaimed });
                 }
                 Action::Resume(worker) => self.tell_worker(worker, &Message::Resume),
-                Action::HandOver { worker, unclaimed, takes_moves, takes_sessions } => {
-                    let takes = (takes_moves, takes_sessions);
+                Action::HandOver { worker, unclaimed, takes } => {
                     self.hand_over(now, worker, &unclaimed, takes);
                 }
                 Action::Stop(worker) => self.stop(now, worker),
@@ -163,13 +162,12 @@ impl Driver {
         candidate.map(|process| process.named(unclaimed)).unwrap_or_default()
     }
 
-    fn hand_over(&mut self, now: Instant, worker: Worker, unclaimed: &[u16], takes: (bool, bool)) {
-        let (takes_moves, takes_sessions) = takes;
+    fn hand_over(&mut self, now: Instant, worker: Worker, unclaimed: &[u16], takes: Takes) {
         let new = self.machine.serving().and_then(|worker| self.workers.get(&worker));
         let unwanted = new.map(|process| process.named(unclaimed)).unwrap_or_default();
         self.store.drop_sockets(&unwanted);
         self.operating.replaces(worker);
-        self.tell_worker(worker, &Message::HandOver { unclaimed: unwanted, takes_moves, takes_sessions });
+        self.tell_worker(worker, &Message::HandOver { unclaimed: unwanted, takes });
         if let Some(Process { manner: Manner::Signalled { delay, .. }, .. }) = self.workers.get(&worker) {
             self.signalled.insert(worker, now + *delay);
         }

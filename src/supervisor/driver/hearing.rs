@@ -10,7 +10,7 @@ use crate::aside::{Aside, STAY, WAITING};
 use crate::handdown::peer::Did;
 use crate::handover::history::FailureKind;
 use crate::handover::launch::Requested;
-use crate::handover::message::{Message, Told};
+use crate::handover::message::{Message, Takes, Told};
 use crate::handover::supervise::Worker;
 use crate::handover::{Failure, Refusal};
 use crate::operate::control::message::Reply;
@@ -224,12 +224,7 @@ impl Driver {
             return self.machine.message(now, worker, Message::Failed { reason: failure.to_string() });
         }
         if !self.machine.is_on_probation() {
-            let ready = Message::Ready {
-                unclaimed: Vec::new(),
-                takes_moves: false,
-                takes_sessions: false,
-                answers: true,
-            };
+            let ready = Message::Ready { unclaimed: Vec::new(), takes: Takes::default(), answers: true };
             self.machine.message(now, worker, ready);
         }
         // One that has just shown that it is ready has shown that it lives.

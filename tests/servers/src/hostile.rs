@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use heirloom::handover::announcement::{Announcement, VARIABLE};
-use heirloom::handover::message::{MAX_MESSAGE, Message, OPTIONAL, VERSION};
+use heirloom::handover::message::{MAX_MESSAGE, Message, OPTIONAL, Takes, VERSION};
 use heirloom::http::{Config, Server};
 use heirloom::{Ending, Restarter};
 use http_body_util::Full;
@@ -63,8 +63,7 @@ fn say(channel: i32, what: &str) {
         "skipped" => send_all(channel, &[VERSION, OPTIONAL], FLOOD),
         "ready" => send_all(
             channel,
-            &Message::Ready { unclaimed: vec![], takes_moves: false, takes_sessions: false, answers: false }
-                .encode(),
+            &Message::Ready { unclaimed: vec![], takes: Takes::default(), answers: false }.encode(),
             FLOOD,
         ),
         unknown => panic!("no such thing to say: {unknown}"),

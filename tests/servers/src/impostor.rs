@@ -7,6 +7,7 @@
 //! babble   as refuse, after a flood of what is not an answer
 //! deaf     closes its end of the channel at the first message with connections, and lives on
 //! mute     takes what it is sent, and never answers
+//! refuse+, mute+    the same, and says that it knows of sessions and of HTTP/2
 //! ```
 
 use std::error::Error;
@@ -30,7 +31,12 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let announcement = std::env::var("HEIRLOOM")?;
     let (channel, listener) = (inherited(&announcement, "channel")?, inherited(&announcement, "socket")?);
 
-    send(&channel, if part == "old" { b"\x01\x01" } else { b"\x01\x01\x80\0\0\0\0" }, 0)?;
+    let ready: &[u8] = match &*part {
+        "old" => b"\x01\x01",
+        "refuse+" | "mute+" => b"\x01\x01\x80\0\0\0\0\x82\0\0\0\0\x83\0\0\0\0",
+        _ => b"\x01\x01\x80\0\0\0\0",
+    };
+    send(&channel, ready, 0)?;
     let mut bytes = vec![0; 1 << 16];
     let mut listener = Some(TcpListener::from(listener));
     let mut kept = Vec::new();
@@ -48,7 +54,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
                 }
             }
             Some(&MOVE) => match part.as_str() {
-                "refuse" => refuse(&channel, &bytes[..count])?,
+                "refuse" | "refuse+" => refuse(&channel, &bytes[..count])?,
                 "babble" => {
                     if !std::mem::replace(&mut babbled, true) {
                         babble(&channel)?;
@@ -56,7 +62,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
                     refuse(&channel, &bytes[..count])?;
                 }
                 "deaf" => shutdown(&channel, Shutdown::Both)?,
-                "mute" => kept.extend(fds),
+                "mute" | "mute+" => kept.extend(fds),
                 other => return Err(format!("connections for one who plays {other:?}").into()),
             },
             Some(_) => {}

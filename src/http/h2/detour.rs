@@ -1,0 +1,303 @@
+//! The way between the socket and hyper while a connection leaves, or has just come: frame by frame.
+//!
+//! ```text
+//! leaving:   Barrier ── ACK ──▶ Holding ── quiet ──▶ gone
+//!               │                  │
+//!               └──────────────────┴── given up ──▶ Returning ── nothing held ──▶ Settling
+//! arriving:  Arriving ── hyper knows all ──▶ Settling ── all ACKs, nothing read ahead ──▶ (no detour)
+//! ```
+
+use bytes::{Buf, BytesMut};
+use tokio::io::ReadBuf;
+
+use super::arriving::{Arriving, Progress};
+use super::carried::Carried;
+use super::frame::{
+    DEFAULT_TABLE, HEAD, HEADER_TABLE_SIZE, Head, MAX_FRAME_SIZE, SETTINGS, one_setting, push, push_window,
+};
+use super::tap::Followed;
+
+#[derive(Debug)]
+pub(super) struct Detour {
+    stage: Stage,
+    /// Read from the socket, and not looked at.
+    raw: BytesMut,
+    /// What belongs to new streams.
+    held: BytesMut,
+    /// What is left of the frame that has begun, and where it goes.
+    current: Option<(Course, usize)>,
+    /// To be written between two frames of hyper's.
+    injected: BytesMut,
+    /// How many SETTINGS are in that.
+    injected_settings: u32,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Arriving(Box<Arriving>),
+    /// The client is to forget its table of fields, so that the next decoder needs not know it.
+    Barrier,
+    /// It has; new streams wait, for the successor.
+    Holding,
+    /// They have waited in vain, and hyper is given them.
+    Returning,
+    /// The client is told the size of its table again.
+    Settling,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    FromRaw,
+    FromHeld,
+    ToHeld,
+}
+
+impl Detour {
+    /// Of a connection that is to leave.
+    pub(super) fn leaving() -> Detour {
+        let mut detour = Detour::new(Stage::Barrier);
+        detour.inject_table(0);
+        detour
+    }
+
+    /// Of one that has come.
+    pub(super) fn arriving(carried: &Carried) -> Detour {
+        Detour::new(Stage::Arriving(Box::new(Arriving::new(carried))))
+    }
+
+    fn new(stage: Stage) -> Detour {
+        Detour {
+            stage,
+            raw: BytesMut::new(),
+            held: BytesMut::new(),
+            current: None,
+            injected: BytesMut::new(),
+            injected_settings: 0,
+        }
+    }
+
+    pub(super) fn is_arriving(&self) -> bool {
+        matches!(self.stage, Stage::Arriving(_))
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.stage, Stage::Barrier | Stage::Holding)
+    }
+
+    pub(super) fn is_holding(&self) -> bool {
+        matches!(self.stage, Stage::Holding)
+    }
+
+    /// Nothing is to be looked at frame by frame any more.
+    pub(super) fn is_over(&self, followed: &Followed) -> bool {
+        matches!(self.stage, Stage::Settling)
+            && self.raw.is_empty()
+            && self.injected.is_empty()
+            && !followed.ledger.has_injected_unacknowledged()
+    }
+
+    /// So much is held that reading on would be dear.
+    pub(super) fn is_full(&self) -> bool {
+        self.held.len() > MOST_HELD
+    }
+
+    /// Whether hyper's connection can be taken from it, between two frames of both directions.
+    pub(super) fn is_quiet(&self, followed: &Followed) -> bool {
+        self.is_holding()
+            && self.current.is_none()
+            && self.injected.is_empty()
+            && followed.reading.is_between()
+            && followed.writing.is_between()
+            && followed.ledger.is_quiet()
+    }
+
+    /// Frames that are on their way have to be here before it goes: one more round trip.
+    pub(super) fn repeat_barrier(&mut self) {
+        self.stage = Stage::Barrier;
+        self.inject_table(0);
+    }
+
+    /// What was held back is hyper's after all.
+    pub(super) fn give_up(&mut self, followed: &Followed) {
+        self.stage = Stage::Returning;
+        self.restore_table(followed);
+    }
+
+    /// What the successor has to be given, before what it reads from the socket.
+    pub(super) fn into_unread(mut self) -> Vec<u8> {
+        self.held.extend_from_slice(&self.raw);
+        self.held.into()
+    }
+
+    fn inject_table(&mut self, size: u32) {
+        let mut frame = Vec::new();
+        push(&mut frame, SETTINGS, 0, 0, &one_setting(HEADER_TABLE_SIZE, size));
+        self.injected.extend_from_slice(&frame);
+        self.injected_settings += 1;
+    }
+
+    fn restore_table(&mut self, followed: &Followed) {
+        self.inject_table(followed.ledger.own().get(HEADER_TABLE_SIZE).unwrap_or(DEFAULT_TABLE));
+    }
+
+    /// Those that are to be written now.
+    pub(super) fn injected(&self) -> &[u8] {
+        &self.injected
+    }
+
+    pub(super) fn wrote_injected(&mut self, count: usize, followed: &mut Followed) {
+        self.injected.advance(count);
+        if self.injected.is_empty() {
+            (0..std::mem::take(&mut self.injected_settings))
+                .for_each(|_| followed.ledger.injected_settings());
+        }
+    }
+
+    /// hyper writes, to a client that has heard all that.
+    pub(super) fn swallow(&mut self, bytes: &[u8]) {
+        if let Stage::Arriving(arriving) = &mut self.stage {
+            arriving.wrote(bytes);
+        }
+    }
+
+    /// How far hyper is with its story, while it waits. When that is over, the connection is live.
+    pub(super) fn progress(&mut self, followed: &mut Followed) -> Progress {
+        let Stage::Arriving(arriving) = &mut self.stage else { return Progress::Waits };
+        let progress = arriving.progress();
+        if let Progress::Done { window } = progress {
+            self.stage = Stage::Settling;
+            // hyper's window is never below the client's: it was built with no less.
+            let more = window.saturating_sub(followed.ledger.carried().receive_window);
+            let mut frame = Vec::new();
+            push_window(&mut frame, more);
+            self.injected.extend_from_slice(&frame);
+            followed.ledger.credited(more.into());
+            self.restore_table(followed);
+        }
+        progress
+    }
+
+    /// What was read from the socket.
+    pub(super) fn read(&mut self, bytes: &[u8]) {
+        self.raw.extend_from_slice(bytes);
+    }
+
+    /// Gives hyper what it may have now. All of it may be nothing.
+    pub(super) fn give(&mut self, followed: &mut Followed, now: u64, buf: &mut ReadBuf<'_>) -> Given {
+        if let Stage::Arriving(arriving) = &mut self.stage {
+            return if arriving.give(buf) { Given::Some } else { Given::Nothing };
+        }
+        let (before, mut bearable) = (buf.filled().len(), true);
+        while buf.remaining() > 0 && bearable {
+            if self.current.is_none() && !self.begin(followed) {
+                break;
+            }
+            let Some((course, left)) = self.current else { break };
+            let source = if course == Course::FromHeld { &mut self.held } else { &mut self.raw };
+            let mut count = left.min(source.len());
+            if course == Course::ToHeld {
+                let part = source.split_to(count);
+                self.held.extend_from_slice(&part);
+            } else {
+                count = count.min(buf.remaining());
+                bearable = followed.read(&source[..count], now);
+                buf.put_slice(&source[..count]);
+                source.advance(count);
+            }
+            self.current = (left > count).then_some((course, left - count));
+            if count == 0 {
+                break;
+            }
+        }
+        match buf.filled().len() > before {
+            _ if !bearable => Given::TooMuch,
+            true => Given::Some,
+            false => Given::Nothing,
+        }
+    }
+
+    /// Finds out where the next frame goes. `false` if there is none.
+    fn begin(&mut self, followed: &mut Followed) -> bool {
+        loop {
+            let in_block = followed.reading.is_in_block();
+            if matches!(self.stage, Stage::Returning) && self.held.is_empty() && !in_block {
+                self.stage = Stage::Settling;
+            }
+            // All of a block is on one side: new streams are held with all that is theirs.
+            let is_returning = matches!(self.stage, Stage::Returning) && !self.held.is_empty();
+            let source = if is_returning { &self.held } else { &self.raw };
+            let Some(head) = source.first_chunk::<HEAD>().map(Head::of) else { return false };
+            if is_returning {
+                self.current = Some((Course::FromHeld, head.whole()));
+                return true;
+            }
+            if !in_block && head.is_ack_of_settings() && followed.ledger.awaits_own_ack() {
+                if self.raw.len() < head.whole() {
+                    return false;
+                }
+                self.raw.advance(head.whole());
+                self.acknowledged(followed);
+                continue;
+            }
+            let is_new = !in_block && head.stream > followed.ledger.last_stream();
+            let holds = match self.stage {
+                Stage::Holding => true,
+                Stage::Barrier => !self.held.is_empty(),
+                _ => false,
+            };
+            let course = if is_new && holds { Course::ToHeld } else { Course::FromRaw };
+            if course == Course::ToHeld && !is_acceptable(head, followed) {
+                // hyper is to see it, and to say what is wrong.
+                self.give_up(followed);
+                continue;
+            }
+            self.current = Some((course, head.whole()));
+            return true;
+        }
+    }
+
+    fn acknowledged(&mut self, followed: &mut Followed) {
+        followed.ledger.own_ack_heard();
+        let is_last = self.injected_settings == 0 && !followed.ledger.has_injected_unacknowledged();
+        if matches!(self.stage, Stage::Barrier) && is_last {
+            self.stage = Stage::Holding;
+        }
+    }
+
+    pub(super) fn has_raw(&self) -> bool {
+        !self.raw.is_empty()
+    }
+
+    /// Past all rules: it is the rest of a frame.
+    pub(super) fn give_raw(&mut self, buf: &mut ReadBuf<'_>) {
+        let count = self.raw.len().min(buf.remaining());
+        buf.put_slice(&self.raw.split_to(count));
+    }
+
+    /// At the end of the socket: what is left will never be whole.
+    pub(super) fn give_rest(&mut self, buf: &mut ReadBuf<'_>) {
+        for rest in [&mut self.held, &mut self.raw] {
+            let count = rest.len().min(buf.remaining());
+            buf.put_slice(&rest.split_to(count));
+        }
+    }
+}
+
+/// What hyper was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Given {
+    Some,
+    Nothing,
+    /// Something, among it a flood.
+    TooMuch,
+}
+
+fn is_acceptable(head: Head, followed: &Followed) -> bool {
+    head.length <= followed.ledger.own().get(MAX_FRAME_SIZE).unwrap_or(DEFAULT_FRAME)
+}
+
+/// The longest payload, where nobody has said another.
+const DEFAULT_FRAME: u32 = 16_384;
+
+/// In bytes. It has to go along with the connection, and a frame of the longest may still come behind it.
+const MOST_HELD: usize = 48 << 10;

@@ -1,0 +1,362 @@
+//! What the frames that have passed say about a connection: all that hyper knows of it, and that another
+//! hyper must be told.
+
+use super::carried::Carried;
+use super::frame::{
+    ACK, DATA, DEFAULT_WINDOW, END_STREAM, GOAWAY, HEADERS, Head, PING, RST_STREAM, SETTINGS, Settings,
+    WINDOW_UPDATE, increment,
+};
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    client: Settings,
+    own: Settings,
+    /// How many bytes of DATA we may still send, and the client, on the whole connection.
+    send_window: i64,
+    receive_window: i64,
+    last_stream: u32,
+    open: Vec<Open>,
+    acks: Acks,
+    /// To the client's SETTINGS and PING, not written yet.
+    owed_acks: u32,
+    owed_pongs: u32,
+    /// The client's first SETTINGS have come.
+    is_greeted: bool,
+    /// Somebody has said GOAWAY, or more is going on than is followed.
+    is_ending: bool,
+    /// We have reset a stream whose client may not know it yet.
+    may_hear_late: bool,
+}
+
+/// A stream that at least one side has not ended.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    stream: u32,
+    client_ended: bool,
+    own_ended: bool,
+    /// In the ticks of the clock that the caller goes by.
+    since: u64,
+}
+
+impl Ledger {
+    /// Of a connection on which nothing was said yet.
+    pub(super) fn new() -> Ledger {
+        Ledger {
+            client: Settings::default(),
+            own: Settings::default(),
+            send_window: DEFAULT_WINDOW.into(),
+            receive_window: DEFAULT_WINDOW.into(),
+            last_stream: 0,
+            open: Vec::new(),
+            acks: Acks::default(),
+            owed_acks: 0,
+            owed_pongs: 0,
+            is_greeted: false,
+            is_ending: false,
+            may_hear_late: false,
+        }
+    }
+
+    pub(super) fn resumed(carried: &Carried) -> Ledger {
+        Ledger {
+            client: carried.client,
+            own: carried.own,
+            send_window: carried.send_window.into(),
+            receive_window: carried.receive_window.into(),
+            last_stream: carried.last_stream,
+            is_greeted: true,
+            ..Ledger::new()
+        }
+    }
+
+    /// What a successor has to know, while [nothing is going on](Self::is_quiet).
+    pub(super) fn carried(&self) -> Carried {
+        let window = |left: i64| u32::try_from(left.max(0)).unwrap_or(u32::MAX);
+        Carried {
+            client: self.client,
+            own: self.own,
+            send_window: window(self.send_window),
+            receive_window: window(self.receive_window),
+            last_stream: self.last_stream,
+        }
+    }
+
+    pub(super) fn last_stream(&self) -> u32 {
+        self.last_stream
+    }
+
+    pub(super) fn own(&self) -> &Settings {
+        &self.own
+    }
+
+    /// The handshake is over, so that what is said from now on is ours to say.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_greeted && self.acks.is_empty()
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.is_ending
+    }
+
+    /// No stream is open, and neither side waits for an answer.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.open.is_empty() && self.acks.is_empty() && self.owed_acks == 0 && self.owed_pongs == 0
+    }
+
+    /// Whether one of the streams up to `stream` is open.
+    pub(super) fn is_open_below(&self, stream: u32) -> bool {
+        self.open.first().is_some_and(|open| open.stream <= stream)
+    }
+
+    /// Whether a stream is open that was so at that time.
+    pub(super) fn is_open_since(&self, tick: u64) -> bool {
+        self.open.iter().any(|open| open.since <= tick)
+    }
+
+    /// SETTINGS of ours, which hyper does not know of, are written.
+    pub(super) fn injected_settings(&mut self) {
+        self.acks.push(Whose::Ours);
+    }
+
+    /// Whether the client's next ACK is for SETTINGS that hyper does not know of.
+    pub(super) fn awaits_own_ack(&self) -> bool {
+        self.acks.next() == Some(Whose::Ours)
+    }
+
+    pub(super) fn own_ack_heard(&mut self) {
+        self.acks.pop();
+    }
+
+    pub(super) fn has_injected_unacknowledged(&self) -> bool {
+        self.acks.ours > 0
+    }
+
+    /// Whether frames of streams that we have reset may still come; asked once.
+    pub(super) fn takes_late(&mut self) -> bool {
+        std::mem::take(&mut self.may_hear_late)
+    }
+
+    /// The client has a window that is so much larger.
+    pub(super) fn credited(&mut self, more: i64) {
+        self.receive_window += more;
+    }
+
+    #[inline]
+    pub(super) fn read(&mut self, head: Head, payload: &[u8], now: u64) {
+        match head.kind {
+            DATA => {
+                self.receive_window -= i64::from(head.length);
+                if head.has(END_STREAM) {
+                    self.client_ended(head.stream);
+                }
+            }
+            HEADERS => {
+                let client_ended = head.has(END_STREAM);
+                if head.stream > self.last_stream {
+                    self.last_stream = head.stream;
+                    self.opened(Open { stream: head.stream, client_ended, own_ended: false, since: now });
+                } else if client_ended {
+                    self.client_ended(head.stream);
+                }
+            }
+            WINDOW_UPDATE if head.stream == 0 => self.send_window += i64::from(increment(payload)),
+            RST_STREAM => _ = self.close(head.stream),
+            SETTINGS if head.has(ACK) => self.acks.pop(),
+            SETTINGS => {
+                self.client.merge(payload);
+                self.is_greeted = true;
+                self.owed_acks += 1;
+            }
+            PING if !head.has(ACK) => self.owed_pongs += 1,
+            GOAWAY => self.is_ending = true,
+            _ => {}
+        }
+    }
+
+    #[inline]
+    pub(super) fn wrote(&mut self, head: Head, payload: &[u8]) {
+        match head.kind {
+            DATA => {
+                self.send_window -= i64::from(head.length);
+                if head.has(END_STREAM) {
+                    self.own_ended(head.stream);
+                }
+            }
+            HEADERS if head.has(END_STREAM) => self.own_ended(head.stream),
+            WINDOW_UPDATE if head.stream == 0 => self.receive_window += i64::from(increment(payload)),
+            RST_STREAM => {
+                let closed = self.close(head.stream);
+                self.may_hear_late |= closed.is_some_and(|open| !open.client_ended);
+            }
+            SETTINGS if head.has(ACK) => self.owed_acks = self.owed_acks.saturating_sub(1),
+            SETTINGS => {
+                self.own.merge(payload);
+                self.acks.push(Whose::Hyper);
+            }
+            PING if head.has(ACK) => self.owed_pongs = self.owed_pongs.saturating_sub(1),
+            GOAWAY => self.is_ending = true,
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn opened(&mut self, open: Open) {
+        if self.open.len() == MOST_FOLLOWED {
+            self.is_ending = true;
+            return;
+        }
+        self.open.push(open);
+    }
+
+    /// Streams are opened in the order of their numbers, and short ones end soon: from behind.
+    #[inline]
+    fn position(&self, stream: u32) -> Option<usize> {
+        self.open.iter().rposition(|open| open.stream == stream)
+    }
+
+    #[inline]
+    fn client_ended(&mut self, stream: u32) {
+        let Some(at) = self.position(stream) else { return };
+        self.open[at].client_ended = true;
+        if self.open[at].own_ended {
+            self.open.remove(at);
+        }
+    }
+
+    #[inline]
+    fn own_ended(&mut self, stream: u32) {
+        let Some(at) = self.position(stream) else { return };
+        self.open[at].own_ended = true;
+        if self.open[at].client_ended {
+            self.open.remove(at);
+        }
+    }
+
+    fn close(&mut self, stream: u32) -> Option<Open> {
+        self.position(stream).map(|at| self.open.remove(at))
+    }
+}
+
+/// SETTINGS on their way whose ACK is due, in order: hyper's before ours, ours, hyper's after ours.
+#[derive(Clone, Copy, Debug, Default)]
+struct Acks {
+    before: u32,
+    ours: u32,
+    after: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Hyper,
+    Ours,
+}
+
+impl Acks {
+    fn is_empty(&self) -> bool {
+        self.before == 0 && self.ours == 0 && self.after == 0
+    }
+
+    /// None of ours are sent while hyper's of after are on their way.
+    fn push(&mut self, whose: Whose) {
+        match whose {
+            Whose::Ours => self.ours += 1,
+            Whose::Hyper if self.ours > 0 => self.after += 1,
+            Whose::Hyper => self.before += 1,
+        }
+    }
+
+    fn next(&self) -> Option<Whose> {
+        match self {
+            Acks { before: 1.., .. } => Some(Whose::Hyper),
+            Acks { ours: 1.., .. } => Some(Whose::Ours),
+            Acks { after: 1.., .. } => Some(Whose::Hyper),
+            _ => None,
+        }
+    }
+
+    fn pop(&mut self) {
+        match self {
+            Acks { before: due @ 1.., .. } | Acks { ours: due @ 1.., .. } | Acks { after: due, .. } => {
+                *due = due.saturating_sub(1);
+            }
+        }
+    }
+}
+
+/// Several times what hyper lets a client have open: what is beyond is refused, by resets that are on their
+/// way.
+const MOST_FOLLOWED: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(kind: u8, flags: u8, stream: u32, length: u32) -> Head {
+        Head { length, kind, flags, stream }
+    }
+
+    fn greeted() -> Ledger {
+        let mut ledger = Ledger::new();
+        ledger.wrote(head(SETTINGS, 0, 0, 0), &[]);
+        ledger.read(head(SETTINGS, 0, 0, 0), &[], 0);
+        assert!(!ledger.is_settled());
+        ledger.read(head(SETTINGS, ACK, 0, 0), &[], 0);
+        ledger.wrote(head(SETTINGS, ACK, 0, 0), &[]);
+        assert!(ledger.is_settled() && ledger.is_quiet());
+        ledger
+    }
+
+    #[test]
+    fn a_stream_is_open_until_both_sides_have_ended_it() {
+        let mut ledger = greeted();
+        ledger.read(head(HEADERS, 0, 1, 9), &[], 5);
+        ledger.read(head(HEADERS, END_STREAM, 3, 9), &[], 6);
+        ledger.wrote(head(DATA, END_STREAM, 1, 10), &[]);
+        assert!(ledger.is_open_below(1) && ledger.is_open_since(5) && !ledger.is_open_since(4));
+        ledger.read(head(DATA, END_STREAM, 1, 10), &[], 0);
+        assert!(!ledger.is_open_below(2) && ledger.is_open_below(3));
+        ledger.wrote(head(HEADERS, END_STREAM, 3, 1), &[]);
+        assert!(ledger.is_quiet());
+        assert_eq!(ledger.carried().last_stream, 3);
+        assert_eq!((ledger.carried().send_window, ledger.carried().receive_window), (65_525, 65_525));
+    }
+
+    #[test]
+    fn late_frames_may_come_of_a_stream_that_we_reset_half_open_and_of_no_other() {
+        for (flags, late) in [(0, true), (END_STREAM, false)] {
+            let mut ledger = greeted();
+            ledger.read(head(HEADERS, flags, 1, 9), &[], 0);
+            ledger.wrote(head(RST_STREAM, 0, 1, 4), &[]);
+            assert!(ledger.is_quiet());
+            assert_eq!((ledger.takes_late(), ledger.takes_late()), (late, false));
+        }
+    }
+
+    #[test]
+    fn answers_that_are_due_are_counted_and_acks_told_apart() {
+        let mut ledger = greeted();
+        ledger.read(head(PING, 0, 0, 8), &[], 0);
+        assert!(!ledger.is_quiet());
+        ledger.wrote(head(PING, ACK, 0, 8), &[]);
+        ledger.wrote(head(SETTINGS, 0, 0, 0), &[]);
+        ledger.injected_settings();
+        ledger.wrote(head(SETTINGS, 0, 0, 0), &[]);
+        for ours in [false, true, false] {
+            assert!(!ledger.is_quiet());
+            assert_eq!(ledger.awaits_own_ack(), ours);
+            ledger.read(head(SETTINGS, ACK, 0, 0), &[], 0);
+        }
+        assert!(ledger.is_quiet());
+    }
+
+    #[test]
+    fn windows_count_data_and_updates_of_the_connection() {
+        let mut ledger = greeted();
+        ledger.read(head(WINDOW_UPDATE, 0, 0, 4), &1000_u32.to_be_bytes(), 0);
+        ledger.read(head(WINDOW_UPDATE, 0, 1, 4), &1000_u32.to_be_bytes(), 0);
+        ledger.wrote(head(WINDOW_UPDATE, 0, 0, 4), &1_000_000_u32.to_be_bytes());
+        ledger.read(head(DATA, 0, 1, 100), &[], 0);
+        let carried = ledger.carried();
+        assert_eq!((carried.send_window, carried.receive_window), (66_535, 1_065_435));
+    }
+}

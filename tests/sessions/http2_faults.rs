@@ -1,0 +1,294 @@
+//! HTTP/2 connections that cannot move are told to go, and a client that plays false harms itself alone.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::Instant;
+
+use http_body_util::BodyExt;
+use hyper::body::Bytes;
+use support::{Server, Setup, Signal, alone, proc};
+
+use super::http2::Client;
+use super::{LONG, start, tcp};
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// `GET http://x/pid`: from the static table, and literals that are not to be kept.
+const GET_PID: &[u8] = b"\x82\x86\x04\x04/pid\x01\x01x";
+/// The same, with a field that is kept in the table, where it is number 62; and with that number.
+const GET_PID_KEEPING: &[u8] = b"\x82\x86\x04\x04/pid\x01\x01x\x40\x03x-a\x01b";
+const GET_PID_KEPT: &[u8] = b"\x82\x86\x04\x04/pid\x01\x01x\xbe";
+/// `POST http://x/echo`.
+const POST_ECHO: &[u8] = b"\x83\x86\x04\x05/echo\x01\x01x";
+/// The table has no size any more.
+const NO_TABLE: u8 = 0x20;
+
+/// A client of which every frame is the test's.
+struct Raw {
+    stream: TcpStream,
+    streams: u32,
+}
+
+#[derive(Debug)]
+struct Frame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+impl Raw {
+    /// Behind the handshake.
+    fn new(server: &Server) -> Raw {
+        let mut raw = Raw { stream: tcp(server), streams: 0 };
+        raw.write(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(SETTINGS, 0, 0, &[])[..]].concat());
+        raw.hear(|frame| frame.kind == SETTINGS && frame.flags == 0);
+        raw.write(&frame(SETTINGS, ACK, 0, &[]));
+        raw.hear(|frame| frame.kind == SETTINGS && frame.flags == ACK);
+        raw
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("open");
+    }
+
+    /// Begins a request, and says on which stream.
+    fn ask(&mut self, block: &[u8], flags: u8) -> u32 {
+        self.streams += 1;
+        let stream = self.streams * 2 - 1;
+        self.write(&frame(HEADERS, END_HEADERS | flags, stream, block));
+        stream
+    }
+
+    fn asks_and_hears(&mut self, block: &[u8]) -> String {
+        let stream = self.ask(block, END_STREAM);
+        self.body_of(stream)
+    }
+
+    /// In one frame.
+    fn body_of(&mut self, stream: u32) -> String {
+        let data =
+            self.hear(|frame| frame.kind == DATA && frame.stream == stream && !frame.payload.is_empty());
+        String::from_utf8(data.payload).expect("text")
+    }
+
+    /// The next such frame; what else comes before is passed over.
+    fn hear(&mut self, is_it: impl Fn(&Frame) -> bool) -> Frame {
+        let mut passed = Vec::new();
+        loop {
+            let frame = self.next().unwrap_or_else(|| panic!("ended behind {passed:?}"));
+            if is_it(&frame) {
+                return frame;
+            }
+            passed.push(frame);
+        }
+    }
+
+    /// Answers a ping. `None` at the end, polite or not.
+    fn next(&mut self) -> Option<Frame> {
+        let mut head = [0; 9];
+        self.stream.read_exact(&mut head).ok()?;
+        let [a, b, c, kind, flags, stream @ ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        self.stream.read_exact(&mut payload).ok()?;
+        if kind == PING && flags == 0 {
+            let _ = self.stream.write_all(&frame(PING, ACK, 0, &payload));
+        }
+        Some(Frame { kind, flags, stream: u32::from_be_bytes(stream), payload })
+    }
+
+    /// The server asks it to forget its table.
+    fn hears_the_barrier(&mut self) {
+        let settings = self.hear(|frame| frame.kind == SETTINGS);
+        assert_eq!((settings.flags, &*settings.payload), (0, &[0, 1, 0, 0, 0, 0][..]));
+    }
+
+    /// The error of the last GOAWAY, at the end.
+    fn goodbye(&mut self) -> u32 {
+        let frames: Vec<_> = std::iter::from_fn(|| self.next()).collect();
+        let last = frames.iter().rfind(|frame| frame.kind == GOAWAY);
+        let last = last.unwrap_or_else(|| panic!("no GOAWAY in {frames:?}"));
+        u32::from_be_bytes(last.payload[4..8].try_into().expect("an error"))
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+const NO_ERROR: u32 = 0;
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// Begins a restart, and has the old process's connections begin to move.
+fn begin_restart(server: &Server) -> i32 {
+    let old = server.pid();
+    proc::signal(old, Signal::SIGUSR2);
+    old
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_lasts_ends_where_it_began() {
+    let _alone = alone();
+    let server = start("live");
+    let old = server.first_pid;
+    let mut client = Client::new(&server).await;
+    let body = client.begin("GET", "/events?every=10ms&count=350", Bytes::new()).await;
+    let mark = server.mark();
+    tokio::task::block_in_place(|| {
+        begin_restart(&server);
+        server.wait_for_line(mark, "draining");
+    });
+    // Until it is told to go, others are served beside it.
+    assert_eq!(client.get("/pid").await, old.to_string());
+    let events = body.collect().await.expect("all of it").to_bytes();
+    let events = str::from_utf8(&events).expect("text");
+    assert!(events.contains(&format!("data: 350 {old}\n")), "{events}");
+    client.is_told_to_go().await;
+    tokio::task::block_in_place(|| {
+        let line = server.wait_for_line(mark, "connections moved");
+        assert!(line.contains("not_moved=1 busy"), "{line}");
+        server.wait_for_exit(old);
+    });
+}
+
+#[test]
+fn who_does_not_acknowledge_or_sends_half_a_frame_is_told_to_go() {
+    let _alone = alone();
+    let server = start("live");
+    let mut honest = Raw::new(&server);
+    let mut deaf = Raw::new(&server);
+    let mut half = Raw::new(&server);
+    for raw in [&mut honest, &mut deaf, &mut half] {
+        assert_eq!(raw.asks_and_hears(GET_PID), server.first_pid.to_string());
+    }
+    let begun = Instant::now();
+    let old = begin_restart(&server);
+    honest.hears_the_barrier();
+    honest.write(&frame(SETTINGS, ACK, 0, &[]));
+    let request = frame(HEADERS, END_HEADERS | END_STREAM, 3, &[&[NO_TABLE], GET_PID].concat());
+    half.hears_the_barrier();
+    half.write(&[&frame(SETTINGS, ACK, 0, &[]), &request[..12]].concat());
+    // What has moved gets its table again.
+    let table = honest.hear(|frame| frame.kind == SETTINGS);
+    assert_eq!(table.payload, [0, 1, 0, 0, 0x10, 0]);
+    honest.write(&frame(SETTINGS, ACK, 0, &[]));
+    let new = server.wait_for_other_than(old);
+    assert_eq!(honest.asks_and_hears(&[&[NO_TABLE], GET_PID].concat()), new.to_string());
+    // The rest comes after all, and is served where it began.
+    half.hear(|frame| frame.kind == GOAWAY);
+    half.write(&request[12..]);
+    assert_eq!(half.body_of(3), old.to_string());
+    assert_eq!(deaf.goodbye(), NO_ERROR);
+    drop((deaf, half));
+    server.wait_for_exit(old);
+    assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn who_uses_a_table_that_was_taken_from_it_ends_itself_alone() {
+    let _alone = alone();
+    let server = start("live");
+    let (mut false_one, mut honest) = (Raw::new(&server), Raw::new(&server));
+    for raw in [&mut false_one, &mut honest] {
+        raw.asks_and_hears(GET_PID_KEEPING);
+        assert_eq!(raw.asks_and_hears(GET_PID_KEPT), server.first_pid.to_string());
+    }
+    let old = begin_restart(&server);
+    for raw in [&mut false_one, &mut honest] {
+        raw.hears_the_barrier();
+        raw.write(&frame(SETTINGS, ACK, 0, &[]));
+    }
+    server.wait_for_exit(old);
+    false_one.ask(GET_PID_KEPT, END_STREAM);
+    assert_ne!(false_one.goodbye(), NO_ERROR);
+    assert_eq!(honest.asks_and_hears(&[&[NO_TABLE], GET_PID].concat()), server.pid().to_string());
+}
+
+#[test]
+fn floods_during_a_move_are_borne_or_end_it() {
+    let _alone = alone();
+    let server = start("live");
+    let (mut pings, mut uploads) = (Raw::new(&server), Raw::new(&server));
+    let old = begin_restart(&server);
+    for raw in [&mut pings, &mut uploads] {
+        raw.hears_the_barrier();
+        raw.write(&frame(SETTINGS, ACK, 0, &[]));
+    }
+    // More than is held back, on a stream that is new.
+    let stream = uploads.ask(&[&[NO_TABLE], POST_ECHO].concat(), 0);
+    for at in 0..12 {
+        uploads.write(&frame(DATA, if at == 11 { END_STREAM } else { 0 }, stream, &[b'x'; 16_000]));
+    }
+    let mut flooding = pings.stream.try_clone().expect("a second handle");
+    let flood = thread::spawn(move || {
+        let _ = flooding.write_all(&frame(PING, 0, 0, &[7; 8]).repeat(50_000));
+        flooding
+    });
+    assert_eq!(pings.goodbye(), ENHANCE_YOUR_CALM);
+    drop((pings, flood.join().expect("a client's thread")));
+    let mut echoed = 0;
+    while echoed < 12 * 16_000 {
+        echoed += uploads.hear(|frame| frame.kind == DATA && frame.stream == stream).payload.len();
+        uploads.write(&frame(8, 0, 0, &100_000_u32.to_be_bytes()));
+        uploads.write(&frame(8, 0, stream, &100_000_u32.to_be_bytes()));
+    }
+    drop(uploads);
+    server.wait_for_exit(old);
+}
+
+#[test]
+fn who_closes_in_the_middle_is_gone() {
+    let _alone = alone();
+    let server = start("live");
+    let mut clients: Vec<_> = (0..6).map(|_| Raw::new(&server)).collect();
+    let old = begin_restart(&server);
+    for (at, raw) in clients.iter_mut().enumerate() {
+        raw.hears_the_barrier();
+        if at % 2 == 0 {
+            raw.write(&frame(SETTINGS, ACK, 0, &[])[..if at % 4 == 0 { 9 } else { 5 }]);
+        }
+    }
+    drop(clients);
+    server.wait_for_exit(old);
+}
+
+/// Of a release that knows of no HTTP/2, of one that gives all back, and of one that never answers.
+#[test]
+fn g7_a_successor_that_does_not_go_on_with_it() {
+    let _alone = alone();
+    for (part, has_barrier) in [("refuse", false), ("refuse+", true), ("mute+", true)] {
+        let server = Setup::example("live").args(&["--probation", "50ms", "--drain-timeout", "5s"]).start();
+        std::fs::write(server.binary.path().with_file_name("part"), part).expect("a file");
+        let mut raw = Raw::new(&server);
+        raw.asks_and_hears(GET_PID);
+        server.binary.become_example("impostor");
+        let mark = server.mark();
+        let old = server.first_pid;
+        server.restart(Signal::SIGUSR2);
+        server.wait_for_line(mark, "draining");
+        if has_barrier {
+            raw.hears_the_barrier();
+            raw.write(&frame(SETTINGS, ACK, 0, &[]));
+        }
+        if part == "mute+" {
+            // It may be read by that one, so it is not read here: the drain's deadline ends this process.
+            server.wait_for_exit(old);
+            continue;
+        }
+        raw.hear(|frame| frame.kind == GOAWAY);
+        // What is on its way is served, in either case.
+        assert_eq!(raw.asks_and_hears(&[&[NO_TABLE], GET_PID].concat()), old.to_string(), "{part}");
+        assert_eq!(raw.goodbye(), NO_ERROR);
+        drop(raw);
+        server.wait_for_exit(old);
+    }
+}
