@@ -76,14 +76,10 @@
 //!
 //! # Where to read on
 //!
-//! * [`docs::server`]: accept loops, listeners, signals, state, and what else a server can do.
-//! * [`guarantees`]: what holds, by number, and what does not. [`design`]: why it is built as it is.
-//! * [`docs::command`]: restart, watch and stop a server from a shell. [`docs::any_server`]: servers in other
-//!   languages.
-//! * [`docs::supervisor`]: a parent with a stable PID. [`docs::fetch`]: how a server installs its next
-//!   version by itself.
-//! * [`deploy`]: under systemd, in containers, and behind load balancers. [`docs::measurements`]: what was
-//!   measured.
+//! The guide is the module [`docs`], from [`docs::first_server`] on, in an order in which it can be read.
+//! [`guarantees`] has what holds, by number, and what does not; [`docs::troubleshooting`] begins with what
+//! one sees. Who knows tableflip (`Upgrade`, `Ready`, `Exit`, `Fds`), endless, axum-server's `Handle`,
+//! listenfd or Server::Starter finds their words in [`docs::coming_from`].
 //!
 //! # Where things are
 //!
@@ -138,7 +134,7 @@ pub use operate::metrics;
 #[cfg(feature = "systemd")]
 pub use operate::systemd;
 
-pub use docs::{deploy, design, guarantees};
+pub use docs::{design, guarantees};
 pub use error::Cause;
 pub use handdown::descriptors::{HandDownError, NameTooLong};
 pub use handdown::inherited::InheritError;

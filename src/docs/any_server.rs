@@ -95,3 +95,7 @@
 //! At a stop, uvicorn and hypercorn close what they have accepted and not yet heard. The asyncio and Node
 //! servers drain as in `tests/foreign`: Node's own `server.close()` ends idle connections at once,
 //! and asyncio's drops what it has accepted in the same turn.
+//!
+//! ---
+//!
+//! Before: [`supervisor`](super::supervisor). Next: [`systemd`](super::systemd).

@@ -143,3 +143,7 @@
 //!   that it waited for has ended; `heirloom run -- ./server` stays in the foreground.
 //! * **A pid file:** [`Builder::pid_file`](crate::Builder::pid_file) is written atomically, owned by a lock,
 //!   rewritten at each restart, and removed by the last process.
+//!
+//! ---
+//!
+//! Before: [`first_server`](super::first_server). Next: [`restart`](super::restart).

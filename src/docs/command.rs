@@ -58,3 +58,7 @@
 //! ```console
 //! $ echo '{"heirloom":1,"do":"status"}' | socat - UNIX-CONNECT:/run/heirloom/4723.heirloom
 //! ```
+//!
+//! ---
+//!
+//! Before: [`tls`](super::tls). Next: [`supervisor`](super::supervisor).

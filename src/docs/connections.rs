@@ -124,3 +124,7 @@
 //! `heirloom status` says for how many connections and why, and so does the line `connections moved` in the
 //! log. The successor must listen at the same address (or under the same name), must be able to take a
 //! descriptor, and must not have handed over by then itself.
+//!
+//! ---
+//!
+//! Before: [`deadlines`](super::deadlines). Next: [`state`](super::state).

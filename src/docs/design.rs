@@ -244,3 +244,7 @@
 //! It never changes the environment: a process may have threads that read it. A grandchild inherits the
 //! announcement as a string without effect: the cookie of the channel shows that it is meant for another
 //! process.
+//!
+//! ---
+//!
+//! Before: [`measurements`](super::measurements).

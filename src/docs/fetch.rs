@@ -45,3 +45,7 @@
 //! the new binary in place.
 //!
 //! The module `heirloom::fetch` has each source, check and setting.
+//!
+//! ---
+//!
+//! Before: [`containers`](super::containers). Next: [`observing`](super::observing).

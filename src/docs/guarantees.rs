@@ -167,3 +167,7 @@
 //!   itself writes are not heirloom's: give `tracing` a writer that does not block if they must not hold up
 //!   the end.
 //! * A recorder of metrics that hangs holds up heirloom's own thread, which calls it.
+//!
+//! ---
+//!
+//! Before: [`coming_from`](super::coming_from). Next: [`measurements`](super::measurements).

@@ -93,3 +93,7 @@
 //! * `scripts/bench-supervisor.sh`: an idle `heirloom run` holds 3.3 MB of private memory and three threads,
 //!   however many listeners; the process that watches over its workers holds about one more. In the same run
 //!   Server::Starter holds 9.6 MB, unicorn's master 5.0, gunicorn's arbiter 4.1.
+//!
+//! ---
+//!
+//! Before: [`guarantees`](super::guarantees). Next: [`design`](super::design).

@@ -82,3 +82,7 @@
 //! [`Builder::state_limit`](crate::Builder::state_limit) and
 //! [`Builder::state_timeout`](crate::Builder::state_timeout) bound it (1 GiB, 10 s). The tag tells a program
 //! which version of its format it reads; a successor that does not know it starts without.
+//!
+//! ---
+//!
+//! Before: [`connections`](super::connections). Next: [`tls`](super::tls).

@@ -4,7 +4,7 @@
 //! systemd unit that cannot be told, heirloom therefore *refuses* to restart and says why, instead of taking
 //! the service down. What works:
 //!
-//! * systemd, told by its own protocol: see [`deploy`](super::deploy#systemd);
+//! * systemd, told by its own protocol: see [`systemd`](super::systemd);
 //! * a supervisor, for a container or anything else that knows one PID: this chapter;
 //! * a pid file ([`Builder::pid_file`](crate::Builder::pid_file)), for anything that reads one.
 //!
@@ -40,3 +40,7 @@
 //!
 //! A server that is not built with heirloom gets the same parent from a command:
 //! [`any_server`](super::any_server). The module `heirloom::supervisor` has the settings and the hazards.
+//!
+//! ---
+//!
+//! Before: [`command`](super::command). Next: [`any_server`](super::any_server).

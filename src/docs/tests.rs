@@ -33,6 +33,113 @@ fn comments_are_no_wider_than_110_columns() {
     assert!(wide.is_empty(), "wider than {WIDTH} columns:\n{}", wide.join("\n"));
 }
 
+#[test]
+fn chapters_lead_to_each_other_in_order() {
+    let contents = fs::read_to_string(root().join("src/docs/mod.rs")).unwrap();
+    let order: Vec<&str> = contents
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | [`"))
+        .filter_map(|line| line.split('`').next())
+        .collect();
+    let all = below(&root().join("src/docs")).into_iter().map(|file| file.file_stem().unwrap().to_owned());
+    let all: Vec<_> = all.filter(|name| name != "mod" && name != "tests").collect();
+    assert!(all.len() == order.len() && all.iter().all(|name| order.iter().any(|known| *known == *name)));
+    for (at, chapter) in order.iter().enumerate() {
+        let text = fs::read_to_string(root().join(format!("src/docs/{chapter}.rs"))).unwrap();
+        let last = text.lines().last().unwrap_or_default();
+        let link = |word: &str, to: &str| last.contains(&format!("{word}: [`{to}`](super::{to})"));
+        let before = at == 0 || link("Before", order[at - 1]);
+        let next = at + 1 == order.len() || link("Next", order[at + 1]);
+        assert!(before && next, "{chapter} ends with {last:?}");
+    }
+}
+
+#[test]
+fn what_others_call_it_is_shown_by_tests_that_are_there() {
+    let text = fs::read_to_string(root().join("src/docs/coming_from.rs")).unwrap();
+    let rows: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("//! |") && line.contains("heirloom") || line.contains(".rs`"))
+        .collect();
+    assert!(rows.len() > 40, "{} rows", rows.len());
+    let mut missing = Vec::new();
+    for row in rows.into_iter().filter(|row| row.starts_with("//! |") && !row.ends_with("shown by |")) {
+        let shown = row.rsplit("| `tests/").next().unwrap_or_default();
+        let mut words = shown.split('`').step_by(2);
+        let (file, test) = (words.next().unwrap_or_default(), shown.split('`').nth(2).unwrap_or_default());
+        let code = fs::read_to_string(root().join("tests").join(file)).unwrap_or_default();
+        if test.is_empty() || !code.contains(&format!("fn {test}()")) {
+            missing.push(row);
+        }
+    }
+    assert!(missing.is_empty(), "not shown: {missing:#?}");
+}
+
+#[test]
+fn every_message_is_explained() {
+    let page = fs::read_to_string(root().join("src/docs/messages.rs")).unwrap();
+    let page: Vec<&str> = page.lines().map(|line| line.trim_start_matches("//!").trim()).collect();
+    let page = page.join(" ");
+    let (mut count, mut missing) = (0, Vec::new());
+    for file in below(&root().join("src")) {
+        let path = file.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+        let is_other = path.contains("tests")
+            || ["src/bin", "src/docs", "src/aside"].iter().any(|own| path.starts_with(own));
+        if is_other {
+            continue;
+        }
+        let code = fs::read_to_string(&file).unwrap();
+        let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for message in messages(code) {
+            count += 1;
+            if !page.contains(&message) {
+                missing.push(format!("{path}: {message}"));
+            }
+        }
+    }
+    assert!(count > 200, "{count} messages");
+    assert!(missing.is_empty(), "not in src/docs/messages.rs:\n{}", missing.join("\n"));
+}
+
+/// The words before or between what is filled in, of each warning and each error.
+fn messages(code: &str) -> impl Iterator<Item = String> {
+    let starts = ["say!(warn:", "say!(error:", "say_seldom!(warn:", "say_seldom!(error:", "#[error("];
+    let texts = starts.into_iter().flat_map(move |start| code.split(start).skip(1)).filter_map(literal);
+    texts.filter_map(|text| {
+        let parts =
+            text.split(['{', '}']).step_by(2).map(|part| part.trim_matches([' ', ':', ';', ',', '"']));
+        let lead = parts.map(str::to_owned).find(|part| part.len() > 3)?;
+        // As much of a long one as is worth to be looked for.
+        Some(if lead.len() > LONG {
+            lead.split_whitespace().take(6).collect::<Vec<_>>().join(" ")
+        } else {
+            lead
+        })
+    })
+}
+
+/// The first string in it, before the call or the attribute ends.
+fn literal(code: &str) -> Option<String> {
+    let begin = code.find('"')?;
+    if code[..begin].contains([';', ']']) {
+        return None;
+    }
+    let (mut text, mut letters) = (String::new(), code[begin + 1..].chars());
+    loop {
+        match letters.next()? {
+            '"' => return Some(text),
+            '\\' => match letters.next()? {
+                // A line that goes on: its indentation is no part of it.
+                '\n' => letters = letters.as_str().trim_start().chars(),
+                letter => text.push(letter),
+            },
+            letter => text.push(letter),
+        }
+    }
+}
+
+const LONG: usize = 60;
+
 /// The pages that send a reader to files.
 fn prose() -> Vec<PathBuf> {
     let pages = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| root().join(name));

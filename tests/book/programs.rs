@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use nix::sys::wait::WaitStatus;
@@ -43,6 +44,13 @@ fn try_out(snippet: &Snippet) {
             let ended = setup.run();
             assert!(ended.status.success(), "{ended:?}");
         }
+        () if has("cert.pem") => {
+            let own =
+                rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+            std::fs::write(directory.join("cert.pem"), own.cert.pem()).expect("a certificate");
+            std::fs::write(directory.join("key.pem"), own.signing_key.serialize_pem()).expect("a key");
+            over_tls(&setup.start());
+        }
         () if has("Supervisor::new") => supervised(&setup.start()),
         () if has("listener.accept()") => by_itself(&setup.start(), b"hal", b"lo\n", b"lo\n"),
         () => {
@@ -69,6 +77,25 @@ fn by_itself(server: &Server, begun: &[u8], rest: &[u8], answer: &[u8]) {
     client.send([begun, rest].concat());
     client.read_until(answer);
     drop(client);
+    proc::signal(new, Signal::SIGTERM);
+    assert!(matches!(server.exit_status(new), WaitStatus::Exited(_, 0)));
+}
+
+/// Asked before and after a restart.
+fn over_tls(server: &Server) {
+    let old = server.first_pid;
+    let Target::Tcp(address) = target(&[old]) else { unreachable!("TCP") };
+    let asks = || {
+        let url = format!("https://{address}/");
+        let output =
+            Command::new("curl").args(["--silent", "--insecure", "--fail", &url]).output().expect("curl");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "Hello World", "{output:?}");
+    };
+    asks();
+    proc::signal(old, Signal::SIGUSR2);
+    let new = server.wait_for_child(old);
+    server.wait_for_exit(old);
+    asks();
     proc::signal(new, Signal::SIGTERM);
     assert!(matches!(server.exit_status(new), WaitStatus::Exited(_, 0)));
 }

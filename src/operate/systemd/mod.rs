@@ -1,6 +1,6 @@
 //! systemd hears what happens to the service: when it is ready, that it restarts, who the main process is,
 //! how it drains; it watches over it, and keeps its listening sockets for a start after a crash. Unit files
-//! are in [`deploy`](crate::deploy).
+//! are in [`docs::systemd`](crate::docs::systemd).
 //!
 //! On when [`Builder::systemd`](crate::Builder::systemd) asks for it
 //! ([`Restarter::new`](crate::Restarter::new) and `http::run` do) *and* NOTIFY_SOCKET is set, as it is in a
