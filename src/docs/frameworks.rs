@@ -3,8 +3,8 @@
 //!
 //! # Give heirloom the service where it can be had
 //!
-//! [`http::serve`](crate::http::serve) serves any tower service, and
-//! [`http::Server::new`](crate::http::Server::new) any hyper service, with limits against slow clients. What
+//! `http::serve` serves any tower service, and
+//! `http::Server::new` any hyper service, with limits against slow clients. What
 //! stays the framework's is its routes, extractors and middleware. For axum the service is the `Router`
 //! itself.
 //!
@@ -12,8 +12,8 @@
 //!
 //! A framework that accepts and serves by itself closes idle connections when it is told to shut down, and
 //! each of these closes can cost a request that is on its way. So heirloom keeps the listener, and *lends*
-//! the framework its connections: [`Listener::into_incoming`](crate::Listener::into_incoming) gives
-//! [`Lent`](crate::http::Lent) ones, which are read and written like sockets. heirloom counts where requests
+//! the framework its connections: `Listener::into_incoming` gives
+//! `http::Lent` ones, which are read and written like sockets. heirloom counts where requests
 //! and responses end, and takes a connection from underneath the framework between two of them: the framework
 //! reads an end, as if the client had left, and the client goes on with the successor. The accept loop is
 //! heirloom's, so that it pauses while a successor is on probation.
@@ -74,3 +74,5 @@
 //! What heirloom cannot take back is the framework's to end: HTTP/2 connections, and those on which something
 //! else than HTTP/1 was spoken from the beginning. If there are any, the signal comes at the end of the
 //! [idle linger](crate::Builder::idle_linger) at the latest, and over HTTP/2 the framework says GOAWAY.
+//!
+//! Before: [`around`](super::around). Next: [`restart`](super::restart).
