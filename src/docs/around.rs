@@ -115,8 +115,9 @@
 //! ```
 //!
 //! Do not await `axum::serve(..)` and then call `run`: that server would be ready only when it is over.
-//! heirloom cannot pause such a loop, and cannot control how it closes its connections: see the
-//! [limits](super::guarantees#what-is-not-guaranteed).
+//! heirloom cannot pause such a loop, and cannot control how it closes its connections (see the
+//! [limits](super::guarantees#what-is-not-guaranteed)), unless it lends the loop its connections: the chapter
+//! [`frameworks`](super::frameworks) does so for axum and others, and nothing is lost.
 //!
 //! # Threads
 //!
@@ -145,4 +146,4 @@
 //!
 //! ---
 //!
-//! Before: [`first_server`](super::first_server). Next: [`restart`](super::restart).
+//! Before: [`first_server`](super::first_server). Next: [`frameworks`](super::frameworks).

@@ -103,6 +103,19 @@
 //! state that takes no lock: the tap has all that it knows to itself, and lends it to the task above hyper
 //! only while the connection leaves or arrives.
 //!
+//! # Lending
+//!
+//! A framework that serves by itself does not say when it is between two requests, so the bytes have to. What
+//! it reads from ends behind each request until that is answered: then its parser's buffer holds nothing of
+//! the connection, whatever library it is, and an end can be put there as if the client had left. heirloom's
+//! parser is another than the framework's. So it knows less: where two parsers could differ (two lengths, a
+//! length beside chunks, a line that goes on the one before), the connection is let through and stays.
+//!
+//! A framework must not be told to shut down when the drain begins. It would close idle connections at once,
+//! and without a successor somebody has to answer the last request on each of them. So it is told when
+//! heirloom has taken back the last one. The last word (`Connection: close`) is put into the response's head
+//! on its way.
+//!
 //! # Turns
 //!
 //! What the service, the body and the socket of an HTTP/1 connection know is left with the thread for the

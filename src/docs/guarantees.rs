@@ -115,11 +115,13 @@
 //!
 //! **Other accept loops, other servers**
 //!
-//! * heirloom cannot pause an accept loop that is not its own (axum's, actix-web's). So both generations
-//!   accept during probation. heirloom cannot control how such a loop closes its connections either: most of
-//!   them close idle ones, and each close can cost a request. `http::serve` does not do that. What such a
-//!   loop has in flight is answered if it runs in [`Restarter::run_with`](crate::Restarter::run_with), or if
-//!   the program keeps a [`Restarter::hold`](crate::Restarter::hold) for it.
+//! * heirloom cannot pause an accept loop on a socket of its own (`Listener::into_tokio`, `into_std`). So
+//!   both generations accept during probation. heirloom cannot control how such a loop closes its connections
+//!   either: most of them close idle ones, and each close can cost a request. `http::serve` does not do that,
+//!   and nor does a framework to which heirloom lends the connections ([`frameworks`](super::frameworks)).
+//!   What such a loop has in flight is answered if it runs in
+//!   [`Restarter::run_with`](crate::Restarter::run_with), or if the program keeps a
+//!   [`Restarter::hold`](crate::Restarter::hold) for it.
 //! * heirloom cannot wake a thread that waits in accept(2) itself, on a socket that
 //!   [`Listener::into_std`](crate::Listener::into_std) gave and the program made blocking. Such a thread
 //!   takes one more connection after its process has handed over. All generations share O_NONBLOCK: heirloom

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`first_server`] | From nothing to a restart: what do I write, what do I see? |
 //! | [`around`] | What has an existing program to change? |
+//! | [`frameworks`] | Which part of axum, hyper, tonic and others does heirloom take the place of? |
 //! | [`restart`] | What happens in a restart, step by step? |
 //! | [`deadlines`] | How long may each thing take, and when should that be changed? |
 //! | [`connections`] | Which connections go on in the new process, and what becomes of the others? |
@@ -34,6 +35,7 @@ pub mod deadlines;
 pub mod design;
 pub mod fetch;
 pub mod first_server;
+pub mod frameworks;
 pub mod guarantees;
 pub mod measurements;
 pub mod messages;

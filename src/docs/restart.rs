@@ -46,4 +46,4 @@
 //!
 //! ---
 //!
-//! Before: [`around`](super::around). Next: [`deadlines`](super::deadlines).
+//! Before: [`frameworks`](super::frameworks). Next: [`deadlines`](super::deadlines).

@@ -193,6 +193,12 @@ impl<S> Connection<S> {
         if self.entry().is_driven() { Ok(()) } else { self.register(direction, cx) }
     }
 
+    /// Has the task woken for whatever ends the wait, where its socket is not to be read from.
+    #[cfg(feature = "http")]
+    pub(crate) fn wait_without_reading(&self, cx: &Context<'_>) -> io::Result<()> {
+        self.wait(Direction::Read, cx)
+    }
+
     #[inline(never)]
     fn register(&self, direction: Direction, cx: &Context<'_>) -> io::Result<()> {
         self.entry().register(direction, cx.waker());

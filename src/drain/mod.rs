@@ -36,6 +36,7 @@
 mod connection;
 pub(crate) mod departure;
 mod entry;
+mod lending;
 mod limits;
 mod move_on;
 mod presence;
@@ -58,6 +59,8 @@ pub use tracker::{Hold, Tracker};
 
 #[cfg(feature = "http")]
 pub(crate) use entry::{Base, Entry, Stage};
+#[cfg(feature = "http")]
+pub(crate) use lending::Lending;
 #[cfg(feature = "http")]
 pub(crate) use limits::Limits;
 #[cfg(feature = "http")]

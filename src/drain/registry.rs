@@ -5,6 +5,7 @@ use std::io::{self, PipeReader, PipeWriter};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 #[cfg(not(test))]
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::entry::{Base, DRAINING, Entry, HAMMERED, MOVING, Source};
+use super::lending::Lent;
 use super::limits::{CLOSING_LIMIT, Limits, Terms};
 use super::status::{ConnectionStatus, Kind, Phase};
 use super::sweeper;
@@ -56,6 +58,7 @@ pub(super) struct Registry {
     mover: Option<Mover>,
     /// Connections that were to move and stayed, by reason.
     unmoved: BTreeMap<&'static str, u64>,
+    pub(super) lent: Lent,
 }
 
 /// A pipe into which nothing is ever written: closing its end wakes all that poll the other, now and later.
@@ -96,6 +99,7 @@ impl Shared {
                 bell: None,
                 mover: None,
                 unmoved: BTreeMap::new(),
+                lent: Lent::default(),
             }),
         }
     }
@@ -389,6 +393,10 @@ impl Registry {
 }
 
 impl Linger {
+    pub(super) fn length(self) -> Duration {
+        Duration::from_millis(self.length)
+    }
+
     pub(super) fn due(self, idle_since: u64) -> u64 {
         self.close_at.max(idle_since.saturating_add(self.length))
     }

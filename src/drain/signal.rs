@@ -21,6 +21,8 @@ pin_project! {
     pub struct DrainSignal {
         shared: Arc<Shared>,
         awaited: Phase,
+        // And that nothing is lent any more.
+        behind_loans: bool,
         #[pin]
         change: OwnedNotified,
     }
@@ -29,7 +31,11 @@ pin_project! {
 impl DrainSignal {
     pub(super) fn new(shared: Arc<Shared>, awaited: Phase) -> Self {
         let change = shared.phase_changed.clone().notified_owned();
-        DrainSignal { shared, awaited, change }
+        DrainSignal { shared, awaited, behind_loans: false, change }
+    }
+
+    pub(super) fn behind_loans(shared: Arc<Shared>) -> Self {
+        DrainSignal { behind_loans: true, ..DrainSignal::new(shared, Phase::Draining) }
     }
 
     /// A session of its tracker's was to go to the successor, and stays.
@@ -40,7 +46,7 @@ impl DrainSignal {
 
     /// Whether it would resolve now.
     pub fn is_raised(&self) -> bool {
-        self.shared.phase() >= self.awaited
+        is_raised(&self.shared, self.awaited, self.behind_loans)
     }
 }
 
@@ -50,7 +56,7 @@ impl Future for DrainSignal {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         // The phase is looked at after `change` was made: a change between the two is in `change`.
-        while this.shared.phase() < *this.awaited {
+        while !is_raised(this.shared, *this.awaited, *this.behind_loans) {
             if this.change.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
@@ -60,9 +66,14 @@ impl Future for DrainSignal {
     }
 }
 
+fn is_raised(shared: &Shared, awaited: Phase, behind_loans: bool) -> bool {
+    let phase = shared.phase();
+    phase >= awaited && (!behind_loans || phase == Phase::Hammered || shared.is_let_go())
+}
+
 impl Clone for DrainSignal {
     fn clone(&self) -> Self {
-        DrainSignal::new(self.shared.clone(), self.awaited)
+        DrainSignal { behind_loans: self.behind_loans, ..DrainSignal::new(self.shared.clone(), self.awaited) }
     }
 }
 

@@ -42,7 +42,7 @@ use crate::handover::moving::Along;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Tracker {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Tracker {

@@ -40,9 +40,11 @@ mod baggage;
 mod body;
 mod carried;
 mod config;
+mod framing;
 mod gate;
 mod h2;
 mod io;
+mod lent;
 mod listen;
 mod moving;
 #[cfg(feature = "tls")]
@@ -61,6 +63,9 @@ mod turn;
 pub use baggage::Baggage;
 pub use config::Config;
 pub use io::Io;
+#[cfg(feature = "axum")]
+pub use lent::{AxumTcp, Inet};
+pub use lent::{Connections, Incoming, Lent};
 pub use listen::{RunError, run, serve, serve_with};
 pub use peer::Peer;
 pub use server::{Server, serve_connection};

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,10 @@ impl Restarter {
     /// before the drain has begun, nothing accepts any more, and the service stops. heirloom cannot pause
     /// such a loop: see [`Listener::into_std`](crate::Listener::into_std) for what that means.
     ///
+    /// To a framework that got its connections from `Listener::into_incoming` the signal comes when heirloom
+    /// has taken them back, and loses nothing. Such a `serve` need not listen to the signal, and need not
+    /// return.
+    ///
     /// # Errors
     ///
     /// The errors of [`ready`](Self::ready), and the error of `serve`. Return at once from `main` then: the
@@ -50,11 +55,19 @@ impl Restarter {
         F: Future<Output = Result<(), E>>,
     {
         self.ready().await?;
-        let hold = self.hold();
-        let draining = self.draining();
-        tokio::select! {
-            served = serve(draining.clone()) => served.map_err(RunWithError::Serve)?,
-            ending = self.ended() => return Ok(ending),
+        let (draining, told) = (self.draining(), self.tracker().let_go());
+        let mut hold = Some(self.hold());
+        let mut serve = pin!(serve(told.clone()));
+        let mut loans = pin!(self.run_out_of_loans(told));
+        loop {
+            tokio::select! {
+                served = &mut serve => {
+                    served.map_err(RunWithError::Serve)?;
+                    break;
+                }
+                ending = self.ended() => return Ok(ending),
+                () = &mut loans, if hold.is_some() => hold = None,
+            }
         }
         drop(hold);
         if !draining.is_raised() {
@@ -62,6 +75,23 @@ impl Restarter {
             return Ok(self.shutdown(None).await);
         }
         Ok(self.ended().await)
+    }
+
+    /// Resolves when a server that only had what heirloom lent it has nothing left to do. It need not return:
+    /// some never do.
+    async fn run_out_of_loans(&self, told: DrainSignal) {
+        let late = async {
+            self.draining().await;
+            self.tracker().loans_run_out().await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = told => {}
+            () = late => {}
+        }
+        if self.shared.listeners.has_left_one() || !self.tracker().has_lent() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -202,7 +202,8 @@ impl Listener {
     ///
     /// heirloom cannot pause such a loop: this process then accepts beside its successor until probation is
     /// over. Nor can heirloom control how such a loop closes its connections: most of them close idle ones,
-    /// and each of those closes can cost a request. `http::serve` does not.
+    /// and each of those closes can cost a request. `http::serve` does not, and `into_incoming` lends a
+    /// framework connections of which nothing is lost.
     pub fn into_std(self) -> io::Result<std::net::TcpListener> {
         match self.address {
             Address::Inet(_) => self.leave_loop(false).map(Into::into),
@@ -233,7 +234,7 @@ impl Listener {
 
     /// `for_runtime`: an accept that blocks would hold up one of its threads, and what that serves.
     fn leave_loop(mut self, for_runtime: bool) -> io::Result<OwnedFd> {
-        self.listeners.mark_begun();
+        self.listeners.mark_left();
         let duplicate = match &self.socket {
             Some(socket) => {
                 if for_runtime || socket.came_by_activation() {

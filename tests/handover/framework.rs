@@ -1,6 +1,7 @@
 //! A framework that accepts by itself, in `Restarter::run_with`.
 
 use support::keep::{Client, request};
+use support::load::{Mode, Think};
 use support::{Server, Setup, Signal, beside_others, proc};
 
 #[test]
@@ -20,6 +21,60 @@ fn g2_what_a_framework_has_in_flight_is_answered_through_restarts() {
     proc::signal(pid, Signal::SIGTERM);
     assert_eq!(client.answer().body, pid.to_string());
     server.wait_for_exit(pid);
+}
+
+#[test]
+fn g2_what_heirloom_lends_to_a_framework_loses_nothing() {
+    let _shared = beside_others();
+    let server = start(&["--lent"]);
+    let new = server.load(Mode::new_connections(8, Think::millis(0, 5)));
+    let kept = server.load(Mode::keep_alive(16, Think::millis(0, 10)));
+    let mut pid = server.first_pid;
+    for _ in 0..5 {
+        let mut client = waiting(&server);
+        let (next, _) = server.replace(pid, Signal::SIGUSR2);
+        assert_eq!(client.answered_pid(), pid);
+        client.moves_to(next);
+        pid = next;
+    }
+    for load in [new, kept] {
+        let report = load.stop();
+        println!("{report}   (5 restarts)");
+        report.assert_none_failed();
+        assert_eq!((report.reconnects, report.told_to_close), (0, 0));
+    }
+}
+
+#[test]
+fn g2_a_framework_is_not_told_to_stop_before_its_clients_are() {
+    let _shared = beside_others();
+    let server = start(&["--lent"]);
+    let mut busy = waiting(&server);
+    let mut idle = Client::connect(server.target());
+    let mut silent = Client::connect(server.target());
+    idle.pid();
+    let mark = server.mark();
+    proc::signal(server.first_pid, Signal::SIGTERM);
+    server.wait_for_line(mark, "draining");
+    // It has begun to drain, and each connection knows of it soon.
+    assert_eq!(idle.told_to_close("/pid").body, server.first_pid.to_string());
+    idle.wait_for_close();
+    let answer = busy.answer();
+    assert!(answer.closes && answer.body == server.first_pid.to_string(), "{answer:?}");
+    busy.wait_for_close();
+    silent.wait_for_close();
+    server.wait_for_exit(server.first_pid);
+}
+
+#[test]
+fn a_framework_knows_whose_connection_it_was_lent() {
+    let _shared = beside_others();
+    let server = start(&["--lent"]);
+    let mut client = Client::connect(server.target());
+    let before = client.get("/who").body;
+    assert!(before.starts_with("127.0.0.1:"), "{before}");
+    server.replace(server.first_pid, Signal::SIGUSR2);
+    assert_eq!(client.get("/who").body, before);
 }
 
 #[test]

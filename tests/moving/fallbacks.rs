@@ -32,15 +32,18 @@ fn a_successor_at_its_fd_limit_takes_what_it_can() {
 #[test]
 fn a_listener_that_the_successor_dropped() {
     let _alone = alone();
-    let server = patient().listen("127.0.0.1:0").listen("127.0.0.1:0").args(&["--drop-later"]).start();
-    let mut clients: Vec<_> = server.targets.iter().flat_map(|target| idle(target, 50)).collect();
-    let mark = server.mark();
-    server.restart(Signal::SIGUSR2);
-    let new = server.wait_for_settled(mark);
-    server.wait_for_line(mark, "draining");
-    let expected = BTreeMap::from([((new, false), 50), ((server.first_pid, true), 50)]);
-    assert_eq!(ask_settled(&mut clients, server.first_pid), expected);
-    server.wait_for_exit(server.first_pid);
+    // Served by heirloom, and by a framework that it lends the connections.
+    for args in [&["--drop-later"][..], &["--drop-later", "--lent"]] {
+        let server = patient().listen("127.0.0.1:0").listen("127.0.0.1:0").args(args).start();
+        let mut clients: Vec<_> = server.targets.iter().flat_map(|target| idle(target, 50)).collect();
+        let mark = server.mark();
+        server.restart(Signal::SIGUSR2);
+        let new = server.wait_for_settled(mark);
+        server.wait_for_line(mark, "draining");
+        let expected = BTreeMap::from([((new, false), 50), ((server.first_pid, true), 50)]);
+        assert_eq!(ask_settled(&mut clients, server.first_pid), expected);
+        server.wait_for_exit(server.first_pid);
+    }
 }
 
 #[test]

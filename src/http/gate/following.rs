@@ -1,10 +1,10 @@
 //! What is spoken on a connection, followed in both directions, without any I/O: what of the input a library
 //! may have now, and whether the connection is between two messages or chunks.
 
-use super::chunks::Chunks;
 use super::frames::Frames;
-use super::head::{HeadEnd, ResponseHead, SWITCHING};
+use super::head::{ResponseHead, SWITCHING};
 use crate::http::carried::{Carried, SessionKind};
+use crate::http::framing::{Chunks, HeadEnd};
 
 /// Both directions of one connection.
 #[derive(Debug)]

@@ -1,36 +1,4 @@
-//! Heads of HTTP/1 messages: where one ends, and what a response's says of what follows.
-
-/// Looks for the end of a head: an empty line, with or without CR, behind any that come before its first
-/// line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum HeadEnd {
-    /// Before the first line.
-    #[default]
-    Before,
-    InLine,
-    /// At the begin of a line, or behind a CR there.
-    LineBegin,
-}
-
-impl HeadEnd {
-    /// Follows what was read or written. Behind which of the bytes the head ends; from then on it looks for
-    /// the next one's.
-    pub(super) fn follow(&mut self, bytes: &[u8]) -> Option<usize> {
-        for (at, byte) in bytes.iter().enumerate() {
-            *self = match (*self, byte) {
-                (HeadEnd::LineBegin, b'\n') => {
-                    *self = HeadEnd::Before;
-                    return Some(at + 1);
-                }
-                (HeadEnd::Before, b'\r' | b'\n') => HeadEnd::Before,
-                (HeadEnd::LineBegin, b'\r') => HeadEnd::LineBegin,
-                (_, b'\n') => HeadEnd::LineBegin,
-                _ => HeadEnd::InLine,
-            };
-        }
-        None
-    }
-}
+//! What the head of a response says of the session that may follow it.
 
 /// What a response's head says of what follows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,30 +69,6 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_head_ends_with_an_empty_line_in_any_of_its_forms() {
-        for (head, rest) in [
-            ("GET / HTTP/1.1\r\nhost: x\r\n\r\n", "GET"),
-            ("\r\n\r\nGET / HTTP/1.1\r\n\r\n", "\r\n"),
-            ("GET / HTTP/1.1\nhost: x\n\n", "\n"),
-            ("GET / HTTP/1.1\nhost: x\r\n\n", ""),
-        ] {
-            let bytes = format!("{head}{rest}");
-            let mut end = HeadEnd::default();
-            assert_eq!(end.follow(bytes.as_bytes()), Some(head.len()), "{bytes:?}");
-            assert_eq!(end, HeadEnd::Before);
-            for cut in 1..head.len() {
-                let mut end = HeadEnd::default();
-                assert_eq!(end.follow(&bytes.as_bytes()[..cut]), None);
-                assert_eq!(
-                    end.follow(&bytes.as_bytes()[cut..]),
-                    Some(head.len() - cut),
-                    "{bytes:?} at {cut}"
-                );
-            }
-        }
-    }
-
     fn response(fields: &str) -> ResponseHead {
         ResponseHead::parse(format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n\r\n").as_bytes())
             .unwrap()
@@ -166,7 +110,6 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = HeadEnd::default().follow(&bytes);
             let _ = ResponseHead::parse(&bytes);
             let _ = ResponseHead::parse(&[b"HTTP/1.1 101 x\r\n", &bytes[..]].concat());
         }

@@ -13,7 +13,6 @@
 //!   the client, who has had it: the connection then goes on below a library that believes it has just met
 //!   the client.
 
-mod chunks;
 mod following;
 mod frames;
 mod going;

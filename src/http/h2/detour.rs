@@ -219,6 +219,12 @@ impl Detour {
     /// Finds out where the next frame goes. `false` if there is none.
     fn begin(&mut self, followed: &mut Followed) -> bool {
         loop {
+            // The detour may have begun amid a frame.
+            let left = followed.reading.left();
+            if left > 0 {
+                self.current = Some((Course::FromRaw, left));
+                return true;
+            }
             let in_block = followed.reading.is_in_block();
             if matches!(self.stage, Stage::Returning) && self.held.is_empty() && !in_block {
                 self.stage = Stage::Settling;
@@ -301,3 +307,7 @@ const DEFAULT_FRAME: u32 = 16_384;
 
 /// In bytes. It has to go along with the connection, and a frame of the longest may still come behind it.
 const MOST_HELD: usize = 48 << 10;
+
+#[cfg(test)]
+#[path = "detour_tests.rs"]
+mod tests;

@@ -74,12 +74,7 @@ impl<S> Tap<S> {
 
     /// Of one that a predecessor has begun.
     pub(in crate::http) fn resumed(connection: Connection<S>, carried: &Carried) -> Tap<S> {
-        let followed = Followed {
-            reading: Follower::default(),
-            writing: Follower::default(),
-            ledger: Ledger::resumed(carried),
-            calm: Calm::new(),
-        };
+        let followed = Followed::resumed(carried);
         let line = Line::new(connection, followed, Some(Detour::arriving(carried)));
         Tap { own: None, lever: Some(Arc::new(Lever::new(Some(line)))) }
     }
@@ -430,6 +425,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
 }
 
 impl Followed {
+    /// Of a connection that a predecessor has begun.
+    pub(super) fn resumed(carried: &Carried) -> Followed {
+        let (reading, writing) = (Follower::default(), Follower::default());
+        Followed { reading, writing, ledger: Ledger::resumed(carried), calm: Calm::new() }
+    }
+
     /// Whether that is still bearable.
     #[inline]
     pub(super) fn read(&mut self, bytes: &[u8], now: u64) -> bool {

@@ -2,6 +2,7 @@
 //! successor is on probation, and after a handover only what nobody else can.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -120,6 +121,16 @@ impl Listeners {
     /// An accept loop begins: ours or a framework's.
     pub(crate) fn mark_begun(&self) {
         self.begun.send_replace(true);
+    }
+
+    /// An accept loop begins that heirloom does not see.
+    pub(crate) fn mark_left(&self) {
+        self.left.store(true, Ordering::Relaxed);
+        self.mark_begun();
+    }
+
+    pub(crate) fn has_left_one(&self) -> bool {
+        self.left.load(Ordering::Relaxed)
     }
 
     /// Turns true when the first one has begun.

@@ -6,6 +6,7 @@ mod stored;
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -31,6 +32,8 @@ pub(crate) struct Listeners {
     emptying: watch::Sender<usize>,
     /// Whether anybody has a listener in an accept loop.
     begun: watch::Sender<bool>,
+    /// One is not heirloom's.
+    left: AtomicBool,
     service: Arc<Service>,
 }
 
@@ -55,6 +58,7 @@ impl Listeners {
             state: Mutex::new(state),
             emptying: watch::Sender::new(0),
             begun: watch::Sender::new(false),
+            left: AtomicBool::new(false),
             service,
         }
     }

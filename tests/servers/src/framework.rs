@@ -4,14 +4,17 @@
 //! --serve-first   serves before anybody has said ready
 //! --ends          the loop ends by itself
 //! --fails         the loop fails
+//! --lent          heirloom lends it the connections
 //! ```
 //!
-//! `/pid` answers at once; `/drained` does a while after the drain has begun.
+//! `/pid` answers at once, `/who` with the client's address; `/drained` does a while after the drain has begun.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
 use axum::routing::get;
 use heirloom::{Ending, Restarter, SignalMap};
 
@@ -25,7 +28,6 @@ pub(crate) async fn main() -> Result<Ending, Box<dyn std::error::Error>> {
     let restarter = builder.start()?;
     let listener = restarter.listen(of("--listen").ok_or("--listen is missing")?)?;
     println!("listening on {}", listener.local_addr());
-    let listener = listener.into_tokio()?;
     let handler = restarter.clone();
     let drained = || async move {
         handler.draining().await;
@@ -33,8 +35,17 @@ pub(crate) async fn main() -> Result<Ending, Box<dyn std::error::Error>> {
         std::process::id().to_string()
     };
     let router = Router::new()
+        .route("/", get(|| async { "Hello World" }))
         .route("/pid", get(|| async { std::process::id().to_string() }))
-        .route("/drained", get(drained));
+        .route("/drained", get(drained))
+        .route("/who", get(|ConnectInfo(who): ConnectInfo<SocketAddr>| async move { who.to_string() }))
+        .into_make_service_with_connect_info::<SocketAddr>();
+    if has("--lent") {
+        let listener = listener.into_axum()?;
+        let serve = |told| async move { axum::serve(listener, router).with_graceful_shutdown(told).await };
+        return Ok(restarter.run_with(serve).await?);
+    }
+    let listener = listener.into_tokio()?;
     if has("--serve-first") {
         axum::serve(listener, router).await?;
         return Err("axum::serve has returned".into());

@@ -10,23 +10,27 @@
 //! GET  /stay               at once; from then on the connection does not move
 //!
 //! --stay                   connections do not move
+//! --lent                   hyper-util serves them
 //! --drop-later             from the second generation on, only the first --listen is listened on
 //! ```
 
 use std::convert::Infallible;
 use std::error::Error;
 
-use heirloom::http::{Baggage, Config, Server};
-use heirloom::{Ending, Restarter, SignalMap};
+use heirloom::http::{Baggage, Config, Lent, Server};
+use heirloom::{Ending, Listener, Restarter, SignalMap};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 
 #[tokio::main]
 pub(crate) async fn main() -> Result<Ending, Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
-    let (mut addresses, mut config, mut drops_later) = (Vec::new(), Config::new().baggage(true), false);
+    let (mut addresses, mut config) = (Vec::new(), Config::new().baggage(true));
+    let (mut drops_later, mut stays, mut lends) = (false, false, false);
     let mut builder = Restarter::bare();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -36,7 +40,11 @@ pub(crate) async fn main() -> Result<Ending, Box<dyn Error>> {
             "--probation" => builder = builder.probation(humantime::parse_duration(&value()?)?),
             "--drain-timeout" => builder = builder.drain_timeout(humantime::parse_duration(&value()?)?),
             "--idle-linger" => builder = builder.idle_linger(humantime::parse_duration(&value()?)?),
-            "--stay" => config = config.move_connections(false),
+            "--stay" => {
+                stays = true;
+                config = config.move_connections(false);
+            }
+            "--lent" => lends = true,
             "--drop-later" => drops_later = true,
             other => return Err(format!("no option {other}").into()),
         }
@@ -50,9 +58,29 @@ pub(crate) async fn main() -> Result<Ending, Box<dyn Error>> {
     for address in &addresses {
         let listener = restarter.check(restarter.listen(address)).await?;
         println!("listening on {}", listener.local_addr());
-        server.accept_from(listener);
+        if lends {
+            tokio::spawn(lend(listener, restarter.clone(), stays));
+        } else {
+            server.accept_from(listener);
+        }
     }
     Ok(restarter.run().await?)
+}
+
+/// As a program does that accepts and serves by itself.
+async fn lend(mut listener: Listener, restarter: Restarter, stays: bool) {
+    while let Some(connection) = listener.accept().await {
+        let io = TokioIo::new(if stays { Lent::staying(connection) } else { Lent::new(connection) });
+        let handler = restarter.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request| answer(handler.clone(), request));
+            let served =
+                auto::Builder::new(TokioExecutor::new()).serve_connection_with_upgrades(io, service).await;
+            if let Err(error) = served {
+                eprintln!("a connection has ended: {error}");
+            }
+        });
+    }
 }
 
 async fn answer(

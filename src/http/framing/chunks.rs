@@ -2,7 +2,7 @@
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Chunks {
+pub(in crate::http) enum Chunks {
     /// Between two chunks.
     #[default]
     Between,
@@ -23,7 +23,7 @@ pub(super) enum Chunks {
 
 impl Chunks {
     /// Follows what was read or written. How many of the bytes belong to the body.
-    pub(super) fn follow(&mut self, bytes: &[u8]) -> usize {
+    pub(in crate::http) fn follow(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() && *self != Chunks::Over {
             if let Chunks::Data(left) = self {
@@ -42,7 +42,7 @@ impl Chunks {
     }
 
     /// Where another chunk may begin.
-    pub(super) fn is_between(self) -> bool {
+    pub(in crate::http) fn is_between(self) -> bool {
         self == Chunks::Between
     }
 

@@ -1,0 +1,78 @@
+//! A framework that you use already: which of its parts heirloom takes the place of, and what is lost
+//! otherwise.
+//!
+//! # Give heirloom the service where it can be had
+//!
+//! `http::serve` serves any tower service, and
+//! `http::Server::new` any hyper service, with limits against slow clients. What
+//! stays the framework's is its routes, extractors and middleware. For axum the service is the `Router`
+//! itself.
+//!
+//! # Else lend it the connections
+//!
+//! A framework that accepts and serves by itself closes idle connections when it is told to shut down, and
+//! each of these closes can cost a request that is on its way. So heirloom keeps the listener, and *lends*
+//! the framework its connections: `Listener::into_incoming` gives
+//! `http::Lent` ones, which are read and written like sockets. heirloom counts where requests
+//! and responses end, and takes a connection from underneath the framework between two of them: the framework
+//! reads an end, as if the client had left, and the client goes on with the successor. The accept loop is
+//! heirloom's, so that it pauses while a successor is on probation.
+//!
+//! axum, with the feature `axum`:
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
+//!     let router = Router::new().route("/", get(|| async { "Hello World" }));
+//!     let restarter = heirloom::Restarter::new()?;
+//!     let listener = restarter.listen("127.0.0.1:3000")?.into_axum()?;
+//!     let serve = |told| async { axum::serve(listener, router).with_graceful_shutdown(told).await };
+//!     Ok(restarter.run_with(serve).await?)
+//! }
+//! ```
+//!
+//! hyper and hyper-util by hand:
+//!
+//! ```no_run
+//! use std::convert::Infallible;
+//!
+//! use http_body_util::Full;
+//! use hyper::body::{Bytes, Incoming};
+//! use hyper::service::service_fn;
+//! use hyper::{Request, Response};
+//! use hyper_util::rt::{TokioExecutor, TokioIo};
+//! use hyper_util::server::conn::auto;
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
+//!     let restarter = heirloom::Restarter::new()?;
+//!     let mut incoming = restarter.listen("127.0.0.1:3000")?.into_incoming();
+//!     tokio::spawn(async move {
+//!         while let Some(lent) = incoming.accept().await {
+//!             let builder = auto::Builder::new(TokioExecutor::new());
+//!             let io = TokioIo::new(lent);
+//!             tokio::spawn(async move { builder.serve_connection(io, service_fn(answer)).await });
+//!         }
+//!     });
+//!     Ok(restarter.run().await?)
+//! }
+//!
+//! async fn answer(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+//!     Ok(Response::new(Full::new("Hello World".into())))
+//! }
+//! ```
+//!
+//! # When the framework is told to stop
+//!
+//! Not when the drain begins: then it would close connections that heirloom would move, and refuse requests
+//! on those that are to be told first. The signal that [`Restarter::run_with`](crate::Restarter::run_with)
+//! gives comes when heirloom has taken back all that it has lent. A framework needs no signal for HTTP/1 at
+//! all.
+//!
+//! What heirloom cannot take back is the framework's to end: HTTP/2 connections, and those on which something
+//! else than HTTP/1 was spoken from the beginning. If there are any, the signal comes at the end of the
+//! [idle linger](crate::Builder::idle_linger) at the latest, and over HTTP/2 the framework says GOAWAY.
+//!
+//! Before: [`around`](super::around). Next: [`restart`](super::restart).
