@@ -25,5 +25,5 @@ awk '/^\[/ { skip = /^\[(workspace|dev-dependencies|\[example)/ } !skip' Cargo.t
 cd "$work"
 RUSTC_BOOTSTRAP=1 cargo -Z direct-minimal-versions generate-lockfile --quiet
 cargo tree --depth 1 --edges normal --prefix none "${features[@]}" | sed -n '2,$s/ v/ /p' | sed 's/ (.*//' | paste -sd ' '
-cargo check --quiet --lib --locked --target-dir "$target" "${features[@]}"
+cargo check --quiet --lib --bins --locked --target-dir "$target" "${features[@]}"
 echo 'the oldest versions will do'

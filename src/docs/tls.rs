@@ -23,7 +23,7 @@
 //! * **Connections** (HTTP/1 over TLS 1.3) move like those without TLS, with their keys. A client that keeps
 //!   its connection makes one handshake, however many restarts there are.
 //! * **Sessions** are resumed with the successor: it is handed the keys of the tickets.
-//! * **What does not move** (TLS 1.2, HTTP/2, AES-128) is told to close.
+//! * **What does not move** (TLS 1.2, AES-128, HTTP/2 with streams that last) is told to close.
 //!
 //! The module `heirloom::tls` has the threat model: which keys leave rustls, where they are, and who could
 //! read them. `Tls::move_connections(false)` turns it off. `examples/live.rs` is a server with WebSockets

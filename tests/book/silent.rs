@@ -33,6 +33,19 @@ fn a_failed_restart_is_told_in_one_line_until_somebody_subscribes() {
 }
 
 #[test]
+fn a_logger_of_the_log_crate_hears_it_instead() {
+    let _shared = beside_others();
+    let server = Setup::example("silent").args(&["--log"]).start();
+    server.binary.remove();
+    let line = fail(&server, 0);
+    assert!(line.contains("logged ERROR heirloom ") && line.contains("there is no such file"), "{line}");
+    proc::signal(server.first_pid, Signal::SIGTERM);
+    server.wait_for_exit(server.first_pid);
+    assert!(server.lines(0, "heirloom[").is_empty(), "once more on standard error");
+    assert!(!server.lines(0, "logged INFO").is_empty());
+}
+
+#[test]
 fn it_can_be_turned_off() {
     let _shared = beside_others();
     let server = Setup::example("silent").args(&["--off"]).start();
