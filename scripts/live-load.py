@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Clients that never reconnect, and restarts at random moments: what was lost, duplicated or closed.
 
-    live-load.py websocket|stream ADDRESS CLIENTS RESTARTS [EVENTS]
+    live-load.py websocket|stream|completion ADDRESS CLIENTS RESTARTS [EVENTS]
 
-Against the interface of the example `live`. Prints one line of figures; the exit status is 1 unless all are zero that
+Against the interface of the example `live`; `completion`, an event stream that answers a POST with a body, against the
+test server `completions`. Prints one line of figures; the exit status is 1 unless all are zero that
 have to be.
 """
 
@@ -106,10 +107,25 @@ async def websocket(who):
         wrong("other", 1, f"{who}: {error!r} at the close")
 
 
+def request(who):
+    """And what the events say of it."""
+    if MODE == "stream":
+        return f"GET /events?every=5ms&count={EVENTS} HTTP/1.1\r\nhost: x\r\n\r\n".encode(), None
+    words = [f'{{"client{who}:"'] + [f"{word:x}" for word in range(random.choice([1, 10000]))]
+    body = " ".join(words).encode()
+    head = f"POST /v1/chat/completions?count={EVENTS} HTTP/1.1\r\nhost: x\r\n"
+    if who % 3 == 0:
+        half = len(body) // 2
+        chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:half], body[half:]) if part)
+        return f"{head}transfer-encoding: chunked\r\n\r\n".encode() + chunks + b"0\r\n\r\n", words
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body, words
+
+
 async def stream(who):
     try:
         reader, writer = await asyncio.open_connection(HOST, PORT)
-        writer.write(f"GET /events?every=5ms&count={EVENTS} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        asks, words = request(who)
+        writer.write(asks)
         pipelined = who % 2 == 0
         if pipelined:
             writer.write(b"GET /pid HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -122,9 +138,11 @@ async def stream(who):
             if size == 0:
                 break
             for event in chunk.decode().split("\n\n")[:-1]:
-                word, number, pid = event.split(" ")
+                word, number, pid, *of = event.split(" ")
                 assert word == "data:", event
                 seen += 1
+                if words and of != [words[(int(number) - 1) % len(words)]]:
+                    wrong("other", 1, f"{who}: {event}")
                 expect(int(number), seen, f"{who} event")
                 seen = int(number)
                 processes.add(int(pid))
@@ -172,7 +190,7 @@ async def main():
         begun = time.monotonic()
         serving = await restart(serving)
         slowest = max(slowest, time.monotonic() - begun)
-    early = sum(task.done() for task in clients) if MODE == "stream" else 0
+    early = sum(task.done() for task in clients) if MODE != "websocket" else 0
     done.set()
     await asyncio.gather(*clients)
     figures["reconnects"] = 0

@@ -46,11 +46,18 @@ round() {
 }
 
 live=$built/examples/live
-"$built/heirloom-test-servers" sockets "$work/sockets"
+for name in sockets completions; do
+    "$built/heirloom-test-servers" "$name" "$work/$name"
+done
+# It knows by its arguments which library it is to use.
+printf '#!/bin/sh\nexec "%s" "$@" --fast\n' "$PWD/$work/sockets" >"$work/fast"
+chmod +x "$work/fast"
 load=("$python" scripts/live-load.py)
 round 'WebSocket, axum' "$live" "${load[@]}" websocket ADDRESS "$sockets" "$restarts"
 round 'WebSocket, hyper' "$work/sockets" "${load[@]}" websocket ADDRESS "$sockets" "$restarts"
+round 'WebSocket, fastwebsockets' "$work/fast" "${load[@]}" websocket ADDRESS "$sockets" "$restarts"
 round 'event streams' "$live" "${load[@]}" stream ADDRESS "$streams" "$restarts" "$events"
+round 'event streams, POST' "$work/completions" "${load[@]}" completion ADDRESS "$streams" "$restarts" "$((2 * events))"
 if command -v node >/dev/null && node --experimental-websocket -e 'new WebSocket("ws://localhost")' 2>/dev/null; then
     round 'WebSocket, axum, Node' "$live" node --experimental-websocket scripts/live-load.js ADDRESS "$sockets" "$restarts"
 else

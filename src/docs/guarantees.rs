@@ -82,12 +82,13 @@
 //!   told to close (GOAWAY in two steps), and its streams end where they began, up to the drain's deadline.
 //!   A client that breaks RFC 7541 by using a table of fields which was taken from it loses its connection.
 //! * WebSockets and event streams outlive their process only where the program has them move
-//!   (`http::sessions`): over HTTP/1, without TLS or over what of TLS moves, if a request without a body
-//!   began them, between two messages or chunks. A WebSocket gets Close 1012 instead if a message takes
-//!   longer than 5 s to end, if its compression remembers earlier messages, if there is more than 64 KiB of
-//!   state, or if the successor answers its request in another way than the predecessor did. A stream stays
-//!   with the old process up to the drain's deadline; if the successor answers in another way it is cut. What
-//!   a handler has not flushed, or keeps in a channel of its own, when it has its session move is lost.
+//!   (`http::sessions`): over HTTP/1, without TLS or over what of TLS moves, between two messages or
+//!   chunks, if the request that began them has at most 64 KiB of body. A WebSocket gets Close 1012 instead
+//!   if a message takes longer than 5 s to end, if its compression remembers earlier messages, if there is
+//!   more than 64 KiB of state, or if the successor answers its request in another way than the predecessor
+//!   did. A stream stays with the old process up to the drain's deadline; if the successor answers in another
+//!   way it is cut. What a handler has not flushed, or keeps in a channel of its own, when it has its session
+//!   move is lost.
 //! * An HTTP/1 request may be answered before its upload ends. hyper does not say whether a body was read to
 //!   its end. If the drain begins meanwhile, the connection is closed without notice when the upload is over,
 //!   because the head of the response, which could have given notice, has been sent.

@@ -18,8 +18,8 @@ pub(super) enum SessionKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Carried {
     pub(super) kind: SessionKind,
-    /// Of the request that began it, as the client sent it.
-    pub(super) head: Vec<u8>,
+    /// The request that began it, as the client sent it: its head and its body.
+    pub(super) request: Vec<u8>,
     /// What the head of the response said that the next one must say as well.
     pub(super) terms: Vec<String>,
     /// The handler's own.
@@ -35,7 +35,7 @@ impl Carried {
         let mut bytes = vec![VERSION, kind];
         // The value of a header has no line end in it.
         let terms = self.terms.join("\n");
-        for (tag, value) in [(HEAD, &self.head[..]), (TERMS, terms.as_bytes()), (STATE, &self.state)] {
+        for (tag, value) in [(REQUEST, &self.request[..]), (TERMS, terms.as_bytes()), (STATE, &self.state)] {
             fields::push(&mut bytes, tag, value);
         }
         bytes
@@ -44,11 +44,11 @@ impl Carried {
     /// `None` for what this release cannot go on with.
     pub(super) fn decode(bytes: &[u8]) -> Option<Carried> {
         let kind = Self::kind(bytes)?;
-        let mut carried = Carried { kind, head: Vec::new(), terms: Vec::new(), state: Vec::new() };
+        let mut carried = Carried { kind, request: Vec::new(), terms: Vec::new(), state: Vec::new() };
         let mut rest = &bytes[2..];
         while let Some((tag, value)) = fields::next(&mut rest).ok()? {
             match tag {
-                HEAD => carried.head = value.to_vec(),
+                REQUEST => carried.request = value.to_vec(),
                 TERMS => carried.terms = str::from_utf8(value).ok()?.split('\n').map(str::to_owned).collect(),
                 STATE => carried.state = value.to_vec(),
                 tag if tag >= OPTIONAL => {}
@@ -73,7 +73,7 @@ const VERSION: u8 = 1;
 const WEBSOCKET: u8 = 1;
 const STREAM: u8 = 2;
 
-const HEAD: u8 = 1;
+const REQUEST: u8 = 1;
 const TERMS: u8 = 2;
 const STATE: u8 = 3;
 
@@ -90,7 +90,7 @@ mod tests {
             (
                 Carried {
                     kind: SessionKind::WebSocket,
-                    head: b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+                    request: b"GET / HTTP/1.1\r\n\r\n".to_vec(),
                     terms: vec!["chat".to_owned(), String::new()],
                     state: b"7".to_vec(),
                 },
@@ -99,7 +99,7 @@ mod tests {
             (
                 Carried {
                     kind: SessionKind::Stream,
-                    head: vec![],
+                    request: vec![],
                     terms: vec!["a".to_owned()],
                     state: vec![],
                 },

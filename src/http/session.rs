@@ -24,7 +24,8 @@ use crate::drain::{DrainSignal, Entry, TOO_MUCH};
 /// example.
 ///
 /// Clones are of the same session. Every request of such a server has one. What cannot move (over HTTP/2 and
-/// TLS 1.2, a request with a body) has one that goes nowhere: [`move_on`](Self::move_on) says so.
+/// TLS 1.2, a request with a body of more than 64 KiB) has one that goes nowhere: [`move_on`](Self::move_on)
+/// says so.
 #[derive(Clone)]
 pub struct Session {
     shared: Arc<Shared>,
@@ -59,8 +60,7 @@ pub enum Unmoved {
     /// died.
     #[error("no successor takes it")]
     Refused,
-    /// The state that was given, the head of the request, and what was read and not dealt with are too much
-    /// together.
+    /// The state that was given, the request, and what was read and not dealt with are too much together.
     #[error("{bytes} bytes would have to go along, and the limit is {limit}; give a smaller state")]
     TooMuch {
         /// What would have had to go along.
@@ -68,8 +68,9 @@ pub enum Unmoved {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// Over HTTP/2 and TLS that does not move (1.2, say), and with a body in the request, none moves.
-    #[error("a session over HTTP/2 or TLS 1.2, or of a request with a body, cannot move")]
+    /// Over HTTP/2 and TLS that does not move (1.2, say), none moves; nor one whose request has more than 64
+    /// KiB of body, or 16 KiB of head.
+    #[error("a session over HTTP/2 or TLS 1.2, or of a request of more than 64 KiB, cannot move")]
     Unsupported,
 }
 
@@ -235,7 +236,12 @@ impl Sessions {
                 .headers()
                 .get(UPGRADE)
                 .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-        let is_plain = *request.method() == Method::GET && request.version() == Version::HTTP_11;
+        // A response to HEAD says that there are chunks, and has none.
+        let method_fits = match is_websocket {
+            true => *request.method() == Method::GET,
+            false => *request.method() != Method::HEAD,
+        };
+        let is_plain = method_fits && request.version() == Version::HTTP_11;
         let kind = match (is_websocket, may_upgrade) {
             (true, _) => Some(SessionKind::WebSocket),
             (false, true) => None,

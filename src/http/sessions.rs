@@ -52,8 +52,8 @@
 //! 1. When the process drains (after its successor has settled), [`Session::leaving`] lets the message that
 //!    is on its way come to its end, and holds the next one back.
 //! 2. [`Session::move_on`] takes the connection from under the library, answers a ping that the library has
-//!    read and not answered, and sends the successor the socket, the head of the request that began the
-//!    session, what was read and not dealt with, and the state.
+//!    read and not answered, and sends the successor the socket, the request that began the session, what was
+//!    read and not dealt with, and the state.
 //! 3. The successor gives its service the request once more. The service does what it always does, and its
 //!    answer (`101 Switching Protocols`, or the head of the stream) is kept from the client, which has had
 //!    it.
@@ -72,15 +72,20 @@
 //! succeeded; if that fails it goes on here, up to the drain's deadline. The successor's handler begins at
 //! the cursor. Requests that the client has sent meanwhile are answered there, after the stream's end.
 //!
+//! A request may have a body, as those to language models have (`POST /v1/chat/completions` with JSON). Up to
+//! 64 KiB of it are kept as long as its answer is a stream, and go along: the successor's handler gets the
+//! same request. What the first handler did with it, an entry in a database perhaps, is not to be done again:
+//! see [`Session::resumed`]. The body has to be read to its end before the stream can move.
+//!
 //! # What does not move
 //!
 //! | | then |
 //! |---|---|
-//! | HTTP/2, TLS 1.2 and what else of TLS does not move, a request with a body, or with a head of more than 16 KiB | [`Unmoved::Unsupported`]: say goodbye in the way of your protocol |
+//! | HTTP/2, TLS 1.2 and what else of TLS does not move, a request with more than 16 KiB of head or 64 KiB of body, a WebSocket's with any body | [`Unmoved::Unsupported`]: say goodbye in the way of your protocol |
 //! | no successor, or a release of heirloom without this, or one that does not listen there | Close 1012; a stream goes on here |
 //! | half a message for 5 s | the same |
 //! | `permessage-deflate` unless both sides have `no_context_takeover`; other extensions | the same |
-//! | more than 96 KiB in all: head, state, baggage and what was read | the same |
+//! | more than 96 KiB in all: request, state, baggage and what was read | the same |
 //! | a Close frame under way | it ends by itself |
 //!
 //! # What it costs

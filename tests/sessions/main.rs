@@ -1,6 +1,7 @@
 //! WebSockets and event streams go on in the successor, and their clients notice nothing.
 #![cfg(feature = "tls")]
 
+mod completions;
 mod faults;
 mod frames;
 mod http2;
@@ -74,10 +75,12 @@ impl Talker {
 }
 
 #[test]
-fn websockets_of_axum_and_of_hyper_go_on_through_restarts() {
+fn websockets_of_any_library_go_on_through_restarts() {
     let _alone = alone();
-    for (example, path) in [("live", "/ws?ticks=20ms"), ("sockets", "/ws")] {
-        let server = start(example);
+    for (example, options, path) in
+        [("live", &[][..], "/ws?ticks=20ms"), ("sockets", &[], "/ws"), ("sockets", &["--fast"], "/ws")]
+    {
+        let server = Setup::example(example).args(&[&["--probation", "100ms"], options].concat()).start();
         let ended = AtomicBool::new(false);
         let mut talkers: Vec<_> = (0..12).map(|_| Talker::new(&server, path)).collect();
         thread::scope(|scope| {
@@ -91,7 +94,7 @@ fn websockets_of_axum_and_of_hyper_go_on_through_restarts() {
                 });
             }
             let mut pid = server.first_pid;
-            for _ in 0..4 {
+            for _ in 0..3 {
                 let old = pid;
                 (pid, _) = server.replace(pid, Signal::SIGUSR2);
                 server.wait_for_exit(old);
@@ -101,9 +104,9 @@ fn websockets_of_axum_and_of_hyper_go_on_through_restarts() {
         for talker in &mut talkers {
             talker.ask(10, false);
         }
-        assert!(talkers.iter().all(|talker| talker.pids.contains(&server.pid())), "{example}");
+        assert!(talkers.iter().all(|talker| talker.pids.contains(&server.pid())), "{example} {options:?}");
         let asked: u64 = talkers.iter().map(|talker| talker.asked).sum();
-        println!("{example}: {asked} answers on {} WebSockets", talkers.len());
+        println!("{example} {options:?}: {asked} answers on {} WebSockets", talkers.len());
     }
 }
 

@@ -11,9 +11,12 @@ use crate::http::framing::{Chunks, HeadEnd};
 pub(super) struct Following {
     inbound: Inbound,
     outbound: Outbound,
-    /// Of the last request, as far as it was given to hyper.
-    head: Vec<u8>,
+    /// Of the last request, as far as it was given to hyper: its head, and its body if it may become a
+    /// session.
+    request: Vec<u8>,
     is_head_whole: bool,
+    /// More of its body was given out than is kept.
+    is_body_too_long: bool,
     /// What the request under way may become or has become.
     kind: Option<SessionKind>,
     /// What the head of its response said.
@@ -81,6 +84,8 @@ pub(super) enum Readiness {
     Ending,
     /// Only its library knows what its compression remembers.
     Bound,
+    /// Its request is too long to be played again.
+    TooLong,
 }
 
 impl Following {
@@ -89,8 +94,9 @@ impl Following {
         Following {
             inbound: Inbound::Head(HeadEnd::default()),
             outbound: Outbound::Through,
-            head: Vec::new(),
+            request: Vec::new(),
             is_head_whole: false,
+            is_body_too_long: false,
             kind: None,
             terms: Vec::new(),
             keeps_context: false,
@@ -98,8 +104,8 @@ impl Following {
         }
     }
 
-    /// One that a predecessor has been speaking on: the request's head, which comes once more, is answered
-    /// once more.
+    /// One that a predecessor has been speaking on: the request, which comes once more, is answered once
+    /// more.
     pub(super) fn resumed(carried: &Carried) -> Self {
         let outbound = Outbound::Swallowed(Head::default(), carried.terms.clone());
         Following { outbound, kind: Some(carried.kind), is_resumed: true, ..Following::new() }
@@ -108,30 +114,35 @@ impl Following {
     /// hyper has a request. Whether it may become a session that can move.
     pub(super) fn begin(&mut self, begins: Begins, is_flushed: bool) -> bool {
         let is_replay = matches!(self.outbound, Outbound::Swallowed(..));
-        let kind = begins.kind.filter(|_| {
-            self.is_head_whole
-                && is_flushed
-                && begins.body == RequestBody::None
-                && self.head.len() <= LONGEST_HEAD
+        let kind = begins.kind.filter(|kind| {
+            let is_known = self.is_head_whole && is_flushed && self.request.len() <= LONGEST_HEAD;
+            is_known && begins.body.may_come_again(*kind)
         });
-        if is_replay {
-            self.inbound = Inbound::Held;
-            return kind == self.kind;
+        let is_as_before = !is_replay || kind == self.kind;
+        if !is_replay {
+            self.kind = kind;
+            self.terms.clear();
+            self.outbound = match kind {
+                Some(_) => Outbound::Head(Head::default()),
+                None => Outbound::Through,
+            };
         }
-        self.kind = kind;
-        self.terms.clear();
-        self.outbound = match kind {
-            Some(_) => Outbound::Head(Head::default()),
-            None => Outbound::Through,
-        };
+        self.is_body_too_long = false;
         self.inbound = match begins.body {
-            _ if kind.is_some() => Inbound::Held,
-            _ if begins.may_upgrade => Inbound::Through,
-            RequestBody::None => Inbound::Head(HeadEnd::default()),
-            RequestBody::Length(length) => Inbound::Body(length),
-            RequestBody::Chunks => Inbound::Chunks(Chunks::default()),
+            RequestBody::Length(length) if !begins.may_upgrade => Inbound::Body(length),
+            RequestBody::Chunks if !begins.may_upgrade => Inbound::Chunks(Chunks::default()),
+            _ if kind.is_none() && begins.may_upgrade && !is_replay => Inbound::Through,
+            _ => self.behind_request(),
         };
-        kind.is_some()
+        kind.is_some() && is_as_before
+    }
+
+    /// What comes from the client once all of a request was given out.
+    fn behind_request(&self) -> Inbound {
+        match self.kind {
+            Some(_) => Inbound::Held,
+            None => Inbound::Head(HeadEnd::default()),
+        }
     }
 
     /// How many of these bytes, which come next, may be given out now. `hold`: no further message.
@@ -173,31 +184,46 @@ impl Following {
         match &mut self.inbound {
             Inbound::Head(end) => {
                 if std::mem::take(&mut self.is_head_whole) {
-                    self.head.clear();
+                    self.request.clear();
                 }
                 let whole = end.follow(bytes).is_some();
-                if self.head.len() <= LONGEST_HEAD {
-                    self.head.extend_from_slice(bytes);
+                if self.request.len() <= LONGEST_HEAD {
+                    self.request.extend_from_slice(bytes);
                 }
                 self.is_head_whole = whole;
             }
             Inbound::Body(left) => {
                 *left -= bytes.len() as u64;
                 if *left == 0 {
-                    self.inbound = Inbound::Head(HeadEnd::default());
+                    self.inbound = self.behind_request();
                 }
+                self.keep(bytes);
             }
             Inbound::Chunks(chunks) => {
                 chunks.follow(bytes);
                 match chunks {
-                    Chunks::Over => self.inbound = Inbound::Head(HeadEnd::default()),
+                    Chunks::Over => self.inbound = self.behind_request(),
                     // hyper ends the connection.
                     Chunks::Broken => self.inbound = Inbound::Through,
                     _ => {}
                 }
+                self.keep(bytes);
             }
             Inbound::Frames(frames) => frames.follow(bytes),
             Inbound::Held | Inbound::Through => {}
+        }
+    }
+
+    /// Keeps a part of a request's body as long as it may be wanted again.
+    fn keep(&mut self, bytes: &[u8]) {
+        if self.kind.is_none() || self.is_body_too_long {
+            return;
+        }
+        self.is_body_too_long = self.request.len() + bytes.len() > LONGEST_REQUEST;
+        if self.is_body_too_long {
+            self.request = Vec::new();
+        } else {
+            self.request.extend_from_slice(bytes);
         }
     }
 
@@ -312,13 +338,23 @@ impl Following {
     fn is_over(&mut self) {
         self.kind = None;
         self.outbound = Outbound::Through;
-        self.inbound = Inbound::Head(HeadEnd::default());
+        // The rest of a body that was answered already is still followed.
+        if self.is_held() {
+            self.inbound = self.behind_request();
+        }
+        // Idle connections are many, and a body is larger than a head.
+        if self.request.len() > LONGEST_HEAD {
+            self.request = Vec::new();
+        }
     }
 
     /// Whether the session can go as it stands.
     pub(super) fn readiness(&self) -> Readiness {
         match (&self.inbound, &self.outbound) {
             _ if self.keeps_context => Readiness::Bound,
+            _ if self.is_body_too_long => Readiness::TooLong,
+            // Its handler has answered before it had all of the request.
+            (Inbound::Body(_) | Inbound::Chunks(_), Outbound::Chunks(_)) => Readiness::NotYet,
             (Inbound::Frames(inbound), Outbound::Frames(outbound)) => {
                 if inbound.is_ending() || outbound.is_ending() {
                     Readiness::Ending
@@ -357,7 +393,7 @@ impl Following {
     /// What its successor needs to know.
     pub(super) fn carried(&self, state: Vec<u8>) -> Option<Carried> {
         let kind = self.kind?;
-        Some(Carried { kind, head: self.head.clone(), terms: self.terms.clone(), state })
+        Some(Carried { kind, request: self.request.clone(), terms: self.terms.clone(), state })
     }
 }
 
@@ -369,9 +405,29 @@ impl Head {
     }
 }
 
+impl RequestBody {
+    /// Whether a session of that kind can begin with it once more.
+    fn may_come_again(self, kind: SessionKind) -> bool {
+        match (self, kind) {
+            (RequestBody::None, _) => true,
+            (_, SessionKind::WebSocket) => false,
+            (RequestBody::Length(length), _) => length <= LONGEST_BODY as u64,
+            // How long it is will be seen.
+            (RequestBody::Chunks, _) => true,
+        }
+    }
+}
+
 /// In bytes: of a request whose session can move, and of its response. Browsers send some 2 KiB, and 8 with
 /// many cookies.
 const LONGEST_HEAD: usize = 16 * 1024;
+
+/// In bytes, on the wire: of a request whose stream can move. A question to a language model with what was
+/// said before is some ten KiB; with a picture in it, more than can go along.
+const LONGEST_BODY: usize = 64 * 1024;
+
+/// What is kept of a request, in bytes.
+const LONGEST_REQUEST: usize = LONGEST_HEAD + LONGEST_BODY;
 
 /// In bytes: a frame is given out whole up to here, so that no library keeps a part of it. Beyond that its
 /// rest is waited for when the session is to move.

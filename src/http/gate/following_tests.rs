@@ -35,9 +35,9 @@ fn in_session(kind: SessionKind, response: &[u8]) -> Following {
 
 fn resumed(kind: SessionKind, response: &[u8], replayed: &[u8]) -> Following {
     let carried = in_session(kind, response).carried(b"state".to_vec()).unwrap();
-    assert_eq!(carried.head, GET);
+    assert_eq!(carried.request, GET);
     let mut following = Following::resumed(&carried);
-    following.given(&carried.head);
+    following.given(&carried.request);
     assert!(following.begin(begins(kind), true));
     assert_eq!(give(&mut following, MESSAGE), 0, "not before its answer");
     let mut rest = replayed;
@@ -86,6 +86,81 @@ fn bodies_are_followed_to_the_next_head() {
         assert_eq!(given, bytes.len() + GET.len(), "{body:?}");
         assert!(following.begin(begins(SessionKind::Stream), true));
     }
+}
+
+const POST: &[u8] = b"POST / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+fn asked(body: RequestBody) -> (Following, Begins) {
+    let with_body = Begins { body, ..begins(SessionKind::Stream) };
+    let mut following = Following::new();
+    following.given(POST);
+    (following, with_body)
+}
+
+#[test]
+fn a_body_goes_along_with_the_stream_that_answers_it() {
+    for (body, bytes) in [
+        (RequestBody::Length(5), &b"hello"[..]),
+        (RequestBody::Chunks, b"5;a=b\r\nhello\r\n0\r\nc: d\r\n\r\n"),
+    ] {
+        let (mut following, with_body) = asked(body);
+        assert!(following.begin(with_body, true));
+        let all = [bytes, GET].concat();
+        assert_eq!(give(&mut following, &all[..3]), 3, "a part of it");
+        following.written(STREAM);
+        assert_eq!(following.readiness(), Readiness::NotYet, "answered before it was there");
+        assert_eq!(give(&mut following, &all[3..]), bytes.len() - 3, "and nothing behind it");
+        assert_eq!(following.readiness(), Readiness::Ready);
+
+        let carried = following.carried(Vec::new()).unwrap();
+        assert_eq!(carried.request, [POST, bytes].concat());
+        let mut resumed = Following::resumed(&carried);
+        resumed.given(POST);
+        assert!(resumed.begin(with_body, true));
+        assert_eq!(give(&mut resumed, &all), bytes.len());
+        resumed.swallow(STREAM);
+        assert_eq!(resumed.readiness(), Readiness::Ready);
+        assert_eq!(resumed.carried(Vec::new()).unwrap().request, carried.request, "and once more");
+
+        assert!(following.written(b"0\r\n\r\n"));
+        assert_eq!(give(&mut following, GET), GET.len());
+        assert!(following.begin(begins(SessionKind::Stream), true));
+        assert_eq!(following.carried(Vec::new()).unwrap().request, GET);
+    }
+}
+
+#[test]
+fn a_stream_that_ends_before_its_body_leaves_the_rest_of_that() {
+    let (mut following, with_body) = asked(RequestBody::Length(5));
+    assert!(following.begin(with_body, true));
+    following.written(STREAM);
+    following.written(b"0\r\n\r\n");
+    assert_eq!(following.may_give(&[b"hello", GET].concat(), false), 5);
+    following.given(b"hello");
+    assert_eq!(following.may_give(GET, false), GET.len());
+}
+
+#[test]
+fn a_body_that_is_too_long_keeps_its_stream_here() {
+    let (mut following, with_body) = asked(RequestBody::Length(LONGEST_BODY as u64 + 1));
+    assert!(!following.begin(with_body, true));
+    let (mut following, with_body) = asked(RequestBody::Chunks);
+    assert!(following.begin(with_body, true));
+    following.written(STREAM);
+    let chunk = [format!("{LONGEST_REQUEST:x}\r\n").as_bytes(), &vec![b'x'; LONGEST_REQUEST]].concat();
+    following.given(&chunk);
+    following.given(b"\r\n0\r\n\r\n");
+    assert_eq!(following.readiness(), Readiness::TooLong);
+    assert!(following.request.is_empty());
+    following.written(b"0\r\n\r\n");
+    following.given(GET);
+    assert!(following.begin(begins(SessionKind::Stream), true), "the next one's is another");
+    following.written(STREAM);
+    assert_eq!(following.readiness(), Readiness::Ready);
+    // A WebSocket's request has none.
+    let (mut following, with_body) = asked(RequestBody::Length(1));
+    let websocket = Begins { kind: Some(SessionKind::WebSocket), may_upgrade: true, ..with_body };
+    assert!(!following.begin(websocket, true));
 }
 
 #[test]
@@ -180,7 +255,7 @@ fn a_session_that_is_played_again_goes_on_where_it_was() {
     assert!(!following.is_resumed());
     // And once more.
     let carried = following.carried(Vec::new()).unwrap();
-    assert_eq!((carried.head.as_slice(), carried.terms[0].as_str()), (GET, "text/event-stream"));
+    assert_eq!((carried.request.as_slice(), carried.terms[0].as_str()), (GET, "text/event-stream"));
 }
 
 #[test]

@@ -49,7 +49,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Door for Gate<S> {
                 Instant::now() + PATIENCE
             });
             match inner.following.readiness() {
-                Readiness::Ready | Readiness::Bound => return Poll::Ready(()),
+                Readiness::Ready | Readiness::Bound | Readiness::TooLong => return Poll::Ready(()),
                 // It ends by itself.
                 Readiness::Ending => return Poll::Pending,
                 Readiness::NotYet => {}
@@ -147,6 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
             Readiness::NotYet => {}
             Readiness::Ending => return Poll::Ready(Err(Unmoved::Ending)),
             Readiness::Bound => return Poll::Ready(Err(Unmoved::Extension)),
+            Readiness::TooLong => return Poll::Ready(Err(Unmoved::Unsupported)),
         }
         if self.connection.is_none() {
             return Poll::Ready(Err(Unmoved::Ending));

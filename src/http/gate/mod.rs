@@ -88,8 +88,8 @@ impl<S> Gate<S> {
 
     /// Of one that has come from a predecessor in the middle of a session.
     pub(super) fn resumed(connection: Connection<S>, carried: &Carried) -> Self {
-        // What the client had sent and nobody had read comes behind the head, when that has been answered.
-        let ahead = BytesMut::from(&carried.head[..]);
+        // What the client had sent and nobody had read comes behind it, when it has been answered.
+        let ahead = BytesMut::from(&carried.request[..]);
         let gate = Gate::with(connection, ahead, Following::resumed(carried), carried.state.is_empty());
         gate.with_inner(|inner| inner.state = Some(carried.state.clone()));
         gate
@@ -230,6 +230,7 @@ impl<S: AsyncRead + Unpin> Inner<S> {
                 let before = buf.filled().len();
                 ready!(Pin::new(reader(connection, is_own)).poll_read(cx, buf))?;
                 self.following.given(&buf.filled()[before..]);
+                self.wake_watchers();
                 return Poll::Ready(Ok(()));
             }
             let is_held_back = self.poll_hold(cx).is_pending();

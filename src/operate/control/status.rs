@@ -211,7 +211,7 @@ pub struct GenerationDetail {
     /// How many times one was to move and stayed, by reason. `refused`: no successor takes it. `too_much`:
     /// what would have had to go along is over a limit. `tls`: its keys cannot be followed. Of a WebSocket or
     /// a stream also `busy`, in the middle of a message for too long; `ending`, at its end; `extension`,
-    /// compressed with a memory; `unsupported`, over HTTP/2 or TLS 1.2 or with a body in its request. HTTP/2
+    /// compressed with a memory; `unsupported`, over HTTP/2 or TLS 1.2 or with too long a request. HTTP/2
     /// and TLS 1.2 are not asked to move at all, and else not among these.
     #[serde(default)]
     pub unmoved: BTreeMap<String, u64>,

@@ -11,6 +11,7 @@
 //! The tests do so for themselves (`tests/support/src/programs.rs`).
 
 mod blocking;
+mod completions;
 mod faulty;
 mod fetching;
 mod framework;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
 fn run(name: &str) -> Option<ExitCode> {
     Some(match name {
         "blocking" => blocking::main().report(),
+        "completions" => completions::main().report(),
         "faulty" => faulty::main().report(),
         "fetching" => fetching::main().report(),
         "framework" => framework::main().report(),

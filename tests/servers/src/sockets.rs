@@ -1,6 +1,9 @@
-//! WebSockets of hyper and tokio-tungstenite, with the messages of the example `live`.
+//! WebSockets of hyper and a library that takes what it upgrades, with the messages of the example `live`.
 //!
 //! ```text
+//! --fast             of fastwebsockets, instead of tokio-tungstenite
+//! --off              that do not move
+//!
 //! GET /ws            as live
 //! GET /forgets       a WebSocket whose state the next generation does not ask for, and greets anew
 //! GET /refuses       a WebSocket that the next generation does not want: it answers 403
@@ -11,6 +14,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 
+use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload};
 use futures_util::{SinkExt, StreamExt};
 use heirloom::http::{Config, Server, Session};
 use heirloom::{Ending, Restarter, SignalMap};
@@ -29,7 +33,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 pub(crate) async fn main() -> Result<Ending, Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
     let (mut addresses, mut config) = (Vec::new(), Config::new().move_websockets(true));
-    let mut builder = Restarter::bare();
+    let (mut builder, mut is_fast) = (Restarter::bare(), false);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or("a value is missing");
@@ -37,11 +41,12 @@ pub(crate) async fn main() -> Result<Ending, Box<dyn Error>> {
             "--listen" => addresses.push(value()?),
             "--probation" => builder = builder.probation(humantime::parse_duration(&value()?)?),
             "--off" => config = config.move_websockets(false),
+            "--fast" => is_fast = true,
             other => return Err(format!("no option {other}").into()),
         }
     }
     let restarter = builder.signals(SignalMap::default()).start()?;
-    let server = Server::new(config, service_fn(answer));
+    let server = Server::new(config, service_fn(move |request| answer(request, is_fast)));
     for address in &addresses {
         let listener = restarter.check(restarter.listen(address)).await?;
         println!("listening on {}", listener.local_addr());
@@ -50,7 +55,7 @@ pub(crate) async fn main() -> Result<Ending, Box<dyn Error>> {
     Ok(restarter.run().await?)
 }
 
-async fn answer(mut request: Request<Incoming>) -> Result<Response<String>, Infallible> {
+async fn answer(mut request: Request<Incoming>, is_fast: bool) -> Result<Response<String>, Infallible> {
     let session = request.extensions().get::<Session>().cloned();
     let path = request.uri().path().to_owned();
     let is_resumed = session.as_ref().is_some_and(Session::resumed);
@@ -63,6 +68,14 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<String>, Infa
     let (Some(session), Some(key)) = (session, request.headers().get(SEC_WEBSOCKET_KEY)) else {
         return Ok(Response::new(std::process::id().to_string()));
     };
+    if is_fast {
+        let (response, upgrading) = fastwebsockets::upgrade::upgrade(&mut request).expect("a WebSocket");
+        tokio::spawn(async move {
+            let Ok(socket) = upgrading.await else { return };
+            talk_fast(FragmentCollector::new(socket), &session).await;
+        });
+        return Ok(response.map(|_| String::new()));
+    }
     let accept = derive_accept_key(key.as_bytes());
     tokio::spawn(async move {
         let Ok(upgraded) = hyper::upgrade::on(&mut request).await else { return };
@@ -83,8 +96,8 @@ async fn talk(mut socket: WebSocketStream<TokioIo<Upgraded>>, session: &Session,
         if socket.send(Message::text("welcome")).await.is_err() {
             return;
         }
-    } else if let Some(state) = session.state() {
-        answered = str::from_utf8(state).unwrap_or_default().trim_end().parse().unwrap_or_default();
+    } else {
+        answered = answered_before(session);
     }
     loop {
         tokio::select! {
@@ -109,4 +122,39 @@ async fn talk(mut socket: WebSocketStream<TokioIo<Upgraded>>, session: &Session,
             }
         }
     }
+}
+
+async fn talk_fast(mut socket: FragmentCollector<TokioIo<Upgraded>>, session: &Session) {
+    let mut answered = answered_before(session);
+    loop {
+        tokio::select! {
+            received = socket.read_frame() => {
+                let Ok(frame) = received else { return };
+                let answer = match frame.opcode {
+                    OpCode::Text => {
+                        answered += 1;
+                        let text = String::from_utf8_lossy(&frame.payload);
+                        let text = format!("{answered} {} {text}", std::process::id());
+                        Frame::text(Payload::Owned(text.into_bytes()))
+                    }
+                    OpCode::Binary => Frame::binary(Payload::Owned(frame.payload.to_vec())),
+                    OpCode::Close => return,
+                    _ => continue,
+                };
+                if socket.write_frame(answer).await.is_err() {
+                    return;
+                }
+            }
+            () = session.leaving() => {
+                let _ = session.move_on(answered.to_string()).await;
+                return;
+            }
+        }
+    }
+}
+
+/// What the predecessor's handler has said.
+fn answered_before(session: &Session) -> u64 {
+    let state = session.state().and_then(|state| str::from_utf8(state).ok()).unwrap_or_default();
+    state.trim_end().parse().unwrap_or_default()
 }
