@@ -97,7 +97,12 @@ fn refuse(channel: &OwnedFd, message: &[u8]) -> Result<(), Box<dyn Error>> {
         ids.push(u64::from_le_bytes(rest[..8].try_into()?));
         let received = u32::from_le_bytes(rest[16..20].try_into()?) as usize;
         let state = u32::from_le_bytes(rest[21 + received..25 + received].try_into()?) as usize;
+        let has_session = rest[20 + received] & 2 != 0;
         rest = &rest[25 + received + state..];
+        if has_session {
+            let session = u32::from_le_bytes(rest[..4].try_into()?) as usize;
+            rest = &rest[4 + session..];
+        }
     }
     for kind in [REFUSED, TAKEN, REFUSED] {
         let ids = ids.iter().flat_map(|id| [*id, u64::MAX - id, 0]).flat_map(u64::to_le_bytes);
