@@ -13,19 +13,20 @@ const QUESTION: &str = r#"{ "model": "parrot", "stream": true, "prompt": "say it
 fn a_stream_that_answers_a_body_goes_on_and_its_connection_serves_the_next_request() {
     let _alone = alone();
     let server = start("completions");
+    let until_the_third = format!("count={COUNT}&last=3");
     let long = format!("{QUESTION} {}", "and again ".repeat(6000));
     let asked: Vec<_> = (0..12)
         .map(|at| {
             let question = if at % 2 == 0 { QUESTION } else { &*long };
             let mut stream = tcp(&server);
-            ask(&mut stream, question, ["length", "chunks", "expects"][at % 3]);
+            ask(&mut stream, question, ["length", "chunks", "expects"][at % 3], &until_the_third);
             stream.write_all(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nok").expect("open");
             (stream, question)
         })
         .collect();
     let curl = Command::new("curl")
         .args(["-sSN", "--json", QUESTION])
-        .arg(format!("http://{}/v1/chat/completions?count={COUNT}", server.target()))
+        .arg(format!("http://{}/v1/chat/completions?{until_the_third}", server.target()))
         .stdout(Stdio::piped())
         .spawn()
         .expect("curl");
@@ -74,7 +75,7 @@ fn a_stream_whose_body_is_too_long_to_go_along_ends_where_it_began() {
         .into_iter()
         .map(|form| {
             let mut stream = tcp(&server);
-            ask(&mut stream, &question, form);
+            ask(&mut stream, &question, form, &format!("count={COUNT}"));
             stream
         })
         .collect();
@@ -101,8 +102,9 @@ fn restart_twice(server: &Server) {
     }
 }
 
-fn ask(stream: &mut TcpStream, question: &str, form: &str) {
-    let head = format!("POST /v1/chat/completions?count={COUNT} HTTP/1.1\r\nhost: x\r\n");
+/// `length`: as in the server's query.
+fn ask(stream: &mut TcpStream, question: &str, form: &str, length: &str) {
+    let head = format!("POST /v1/chat/completions?{length} HTTP/1.1\r\nhost: x\r\n");
     let length = format!("content-length: {}\r\n", question.len());
     match form {
         "length" => stream.write_all(format!("{head}{length}\r\n{question}").as_bytes()).expect("open"),
@@ -138,5 +140,5 @@ fn words(events: &str, question: &str) -> Vec<String> {
     pids
 }
 
-/// Of events, each a millisecond or more after the one before: enough for two restarts.
+/// Of events, each a millisecond or more after the one before: some in each generation.
 const COUNT: usize = 1500;

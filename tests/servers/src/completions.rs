@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! POST /v1/chat/completions?count=N    `data: I PID WORD` N times, for each word of the body, over and over
+//!                          [&last=G]   the last of them in generation G at the earliest
 //! POST /early?count=N                  the same, begun before the body is there
 //! POST /echo                           the body, at once
 //! GET  /pid, /begun                    at once; how many completions were begun here, and not gone on with
@@ -10,7 +11,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -36,6 +37,7 @@ pub(crate) async fn main() -> Result<Ending, Box<dyn Error>> {
         }
     }
     let restarter = builder.signals(SignalMap::default()).start()?;
+    GENERATION.store(restarter.generation(), Relaxed);
     let router = Router::new()
         .route("/v1/chat/completions", post(complete))
         .route("/early", post(complete_early))
@@ -55,7 +57,7 @@ async fn complete(count: RawQuery, Extension(session): Extension<Session>, quest
     if !session.resumed() {
         BEGUN.fetch_add(1, Relaxed);
     }
-    response(Body::from_stream(words(question, number(&count), session)))
+    response(Body::from_stream(words(question, Length::asked(&count), session)))
 }
 
 /// Its head goes out before the body has come.
@@ -63,7 +65,7 @@ async fn complete_early(count: RawQuery, Extension(session): Extension<Session>,
     let question = axum::body::to_bytes(body, usize::MAX);
     let all = question.map(move |question| {
         let question = String::from_utf8_lossy(&question.unwrap_or_default()).into_owned();
-        words(question, number(&count), session)
+        words(question, Length::asked(&count), session)
     });
     response(Body::from_stream(all.flatten_stream()))
 }
@@ -71,7 +73,7 @@ async fn complete_early(count: RawQuery, Extension(session): Extension<Session>,
 /// What goes to the successor is the number of the last word; the question comes with the request.
 fn words(
     question: String,
-    count: usize,
+    length: Length,
     session: Session,
 ) -> impl stream::Stream<Item = Result<String, Infallible>> + Send {
     let state = session.state().map(String::from_utf8_lossy);
@@ -80,10 +82,16 @@ fn words(
     stream::unfold(said, move |said| {
         let (session, question) = (session.clone(), question.clone());
         async move {
-            if said == count {
+            if said == length.count {
                 return None;
             }
-            let due = tokio::time::sleep(Duration::from_millis(1));
+            let is_early = said + 1 == length.count && GENERATION.load(Relaxed) < length.last;
+            let due = async {
+                match is_early {
+                    true => std::future::pending().await,
+                    false => tokio::time::sleep(Duration::from_millis(1)).await,
+                }
+            };
             tokio::pin!(due);
             tokio::select! {
                 () = &mut due => {}
@@ -100,9 +108,20 @@ fn words(
     })
 }
 
-fn number(RawQuery(query): &RawQuery) -> usize {
-    let count = query.as_deref().and_then(|query| query.strip_prefix("count="));
-    count.and_then(|count| count.parse().ok()).expect("a count")
+/// How many words, and from which generation on the last.
+#[derive(Clone, Copy)]
+struct Length {
+    count: usize,
+    last: u64,
+}
+
+impl Length {
+    fn asked(RawQuery(query): &RawQuery) -> Length {
+        let query = query.as_deref().unwrap_or_default();
+        let value = |name: &str| query.split('&').find_map(|field| field.strip_prefix(name));
+        let count = value("count=").and_then(|count| count.parse().ok()).expect("a count");
+        Length { count, last: value("last=").map_or(0, |last| last.parse().expect("a generation")) }
+    }
 }
 
 fn response(body: Body) -> Response {
@@ -110,3 +129,4 @@ fn response(body: Body) -> Response {
 }
 
 static BEGUN: AtomicUsize = AtomicUsize::new(0);
+static GENERATION: AtomicU64 = AtomicU64::new(0);
