@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::Level;
 use tracing::field::DisplayValue;
 
+use crate::error::told;
+
 /// A process says so once, at its start; nothing else is published through it. (Unit tests are many programs
 /// in one process, and none of them has a log.)
 static IS_ON: AtomicBool = AtomicBool::new(!cfg!(test));
@@ -89,13 +91,7 @@ impl Show for DisplayValue<String> {
 
 impl Show for Box<dyn Error + Send + 'static> {
     fn show(&self) -> Option<String> {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(deeper) = cause {
-            let _ = write!(text, ": {deeper}");
-            cause = deeper.source();
-        }
-        Some(text)
+        Some(told(&**self))
     }
 }
 
