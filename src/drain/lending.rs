@@ -13,7 +13,7 @@ use super::tracker::Tracker;
 
 /// How much is lent.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Lent {
+pub(super) struct Loans {
     /// Listeners, and connections that heirloom takes back by itself.
     ours: usize,
     /// Connections that only their server can end.
@@ -31,7 +31,7 @@ pub(crate) struct Lending {
     is_theirs: bool,
 }
 
-impl Lent {
+impl Loans {
     pub(super) fn is_let_go(self) -> bool {
         self.ours == 0 || self.is_time && self.theirs > 0
     }
@@ -54,7 +54,7 @@ impl Tracker {
 
     /// Whether something is or was lent.
     pub(crate) fn has_lent(&self) -> bool {
-        lock(&self.shared.registry).lent.is_known
+        lock(&self.shared.registry).loans.is_known
     }
 
     /// Called when draining has begun: after the idle linger, servers with connections that only they can end
@@ -62,15 +62,15 @@ impl Tracker {
     pub(crate) async fn loans_run_out(&self) {
         let linger = lock(&self.shared.registry).linger.map_or(Duration::ZERO, |linger| linger.length());
         tokio::time::sleep(linger).await;
-        self.shared.with_lent(|lent| lent.is_time = true);
+        self.shared.change_loans(|loans| loans.is_time = true);
     }
 }
 
 impl Lending {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        shared.with_lent(|lent| {
-            lent.ours += 1;
-            lent.is_known = true;
+        shared.change_loans(|loans| {
+            loans.ours += 1;
+            loans.is_known = true;
         });
         Lending { shared, is_theirs: false }
     }
@@ -78,9 +78,9 @@ impl Lending {
     /// From now on only its server can end it.
     pub(crate) fn is_theirs(&mut self) {
         if !std::mem::replace(&mut self.is_theirs, true) {
-            self.shared.with_lent(|lent| {
-                lent.ours -= 1;
-                lent.theirs += 1;
+            self.shared.change_loans(|loans| {
+                loans.ours -= 1;
+                loans.theirs += 1;
             });
         }
     }
@@ -88,7 +88,7 @@ impl Lending {
 
 impl Drop for Lending {
     fn drop(&mut self) {
-        self.shared.with_lent(|lent| *lent.count(self.is_theirs) -= 1);
+        self.shared.change_loans(|loans| *loans.count(self.is_theirs) -= 1);
     }
 }
 
@@ -100,15 +100,15 @@ impl Entry {
 }
 
 impl Shared {
-    fn with_lent(&self, change: impl FnOnce(&mut Lent)) {
+    fn change_loans(&self, change: impl FnOnce(&mut Loans)) {
         let mut registry = lock(&self.registry);
-        change(&mut registry.lent);
-        if self.phase() != Phase::Serving && registry.lent.is_let_go() {
+        change(&mut registry.loans);
+        if self.phase() != Phase::Serving && registry.loans.is_let_go() {
             self.phase_changed.notify_waiters();
         }
     }
 
     pub(super) fn is_let_go(&self) -> bool {
-        lock(&self.registry).lent.is_let_go()
+        lock(&self.registry).loans.is_let_go()
     }
 }

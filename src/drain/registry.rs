@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::entry::{Base, DRAINING, Entry, HAMMERED, MOVING, Source};
-use super::lending::Lent;
+use super::lending::Loans;
 use super::limits::{CLOSING_LIMIT, Limits, Terms};
 use super::status::{ConnectionStatus, Kind, Phase};
 use super::sweeper;
@@ -58,7 +58,7 @@ pub(super) struct Registry {
     mover: Option<Mover>,
     /// Connections that were to move and stayed, by reason.
     unmoved: BTreeMap<&'static str, u64>,
-    pub(super) lent: Lent,
+    pub(super) loans: Loans,
 }
 
 /// A pipe into which nothing is ever written: closing its end wakes all that poll the other, now and later.
@@ -99,7 +99,7 @@ impl Shared {
                 bell: None,
                 mover: None,
                 unmoved: BTreeMap::new(),
-                lent: Lent::default(),
+                loans: Loans::default(),
             }),
         }
     }
