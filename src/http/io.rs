@@ -244,3 +244,13 @@ fn write_tracked<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Poll<io::Result<usize>> {
     Pin::new(connection).poll_write_vectored(cx, bufs)
 }
+
+/// What was written of these when `count` bytes were, part by part.
+pub(super) fn first_bytes<'a>(bufs: &'a [IoSlice<'_>], count: usize) -> impl Iterator<Item = &'a [u8]> {
+    let mut left = count;
+    bufs.iter().map_while(move |buf| {
+        let part = (left > 0).then(|| &buf[..left.min(buf.len())])?;
+        left -= part.len();
+        Some(part)
+    })
+}

@@ -1,5 +1,7 @@
 //! A body in chunks, followed byte by byte (RFC 9112, 7.1): where its chunks end, and where it ends.
 
+use super::up_to;
+
 /// How far it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::http) enum Chunks {
@@ -27,7 +29,7 @@ impl Chunks {
         let mut at = 0;
         while at < bytes.len() && *self != Chunks::Over {
             if let Chunks::Data(left) = self {
-                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len() - at);
+                let count = up_to(*left, &bytes[at..]);
                 *left -= count as u64;
                 at += count;
                 if *left == 0 {
@@ -39,6 +41,11 @@ impl Chunks {
             at += 1;
         }
         at
+    }
+
+    /// How many of these bytes, which come next, belong to the body.
+    pub(in crate::http) fn within(mut self, bytes: &[u8]) -> usize {
+        self.follow(bytes)
     }
 
     /// Where another chunk may begin.

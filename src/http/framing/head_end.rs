@@ -30,6 +30,11 @@ impl HeadEnd {
         }
         None
     }
+
+    /// How many of these bytes, which come next, belong to the head.
+    pub(in crate::http) fn within(mut self, bytes: &[u8]) -> usize {
+        self.follow(bytes).unwrap_or(bytes.len())
+    }
 }
 
 #[cfg(test)]

@@ -11,3 +11,8 @@ mod heads;
 pub(super) use chunks::Chunks;
 pub(super) use head_end::HeadEnd;
 pub(super) use heads::{Body, RequestHead, ResponseHead};
+
+/// How many of these bytes belong to a message that ends in `left` bytes.
+pub(super) fn up_to(left: u64, bytes: &[u8]) -> usize {
+    usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len())
+}

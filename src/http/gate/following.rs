@@ -4,7 +4,7 @@
 use super::frames::Frames;
 use super::head::{ResponseHead, SWITCHING};
 use crate::http::carried::{Carried, SessionKind};
-use crate::http::framing::{Chunks, HeadEnd};
+use crate::http::framing::{Chunks, HeadEnd, up_to};
 
 /// Both directions of one connection.
 #[derive(Debug)]
@@ -148,15 +148,9 @@ impl Following {
     /// How many of these bytes, which come next, may be given out now. `hold`: no further message.
     pub(super) fn may_give(&self, bytes: &[u8], hold: bool) -> usize {
         match &self.inbound {
-            Inbound::Head(end) => {
-                let mut end = *end;
-                end.follow(bytes).unwrap_or(bytes.len())
-            }
-            Inbound::Body(left) => usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len()),
-            Inbound::Chunks(chunks) => {
-                let mut chunks = *chunks;
-                chunks.follow(bytes)
-            }
+            Inbound::Head(end) => end.within(bytes),
+            Inbound::Body(left) => up_to(*left, bytes),
+            Inbound::Chunks(chunks) => chunks.within(bytes),
             Inbound::Held => 0,
             Inbound::Frames(frames) if hold && frames.is_between_messages() => 0,
             Inbound::Frames(frames) => frames.whole(bytes, LONGEST_WHOLE),

@@ -326,12 +326,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         ready!(self.poll_injected(cx))?;
         let Some(connection) = &mut self.connection else { return Poll::Ready(Err(moved_on())) };
         let count = ready!(plain::write_vectored(connection, cx, bufs))?;
-        let mut left = count;
         let mut opens = false;
-        for buf in bufs {
-            let part = &buf[..left.min(buf.len())];
+        for part in plain::first_bytes(bufs, count) {
             opens |= self.following.written(part);
-            left -= part.len();
         }
         if opens {
             self.wake_reader();

@@ -15,7 +15,7 @@ use super::carried::Carried;
 use super::frame::{
     DEFAULT_TABLE, HEAD, HEADER_TABLE_SIZE, Head, MAX_FRAME_SIZE, SETTINGS, one_setting, push, push_window,
 };
-use super::tap::Followed;
+use super::line::Followed;
 
 #[derive(Debug)]
 pub(super) struct Detour {

@@ -1,9 +1,9 @@
 //! HTTP/2 connections move to the successor between streams, below a hyper and an h2 that know nothing of it.
 //!
-//! A [tap](tap) between the socket and hyper [follows](follower) the heads of the frames of both directions
-//! and keeps a [ledger](ledger) of what they say: settings, windows, the last stream, streams that are open,
-//! answers that are due. That is [all that a successor has to be told](carried). While the connection
-//! leaves or arrives, the bytes take a [detour](detour), frame by frame.
+//! A [tap](tap) between the socket and hyper has a [line](line), which [follows](follower) the heads of the
+//! frames of both directions and keeps a [ledger](ledger) of what they say: settings, windows, the last
+//! stream, streams that are open, answers that are due. That is [all that a successor has to be
+//! told](carried). While the connection leaves or arrives, the bytes take a [detour](detour), frame by frame.
 //!
 //! To leave:
 //!
@@ -30,12 +30,14 @@ mod detour;
 mod follower;
 mod frame;
 mod ledger;
+mod line;
 mod tap;
 
 pub(super) use arriving::{Progress, ghost_bytes};
 pub(super) use carried::Carried;
 pub(super) use frame::{NO_ERROR, goaway};
-pub(super) use tap::{Lever, Line, Tap};
+pub(super) use line::Line;
+pub(super) use tap::{Lever, Tap};
 
 use hyper::server::conn::http2::Builder;
 

@@ -1,7 +1,7 @@
 //! Requests and responses on one connection, followed from their bytes in both directions, without any I/O:
 //! what of the input whoever serves it may have now, and whether it holds nothing of it.
 
-use crate::http::framing::{Body, Chunks, HeadEnd, RequestHead, ResponseHead};
+use crate::http::framing::{Body, Chunks, HeadEnd, RequestHead, ResponseHead, up_to};
 
 /// Both directions of one connection.
 #[derive(Debug)]
@@ -95,15 +95,9 @@ impl Exchange {
     /// How many of these bytes, which come next, may be given out now.
     pub(super) fn may_give(&self, bytes: &[u8]) -> usize {
         match &self.inbound {
-            Inbound::Head(end) => {
-                let mut end = *end;
-                end.follow(bytes).unwrap_or(bytes.len())
-            }
-            Inbound::Body(left) => usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len()),
-            Inbound::Chunks(chunks) => {
-                let mut chunks = *chunks;
-                chunks.follow(bytes)
-            }
+            Inbound::Head(end) => end.within(bytes),
+            Inbound::Body(left) => up_to(*left, bytes),
+            Inbound::Chunks(chunks) => chunks.within(bytes),
             Inbound::Held => 0,
             Inbound::Through => bytes.len(),
         }
@@ -165,7 +159,7 @@ impl Exchange {
                     }
                 }
                 Outbound::Body(left, end) => {
-                    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                    let count = up_to(*left, bytes);
                     *left -= count as u64;
                     let is_over = *left == 0;
                     let end = *end;
@@ -200,7 +194,8 @@ impl Exchange {
     /// say that it is the last.
     pub(super) fn place_for_last_word(&self, bytes: &[u8]) -> Option<usize> {
         let Outbound::Head(request, head) = &self.outbound else { return None };
-        let end = head.end.clone().follow(bytes)?;
+        let mut end = head.end;
+        let end = end.follow(bytes)?;
         let place = end.checked_sub(2).filter(|place| bytes[*place..end] == *b"\r\n")?;
         let whole = [&head.bytes, &bytes[..end]].concat();
         let response = ResponseHead::parse(&whole)?;

@@ -33,6 +33,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub use axum::{AxumTcp, Inet};
 pub use incoming::{Connections, Incoming};
 
+use super::io::first_bytes;
 use super::moving::{self, Moving};
 use crate::drain::stream::Stream;
 use crate::drain::{Base, Connection, Entry, Kind, Lending, Stage};
@@ -309,11 +310,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Lent<S> 
             None => ready!(Pin::new(connection).poll_write_vectored(cx, bufs))?,
         };
         this.is_unflushed = true;
-        let mut left = count;
-        for buf in bufs {
-            let part = &buf[..left.min(buf.len())];
+        for part in first_bytes(bufs, count) {
             this.written(part);
-            left -= part.len();
         }
         Poll::Ready(Ok(count))
     }
