@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify as News, mpsc};
 
 use super::family::{belongs, was_left_by};
 use super::notice::{Notice, parse};
@@ -19,7 +19,8 @@ use crate::sys::watched::watch;
 /// taken for a new one's word.
 ///
 /// It is heard by two: by the watch, as it comes, and by the driver, which asks for the last word of a worker
-/// that has ended.
+/// that has ended. What the driver takes from the socket before the runtime has looked there wakes nobody by
+/// itself (epoll looks once more before it tells), so it is told as [`news`](Self::news).
 #[derive(Debug)]
 pub(crate) struct Heard {
     socket: Arc<NotifySocket>,
@@ -27,6 +28,7 @@ pub(crate) struct Heard {
     generation: u64,
     extensions: mpsc::UnboundedSender<(u64, Duration)>,
     state: Mutex<State>,
+    news: News,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +55,8 @@ impl Heard {
         generation: u64,
         extensions: mpsc::UnboundedSender<(u64, Duration)>,
     ) -> Heard {
-        Heard { socket: Arc::new(socket), worker, generation, extensions, state: Mutex::default() }
+        let (state, news) = (Mutex::default(), News::new());
+        Heard { socket: Arc::new(socket), worker, generation, extensions, state, news }
     }
 
     /// Takes what was sent by now. An error is the socket's; that there is nothing is none.
@@ -109,7 +112,10 @@ impl Heard {
             }
             // Nobody listens any more: the service has ended.
             Notice::Extend(time) => drop(self.extensions.send((self.generation, time))),
-            notice => state.notices.push_back(notice),
+            notice => {
+                state.notices.push_back(notice);
+                self.news.notify_one();
+            }
         }
     }
 
@@ -151,9 +157,11 @@ impl Notify {
                 state.is_empty
             };
             if is_empty {
-                // Cleared before the next look: what comes after that look makes it ready again, in every
-                // reader.
-                self.readable.readable().await?.clear_ready();
+                tokio::select! {
+                    // Cleared before the next look: what comes after that look makes it ready again.
+                    ready = self.readable.readable() => ready?.clear_ready(),
+                    () = self.heard.news.notified() => {}
+                }
             } else {
                 tokio::task::yield_now().await;
             }

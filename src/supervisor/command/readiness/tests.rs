@@ -49,6 +49,23 @@ async fn says_nothing(watch: &mut Watch) {
     }
 }
 
+#[tokio::test]
+async fn what_the_driver_heard_first_reaches_the_watch() {
+    let prepared = Readiness::Notify.prepare().unwrap();
+    let sender = tell(&prepared);
+    let (mut watch, heard, _extensions) = watch_and_hear(prepared, own_pid());
+    let mut said = std::pin::pin!(next(&mut watch));
+    tokio::select! {
+        biased;
+        said = &mut said => panic!("{said:?}"),
+        () = tokio::task::yield_now() => {}
+    }
+    sender.send(b"READY=1").unwrap();
+    // As when another worker has ended: before this runtime has looked at the socket.
+    assert!(heard.main().is_none());
+    assert!(matches!(said.await, Said::Ready));
+}
+
 #[test]
 fn ways_that_are_none_are_refused() {
     for text in
