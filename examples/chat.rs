@@ -1,15 +1,16 @@
-//! A chat room whose members do not notice restarts: `chat 127.0.0.1:3000`, open it in two windows, then
-//! `kill -HUP PID` as often as you like. Each member's WebSocket goes to the next process, and so does what
-//! has been said so far.
+//! A chat room whose members do not notice restarts: `chat --listen 127.0.0.1:3000`, open it in two windows,
+//! then `kill -HUP PID` as often as you like. Each member's WebSocket goes to the next process, and so does
+//! what has been said so far. With `--tls-cert PEM --tls-key PEM` it is `https://` and `wss://`.
 
 use std::io::Write;
 
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
-use axum::response::{Html, Response};
+use axum::response::Html;
 use axum::routing::{any, get};
 use axum::{Extension, Router};
 use heirloom::http::{Config, Server, Session};
+use heirloom::tls::Tls;
 use heirloom::{Ending, Restarter};
 use tokio::sync::watch;
 
@@ -28,28 +29,26 @@ async fn main() -> Result<Ending, Box<dyn std::error::Error>> {
         opened.send_replace(Some(said.unwrap_or_default().lines().map(str::to_owned).collect()));
     });
     restarter.provide_final_state("said", 1, move |out| {
-        let said = kept.borrow().clone().unwrap_or_default();
-        said.iter().try_for_each(|line| writeln!(out, "{line}"))
+        kept.borrow().iter().flatten().try_for_each(|line| writeln!(out, "{line}"))
     })?;
+    let join = |upgrade: WebSocketUpgrade, Path(name), State(room), Extension(session)| async move {
+        upgrade.on_upgrade(|socket| talk(socket, name, room, session))
+    };
     let router = Router::new()
         .route("/", get(|| async { Html(include_str!("chat.html")) }))
         .route("/pid", get(|| async { std::process::id().to_string() }))
         .route("/ws/{name}", any(join))
         .with_state(room);
-    let address = std::env::args().skip_while(|argument| argument != "--listen").nth(1);
-    let listener = restarter.listen(address.unwrap_or_else(|| "127.0.0.1:3000".to_owned()))?;
+    let option = |name: &str| std::env::args().skip_while(|argument| argument != name).nth(1);
+    let listener = restarter.listen(option("--listen").unwrap_or_else(|| "127.0.0.1:3000".to_owned()))?;
     println!("listening on {}", listener.local_addr());
-    Server::tower(Config::new().move_websockets(true), router).accept_from(listener);
+    let tls = option("--tls-cert").zip(option("--tls-key")).map(|(cert, key)| Tls::from_pem_files(cert, key));
+    let server = Server::tower(Config::new().move_websockets(true), router);
+    match tls {
+        Some(tls) => server.accept_tls_from(listener, &restarter.check(tls).await?),
+        None => server.accept_from(listener),
+    };
     Ok(restarter.run().await?)
-}
-
-async fn join(
-    upgrade: WebSocketUpgrade,
-    Path(name): Path<String>,
-    State(room): State<Room>,
-    Extension(session): Extension<Session>,
-) -> Response {
-    upgrade.on_upgrade(move |socket| talk(socket, name, room, session))
 }
 
 async fn talk(mut socket: WebSocket, name: String, room: Room, session: Session) {

@@ -3,9 +3,9 @@
 //! Where it is not installed the test says so and passes, unless `CI=true`.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use support::beside::{Beside, is_installed};
+use support::chromium::chromium;
 use support::load::Target;
 use support::{Setup, Signal, alone, proc};
 
@@ -17,8 +17,7 @@ fn a_page_that_asks_across_five_restarts() {
     let _alone = alone();
     let server = Setup::example("web").args(&["--probation", "200ms"]).start();
     let mark = server.mark();
-    let mut command = Command::new("chromium");
-    command.args(FLAGS).arg(format!("--user-data-dir={}", server.dir().join("profile").display()));
+    let mut command = chromium(&server.dir().join("profile"));
     command.arg(format!("http://{}/page?generations=6", server.target()));
     let mut chromium = Beside::start(&mut command);
     let Target::Tcp(address) = *server.target() else { unreachable!("it listens on TCP") };
@@ -45,15 +44,3 @@ fn number(report: &str, name: &str) -> u64 {
     let after = report.split(name).nth(1).and_then(|rest| rest.split(' ').next());
     after.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("no {name} in {report}"))
 }
-
-/// Nothing but the page: no sandbox (it asks for rights that a container lacks), no requests of its own.
-const FLAGS: [&str; 8] = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-];

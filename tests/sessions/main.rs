@@ -1,6 +1,7 @@
 //! WebSockets and event streams go on in the successor, and their clients notice nothing.
 #![cfg(feature = "tls")]
 
+mod browser;
 mod completions;
 mod faults;
 mod frames;

@@ -72,13 +72,17 @@ fn over_tls_1_2_a_websocket_is_told_to_come_again_and_a_stream_ends_where_it_beg
 
 /// The server, and the certificate to trust.
 pub(super) fn start() -> (Server, String) {
-    let setup = Setup::example("live").listen("127.0.0.1:0");
+    let (setup, trust) = certified(Setup::example("live").listen("127.0.0.1:0"));
+    (setup.args(&["--probation", "100ms"]).start(), trust)
+}
+
+/// A server over TLS, and the certificate to trust.
+pub(super) fn certified(setup: Setup) -> (Setup, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let [cert, key] = ["cert.pem", "key.pem"].map(|name| setup.dir().join(name));
     fs::write(&cert, made.cert.pem()).expect("a file");
     fs::write(&key, made.signing_key.serialize_pem()).expect("a file");
-    let setup = setup.args(&["--probation", "100ms"]).arg("--tls-cert").arg(cert).arg("--tls-key").arg(key);
-    (setup.start(), made.cert.pem())
+    (setup.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key), made.cert.pem())
 }
 
 fn to_the_end(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> String {

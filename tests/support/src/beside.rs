@@ -54,6 +54,12 @@ impl Beside {
         self.log.find(0, pattern)
     }
 
+    /// Waits until it says something.
+    pub fn wait_for_line(&self, pattern: &str) -> String {
+        let found = self.log.wait_for(0, &[pattern], 1, PATIENCE);
+        found.unwrap_or_else(|| panic!("{} does not say {pattern:?}", self.name)).swap_remove(0)
+    }
+
     /// Tells it to end in its own way, and waits for its last words.
     pub fn end(&mut self) -> io::Result<()> {
         if self.child.try_wait()?.is_none() {

@@ -6,6 +6,7 @@
 pub mod beside;
 pub mod binary;
 pub mod book;
+pub mod chromium;
 mod ended;
 pub mod engine;
 pub mod gate;
