@@ -1,23 +1,30 @@
 #!/usr/bin/env python3
 """Clients that never reconnect, and restarts at random moments: what was lost, duplicated or closed.
 
-    live-load.py websocket|stream|completion ADDRESS CLIENTS RESTARTS [EVENTS]
+    live-load.py websocket|stream|completion ADDRESS CLIENTS RESTARTS [EVENTS] [--tls]
 
 Against the interface of the example `live`; `completion`, an event stream that answers a POST with a body, against the
-test server `completions`. Prints one line of figures; the exit status is 1 unless all are zero that
-have to be.
+test server `completions`. With --tls over TLS 1.3, whatever the certificate. Prints one line of figures; the exit
+status is 1 unless all are zero that have to be.
 """
 
 import asyncio
 import os
 import random
 import signal
+import ssl
 import sys
 import time
 
-MODE, ADDRESS, CLIENTS, RESTARTS = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-EVENTS = int(sys.argv[5]) if len(sys.argv) > 5 else 3000
+ARGUMENTS = [argument for argument in sys.argv[1:] if argument != "--tls"]
+MODE, ADDRESS, CLIENTS, RESTARTS = ARGUMENTS[0], ARGUMENTS[1], int(ARGUMENTS[2]), int(ARGUMENTS[3])
+EVENTS = int(ARGUMENTS[4]) if len(ARGUMENTS) > 4 else 3000
 HOST, PORT = ADDRESS.rsplit(":", 1)
+TLS = None
+if "--tls" in sys.argv:
+    TLS = ssl.create_default_context()
+    TLS.check_hostname, TLS.verify_mode = False, ssl.CERT_NONE
+    TLS.minimum_version = ssl.TLSVersion.TLSv1_3
 
 done = asyncio.Event()
 figures = dict(sent=0, answered=0, ticks=0, events=0, lost=0, duplicated=0, closed=0, other=0)
@@ -42,7 +49,12 @@ async def websocket(who):
 
     try:
         socket = await websockets.connect(
-            f"ws://{ADDRESS}/ws?ticks=100ms", compression=None, ping_interval=0.3, ping_timeout=20, open_timeout=60
+            f"{'wss' if TLS else 'ws'}://{ADDRESS}/ws?ticks=100ms",
+            ssl=TLS,
+            compression=None,
+            ping_interval=0.3,
+            ping_timeout=20,
+            open_timeout=60,
         )
     except Exception as error:
         wrong("closed", 1, f"{who}: {error!r}")
@@ -123,7 +135,7 @@ def request(who):
 
 async def stream(who):
     try:
-        reader, writer = await asyncio.open_connection(HOST, PORT)
+        reader, writer = await asyncio.open_connection(HOST, PORT, ssl=TLS)
         asks, words = request(who)
         writer.write(asks)
         pipelined = who % 2 == 0
@@ -160,7 +172,7 @@ async def stream(who):
 
 
 async def pid():
-    reader, writer = await asyncio.open_connection(HOST, PORT)
+    reader, writer = await asyncio.open_connection(HOST, PORT, ssl=TLS)
     writer.write(b"GET /pid HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
     answer = await reader.read()
     writer.close()
@@ -195,7 +207,8 @@ async def main():
     await asyncio.gather(*clients)
     figures["reconnects"] = 0
     shown = " ".join(f"{name}={count}" for name, count in figures.items())
-    print(f"{MODE} clients={CLIENTS} restarts={RESTARTS} processes={len(processes)} {shown} slowest={slowest:.1f}s")
+    mode = f"{MODE} over TLS" if TLS else MODE
+    print(f"{mode} clients={CLIENTS} restarts={RESTARTS} processes={len(processes)} {shown} slowest={slowest:.1f}s")
     for what in trouble[:10]:
         print(f"    {what[:200]}")
     if early == CLIENTS and RESTARTS:
