@@ -5,12 +5,14 @@ use support::{Server, Setup, Signal, alone};
 
 #[test]
 fn new_connection_each_without_think_time() {
-    twenty_restarts(Mode::new_connections(16, Think::NONE));
+    let _alone = alone();
+    restarts_under_load(&Setup::hello().start(), Mode::new_connections(16, Think::NONE), 20);
 }
 
 #[test]
 fn new_connection_each_with_think_time() {
-    twenty_restarts(Mode::new_connections(16, Think::millis(0, 10)));
+    let _alone = alone();
+    restarts_under_load(&quick(), Mode::new_connections(16, Think::millis(0, 10)), 20);
 }
 
 #[test]
@@ -62,7 +64,7 @@ fn on_several_listeners_at_once() {
 #[test]
 fn a_long_request_outlives_three_restarts() {
     let _alone = alone();
-    let server = Setup::hello().args(&["--probation", "100ms"]).start();
+    let server = quick();
     let load = server.load(Mode::keep_alive(16, Think::millis(0, 10)));
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| server.try_get("/sleep?duration=5s"));
@@ -79,15 +81,10 @@ fn a_long_request_outlives_three_restarts() {
     server.wait_for_exit(server.first_pid);
 }
 
-fn twenty_restarts(mode: Mode) {
-    let _alone = alone();
-    restarts_under_load(&Setup::hello().start(), mode, 20);
-}
-
 /// No client of these has to connect again: its connection goes from process to process.
 fn twenty_restarts_unseen(mode: Mode) {
     let _alone = alone();
-    let server = Setup::hello().args(&["--probation", "100ms"]).start();
+    let server = quick();
     let report = restarts_under_load(&server, mode, 20);
     assert_eq!((report.reconnects, report.told_to_close), (0, 0), "reconnects, and told to close");
 }
@@ -113,4 +110,9 @@ fn restart(server: &Server, count: usize) {
         server.restart(signal);
         server.wait_for_exit(old);
     }
+}
+
+/// With a short probation: twenty of the default length take twenty seconds.
+fn quick() -> Server {
+    Setup::hello().args(&["--probation", "100ms"]).start()
 }

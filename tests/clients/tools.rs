@@ -104,7 +104,7 @@ fn server_for(tool: &str) -> Option<(Turn, Server, String)> {
         return None;
     }
     let alone = alone();
-    let server = Setup::hello().start();
+    let server = Setup::hello().args(&["--probation", "200ms"]).start();
     let url = format!("http://{}/", server.target());
     Some((alone, server, url))
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use support::proc::{Footprint, environment};
-use support::{PATIENCE, Server, Setup, Signal, alone};
+use support::{PATIENCE, Server, Setup, Signal, beside_others};
 
 #[test]
 fn a_thousand_restarts_without_probation() {
@@ -17,7 +17,7 @@ fn twenty_restarts_with_the_default_probation() {
 }
 
 fn nothing_grows(setup: Setup, restarts: usize) {
-    let _alone = alone();
+    let _turn = beside_others();
     let server = setup.start();
     restart(&server, Signal::SIGHUP);
     let (before, environment_before) = at_rest(&server, None);
