@@ -17,6 +17,7 @@ pub(crate) struct Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     Other = 1,
+    Usage = 2,
     NotRunning = 3,
     NoPermission = 4,
     NoControl = 5,
@@ -28,6 +29,7 @@ pub(crate) enum Code {
     Protocol = 11,
     Busy = 12,
     Lost = 13,
+    Unproven = 14,
 }
 
 /// As the help and the man page have it.
@@ -47,6 +49,7 @@ Exit status:
   11  the other side says what this release does not understand
   12  the process has too many control clients
   13  the process ended before the outcome was known
+  14  of prove: the server loses something when it restarts
 That of `heirloom run` is its server's; its own help says more.";
 
 /// Likewise, of `heirloom run`: as shells and Docker have it.

@@ -7,6 +7,7 @@ mod fetching;
 mod hammer;
 mod man;
 mod output;
+mod prove;
 mod restart;
 mod run;
 mod session;
@@ -36,6 +37,7 @@ enum Command {
     Status(status::Status),
     Stop(stop::Stop),
     Hammer(hammer::Hammer),
+    Prove(Box<prove::Prove>),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Command::Status(status) => status.run(),
         Command::Stop(stop) => stop.run(),
         Command::Hammer(hammer) => hammer.run(),
+        Command::Prove(prove) => prove.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
     };

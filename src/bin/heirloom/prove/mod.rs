@@ -1,0 +1,376 @@
+//! `heirloom prove`: restarts any server under clients that never retry, and names what they lose.
+//!
+//! What is known of the server comes from outside alone: what clients see, and who holds the listening socket
+//! (`kernel`). So it can be written in any language, and restart in any way.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `clients/` | one kind of client each, over and over; writes to `record` |
+//! | `trigger`, `restarting` | asks for a restart, and watches how far it has come |
+//! | `server` | starts the server, and ends it |
+//! | `judge`, `loss` | names each loss, and its moment |
+//! | `report/` | text, JSON, JUnit, SVG |
+//!
+//! Hazards: a client must not try anything twice, and must not close before the server says so; both would
+//! hide what is looked for. Every wait is bounded: a client's by `--patience`, a restart's by
+//! `--restart-timeout`, all of it by `--timeout`.
+
+mod clients;
+mod judge;
+mod kernel;
+mod loss;
+mod record;
+mod report;
+mod restarting;
+mod server;
+mod trigger;
+mod url;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use heirloom::Signal;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::exit::{CODES, Code, Failure};
+use crate::output::{say, say_json};
+use clients::{Clients, Kind, Plan};
+use judge::Evidence;
+use report::Report;
+use restarting::{Restart, Watch};
+use server::Server;
+use trigger::{Receiver, Trigger};
+use url::Url;
+
+/// Find out what a server loses when it restarts: any server, restarted in any way.
+///
+/// Clients of many kinds use it, none of which tries anything twice, while it is restarted over and over. Each
+/// loss is named by its kind and by its moment in the restart, with what usually causes it. Processes are
+/// told apart by who holds the listening socket, so this must run on the server's machine, as its user or root.
+///
+/// heirloom prove --url http://127.0.0.1:8080/ --signal USR2 --pid-file /run/server.pid
+///
+/// heirloom prove --url http://127.0.0.1:8080/ -- ./server --listen 127.0.0.1:8080
+///
+/// The exit status is 0 if nothing was lost, 14 if something was.
+#[derive(Args, Debug)]
+#[command(after_help = CODES)]
+pub(crate) struct Prove {
+    /// What the clients ask for. The answer should be short and quick.
+    #[arg(long)]
+    url: Url,
+
+    /// How often to restart.
+    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    restarts: u32,
+
+    /// Restart by this command, for a shell. It finds the process that serves in SERVER_PID.
+    #[arg(long, value_name = "CMD", conflicts_with_all = ["signal", "pid", "pid_file"])]
+    restart_command: Option<String>,
+
+    /// Restart by this signal, to --pid, --pid-file or the COMMAND.
+    #[arg(long, value_name = "SIGNAL", default_value = "USR2", value_parser = signal)]
+    signal: Signal,
+
+    /// The process to signal. When it is gone after a restart, the one that serves is signalled.
+    #[arg(long, value_name = "PID", conflicts_with = "pid_file", value_parser = clap::value_parser!(i32).range(2..))]
+    pid: Option<i32>,
+
+    /// The file that names the process to signal, read before each restart.
+    #[arg(long, value_name = "PATH")]
+    pid_file: Option<PathBuf>,
+
+    /// What a slow reader asks for instead: a path with a long answer shows more.
+    #[arg(long, value_name = "PATH", value_parser = path)]
+    large: Option<String>,
+
+    /// A path that takes the server a while, for one more kind of client.
+    #[arg(long, value_name = "PATH", value_parser = path)]
+    slow: Option<String>,
+
+    /// Where to send bodies instead, by POST: 64 KiB each.
+    #[arg(long, value_name = "PATH", value_parser = path)]
+    upload: Option<String>,
+
+    /// The kinds of clients to use, instead of all.
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kind)]
+    only: Vec<Kind>,
+
+    /// How many clients of each kind.
+    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u16).range(1..=100))]
+    clients: u16,
+
+    /// How long a client waits for an answer.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    patience: Duration,
+
+    /// An answer to a quick client (new, kept, round-trip, blind) that takes longer is a loss. Without it
+    /// only --patience is.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    max_latency: Option<Duration>,
+
+    /// How long a restart may take, until the old process is gone.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    restart_timeout: Duration,
+
+    /// The time between the end of a restart and the next one.
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = humantime::parse_duration)]
+    pause: Duration,
+
+    /// How long all of it may take. What was seen by then is reported, and the exit status is 9 if nothing was
+    /// lost.
+    #[arg(long, value_name = "TIME", default_value = "10min", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+
+    /// Also use a server whose address is not this machine's loopback: it gets some hundred requests a second.
+    #[arg(long)]
+    not_loopback: bool,
+
+    /// Print the report as one JSON object on a line instead.
+    #[arg(long)]
+    json: bool,
+
+    /// Write it for a CI server, too.
+    #[arg(long, value_name = "PATH")]
+    junit: Option<PathBuf>,
+
+    /// Draw the times of answers around the restarts, too.
+    #[arg(long, value_name = "PATH")]
+    svg: Option<PathBuf>,
+
+    /// Where what COMMAND writes goes, instead of standard error.
+    #[arg(long, value_name = "PATH", requires = "command")]
+    log: Option<PathBuf>,
+
+    /// Start this server first, and stop it at the end.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Set by INT and TERM: what was seen so far is reported.
+type Interrupted = Arc<AtomicBool>;
+
+impl Prove {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let address = self.url.address;
+        if !address.ip().to_canonical().is_loopback() && !self.not_loopback {
+            let why = format!("{address} is not this machine's loopback: if that is meant, say --not-loopback");
+            return Err(Failure::new(Code::Refused, why));
+        }
+        let interrupted = Interrupted::default();
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+        }
+        let began = Instant::now();
+        let mut server = None;
+        if !self.command.is_empty() {
+            let log = self.log.as_deref();
+            let started = Server::start(&self.command, address, log, self.restart_timeout, &interrupted);
+            server = Some(started.map_err(not_running)?);
+        }
+        let trigger = self.trigger(server.as_ref())?;
+        let watch = Watch { address, trigger: &trigger, deadline: self.restart_timeout, interrupted: &interrupted };
+        let evidence = self.gather(&watch, server.as_mut(), began)?;
+        drop(server);
+        self.report(&evidence)
+    }
+
+    fn trigger(&self, server: Option<&Server>) -> Result<Trigger, Failure> {
+        let to = match (&self.restart_command, &self.pid_file, self.pid, server) {
+            (Some(command), ..) => return Ok(Trigger::Command(command.clone())),
+            (_, Some(path), ..) => Receiver::PidFile(path.clone()),
+            (_, _, Some(pid), _) => Receiver::Process(pid),
+            (_, _, _, Some(server)) => Receiver::Process(server.pid()),
+            _ => {
+                let why = "how to restart it? Say --restart-command CMD, --pid-file PATH, --pid PID, or -- COMMAND";
+                return Err(Failure::new(Code::Usage, why));
+            }
+        };
+        Ok(Trigger::Signal { signal: self.signal, to })
+    }
+
+    /// Tries out what the server does in quiet, and then restarts it under all clients.
+    fn gather(
+        &self,
+        watch: &Watch<'_>,
+        mut server: Option<&mut Server>,
+        began: Instant,
+    ) -> Result<Evidence, Failure> {
+        let plan = Arc::new(self.plan());
+        let (kinds, left_out) = self.calm(&plan)?;
+        let bar = bar(u64::from(self.restarts));
+        let clients = Clients::start(&plan, &kinds, usize::from(self.clients));
+        let clients = clients.map_err(|why| Failure::new(Code::Other, why))?;
+        let (mut restarts, mut cut_short) = (Vec::new(), None);
+        for _ in 0..self.restarts {
+            cut_short = self.wait(self.pause, watch, began);
+            if cut_short.is_some() {
+                break;
+            }
+            match watch.restart() {
+                Ok(restart) => restarts.push(restart),
+                Err(why) if restarts.is_empty() => return Err(not_running(why)),
+                Err(why) => cut_short = Some(why),
+            }
+            if let Some(server) = server.as_deref_mut() {
+                server.reap();
+            }
+            progress(&bar, &clients, &restarts);
+            if cut_short.is_some() || is_hopeless(&restarts) {
+                break;
+            }
+        }
+        if cut_short.is_none() && is_hopeless(&restarts) && restarts.len() < self.restarts as usize {
+            cut_short = Some("nobody serves any more, or no restart is made".to_owned());
+        }
+        // What a restart does to the clients may come after it.
+        cut_short = cut_short.or(self.wait(self.pause, watch, began));
+        bar.finish_and_clear();
+        Ok(Evidence {
+            url: format!("http://{}{}", self.url.host, self.url.path),
+            wanted: self.restarts as usize,
+            began,
+            restarts,
+            seen: clients.stop().take(),
+            left_out,
+            kinds: kinds.into_iter().map(|(kind, _)| kind).collect(),
+            cut_short,
+        })
+    }
+
+    fn plan(&self) -> Plan {
+        Plan {
+            url: self.url.clone(),
+            large: self.large.clone(),
+            slow: self.slow.clone(),
+            upload: self.upload.clone(),
+            patience: self.patience,
+            most_latency: self.max_latency,
+            is_local: self.url.address.ip().to_canonical().is_loopback(),
+        }
+    }
+
+    /// The kinds that the server serves while nothing is restarted, with their status, and why not the others.
+    fn calm(&self, plan: &Arc<Plan>) -> Result<(Vec<(Kind, u16)>, Vec<(Kind, String)>), Failure> {
+        let is_wanted = |kind: &Kind| match kind {
+            Kind::Slow if self.slow.is_none() => false,
+            kind => self.only.is_empty() || self.only.contains(kind),
+        };
+        let wanted: Vec<Kind> = Kind::ALL.into_iter().filter(is_wanted).collect();
+        let (mut kinds, mut left_out) = (Vec::new(), Vec::new());
+        for (kind, tried) in clients::calm(plan, &wanted) {
+            match tried {
+                Ok(status) => kinds.push((kind, status)),
+                Err(trouble) => {
+                    let what = &trouble.symptom;
+                    left_out.push((kind, format!("the server fails it without a restart, too ({what:?})")));
+                }
+            }
+        }
+        match (kinds.is_empty(), left_out.first()) {
+            (true, Some((kind, why))) => {
+                let why = format!("{} does not serve: {}: {why}", self.url.address, kind.name());
+                Err(Failure::new(Code::NotRunning, why))
+            }
+            _ => Ok((kinds, left_out)),
+        }
+    }
+
+    /// Why to stop, if there is a reason.
+    fn wait(&self, time: Duration, watch: &Watch<'_>, began: Instant) -> Option<String> {
+        let until = Instant::now() + time;
+        loop {
+            if watch.interrupted.load(Ordering::Relaxed) {
+                return Some("interrupted".to_owned());
+            }
+            if began.elapsed() >= self.timeout {
+                return Some(format!("--timeout {} has passed", humantime::format_duration(self.timeout)));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            thread::sleep(left.min(OFTEN));
+        }
+    }
+
+    fn report(&self, evidence: &Evidence) -> Result<(), Failure> {
+        let (report, chart) = (evidence.judge(), evidence.chart());
+        match self.json {
+            true => say_json(&report),
+            false => say(&report::text(&report, &chart)),
+        }
+        let junit = self.junit.as_ref().map(|path| (path, report::junit(&report)));
+        let svg = self.svg.as_ref().map(|path| (path, report::svg(&report, &chart)));
+        for (path, text) in junit.into_iter().chain(svg) {
+            let written = fs::write(path, text);
+            written.map_err(|error| Failure::new(Code::Other, format!("{}: {error}", path.display())))?;
+        }
+        verdict(&report)
+    }
+}
+
+fn verdict(report: &Report) -> Result<(), Failure> {
+    let losses = report.losses();
+    if losses > 0 {
+        let names: Vec<&str> = report.findings.iter().map(|finding| finding.loss.name()).collect();
+        let noun = if losses == 1 { "loss" } else { "losses" };
+        return Err(Failure::new(Code::Unproven, format!("{losses} {noun}: {}", names.join(", "))));
+    }
+    match &report.cut_short {
+        Some(why) => Err(Failure::new(Code::TimedOut, format!("nothing was lost, but it is not proven: {why}"))),
+        None => Ok(()),
+    }
+}
+
+/// Whether nothing more is to be learnt.
+fn is_hopeless(restarts: &[Restart]) -> bool {
+    let is_vain = |restart: &Restart| {
+        restart.fault.as_ref().is_some_and(|(loss, _)| matches!(loss, loss::Loss::Gone | loss::Loss::NoSuccessor))
+    };
+    restarts.last().is_some_and(|last| matches!(last.fault, Some((loss::Loss::Gone, _))))
+        || restarts.iter().rev().take_while(|restart| is_vain(restart)).count() >= IN_VAIN
+}
+
+fn bar(restarts: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:20} {pos}/{len} restarts, {wide_msg}");
+    ProgressBar::new(restarts).with_style(style.expect("a template of this program's own"))
+}
+
+fn progress(bar: &ProgressBar, clients: &Clients, restarts: &[Restart]) {
+    let (good, lost) = clients.record().totals();
+    let faults = restarts.iter().filter(|restart| restart.fault.is_some()).count() as u64;
+    bar.set_position(restarts.len() as u64);
+    bar.set_message(format!("{good} exchanges, {} lost", lost + faults));
+}
+
+fn not_running(why: String) -> Failure {
+    Failure::new(Code::NotRunning, why)
+}
+
+fn signal(text: &str) -> Result<Signal, heirloom::SignalParseError> {
+    text.parse()
+}
+
+fn path(text: &str) -> Result<String, String> {
+    let is_path = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+    is_path.then(|| text.to_owned()).ok_or_else(|| "a path that begins with / is wanted".to_owned())
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    let names = || Kind::ALL.map(Kind::name).join(", ");
+    let found = Kind::ALL.into_iter().find(|kind| kind.name() == text);
+    found.ok_or_else(|| format!("the kinds are {}", names()))
+}
+
+/// How soon INT and TERM are heard.
+const OFTEN: Duration = Duration::from_millis(50);
+
+/// So many restarts in a row without a new process.
+const IN_VAIN: usize = 3;
