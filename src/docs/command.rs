@@ -28,6 +28,7 @@
 //! | `heirloom stop` | Stops gracefully and waits until the process is gone. A second one does not abort anything. |
 //! | `heirloom hammer` | Aborts what is left, now. |
 //! | `heirloom run` | Supervises any server: see [`any_server`](super::any_server). |
+//! | `heirloom prove` | Restarts any server under clients that never retry, and names what they lose: see [`prove`](super::prove). |
 //! | `heirloom completions SHELL`, `heirloom man` | Print the completions for a shell, and the page for `man -l`. |
 //!
 //! # Exit status
@@ -43,6 +44,7 @@
 //! | 8 | taken back after it was ready |
 //! | 9 | timed out |
 //! | 10 | the service was stopped meanwhile |
+//! | 14 | `heirloom prove`: the server loses something |
 //!
 //! `heirloom --help` has them all.
 //!

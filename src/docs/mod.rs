@@ -18,6 +18,7 @@
 //! | [`fetch`] | How does a server find and install its next version? |
 //! | [`observing`] | Where is it told what happens? What is counted? |
 //! | [`testing`] | How do I test my own server? |
+//! | [`prove`] | Does a server, whatever it is written in, lose anything when it restarts (`heirloom prove`)? |
 //! | [`troubleshooting`] | Something is wrong: where to look? |
 //! | [`messages`] | What does this message mean? |
 //! | [`coming_from`] | I know endless, grace, overseer, tableflip, listenfd, axum-server, Server::Starter, unicorn or nginx: what is it called here? |
@@ -40,6 +41,7 @@ pub mod guarantees;
 pub mod measurements;
 pub mod messages;
 pub mod observing;
+pub mod prove;
 pub mod restart;
 pub mod state;
 pub mod supervisor;

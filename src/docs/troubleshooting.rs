@@ -82,4 +82,4 @@
 //!
 //! ---
 //!
-//! Before: [`testing`](super::testing). Next: [`messages`](super::messages).
+//! Before: [`prove`](super::prove). Next: [`messages`](super::messages).

@@ -21,6 +21,7 @@ mod listeners;
 mod metered;
 mod metered_parent;
 mod mover;
+mod planted;
 mod probe;
 mod recorded;
 mod secure;
@@ -68,6 +69,7 @@ fn run(name: &str) -> Option<ExitCode> {
         "metered" => metered::main().report(),
         "metered_parent" => metered_parent::main().report(),
         "mover" => mover::main().report(),
+        "planted" => planted::main().report(),
         "probe" => probe::main().report(),
         "secure" => secure::main().report(),
         "silent" => silent::main().report(),

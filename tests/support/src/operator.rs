@@ -29,6 +29,7 @@ pub mod code {
     pub const TAKEN_BACK: i32 = 8;
     pub const TIMED_OUT: i32 = 9;
     pub const STOPPED: i32 = 10;
+    pub const UNPROVEN: i32 = 14;
 }
 
 pub fn program() -> &'static Path {

@@ -79,7 +79,8 @@ impl Evidence {
             Symptom::Garbled(_) => Loss::Garbled,
             Symptom::Slow(_) => Loss::Late,
             _ if trouble.had_begun => Loss::CutOff,
-            // The server had not closed when the request went out, and has not read it: it would not be reset.
+            // The server had not closed when the request went out, and has not read it: it would not be
+            // reset.
             Symptom::Reset if is_sender => Loss::UploadCut,
             _ if trouble.stage == Stage::Uploading => Loss::UploadCut,
             _ if trouble.was_closed || lost.kind == Kind::Early => Loss::ClosedWhileIdle,

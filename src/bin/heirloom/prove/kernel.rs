@@ -22,7 +22,6 @@ pub(super) struct Process {
     pub(super) pid: i32,
     /// In the kernel's ticks since it was booted.
     started: u64,
-    parent: i32,
 }
 
 /// A socket of TCP.
@@ -37,17 +36,14 @@ pub(super) struct Socket {
 impl Process {
     /// `None` if it has ended, reaped or not.
     pub(super) fn find(pid: i32) -> Option<Process> {
-        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-        // The name, in parentheses, may itself hold anything.
-        let end = stat.windows(2).rposition(|pair| pair == b") ")?;
-        let fields: Vec<&str> = str::from_utf8(&stat[end + 2..]).ok()?.split_ascii_whitespace().collect();
-        let has_ended = matches!(*fields.first()?, "Z" | "X");
-        let found = Process { pid, parent: fields.get(1)?.parse().ok()?, started: fields.get(19)?.parse().ok()? };
-        (!has_ended).then_some(found)
+        let fields = stat(pid)?;
+        let has_ended = matches!(fields.first()?.as_str(), "Z" | "X");
+        let started = fields.get(19)?.parse().ok()?;
+        (!has_ended).then_some(Process { pid, started })
     }
 
     pub(super) fn is_alive(self) -> bool {
-        Process::find(self.pid).is_some_and(|now| now.started == self.started)
+        Process::find(self.pid) == Some(self)
     }
 
     /// The later, the higher.
@@ -57,20 +53,34 @@ impl Process {
 
     /// Whether this process has started that one, or what started it.
     pub(super) fn is_above(self, other: Process) -> bool {
-        let mut at = Some(other);
-        while let Some(process) = at {
-            if process.parent == self.pid {
+        let mut at = parent(other.pid);
+        while let Some(pid) = at.filter(|pid| *pid > 1) {
+            if pid == self.pid {
                 return true;
             }
-            at = (process.parent > 1).then(|| Process::find(process.parent)).flatten();
+            at = parent(pid);
         }
         false
     }
 }
 
+/// Not part of a process's name: when it ends, another one takes its place.
+fn parent(pid: i32) -> Option<i32> {
+    stat(pid)?.get(1)?.parse().ok()
+}
+
+/// What the kernel says of a process behind its name, from its state on.
+fn stat(pid: i32) -> Option<Vec<String>> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may itself hold anything.
+    let end = stat.windows(2).rposition(|pair| pair == b") ")?;
+    let fields = str::from_utf8(&stat[end + 2..]).ok()?.split_ascii_whitespace();
+    Some(fields.map(str::to_owned).collect())
+}
+
 /// Those of the processes that none of the others has started: a master among its workers.
 pub(super) fn roots(processes: &BTreeSet<Process>) -> impl Iterator<Item = Process> {
-    processes.iter().copied().filter(|one| processes.iter().all(|other| other.pid != one.parent))
+    processes.iter().copied().filter(|one| processes.iter().all(|other| parent(one.pid) != Some(other.pid)))
 }
 
 /// The sockets that listen where a client of this address arrives.
@@ -98,8 +108,7 @@ pub(super) fn holders_but(
     besides: &BTreeSet<Process>,
     sockets: &[Socket],
 ) -> BTreeSet<Process> {
-    let is_wanted =
-        |pid: &i32| !known.contains(pid) || besides.iter().any(|process| process.pid == *pid);
+    let is_wanted = |pid: &i32| !known.contains(pid) || besides.iter().any(|process| process.pid == *pid);
     let own = std::process::id() as i32;
     let wanted = pids().filter(is_wanted).filter(|pid| *pid != own);
     wanted.filter(|pid| holds(*pid, sockets)).filter_map(Process::find).collect()
@@ -190,7 +199,9 @@ fn told(message: &[u8]) -> Option<Socket> {
     }
     let port = |at: usize| u16::from_be_bytes([message[at], message[at + 1]]);
     let ip = |at: usize| match i32::from(message[0]) {
-        libc::AF_INET => IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(&message[at..at + 4]).unwrap_or_default())),
+        libc::AF_INET => {
+            IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(&message[at..at + 4]).unwrap_or_default()))
+        }
         _ => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(&message[at..at + 16]).unwrap_or_default())),
     };
     let inode = <[u8; 4]>::try_from(&message[68..72]).unwrap_or_default();

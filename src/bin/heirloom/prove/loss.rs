@@ -154,3 +154,39 @@ impl Loss {
         matches!(self, Loss::NoSuccessor | Loss::TwoGenerations | Loss::NeverEnds | Loss::Gone)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_a_name_and_a_row_in_the_guide() {
+        use Loss::*;
+        let all = [
+            Refused,
+            Unreachable,
+            NeverAccepted,
+            Forgotten,
+            ClosedWhileIdle,
+            CutOff,
+            UploadCut,
+            Unanswered,
+            NotReady,
+            TurnedAway,
+            OtherAnswer,
+            Garbled,
+            Late,
+            NoSuccessor,
+            TwoGenerations,
+            NeverEnds,
+            Gone,
+        ];
+        let guide = include_str!("../../../docs/prove.rs");
+        let section = guide.split("# What can be lost").nth(1).unwrap();
+        let rows = section.split("//! #").next().unwrap().matches("//! | `").count();
+        assert_eq!(rows, all.len());
+        for loss in all {
+            assert!(section.contains(&format!("//! | `{}` |", loss.name())), "{}", loss.name());
+        }
+    }
+}

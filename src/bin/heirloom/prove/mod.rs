@@ -50,9 +50,10 @@ use url::Url;
 
 /// Find out what a server loses when it restarts: any server, restarted in any way.
 ///
-/// Clients of many kinds use it, none of which tries anything twice, while it is restarted over and over. Each
-/// loss is named by its kind and by its moment in the restart, with what usually causes it. Processes are
-/// told apart by who holds the listening socket, so this must run on the server's machine, as its user or root.
+/// Clients of many kinds use it, none of which tries anything twice, while it is restarted over and over.
+/// Each loss is named by its kind and by its moment in the restart, with what usually causes it. Processes
+/// are told apart by who holds the listening socket, so this must run on the server's machine, as its user or
+/// root.
 ///
 /// heirloom prove --url http://127.0.0.1:8080/ --signal USR2 --pid-file /run/server.pid
 ///
@@ -123,12 +124,13 @@ pub(crate) struct Prove {
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = humantime::parse_duration)]
     pause: Duration,
 
-    /// How long all of it may take. What was seen by then is reported, and the exit status is 9 if nothing was
-    /// lost.
+    /// How long all of it may take. What was seen by then is reported, and the exit status is 9 if nothing
+    /// was lost.
     #[arg(long, value_name = "TIME", default_value = "10min", value_parser = humantime::parse_duration)]
     timeout: Duration,
 
-    /// Also use a server whose address is not this machine's loopback: it gets some hundred requests a second.
+    /// Also use a server whose address is not this machine's loopback: it gets some hundred requests a
+    /// second.
     #[arg(long)]
     not_loopback: bool,
 
@@ -160,7 +162,8 @@ impl Prove {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let address = self.url.address;
         if !address.ip().to_canonical().is_loopback() && !self.not_loopback {
-            let why = format!("{address} is not this machine's loopback: if that is meant, say --not-loopback");
+            let why =
+                format!("{address} is not this machine's loopback: if that is meant, say --not-loopback");
             return Err(Failure::new(Code::Refused, why));
         }
         let interrupted = Interrupted::default();
@@ -175,7 +178,8 @@ impl Prove {
             server = Some(started.map_err(not_running)?);
         }
         let trigger = self.trigger(server.as_ref())?;
-        let watch = Watch { address, trigger: &trigger, deadline: self.restart_timeout, interrupted: &interrupted };
+        let watch =
+            Watch { address, trigger: &trigger, deadline: self.restart_timeout, interrupted: &interrupted };
         let evidence = self.gather(&watch, server.as_mut(), began)?;
         drop(server);
         self.report(&evidence)
@@ -188,7 +192,8 @@ impl Prove {
             (_, _, Some(pid), _) => Receiver::Process(pid),
             (_, _, _, Some(server)) => Receiver::Process(server.pid()),
             _ => {
-                let why = "how to restart it? Say --restart-command CMD, --pid-file PATH, --pid PID, or -- COMMAND";
+                let why =
+                    "how to restart it? Say --restart-command CMD, --pid-file PATH, --pid PID, or -- COMMAND";
                 return Err(Failure::new(Code::Usage, why));
             }
         };
@@ -203,6 +208,10 @@ impl Prove {
         began: Instant,
     ) -> Result<Evidence, Failure> {
         let plan = Arc::new(self.plan());
+        if server.is_some() {
+            // It may listen before it serves.
+            self.wait_to_be_served(&plan, watch.interrupted);
+        }
         let (kinds, left_out) = self.calm(&plan)?;
         let bar = bar(u64::from(self.restarts));
         let clients = Clients::start(&plan, &kinds, usize::from(self.clients));
@@ -213,7 +222,7 @@ impl Prove {
             if cut_short.is_some() {
                 break;
             }
-            match watch.restart() {
+            match watch.restart(&restarts) {
                 Ok(restart) => restarts.push(restart),
                 Err(why) if restarts.is_empty() => return Err(not_running(why)),
                 Err(why) => cut_short = Some(why),
@@ -256,7 +265,19 @@ impl Prove {
         }
     }
 
-    /// The kinds that the server serves while nothing is restarted, with their status, and why not the others.
+    /// What it does not serve by then is told by what comes next.
+    fn wait_to_be_served(&self, plan: &Arc<Plan>, interrupted: &Interrupted) {
+        let until = Instant::now() + self.restart_timeout;
+        while Instant::now() < until && !interrupted.load(Ordering::Relaxed) {
+            if clients::calm(plan, &[Kind::New]).iter().all(|(_, tried)| tried.is_ok()) {
+                return;
+            }
+            thread::sleep(OFTEN);
+        }
+    }
+
+    /// The kinds that the server serves while nothing is restarted, with their status, and why not the
+    /// others.
     fn calm(&self, plan: &Arc<Plan>) -> Result<(Vec<(Kind, u16)>, Vec<(Kind, String)>), Failure> {
         let is_wanted = |kind: &Kind| match kind {
             Kind::Slow if self.slow.is_none() => false,
@@ -324,7 +345,9 @@ fn verdict(report: &Report) -> Result<(), Failure> {
         return Err(Failure::new(Code::Unproven, format!("{losses} {noun}: {}", names.join(", "))));
     }
     match &report.cut_short {
-        Some(why) => Err(Failure::new(Code::TimedOut, format!("nothing was lost, but it is not proven: {why}"))),
+        Some(why) => {
+            Err(Failure::new(Code::TimedOut, format!("nothing was lost, but it is not proven: {why}")))
+        }
         None => Ok(()),
     }
 }
@@ -332,7 +355,10 @@ fn verdict(report: &Report) -> Result<(), Failure> {
 /// Whether nothing more is to be learnt.
 fn is_hopeless(restarts: &[Restart]) -> bool {
     let is_vain = |restart: &Restart| {
-        restart.fault.as_ref().is_some_and(|(loss, _)| matches!(loss, loss::Loss::Gone | loss::Loss::NoSuccessor))
+        restart
+            .fault
+            .as_ref()
+            .is_some_and(|(loss, _)| matches!(loss, loss::Loss::Gone | loss::Loss::NoSuccessor))
     };
     restarts.last().is_some_and(|last| matches!(last.fault, Some((loss::Loss::Gone, _))))
         || restarts.iter().rev().take_while(|restart| is_vain(restart)).count() >= IN_VAIN

@@ -96,7 +96,8 @@ impl Record {
     }
 }
 
-/// Of which the times are kept, in some hundred megabytes: an hour's, with the usual number of clients. All are counted.
+/// Of which the times are kept, in some hundred megabytes: an hour's, with the usual number of clients. All
+/// are counted.
 const MOST_EXCHANGES: usize = 4_000_000;
 
 /// Likewise: who loses as many knows enough.

@@ -93,11 +93,12 @@ impl Restart {
 
 impl Watch<'_> {
     /// Restarts the server, and watches until nothing is left of the old one, or the deadline.
-    pub(super) fn restart(&self) -> Result<Restart, String> {
+    pub(super) fn restart(&self, earlier: &[Restart]) -> Result<Restart, String> {
         let known: BTreeSet<i32> = kernel::pids().collect();
         let before = self.holding()?;
         let old = serving(&before, self.address.port());
-        let target = self.trigger.target(&before)?;
+        let replaced = earlier.iter().flat_map(|restart| restart.old.iter().copied()).collect();
+        let target = self.trigger.target(&before, &replaced)?;
         let asked = Instant::now();
         let mut restart = Restart {
             asked,
@@ -201,9 +202,11 @@ impl Watch<'_> {
         let of_old = |known: &BTreeSet<SocketAddr>| -> BTreeSet<SocketAddr> {
             let sockets = kernel::connections(port).unwrap_or_default();
             let new = sockets.into_iter().filter(|socket| !known.contains(&socket.remote));
-            new.filter(|socket| kernel::holders_but(&BTreeSet::new(), old, &[*socket]).iter().any(|one| old.contains(one)))
-                .map(|socket| socket.remote)
-                .collect()
+            new.filter(|socket| {
+                kernel::holders_but(&BTreeSet::new(), old, &[*socket]).iter().any(|one| old.contains(one))
+            })
+            .map(|socket| socket.remote)
+            .collect()
         };
         let known = of_old(&BTreeSet::new());
         let until = Instant::now() + SEEN_TO_ACCEPT;

@@ -38,7 +38,9 @@ impl Server {
     ) -> Result<Server, String> {
         let is_taken = kernel::listening(address).is_ok_and(|listening| !listening.is_empty());
         if is_taken {
-            return Err(format!("somebody listens on {address} already: end that first, or leave out the command"));
+            return Err(format!(
+                "somebody listens on {address} already: end that first, or leave out the command"
+            ));
         }
         nix::sys::prctl::set_child_subreaper(true).map_err(|errno| format!("no subreaper: {errno}"))?;
         let (out, err) = match log {
@@ -100,7 +102,8 @@ impl Drop for Server {
             let _ = killpg(self.group, signal);
             let strays = kernel::listening(self.address).map(|sockets| kernel::holders(&sockets));
             for stray in strays.unwrap_or_default() {
-                let is_ours = nix::unistd::getpgid(Some(Pid::from_raw(stray.pid))).is_ok_and(|group| group == self.group);
+                let is_ours = nix::unistd::getpgid(Some(Pid::from_raw(stray.pid)))
+                    .is_ok_and(|group| group == self.group);
                 if !is_ours {
                     let _ = kill(Pid::from_raw(stray.pid), signal);
                 }

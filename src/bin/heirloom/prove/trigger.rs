@@ -38,12 +38,17 @@ pub(super) struct Running {
 }
 
 impl Trigger {
-    /// The process that a restart begins with; `holders` have the listening socket.
-    pub(super) fn target(&self, holders: &BTreeSet<Process>) -> Result<i32, String> {
+    /// The process that a restart begins with. `holders` have the listening socket; `replaced` are those that
+    /// an earlier restart has replaced, some of which may still drain.
+    pub(super) fn target(
+        &self,
+        holders: &BTreeSet<Process>,
+        replaced: &BTreeSet<Process>,
+    ) -> Result<i32, String> {
         match self {
             Trigger::Signal { to: Receiver::PidFile(path), .. } => pid_in(path),
-            Trigger::Signal { to: Receiver::Process(pid), .. } => Ok(first_of(*pid, holders)),
-            Trigger::Command(_) => Ok(first_of(0, holders)),
+            Trigger::Signal { to: Receiver::Process(pid), .. } => Ok(first_of(*pid, holders, replaced)),
+            Trigger::Command(_) => Ok(first_of(0, holders, replaced)),
         }
     }
 
@@ -60,7 +65,8 @@ impl Trigger {
                 let mut command = Command::new("/bin/sh");
                 command.arg("-c").arg(line).env("SERVER_PID", target.to_string()).process_group(0);
                 command.stdin(Stdio::null()).stdout(super::server::our_stderr()?);
-                let child = command.spawn().map_err(|error| format!("cannot run the restart command: {error}"))?;
+                let child =
+                    command.spawn().map_err(|error| format!("cannot run the restart command: {error}"))?;
                 Ok(Running { child: Some(child), failure: None })
             }
         }
@@ -69,9 +75,12 @@ impl Trigger {
 
 /// `pid`, if it is still part of the service; else the process that the others come from, and of several
 /// generations the youngest.
-fn first_of(pid: i32, holders: &BTreeSet<Process>) -> i32 {
+fn first_of(pid: i32, holders: &BTreeSet<Process>, replaced: &BTreeSet<Process>) -> i32 {
     let named = Process::find(pid);
-    let is_part = |process: &Process| holders.iter().any(|held| held == process || process.is_above(*held));
+    let is_part = |process: &Process| {
+        holders.contains(process)
+            || !replaced.contains(process) && holders.iter().any(|held| process.is_above(*held))
+    };
     match named.filter(is_part) {
         Some(process) => process.pid,
         None => roots(holders).max_by_key(|process| process.started()).map_or(pid, |process| process.pid),
@@ -119,7 +128,8 @@ impl Running {
             std::thread::sleep(AGAIN);
         }
         if let Some(child) = &mut self.child {
-            let _ = nix::sys::signal::killpg(Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGKILL);
+            let _ =
+                nix::sys::signal::killpg(Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGKILL);
             let _ = child.wait();
         }
     }

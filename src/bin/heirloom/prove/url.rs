@@ -21,11 +21,13 @@ impl FromStr for Url {
         if host.is_empty() || host.contains('@') || !is_plain(rest) {
             return Err("http://HOST:PORT/PATH is wanted".to_owned());
         }
-        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && !port.ends_with(']'));
+        let has_port =
+            host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && !port.ends_with(']'));
         let with_port = if has_port { host.to_owned() } else { format!("{host}:80") };
         let found = with_port.to_socket_addrs().map_err(|error| format!("{with_port}: {error}"))?;
         // A name with two addresses mostly has the IPv4 one in the server.
-        let address = found.min_by_key(SocketAddr::is_ipv6).ok_or_else(|| format!("{with_port}: no address"))?;
+        let address =
+            found.min_by_key(SocketAddr::is_ipv6).ok_or_else(|| format!("{with_port}: no address"))?;
         let path = if path.is_empty() { "/" } else { path };
         Ok(Url { address, host: host.to_owned(), path: path.to_owned() })
     }

@@ -183,7 +183,8 @@ impl Client {
     fn request(&self, path: Path, closes: bool) -> Vec<u8> {
         let (path, host) = (self.path(path), &self.plan.url.host);
         let last = if closes { "Connection: close\r\n" } else { "" };
-        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: heirloom-prove\r\n{last}\r\n").into_bytes()
+        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: heirloom-prove\r\n{last}\r\n")
+            .into_bytes()
     }
 
     fn path(&self, path: Path) -> &str {

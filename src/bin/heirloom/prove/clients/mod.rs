@@ -1,4 +1,5 @@
-//! The clients: each kind does one thing that clients of the world do, over and over, and tries nothing twice.
+//! The clients: each kind does one thing that clients of the world do, over and over, and tries nothing
+//! twice.
 
 mod http1;
 mod wire;
@@ -94,7 +95,9 @@ impl Kind {
             Kind::New => ("new", "a new connection for each request"),
             Kind::Early => ("early", "connects, and asks up to half a second later"),
             Kind::Kept => ("kept", "one connection; looks for its end before each request"),
-            Kind::Trip => ("round-trip", "the same, with 2 ms between the look and the request, as over a network"),
+            Kind::Trip => {
+                ("round-trip", "the same, with 2 ms between the look and the request, as over a network")
+            }
             Kind::Blind => ("blind", "one connection; never looks for its end"),
             Kind::Pipelined => ("pipelined", "four requests at once on one connection"),
             Kind::HalfClosed => ("half-closed", "ends its own direction behind the request"),
@@ -113,9 +116,8 @@ impl Kind {
     /// Between two exchanges, in milliseconds.
     fn think(self) -> (u64, u64) {
         match self {
-            Kind::New => (2, 10),
             Kind::Kept | Kind::Trip | Kind::Blind | Kind::Pipelined => (0, 20),
-            _ => (0, 5),
+            _ => (2, 10),
         }
     }
 }

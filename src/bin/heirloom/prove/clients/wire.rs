@@ -110,7 +110,7 @@ impl Wire {
         })
     }
 
-    /// As much of an answer as the kernel takes before the client reads.
+    /// The kernel takes so little of an answer before the client reads.
     pub(super) fn shrink_buffer(&self) {
         // Without it the client still reads slowly, and the kernel takes more.
         let _ = socket2::SockRef::from(&self.socket).set_recv_buffer_size(SMALL);
@@ -244,7 +244,9 @@ impl Wire {
     fn fill(&mut self, pace: Pace) -> Result<usize, Trouble> {
         let mut bytes = [0; 16 * 1024];
         let mut room = bytes.len();
-        if let Pace::SlowUntil(until) = pace && Instant::now() < until {
+        if let Pace::SlowUntil(until) = pace
+            && Instant::now() < until
+        {
             std::thread::sleep(SLOWLY);
             room = LITTLE;
         }
@@ -355,8 +357,8 @@ fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
 }
 
-/// The kernel makes at least a page of it.
-const SMALL: usize = 4096;
+/// With less the kernel waits for ever more room, since a packet of the loopback is 64 KiB long.
+const SMALL: usize = 128 * 1024;
 
 /// A slow reader's pieces: some hundred kilobytes a second.
 const LITTLE: usize = 1024;
@@ -379,13 +381,27 @@ mod tests {
             Some((head.status, head.closes, head.body))
         };
         assert_eq!(read("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), Some((200, false, Body::Length(5))));
-        assert_eq!(read("HTTP/1.1 200 \r\ncontent-length:5\r\nConnection: x, Close\r\n\r\n"), Some((200, true, Body::Length(5))));
+        assert_eq!(
+            read("HTTP/1.1 200 \r\ncontent-length:5\r\nConnection: x, Close\r\n\r\n"),
+            Some((200, true, Body::Length(5)))
+        );
         assert_eq!(read("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n"), Some((200, true, Body::Length(5))));
-        assert_eq!(read("HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n"), Some((200, false, Body::Length(5))));
-        assert_eq!(read("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), Some((200, false, Body::Chunks)));
+        assert_eq!(
+            read("HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n"),
+            Some((200, false, Body::Length(5)))
+        );
+        assert_eq!(
+            read("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            Some((200, false, Body::Chunks))
+        );
         assert_eq!(read("HTTP/1.1 200 OK\r\n\r\n"), Some((200, true, Body::ToTheEnd)));
         assert_eq!(read("HTTP/1.1 204 No\r\n\r\n"), Some((204, false, Body::Length(0))));
-        for bad in ["HTTP/2 200\r\n\r\n", "SSH-2.0\r\n\r\n", "HTTP/1.1 x\r\n\r\n", "HTTP/1.1 200\r\nContent-Length: -1\r\n\r\n"] {
+        for bad in [
+            "HTTP/2 200\r\n\r\n",
+            "SSH-2.0\r\n\r\n",
+            "HTTP/1.1 x\r\n\r\n",
+            "HTTP/1.1 200\r\nContent-Length: -1\r\n\r\n",
+        ] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

@@ -44,10 +44,8 @@ fn of_client(report: &Report, kind: &str) -> String {
     if found.is_empty() {
         return String::new();
     }
-    let names: Vec<String> = found
-        .iter()
-        .map(|finding| format!("{} {}", finding.loss.name(), finding.by_client[kind]))
-        .collect();
+    let names: Vec<String> =
+        found.iter().map(|finding| format!("{} {}", finding.loss.name(), finding.by_client[kind])).collect();
     let mut text = String::new();
     for finding in found {
         let _ = writeln!(text, "{}: {}\n{}", finding.loss.name(), finding.meaning, finding.cause);

@@ -25,7 +25,8 @@ fn draw(report: &Report, chart: &Chart, out: &mut String) -> std::fmt::Result {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
          font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>"
     )?;
-    let title = format!("{} restarts, {} losses: the time of answers", report.restarts.len(), report.losses());
+    let title =
+        format!("{} restarts, {} losses: the time of answers", report.restarts.len(), report.losses());
     writeln!(out, "<text x=\"{LEFT}\" y=\"20\" font-size=\"15\">{title}</text>")?;
     let mut took = LEAST;
     while took <= most {
@@ -65,7 +66,10 @@ fn draw(report: &Report, chart: &Chart, out: &mut String) -> std::fmt::Result {
             let Some(took) = took else { continue };
             let at = Chart::FROM + (part as f64 + 0.5) * width;
             let (at, took) = (x(at), y(took));
-            writeln!(out, "<circle cx=\"{at:.1}\" cy=\"{took:.1}\" r=\"1.6\" fill=\"#2a6fbb\" fill-opacity=\"0.5\"/>")?;
+            writeln!(
+                out,
+                "<circle cx=\"{at:.1}\" cy=\"{took:.1}\" r=\"1.6\" fill=\"#2a6fbb\" fill-opacity=\"0.5\"/>"
+            )?;
         }
     }
     for at in chart.losses.iter().flatten().take(MOST_CROSSES) {

@@ -18,7 +18,11 @@ fn write(report: &Report, chart: &Chart, out: &mut String) -> std::fmt::Result {
     let good: u64 = report.clients.iter().map(|line| line.good).sum();
     let (restarts, took) = (report.restarts.len(), time(report.took_ms));
     let url = &report.url;
-    writeln!(out, "{restarts} restarts of {url} in {took}: {good} exchanges went well, {} losses\n", report.losses())?;
+    writeln!(
+        out,
+        "{restarts} restarts of {url} in {took}: {good} exchanges went well, {} losses\n",
+        report.losses()
+    )?;
     clients(report, out)?;
     times(report, out)?;
     if !report.restarts.is_empty() {
@@ -67,7 +71,9 @@ fn times(report: &Report, out: &mut String) -> std::fmt::Result {
 
 fn latency(report: &Report, chart: &Chart, out: &mut String) -> std::fmt::Result {
     writeln!(out, "answers              count       p50       p99       max")?;
-    for (name, times) in [("between restarts", &report.latency.steady), ("around them", &report.latency.around)] {
+    for (name, times) in
+        [("between restarts", &report.latency.steady), ("around them", &report.latency.around)]
+    {
         let (p50, p99, max) = (time(times.p50_ms), time(times.p99_ms), time(times.max_ms));
         writeln!(out, "{name:<16} {:>9} {p50:>9} {p99:>9} {max:>9}", times.count)?;
     }
@@ -75,14 +81,15 @@ fn latency(report: &Report, chart: &Chart, out: &mut String) -> std::fmt::Result
     writeln!(
         out,
         "\nThe slowest answer of each {:.0} ms, from {} before each restart was asked for (|) to {} after it;\n\
-         the highest bar is {}, each step down a third of it; x is a loss, a blank no answer:\n",
+         the highest bar is {}, each step down half of it; x is a loss, a blank no answer:\n",
         (Chart::UNTIL - Chart::FROM) / PARTS as f64,
         time(-Chart::FROM),
         time(Chart::UNTIL),
         time(most)
     )?;
     for (at, slowest) in chart.slowest(PARTS).iter().enumerate().take(MOST_ROWS) {
-        let mut row: Vec<char> = slowest.iter().map(|took| took.map_or(' ', |took| bar(took, most))).collect();
+        let mut row: Vec<char> =
+            slowest.iter().map(|took| took.map_or(' ', |took| bar(took, most))).collect();
         for lost in &chart.losses[at] {
             row[Chart::part(*lost, PARTS)] = 'x';
         }
@@ -92,9 +99,9 @@ fn latency(report: &Report, chart: &Chart, out: &mut String) -> std::fmt::Result
     writeln!(out)
 }
 
-/// Each a third of the next one.
+/// Each half of the next one.
 fn bar(took: f64, most: f64) -> char {
-    let steps = (most.max(took) / took.max(1e-3)).ln() / 3.0_f64.ln();
+    let steps = (most.max(took) / took.max(1e-3)).ln() / 2.0_f64.ln();
     BARS[(BARS.len() - 1).saturating_sub(steps as usize)]
 }
 

@@ -1,0 +1,121 @@
+//! `heirloom prove` finds what a server loses, and nothing in one that loses nothing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::thread;
+
+use support::operator::{Said, code, heirloom};
+use support::programs::example_path;
+use support::{Port, TestDir, beside_others};
+
+#[test]
+fn nothing_is_found_in_a_server_that_loses_nothing() {
+    let _beside = beside_others();
+    let (port, dir) = (Port::kept(), TestDir::new());
+    let (junit, svg) = (dir.path().join("report.xml"), dir.path().join("report.svg"));
+    let files = ["--junit", &junit.display().to_string(), "--svg", &svg.display().to_string()];
+    let hello = example_path("hello").display().to_string();
+    let slow = ["--slow", "/sleep?duration=300ms"];
+    let server = ["--", &hello, "--listen", &port.address(), "--probation", "300ms"];
+    let said = prove(
+        &port,
+        &[&["--restarts", "3", "--pause", "200ms"], &slow[..], &files[..], &server[..]].concat(),
+    );
+    let said = said.is(code::DONE, &["Nothing was lost."]);
+    assert!(
+        said.stdout.contains("3 restarts of http://127.0.0.1:") && !said.stdout.contains("left out"),
+        "{said:#?}"
+    );
+    let (junit, svg) = (fs::read_to_string(junit).unwrap(), fs::read_to_string(svg).unwrap());
+    assert!(junit.contains("failures=\"0\"") && junit.contains("name=\"restart 3\""), "{junit}");
+    assert!(
+        svg.contains("old is gone") && svg.matches("<circle").count() > 100 && !svg.contains("#c22"),
+        "{svg}"
+    );
+}
+
+#[test]
+fn each_fault_is_found_under_its_name() {
+    let _beside = beside_others();
+    // So many at once: they wait more than they work.
+    let faults = FAULTS.chunks(FAULTS.len().div_ceil(4)).map(|some| {
+        thread::spawn(move || {
+            some.iter().map(|(fault, loss)| (*fault, *loss, planted(fault))).collect::<Vec<_>>()
+        })
+    });
+    let faults: Vec<_> = faults.collect();
+    let mut missed = Vec::new();
+    for (fault, loss, said) in faults.into_iter().flat_map(|thread| thread.join().unwrap()) {
+        let found = found(&said);
+        println!("{fault}: {found:?} in {:?}", said.took);
+        let is_right = match loss {
+            "" => found.is_empty() && said.code == code::DONE,
+            loss => found.contains(loss) && said.code == code::UNPROVEN,
+        };
+        if !is_right {
+            missed.push(format!("{fault}: {loss:?} is expected\n{said:#?}"));
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+#[test]
+fn what_cannot_be_proven_is_refused() {
+    let _beside = beside_others();
+    let port = Port::kept();
+    prove(&port, &["--pid", "2"]).is(code::NOT_RUNNING, &["does not serve"]);
+    prove(&port, &[]).is(code::USAGE, &["how to restart it?"]);
+    prove(&port, &["--", "true"]).is(code::NOT_RUNNING, &["has ended before it listened"]);
+    let far = ["prove", "--url", "http://192.0.2.1/", "--pid", "2"];
+    heirloom(&far).is(code::REFUSED, &["--not-loopback"]);
+    let hello = example_path("hello").display().to_string();
+    let short = ["--timeout", "1ms", "--", &hello, "--listen", &port.address()];
+    prove(&port, &short).is(code::TIMED_OUT, &["Cut short after 0 of 20 restarts"]);
+}
+
+/// A fault of tests/servers/src/planted.rs, and the loss that it is.
+const FAULTS: [(&str, &str); 16] = [
+    ("none", ""),
+    ("closes-idle", "closed-while-idle"),
+    ("drops-queue", "never-accepted"),
+    ("forgets", "forgotten"),
+    ("accepts-early", "not-ready"),
+    ("two-generations", "two-generations"),
+    ("truncates", "cut-off"),
+    ("refuses", "refused"),
+    ("resets-uploads", "upload-cut"),
+    ("turns-away", "turned-away"),
+    ("never-ends", "never-ends"),
+    ("hangs", "unanswered"),
+    ("garbles", "garbled"),
+    ("changes", "other-answer"),
+    ("ignores", "no-successor"),
+    ("starts-slowly", "late"),
+];
+
+fn planted(fault: &str) -> Said {
+    let port = Port::kept();
+    let server = example_path("planted").display().to_string();
+    let mut options =
+        vec!["--json", "--pause", "200ms", "--clients", "1", "--large", "/large", "--slow", "/slow"];
+    options.extend(match fault {
+        "two-generations" | "never-ends" | "hangs" | "ignores" => {
+            &["--restarts", "1", "--restart-timeout", "1500ms", "--patience", "500ms"][..]
+        }
+        "starts-slowly" => &["--restarts", "2", "--max-latency", "100ms"],
+        _ => &["--restarts", "2"],
+    });
+    let address = port.address();
+    prove(&port, &[&options[..], &["--", &server, &address, fault]].concat())
+}
+
+fn prove(port: &Port, options: &[&str]) -> Said {
+    let url = format!("http://{}/", port.address());
+    heirloom(&[&["prove", "--url", &url], options].concat())
+}
+
+fn found(said: &Said) -> BTreeSet<String> {
+    let report = said.json();
+    let findings = report["findings"].as_array().expect("a list");
+    findings.iter().map(|finding| finding["loss"].as_str().expect("a name").to_owned()).collect()
+}
