@@ -158,6 +158,12 @@ pub(crate) struct Prove {
 /// Set by INT and TERM: what was seen so far is reported.
 type Interrupted = Arc<AtomicBool>;
 
+/// The kinds of clients that are served while nothing is restarted, with their status.
+type Served = Vec<(Kind, u16)>;
+
+/// Those that are not, and why.
+type LeftOut = Vec<(Kind, String)>;
+
 impl Prove {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let address = self.url.address;
@@ -278,7 +284,7 @@ impl Prove {
 
     /// The kinds that the server serves while nothing is restarted, with their status, and why not the
     /// others.
-    fn calm(&self, plan: &Arc<Plan>) -> Result<(Vec<(Kind, u16)>, Vec<(Kind, String)>), Failure> {
+    fn calm(&self, plan: &Arc<Plan>) -> Result<(Served, LeftOut), Failure> {
         let is_wanted = |kind: &Kind| match kind {
             Kind::Slow if self.slow.is_none() => false,
             kind => self.only.is_empty() || self.only.contains(kind),

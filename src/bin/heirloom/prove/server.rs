@@ -28,7 +28,6 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts it, and waits until it listens.
-    #[expect(clippy::zombie_processes, reason = "the whole group is reaped at the end")]
     pub(super) fn start(
         command: &[OsString],
         address: SocketAddr,
