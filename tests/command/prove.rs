@@ -69,7 +69,7 @@ fn what_cannot_be_proven_is_refused() {
     let far = ["prove", "--url", "http://192.0.2.1/", "--pid", "2"];
     heirloom(&far).is(code::REFUSED, &["--not-loopback"]);
     let hello = example_path("hello").display().to_string();
-    let short = ["--timeout", "1ms", "--", &hello, "--listen", &port.address()];
+    let short = ["--timeout", "1ms", "--log", "/dev/null", "--", &hello, "--listen", &port.address()];
     prove(&port, &short).is(code::TIMED_OUT, &["Cut short after 0 of 20 restarts"]);
 }
 
