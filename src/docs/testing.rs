@@ -67,7 +67,8 @@
 //! have. Start the binary that cargo has built (`env!("CARGO_BIN_EXE_server")` in an integration test), wait
 //! for a line that says where it listens, begin a request, run `heirloom restart --pid PID` and look at its
 //! exit status, finish the request, and stop it with `heirloom stop --pid PID`. In a container or on a desk,
-//! clients that count are worth more than clients that retry: a retry hides what is to be found. [`prove`](super::prove) has such clients.
+//! clients that count are worth more than clients that retry: a retry hides what is to be found.
+//! [`prove`](super::prove) has such clients.
 //!
 //! ---
 //!
