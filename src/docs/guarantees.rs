@@ -89,9 +89,12 @@
 //!   did. A stream stays with the old process up to the drain's deadline; if the successor answers in another
 //!   way it is cut. What a handler has not flushed, or keeps in a channel of its own, when it has its session
 //!   move is lost.
-//! * An HTTP/1 request may be answered before its upload ends. hyper does not say whether a body was read to
-//!   its end. If the drain begins meanwhile, the connection is closed without notice when the upload is over,
-//!   because the head of the response, which could have given notice, has been sent.
+//! * An HTTP/1 request may be answered before its upload ends. Where heirloom follows the bytes, which is
+//!   where sessions move and where connections are lent to a framework, the rest is read by whoever holds the
+//!   body, up to the drain's deadline. Then the connection moves, or is told to close with its next response.
+//!   Elsewhere hyper alone reads, and does not say whether a body was read to its end: if the drain begins
+//!   meanwhile, the connection is closed without notice when the upload is over, because the head of the
+//!   response, which could have given notice, has been sent.
 //! * A half-closed client over HTTP/2, or one that ends a TLS connection without saying so in TLS, counts as
 //!   gone.
 //! * A connection that moves late (its request lasted) to a successor that has itself handed over by then is

@@ -118,6 +118,11 @@ impl Entry {
         let _ = self.kind.fetch_update(Relaxed, Relaxed, |bits| Some(bits & !KIND | kind as u8));
     }
 
+    /// More of its last request's body is to come. Then it is not idle, though it may be answered.
+    pub(crate) fn is_uploading(&self) -> bool {
+        self.kind.load(Relaxed) & UPLOADS != 0
+    }
+
     #[inline]
     pub(crate) fn stage(&self) -> Stage {
         unpack(self.activity.load(Relaxed)).1
@@ -346,6 +351,8 @@ pub(super) const ASKS_WEBSOCKET: u8 = 16;
 /// The last request is one whose handler may have it moved before its response ends.
 pub(super) const STREAMS: u8 = 32;
 pub(super) const OVER_TLS: u8 = 64;
+/// More of the last request's body is to come, answered or not: known where the bytes are followed.
+pub(super) const UPLOADS: u8 = 128;
 
 /// The base in three bits, three of the request, and the sweeper's mark.
 pub(super) const WORD_BITS: u32 = 7;

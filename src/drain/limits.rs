@@ -42,7 +42,9 @@ impl Entry {
         let kind = self.kind();
         let limits = usize::from(self.terms.load(Relaxed)).checked_sub(1).and_then(|at| known[at].limits);
         let idle = match kind {
-            Kind::Http1 | Kind::Stream => matches!(stage.base, Base::Fresh | Base::Idle),
+            Kind::Http1 | Kind::Stream => {
+                matches!(stage.base, Base::Fresh | Base::Idle) && !self.is_uploading()
+            }
             Kind::Http2 => self.streams.load(Relaxed) == 0,
             Kind::Raw | Kind::Upgraded | Kind::WebSocket => false,
         };
@@ -100,8 +102,8 @@ impl Entry {
             (Kind::Http2 | Kind::Upgraded | Kind::WebSocket, _) => ConnectionState::Busy,
             (_, Base::Fresh) => ConnectionState::Fresh,
             (_, Base::Head) => ConnectionState::ReadingHead,
-            (_, Base::Idle) => ConnectionState::Idle,
-            (_, Base::Busy | Base::Flushing | Base::Finishing) => ConnectionState::Busy,
+            (_, Base::Idle) if !self.is_uploading() => ConnectionState::Idle,
+            (_, Base::Idle | Base::Busy | Base::Flushing | Base::Finishing) => ConnectionState::Busy,
         };
         ConnectionStatus {
             id: self.id,

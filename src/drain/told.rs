@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 
 use super::entry::{
-    ASKS_WEBSOCKET, Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, STREAMS, WANTED,
+    ASKS_WEBSOCKET, Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, STREAMS, UPLOADS, WANTED,
 };
 use super::limits::Limits;
 use super::move_on::REFUSED;
@@ -52,6 +52,17 @@ impl Entry {
         self.kind.fetch_and(!(ASKS_WEBSOCKET | STREAMS), Relaxed);
         if websocket {
             self.kind.fetch_or(ASKS_WEBSOCKET, Relaxed);
+        }
+    }
+
+    /// More of its request's body is to come, or all of it has.
+    pub(crate) fn uploads(&self, more: bool) {
+        if more {
+            self.kind.fetch_or(UPLOADS, Relaxed);
+        } else {
+            // The time first: a sweep between the two then sees one that uploads, or has just become idle.
+            self.enter(self.stage());
+            self.kind.fetch_and(!UPLOADS, Relaxed);
         }
     }
 

@@ -68,6 +68,18 @@ impl<S> Io<S> {
             }
         }
     }
+
+    /// As [`take_apart`](Self::take_apart), where it is known that hyper was given all of every request and
+    /// nothing of a next one: what it still holds is the rest of a body that nobody wants.
+    pub(super) fn take_between_requests(self) -> Result<(Bytes, Connection<S>), Self> {
+        match self.way {
+            Way::Gated(ref passage) => {
+                let taken = passage.0.take_between_requests();
+                taken.map(|(ahead, connection)| (ahead.into(), connection)).ok_or(self)
+            }
+            Way::Straight(_) => Err(self),
+        }
+    }
 }
 
 impl<S: AsyncRead + Unpin> Read for Io<S> {

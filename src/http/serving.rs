@@ -209,20 +209,6 @@ where
         };
     }
 
-    #[cold]
-    fn http1_ended(&mut self, ended: hyper::Result<()>) -> Result<(), ServeError> {
-        if let Err(error) = ended {
-            // It went on elsewhere: that is no failure.
-            return if is_gone(&error) { Ok(()) } else { Err(ServeError::Http(error)) };
-        }
-        if let Talk::Http1(http1) = mem::replace(&mut self.talk, Talk::Over)
-            && http1.into_parts().is_none()
-        {
-            self.entry.upgrade();
-        }
-        Ok(())
-    }
-
     fn poll_talk(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
         loop {
             match &mut self.talk {
@@ -240,7 +226,7 @@ where
                 }
                 Talk::Http1(http1) => {
                     let ended = ready!(Pin::new(http1).poll(cx));
-                    return Poll::Ready(self.http1_ended(ended));
+                    return self.http1_ended(ended, cx);
                 }
                 Talk::Http2(http2) => match ready!(http2.poll(cx, &self.entry)) {
                     Ended::Served(ended) => return Poll::Ready(ended.map_err(ServeError::Http)),
@@ -311,7 +297,10 @@ where
     fn is_between_requests(&self) -> bool {
         match self.talk {
             Talk::Sniffing(..) => true,
-            Talk::Http1(_) => matches!(self.entry.stage().base, Base::Fresh | Base::Idle | Base::Head),
+            Talk::Http1(_) => {
+                matches!(self.entry.stage().base, Base::Fresh | Base::Idle | Base::Head)
+                    && !self.entry.is_uploading()
+            }
             Talk::Http2(_) | Talk::Closing(_) | Talk::Moving(..) | Talk::Over => false,
         }
     }
@@ -368,8 +357,14 @@ where
 
     #[cold]
     #[inline(never)]
-    fn poll_ended(&mut self, polled: Poll<hyper::Result<()>>, turn: Turn) -> Poll<Result<(), ServeError>> {
-        let ended = polled.map(|ended| self.http1_ended(ended));
+    fn poll_ended(
+        &mut self,
+        polled: Poll<hyper::Result<()>>,
+        turn: Turn,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), ServeError>> {
+        let ended = ready!(polled);
+        let ended = self.http1_ended(ended, cx);
         turn.end(&self.entry);
         ended.map(|ended| self.over(ended))
     }
@@ -392,11 +387,6 @@ where
     }
 }
 
-fn is_gone(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-    source.is_some_and(gate::is_moved_on)
-}
-
 impl<S, H> Future for Serving<S, H>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -417,7 +407,7 @@ where
             turn.end(&this.entry);
             return Poll::Pending;
         }
-        this.poll_ended(polled, turn)
+        this.poll_ended(polled, turn, cx)
     }
 }
 

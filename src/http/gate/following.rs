@@ -167,6 +167,16 @@ impl Following {
         }
     }
 
+    /// Whether more of the request's body is to come.
+    pub(super) fn is_in_body(&self) -> bool {
+        matches!(self.inbound, Inbound::Body(_) | Inbound::Chunks(_))
+    }
+
+    /// Whether every request that was begun was given out in full, and nothing of a next one.
+    pub(super) fn is_between_requests(&self) -> bool {
+        matches!(self.inbound, Inbound::Head(_)) && (self.is_head_whole || self.request.is_empty())
+    }
+
     /// Whether what waits is not for now, and its sender's end not either.
     pub(super) fn is_held(&self) -> bool {
         matches!(self.inbound, Inbound::Held)

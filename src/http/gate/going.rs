@@ -23,6 +23,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Door for Gate<S> {
         self.with_inner(|inner| {
             let is_flushed = inner.is_flushed;
             let may_move = inner.following.begin(begins, is_flushed);
+            inner.look_at_body();
             self.shared.entry.asks(may_move && begins.kind == Some(SessionKind::WebSocket));
             (inner.stays, inner.deadline) = (false, None);
             may_move.then(|| Offered { state: inner.state.take() })

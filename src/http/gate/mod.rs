@@ -34,7 +34,7 @@ pub(super) use going::{PATIENCE, say_goodbye};
 
 use super::carried::{Carried, SessionKind};
 use super::{io as plain, turn};
-use crate::drain::{Connection, Entry};
+use crate::drain::{Base, Connection, Entry};
 use following::Following;
 
 /// Clones are of the same connection.
@@ -61,6 +61,8 @@ struct Inner<S> {
     /// The client's end has been read.
     is_ended: bool,
     following: Following,
+    /// As its entry knows it.
+    is_in_body: bool,
     /// To be written before anything else.
     injected: BytesMut,
     /// How often hyper has had all that it had written.
@@ -104,6 +106,7 @@ impl<S> Gate<S> {
             ahead,
             is_ended: false,
             following,
+            is_in_body: false,
             injected: BytesMut::new(),
             flushes: 0,
             is_flushed: true,
@@ -120,12 +123,12 @@ impl<S> Gate<S> {
 
     /// What was read and not given out, and the connection, if it is still here.
     pub(super) fn take_apart(&self) -> Option<(Vec<u8>, Connection<S>)> {
-        self.with_inner(|inner| {
-            let mut connection = inner.connection.take()?;
-            let mut ahead = std::mem::take(&mut inner.ahead).to_vec();
-            ahead.extend(connection.take_received());
-            Some((ahead, connection))
-        })
+        self.with_inner(Inner::take_apart)
+    }
+
+    /// As [`take_apart`](Self::take_apart), if all of every request was given out, and nothing of a next one.
+    pub(super) fn take_between_requests(&self) -> Option<(Vec<u8>, Connection<S>)> {
+        self.with_inner(|inner| inner.following.is_between_requests().then(|| inner.take_apart())?)
     }
 
     /// Nobody reads from it or writes to it any more, through hyper: so nobody does.
@@ -202,6 +205,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Gate<S> {
         self.with_inner(|inner| {
             ready!(inner.poll_injected(cx))?;
             let Some(connection) = &mut inner.connection else { return Poll::Ready(Ok(())) };
+            if inner.following.is_between_requests() && connection.entry().stage().base == Base::Finishing {
+                // hyper has been told to end it, and has read to its end what was answered before that. It is
+                // taken out, and the client hears of the end with its next answer, or not at all.
+                return Poll::Ready(Ok(()));
+            }
             plain::shutdown(connection, cx)
         })
     }
@@ -230,6 +238,7 @@ impl<S: AsyncRead + Unpin> Inner<S> {
                 let before = buf.filled().len();
                 ready!(Pin::new(reader(connection, is_own)).poll_read(cx, buf))?;
                 self.following.given(&buf.filled()[before..]);
+                self.look_at_body();
                 self.wake_watchers();
                 return Poll::Ready(Ok(()));
             }
@@ -257,6 +266,7 @@ impl<S: AsyncRead + Unpin> Inner<S> {
         buf.put_slice(&self.ahead[..count]);
         self.following.given(&self.ahead[..count]);
         self.ahead.advance(count);
+        self.look_at_body();
         self.wake_watchers();
     }
 
@@ -348,6 +358,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
 }
 
 impl<S> Inner<S> {
+    fn take_apart(&mut self) -> Option<(Vec<u8>, Connection<S>)> {
+        let mut connection = self.connection.take()?;
+        let mut ahead = std::mem::take(&mut self.ahead).to_vec();
+        ahead.extend(connection.take_received());
+        Some((ahead, connection))
+    }
+
+    /// A connection whose upload goes on is not idle, whether it is answered or not.
+    fn look_at_body(&mut self) {
+        let is_in_body = self.following.is_in_body();
+        if is_in_body != self.is_in_body
+            && let Some(connection) = &self.connection
+        {
+            connection.entry().uploads(is_in_body);
+            self.is_in_body = is_in_body;
+        }
+    }
+
     fn watch(&mut self, cx: &Context<'_>) {
         if !self.watchers.iter().any(|watcher| watcher.will_wake(cx.waker())) {
             self.watchers.push(cx.waker().clone());

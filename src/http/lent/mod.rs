@@ -181,8 +181,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lent<S> {
     fn given(&mut self, bytes: &[u8]) {
         let was_between = self.exchange.is_between();
         self.exchange.given(bytes);
-        if was_between && !self.exchange.is_between() {
-            self.entry.enter(Stage { asked: true, ..Base::Busy.into() });
+        match (was_between, self.exchange.is_between()) {
+            (true, false) => self.entry.enter(Stage { asked: true, ..Base::Busy.into() }),
+            // That was the rest of an upload which was answered before.
+            (false, true) => self.entry.enter(Stage { asked: true, ..Base::Idle.into() }),
+            _ => {}
         }
         self.look_at_protocol();
     }

@@ -1,9 +1,10 @@
 //! HTTP/1 connections that hyper lets go of between two requests: to move, to be closed, or to be put
 //! together again.
 
+use std::io;
 use std::mem;
 use std::pin::Pin;
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -12,6 +13,7 @@ use super::super::moving;
 use super::{Http1, ServeError, Serving, Talk};
 use crate::drain::{Base, Connection, Stage};
 use crate::http::HttpService;
+use crate::http::gate;
 use crate::http::service::TrackedService;
 
 /// An HTTP/1 connection that hyper was to let go of.
@@ -76,6 +78,34 @@ where
         })
     }
 
+    /// hyper has come to the end of an HTTP/1 connection. If that is because it was told to end it, and if it
+    /// is known that the rest of an upload was read, it goes on as an idle one.
+    #[cold]
+    pub(super) fn http1_ended(
+        &mut self,
+        ended: hyper::Result<()>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), ServeError>> {
+        if let Err(error) = ended {
+            // It went on elsewhere: that is no failure.
+            return Poll::Ready(if is_gone(&error) { Ok(()) } else { Err(ServeError::Http(error)) });
+        }
+        let Talk::Http1(http1) = mem::replace(&mut self.talk, Talk::Over) else { return Poll::Ready(Ok(())) };
+        let Some(parts) = http1.into_parts() else {
+            self.entry.upgrade();
+            return Poll::Ready(Ok(()));
+        };
+        if self.entry.stage().base == Base::Finishing
+            && let Ok((ahead, connection)) = parts.io.take_between_requests()
+        {
+            self.entry.enter(Base::Idle);
+            self.talk = Talk::Http1(self.http1_with(connection, ahead, parts.service));
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Takes an HTTP/1 connection without a request in flight out of hyper.
     ///
     /// Only while its stage is fresh or idle, or that of a head: then the last response is written and
@@ -105,11 +135,20 @@ where
             self.entry.upgrade();
             return Ok(TakenOut::Gone);
         };
-        let Some((ahead, connection)) = parts.io.take_apart() else { return Ok(TakenOut::Gone) };
+        let io = match parts.io.take_between_requests() {
+            Ok((ahead, connection)) => return Ok(TakenOut::Whole(connection, ahead, parts.service)),
+            Err(io) => io,
+        };
+        let Some((ahead, connection)) = io.take_apart() else { return Ok(TakenOut::Gone) };
         if is_unread {
             return Ok(TakenOut::BodyUnread(connection));
         }
         let read = if ahead.is_empty() { parts.read_buf } else { [parts.read_buf, ahead].concat().into() };
         Ok(TakenOut::Whole(connection, read, parts.service))
     }
+}
+
+fn is_gone(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(gate::is_moved_on)
 }

@@ -5,12 +5,15 @@
 //! GET  /drained            when this process drains
 //! POST /upload             when the body has been read
 //! POST /early              at once; the body is read to its end meanwhile
+//! POST /sip, /spit         at once; of the body the first piece is read, and the rest when an early one has been read
+//!                          (to its end, or it is dropped)
 //! GET  /count              at once: how many such requests the connection has had
 //! GET  /hoard              at once; from then on there is more to move than can be
 //! GET  /stay               at once; from then on the connection does not move
 //!
 //! --stay                   connections do not move
 //! --lent                   hyper-util serves them
+//! --sessions               event streams would move: heirloom follows the bytes
 //! --drop-later             from the second generation on, only the first --listen is listened on
 //! ```
 
@@ -25,6 +28,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use tokio::sync::Semaphore;
 
 #[tokio::main]
 pub(crate) async fn main() -> Result<Ending, Box<dyn Error>> {
@@ -45,6 +49,7 @@ pub(crate) async fn main() -> Result<Ending, Box<dyn Error>> {
                 config = config.move_connections(false);
             }
             "--lent" => lends = true,
+            "--sessions" => config = config.move_streams(true),
             "--drop-later" => drops_later = true,
             other => return Err(format!("no option {other}").into()),
         }
@@ -96,11 +101,29 @@ async fn answer(
         "/drained" => restarter.draining().await,
         // A client that leaves in the middle gets no answer either way.
         "/upload" => drop(request.into_body().collect().await),
-        "/early" => drop(tokio::spawn(request.into_body().collect())),
+        "/early" => drop(tokio::spawn(async {
+            let _ = request.into_body().collect().await;
+            READ.add_permits(1);
+        })),
+        "/sip" | "/spit" => {
+            let is_to_be_read = request.uri().path() == "/sip";
+            drop(tokio::spawn(sip(request.into_body(), is_to_be_read)));
+        }
         _ => {}
     }
     Ok(Response::new(Full::new(body.into())))
 }
+
+async fn sip(mut body: Incoming, is_to_be_read: bool) {
+    let _ = body.frame().await;
+    READ.acquire().await.expect("never closed").forget();
+    if is_to_be_read {
+        let _ = body.collect().await;
+    }
+}
+
+/// How many bodies of early ones were read, and nobody has waited for that.
+static READ: Semaphore = Semaphore::const_new(0);
 
 fn baggage(request: &Request<Incoming>) -> &Baggage {
     request.extensions().get().expect("asked for")
