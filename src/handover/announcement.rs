@@ -21,6 +21,7 @@ pub use error::AnnouncementError;
 
 use super::history::History;
 use super::message::{MAX_SOCKETS, cut};
+use super::moves::Moves;
 use super::percent;
 use super::state_reply::MAX_NAME;
 use super::supervised::Orphans;
@@ -223,6 +224,9 @@ impl Announcement {
         }
         if let Some(history) = &self.history {
             text += &format!(" history={}", history.encode(escape));
+            if !history.moves.is_empty() {
+                text += &format!(" moves={}", history.moves.encode());
+            }
         }
         text
     }
@@ -329,6 +333,7 @@ struct Draft {
     adopts: bool,
     control: Option<i32>,
     history: Option<History>,
+    moves: Moves,
 }
 
 impl Draft {
@@ -372,6 +377,10 @@ impl Draft {
                 self.history = History::decode(value, percent::unescape);
                 true
             }
+            "moves" => {
+                self.moves = Moves::decode(value).unwrap_or_default();
+                true
+            }
             _ => true,
         };
         if understood { Ok(()) } else { Err(malformed(word)) }
@@ -395,7 +404,7 @@ impl Draft {
             takes_operators: self.takes_operators,
             adopts: self.adopts,
             control: self.control,
-            history: self.history,
+            history: self.history.map(|history| History { moves: self.moves, ..history }),
         };
         let mut seen = BTreeSet::from([announcement.pidfd]);
         let sockets = announcement.sockets.iter().flat_map(|socket| [Some(socket.fd), socket.lock]);

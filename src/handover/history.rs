@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::message::cut;
+use super::moves::Moves;
 
 /// The figures, since the first generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +30,9 @@ pub struct History {
     pub asked: u64,
     /// The last restart that failed.
     pub last_failure: Option<PastFailure>,
+    /// The connections that moved by what was spoken on them, and those that stayed by why. It goes beside
+    /// the rest, in a form of its own.
+    pub moves: Moves,
 }
 
 /// A restart that failed.
@@ -75,9 +79,26 @@ impl History {
         self.last_failure = Some(PastFailure { kind, at: unix_millis(), reason });
     }
 
+    /// A process tells at its end what became of its connections.
+    pub(crate) fn add_drain(&mut self, moved: u64, aborted: u64, moves: &Moves) {
+        self.moved = self.moved.saturating_add(moved);
+        self.aborted = self.aborted.saturating_add(aborted);
+        self.moves.add(moves);
+    }
+
     pub(super) fn encode(&self, escape: fn(&[u8]) -> String) -> String {
-        let History { born, settled, failed, taken_back, refused, moved, aborted, asked, last_failure } =
-            self;
+        let History {
+            born,
+            settled,
+            failed,
+            taken_back,
+            refused,
+            moved,
+            aborted,
+            asked,
+            last_failure,
+            moves: _,
+        } = self;
         let mut text = format!("{born}/{settled}/{failed}/{taken_back}/{refused}/{moved}/{aborted}/{asked}");
         if let Some(PastFailure { kind, at, reason }) = last_failure {
             let reason = escape(cut(reason, MAX_PAST_REASON).as_bytes());
@@ -100,6 +121,7 @@ impl History {
             aborted: number()?,
             asked: number()?,
             last_failure: None,
+            moves: Moves::default(),
         };
         if let (Some(kind), Some(at), Some(reason)) = (parts.next(), parts.next(), parts.next()) {
             let reason = String::from_utf8_lossy(&unescape(reason)?).into_owned();

@@ -27,6 +27,7 @@ pub use takes::Takes;
 
 use super::fields;
 pub use super::fields::OPTIONAL;
+use super::moves::Moves;
 use super::state_reply::{MAX_NAME, StateAnswer, Withheld};
 
 /// The version that this release writes, and the only one so far.
@@ -187,6 +188,8 @@ pub enum Message {
         moved: u64,
         /// How many the hammer aborted.
         aborted: u64,
+        /// Those that moved by what was spoken on them, and those that were to and stayed by why.
+        moves: Moves,
     },
 }
 
@@ -253,10 +256,13 @@ impl Message {
                 }
             }
             Message::Words { text } => fields::push(&mut bytes, tag::WORDS, cut(text, MAX_WORDS).as_bytes()),
-            Message::Drained { took, moved, aborted } => {
+            Message::Drained { took, moved, aborted, moves } => {
                 let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
                 let value = [millis, *moved, *aborted].map(u64::to_le_bytes).concat();
                 fields::push(&mut bytes, tag::FIGURES, &value);
+                if !moves.is_empty() {
+                    fields::push(&mut bytes, tag::MOVES, moves.encode().as_bytes());
+                }
             }
             _ => {}
         }
@@ -299,7 +305,9 @@ impl Message {
             kind::WITHHOLD => Message::Withhold { name: String::new() },
             kind::WORDS => Message::Words { text: String::new() },
             kind::FOLLOWERS => Message::Followers,
-            kind::DRAINED => Message::Drained { took: Duration::ZERO, moved: 0, aborted: 0 },
+            kind::DRAINED => {
+                Message::Drained { took: Duration::ZERO, moved: 0, aborted: 0, moves: Moves::default() }
+            }
             kind if kind >= OPTIONAL => return Ok(None),
             kind => return Err(MessageError::Kind { kind }),
         };
@@ -386,11 +394,15 @@ impl Message {
                 (Message::Words { text }, tag::WORDS) => {
                     *text = cut(&String::from_utf8_lossy(value), MAX_WORDS).to_owned();
                 }
-                (Message::Drained { took, moved, aborted }, tag::FIGURES) => {
+                (Message::Drained { took, moved, aborted, .. }, tag::FIGURES) => {
                     // More of them are a later release's.
                     let (&[millis, first, second, ..], _) = value.as_chunks::<8>() else { return Err(unfit) };
                     *took = Duration::from_millis(u64::from_le_bytes(millis));
                     (*moved, *aborted) = (u64::from_le_bytes(first), u64::from_le_bytes(second));
+                }
+                // In a form that this release does not know, it goes without.
+                (Message::Drained { moves, .. }, tag::MOVES) => {
+                    *moves = str::from_utf8(value).ok().and_then(Moves::decode).unwrap_or_default();
                 }
                 (_, tag) if tag >= OPTIONAL => {}
                 _ => return Err(unfit),

@@ -59,6 +59,7 @@ pub mod history;
 mod interleavings;
 pub mod launch;
 pub mod message;
+pub mod moves;
 pub mod moving;
 pub(crate) mod percent;
 pub mod reason;

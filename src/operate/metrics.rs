@@ -40,6 +40,7 @@
 //! | `heirloom_supervisor_restart_settled_seconds` | histogram | from the request until it was settled |
 //! | `heirloom_supervisor_drain_seconds` | histogram | how long a worker that was told to stop drained, as it reports; for one that does not report, until it was gone |
 //! | `heirloom_supervisor_connections_moved_total` | counter | connections that went on in another worker, as its predecessor tells |
+//! | `heirloom_supervisor_connections_moved_by_kind_total{kind=..}`, `heirloom_supervisor_connections_unmoved_total{reason=..}` | counter | the same by what was spoken, and those that were to move and stayed by reason, as the workers tell them |
 //! | `heirloom_supervisor_connections_aborted_total` | counter | connections on which a worker's hammer fell, as it tells |
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

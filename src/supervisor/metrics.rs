@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::handover::history::FailureKind;
+use crate::handover::moves::Moves;
 use crate::handover::supervise::Worker;
 
 /// Something to count.
@@ -18,7 +19,7 @@ pub(super) enum Figure {
     /// A restart failed.
     Lost(FailureKind),
     /// A worker tells what became of its connections.
-    Connections { moved: u64, aborted: u64 },
+    Connections { moved: u64, aborted: u64, moves: Moves },
     /// A worker that was told to stop has gone, so long after that or after the beginning of its drain.
     Drained(Duration),
 }
@@ -51,6 +52,11 @@ mod recorded {
             describe_histogram!(SETTLED, Unit::Seconds, "From a request until the new worker was settled");
             describe_histogram!(DRAIN, Unit::Seconds, "How long a worker took to go");
             describe_counter!(MOVED, "Connections that moved from worker to worker");
+            describe_counter!(
+                MOVED_BY_KIND,
+                "Connections that moved from worker to worker, by what was spoken"
+            );
+            describe_counter!(UNMOVED, "Connections that were to move and stayed, by reason");
             describe_counter!(ABORTED, "Connections on which a worker's hammer fell");
             for outcome in ["settled", "failed", "taken_back", "refused"] {
                 counter!(RESTARTS, "outcome" => outcome).increment(0);
@@ -81,9 +87,15 @@ mod recorded {
                 };
                 counter!(RESTARTS, "outcome" => outcome).increment(1);
             }
-            Figure::Connections { moved, aborted } => {
+            Figure::Connections { moved, aborted, moves } => {
                 counter!(MOVED).increment(moved);
                 counter!(ABORTED).increment(aborted);
+                for (kind, count) in moves.moved {
+                    counter!(MOVED_BY_KIND, "kind" => kind).increment(count);
+                }
+                for (why, count) in moves.unmoved {
+                    counter!(UNMOVED, "reason" => why).increment(count);
+                }
             }
             Figure::Drained(took) => histogram!(DRAIN).record(took),
         });
@@ -102,5 +114,7 @@ mod recorded {
     const SETTLED: &str = "heirloom_supervisor_restart_settled_seconds";
     const DRAIN: &str = "heirloom_supervisor_drain_seconds";
     const MOVED: &str = "heirloom_supervisor_connections_moved_total";
+    const MOVED_BY_KIND: &str = "heirloom_supervisor_connections_moved_by_kind_total";
+    const UNMOVED: &str = "heirloom_supervisor_connections_unmoved_total";
     const ABORTED: &str = "heirloom_supervisor_connections_aborted_total";
 }

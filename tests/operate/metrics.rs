@@ -99,6 +99,7 @@ fn a_supervisor_counts_what_becomes_of_its_workers() {
         assert_eq!(scraped.now(&format!("{name}_seconds{{}} count")), 1.0, "{name}");
     }
     assert_eq!(scraped.now("connections_moved_total{}"), 3.0);
+    assert_eq!(scraped.now("connections_moved_by_kind_total{kind=http1}"), 3.0);
     let status = status(&server);
     let last = status.last_restart.clone().expect("a restart");
     assert!(last.time_to_ready_ms.is_some() && last.drain_ms.is_some(), "{status:?}");
@@ -118,6 +119,7 @@ fn a_supervisor_counts_what_becomes_of_its_workers() {
         (counted("settled"), counted("failed"), counted("taken_back"), counted("refused")),
     );
     assert_eq!((told.respawned, status.connections.moved, status.connections.aborted), (1, 3, 0));
+    assert_eq!(status.connections.by_kind, BTreeMap::from([("http1".to_owned(), 3)]));
     assert_eq!(status.generations.iter().map(|worker| worker.generation).collect::<Vec<_>>(), [4]);
     assert_eq!(status.last_restart, None, "the worker that serves comes from none");
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::handover::history::{FailureKind, PastFailure};
+use crate::handover::moves::Moves;
 use proptest::prelude::*;
 
 fn example() -> Announcement {
@@ -44,8 +45,19 @@ fn example_with_history() -> Announcement {
         aborted: 6,
         asked: 1_700_000_000_001,
         last_failure: Some(last_failure),
+        moves: Moves::default(),
     };
     Announcement { control: Some(11), history: Some(history), ..example() }
+}
+
+fn example_with_moves() -> Announcement {
+    let mut example = example_with_history();
+    let moves = Moves {
+        moved: [("http1+tls".into(), 3), ("stream".into(), 2)].into(),
+        unmoved: [("busy".into(), 1)].into(),
+    };
+    example.history.as_mut().expect("a history").moves = moves;
+    example
 }
 
 fn example_with_state() -> Announcement {
@@ -75,6 +87,9 @@ const RECORDED_OPERATORS: &str = " operators=1";
 /// And where there is a control socket. Never edit it either.
 const RECORDED_HISTORY: &str =
     " control=11 history=1600000000000/1/2/3/4/5/6/1700000000001/2/1700000000000/it%20fell";
+
+/// And where connections have moved. Never edit it either.
+const RECORDED_MOVES: &str = " moves=http1+tls:3,stream:2/busy:1";
 
 /// With the numbers and cookies of a long life.
 fn listening(count: usize, address: impl Fn(usize) -> String, lock: bool) -> Announcement {
@@ -146,6 +161,11 @@ fn g7_recorded_bytes_are_written_and_read() {
     let with_history = format!("{RECORDED}{RECORDED_HISTORY}");
     assert_eq!(example_with_history().encode().unwrap(), *with_history);
     assert_eq!(Announcement::decode(OsStr::new(&with_history)).unwrap(), example_with_history());
+    let with_moves = format!("{with_history}{RECORDED_MOVES}");
+    assert_eq!(example_with_moves().encode().unwrap(), *with_moves);
+    assert_eq!(Announcement::decode(OsStr::new(&with_moves)).unwrap(), example_with_moves());
+    let unreadable = format!("{with_history} moves=3");
+    assert_eq!(Announcement::decode(OsStr::new(&unreadable)).unwrap(), example_with_history());
 }
 
 #[test]

@@ -64,4 +64,6 @@ pub(super) mod tag {
     pub(in crate::handover::message) const TAKES_SESSIONS: u8 = OPTIONAL + 2;
     /// Optional: a predecessor that does not know it moves no HTTP/2.
     pub(in crate::handover::message) const TAKES_HTTP2: u8 = OPTIONAL + 3;
+    /// Optional: who does not know it tells no more than how many have moved.
+    pub(in crate::handover::message) const MOVES: u8 = OPTIONAL + 4;
 }

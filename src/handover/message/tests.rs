@@ -164,8 +164,18 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
         (Message::Withhold { name: "log".into() }, b"\x01\x11\x08\x03\0\0\0log"),
         (Message::Hammer, b"\x01\x12"),
         (
-            Message::Drained { took: Duration::from_secs(1), moved: 2, aborted: 3 },
+            Message::Drained { took: Duration::from_secs(1), moved: 2, aborted: 3, moves: Moves::default() },
             b"\x01\x86\x10\x18\0\0\0\xe8\x03\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0",
+        ),
+        (
+            Message::Drained {
+                took: Duration::from_secs(1),
+                moved: 2,
+                aborted: 3,
+                moves: Moves { moved: [("http1".into(), 2)].into(), unmoved: [("busy".into(), 1)].into() },
+            },
+            b"\x01\x86\x10\x18\0\0\0\xe8\x03\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\
+              \x84\x0e\0\0\0http1:2/busy:1",
         ),
         (Message::Followers, b"\x01\x85"),
         (Message::Words { text: "oh no".into() }, b"\x01\x84\x11\x05\0\0\0oh no"),
@@ -241,7 +251,12 @@ proptest! {
             withheld(Withheld::Failed { reason: reason.clone() }),
             withheld(Withheld::TooLarge { limit: millis }),
             withheld(Withheld::TimedOut { after: Duration::from_millis(millis) }),
-            Message::Drained { took: Duration::from_millis(millis), moved: millis, aborted: 0 },
+            Message::Drained {
+                took: Duration::from_millis(millis),
+                moved: millis,
+                aborted: 0,
+                moves: Moves { moved: [("http1".into(), millis)].into(), unmoved: [].into() },
+            },
             Message::Words { text: reason.clone() },
             Message::Failed { reason },
             Message::Settled { restart_again },

@@ -43,7 +43,7 @@ pub struct ServiceStatus {
     pub last_failure: Option<PastFailure>,
     /// The restart that the serving generation comes from.
     pub last_restart: Option<PastRestart>,
-    /// Connections that moved or were aborted at restarts, as far as their processes have ended.
+    /// Connections that moved or were aborted at restarts since then, as far as their processes have ended.
     pub connections: Moved,
     /// The restart that is on its way.
     pub restart: Option<RestartStatus>,
@@ -127,13 +127,31 @@ pub struct PastRestart {
 }
 
 /// What became of connections.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Moved {
     /// To a successor.
     pub moved: u64,
     /// By the hammer.
     pub aborted: u64,
+    /// Those that moved, by what was spoken on them, as in [`GenerationDetail::moved`]. A generation of an
+    /// older release tells only how many there were.
+    #[serde(default)]
+    pub by_kind: BTreeMap<String, u64>,
+    /// How many times one was to move and stayed, by reason, as in [`GenerationDetail::unmoved`].
+    #[serde(default)]
+    pub unmoved: BTreeMap<String, u64>,
+}
+
+impl Moved {
+    pub(crate) fn of(history: &History) -> Moved {
+        Moved {
+            moved: history.moved,
+            aborted: history.aborted,
+            by_kind: history.moves.moved.clone(),
+            unmoved: history.moves.unmoved.clone(),
+        }
+    }
 }
 
 /// A restart that is on its way.

@@ -338,7 +338,7 @@ impl Driver {
                 wait = wait.saturating_add(self.giving.longest());
             }
         }
-        let figures = self.operating.drained(aborted.len());
+        let figures = self.operating.drained(aborted.len(), &self.shared.tracker.unmoved());
         self.tell_successor(&figures);
         self.tell_supervisor(&figures);
         self.farewell.held = Some((after(Instant::now(), wait), Ending { reason, aborted }));

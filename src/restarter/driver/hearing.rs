@@ -246,8 +246,8 @@ impl Driver {
             }
             Did::Say(Message::State { id, answer }, fds) => self.asking.answered(id, answer, fds),
             Did::Say(Message::Followers, fds) => self.adopt(fds),
-            Did::Say(Message::Drained { took, moved, aborted }, _) => {
-                self.operating.predecessor_drained(took, moved, aborted);
+            Did::Say(Message::Drained { took, moved, aborted, moves }, _) => {
+                self.operating.predecessor_drained(took, moved, aborted, &moves);
             }
             Did::Say(message, _) => {
                 say!(debug: ?message, "the predecessor says");

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::handover::history::{FailureKind, History, since_unix_millis};
 use crate::handover::message::Message;
+use crate::handover::moves::Moves;
 use crate::operate::event::Event;
 use crate::operate::stderr::Mark;
 
@@ -160,29 +161,24 @@ impl Operating {
         &self.moved_by_kind
     }
 
-    /// What the successor is told of the drain that has ended.
-    pub(super) fn drained(&mut self, aborted: usize) -> Message {
+    /// What the successor is told of the drain that has ended. `unmoved`: how many connections were to move
+    /// and stayed, by reason.
+    pub(super) fn drained(&mut self, aborted: usize, unmoved: &BTreeMap<&'static str, u64>) -> Message {
         let took = self.drain.map(|(since, _)| since.elapsed()).unwrap_or_default();
-        let aborted = aborted as u64;
-        let drained = Drained { took, moved: self.moved, aborted };
-        self.add(drained);
-        self.drained = Some(drained);
-        Message::Drained { took, moved: self.moved, aborted }
+        let (moved, aborted) = (self.moved, aborted as u64);
+        let moves = Moves::of(&self.moved_by_kind, unmoved);
+        self.history.add_drain(moved, aborted, &moves);
+        self.drained = Some(Drained { took, moved, aborted });
+        Message::Drained { took, moved, aborted, moves }
     }
 
     /// What the predecessor tells of its drain.
-    pub(super) fn predecessor_drained(&mut self, took: Duration, moved: u64, aborted: u64) {
-        let drained = Drained { took, moved, aborted };
+    pub(super) fn predecessor_drained(&mut self, took: Duration, moved: u64, aborted: u64, moves: &Moves) {
         // Once, whatever it says.
         if self.drained.is_none() {
-            self.add(drained);
-            self.drained = Some(drained);
+            self.history.add_drain(moved, aborted, moves);
+            self.drained = Some(Drained { took, moved, aborted });
         }
-    }
-
-    fn add(&mut self, drained: Drained) {
-        self.history.moved = self.history.moved.saturating_add(drained.moved);
-        self.history.aborted = self.history.aborted.saturating_add(drained.aborted);
     }
 
     fn since_request(&self) -> Duration {

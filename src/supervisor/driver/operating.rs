@@ -138,12 +138,11 @@ impl Operating {
     pub(super) fn hears(&mut self, worker: Worker, message: Message) -> Option<Message> {
         match message {
             Message::Words { text } => drop(self.last_words.insert(worker, text)),
-            Message::Drained { took, moved, aborted } => {
+            Message::Drained { took, moved, aborted, moves } => {
                 // Once, whatever it says.
                 if self.drained.insert(worker, (took, moved, aborted)).is_none() {
-                    self.history.moved = self.history.moved.saturating_add(moved);
-                    self.history.aborted = self.history.aborted.saturating_add(aborted);
-                    record(Figure::Connections { moved, aborted });
+                    self.history.add_drain(moved, aborted, &moves);
+                    record(Figure::Connections { moved, aborted, moves });
                 }
             }
             other => return Some(other),
@@ -357,7 +356,7 @@ impl Operated for Driver {
             restarts: Restarts { respawned: operating.respawned, ..Restarts::of(history) },
             last_failure: history.last_failure.as_ref().map(PastFailure::of),
             last_restart: operating.last_restart.clone(),
-            connections: Moved { moved: history.moved, aborted: history.aborted },
+            connections: Moved::of(history),
             restart: self.machine.in_progress().then(|| RestartStatus {
                 phase: if operating.attempt.ready_after.is_some() { "probation" } else { "starting" }
                     .to_owned(),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use heirloom::control::{ConnectionDetail, GenerationStatus, Role, ServiceStatus};
+use heirloom::control::{ConnectionDetail, GenerationDetail, GenerationStatus, Role, ServiceStatus};
 
 use crate::output::{connections, time, whole_time};
 
@@ -28,6 +28,12 @@ pub(crate) fn of(status: &ServiceStatus) -> String {
         known.extend(last.moved.map(|moved| format!("{} moved", connections(moved))));
         known.extend(last.aborted.map(|aborted| format!("{aborted} aborted")));
         let _ = write!(text, "\nlast restart   {}", known.join(", "));
+    }
+    if !status.connections.by_kind.is_empty() {
+        let _ = write!(text, "\nmoved          {} so far", by_kind(&status.connections.by_kind));
+    }
+    if !status.connections.unmoved.is_empty() {
+        let _ = write!(text, "\nnot moved      {} so far", by_kind(&status.connections.unmoved));
     }
     if let Some(failure) = &status.last_failure {
         let outcome = failure.outcome.replace('_', " ");
@@ -120,14 +126,16 @@ fn moved_by(generation: &GenerationStatus) -> String {
 /// Why an old process is still there.
 fn held_by(generation: &GenerationStatus) -> String {
     let is_going = matches!(generation.role, Role::Draining | Role::Stopping);
-    let oldest = generation.detail.as_ref().map(|detail| &detail.oldest).filter(|oldest| !oldest.is_empty());
-    let (true, Some(oldest)) = (is_going, oldest) else { return String::new() };
-    let mut text = format!("\n\nprocess {} is still there for", generation.pid);
+    let detail = generation.detail.as_ref().filter(|detail| !detail.oldest.is_empty());
+    let (true, Some(GenerationDetail { connections, oldest, .. })) = (is_going, detail) else {
+        return String::new();
+    };
+    let mut text = format!("\n\nprocess {} is still there for {}", generation.pid, by_kind(connections));
     for connection in oldest.iter().take(NAMED) {
         text += "\n  ";
         text += &described(connection);
     }
-    let all: u64 = generation.detail.iter().flat_map(|detail| detail.connections.values()).sum();
+    let all: u64 = connections.values().sum();
     let more = all.saturating_sub(oldest.len().min(NAMED) as u64);
     if more > 0 {
         let _ = write!(text, "\n  and {more} younger ones");

@@ -139,7 +139,7 @@ impl Operated for Driver {
                     aborted: drained.map(|drained| drained.aborted),
                 }
             }),
-            connections: status::Moved { moved: history.moved, aborted: history.aborted },
+            connections: status::Moved::of(history),
             restart: self.restart_status(),
             generations,
         }
