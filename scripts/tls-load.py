@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """HTTPS clients that keep their connections, and restarts at random moments: what failed, and who shook hands again.
 
-    tls-load.py ADDRESS PID CLIENTS RESTARTS
+    tls-load.py ADDRESS PID CLIENTS RESTARTS [CERTIFICATE KEY]
 
-Against a server that answers `GET /` with its process, which is PID at first. Half of the clients are Python's ssl; of
+The clients show the certificate, if there is one. Against a server that answers `GET /` with its process, which is PID at first. Half of the clients are Python's ssl; of
 the rest a share each are openssl s_client (with key updates), curl and Node, as far as they are there. Prints a table;
 the exit status is 1 unless nothing failed.
 """
@@ -20,6 +20,7 @@ import threading
 import time
 
 ADDRESS, PID, CLIENTS, RESTARTS = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+SHOWN = sys.argv[5:7]
 HOST, PORT = ADDRESS.rsplit(":", 1)
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -39,6 +40,10 @@ def count(kind, requests=0, failed=0, handshakes=0, why=None):
             trouble.append(f"{kind}: {why}")
 
 
+def options(certificate, key):
+    return [certificate, SHOWN[0], key, SHOWN[1]] if SHOWN else []
+
+
 def answer(read):
     """The process that answered, on a connection that is to go on."""
     data = b""
@@ -48,6 +53,8 @@ def answer(read):
             raise EOFError(f"closed after {data!r}")
         data += more
     head, _, body = data.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200 "):
+        raise ValueError(head)
     if b"connection: close" in head.lower():
         raise EOFError("told to close")
     length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
@@ -62,6 +69,8 @@ class Python:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         context.minimum_version = ssl.TLSVersion.TLSv1_3
+        if SHOWN:
+            context.load_cert_chain(*SHOWN)
         self.stream = context.wrap_socket(socket.create_connection((HOST, int(PORT)), timeout=30))
 
     def ask(self):
@@ -83,7 +92,7 @@ def python():
 def openssl():
     kind = "openssl s_client"
     process = subprocess.Popen(
-        ["openssl", "s_client", "-connect", ADDRESS, "-tls1_3"],
+        ["openssl", "s_client", "-connect", ADDRESS, "-tls1_3"] + options("-cert", "-key"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -94,7 +103,7 @@ def openssl():
     def read_answer():
         nonlocal data
         while True:
-            at = data.find(b"HTTP/1.1 ")
+            at = data.find(b"HTTP/1.1 200 ")
             if at >= 0 and (end := data.find(b"\r\n\r\n", at)) >= 0:
                 head = data[at:end]
                 length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
@@ -130,7 +139,7 @@ def curl():
     kind = "curl"
     command = ["curl", "-sk", "--http1.1", "--tlsv1.3", "--rate", "1200/m", "-w", "\n%{num_connects} %{http_code}\n"]
     process = subprocess.Popen(
-        command + [f"https://{ADDRESS}/?[1-1000000]"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        command + options("--cert", "--key") + [f"https://{ADDRESS}/?[1-1000000]"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     connects = 0
     while not done.is_set():
@@ -149,8 +158,10 @@ def curl():
 
 NODE = """
 const https = require('https');
-const agent = new https.Agent({ keepAlive: true, maxSockets: 1, rejectUnauthorized: false, minVersion: 'TLSv1.3' });
-const [host, port] = process.argv[1].split(':');
+const [address, cert, key] = process.argv.slice(1);
+const [host, port] = address.split(':');
+const shown = cert ? { cert: require('fs').readFileSync(cert), key: require('fs').readFileSync(key) } : {};
+const agent = new https.Agent({ keepAlive: true, maxSockets: 1, rejectUnauthorized: false, minVersion: 'TLSv1.3', ...shown });
 let sockets = new Set();
 function ask() {
   const request = https.get({ host, port, agent, path: '/' }, (response) => {
@@ -171,7 +182,7 @@ ask();
 def node():
     kind = "Node https"
     process = subprocess.Popen(
-        ["node", "-e", NODE, ADDRESS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ["node", "-e", NODE, ADDRESS, *SHOWN], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     sockets = 1
     while not done.is_set():

@@ -7,7 +7,7 @@
 //! | connection | at a restart | what the program does for it |
 //! |---|---|---|
 //! | HTTP/1, idle or between two requests | moves | nothing |
-//! | HTTP/1 over TLS 1.3 | moves, with its keys (AES-256 or ChaCha20) | nothing |
+//! | HTTP/1 over TLS 1.3 | moves, with its keys (AES-256 or ChaCha20) and what the client has shown of itself | nothing |
 //! | HTTP/1 with something kept for it in memory | moves with it, or stays | `http::Baggage` |
 //! | WebSocket, event stream over HTTP/1 | moves between two messages | `http::sessions`: five lines; else one line, so that it [ends in good order](super::around#websockets-and-event-streams) |
 //! | HTTP/2, also over TLS 1.3 | moves between streams; told to close where one lasts | nothing |
@@ -116,7 +116,8 @@
 //! }
 //! ```
 //!
-//! `examples/chat.rs` is a chat room, `examples/live.rs` has event streams and TLS. The
+//! `examples/chat.rs` is a chat room for browsers (two tabs of Chromium type through five restarts in the
+//! tests, over `wss://`), `examples/live.rs` has event streams and TLS. The
 //! [limits](super::guarantees#what-is-not-guaranteed) say when a session cannot move.
 //!
 //! # Why did it not move?

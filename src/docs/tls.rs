@@ -23,6 +23,8 @@
 //! * **Connections** (HTTP/1 over TLS 1.3) move like those without TLS, with their keys. A client that keeps
 //!   its connection makes one handshake, however many restarts there are.
 //! * **Sessions** are resumed with the successor: it is handed the keys of the tickets.
+//! * **Client certificates** are verified once, in the handshake. Handlers of every generation know them
+//!   (`http::Peer::certificates`; `heirloom::tls` has an example, and what it means for revocation).
 //! * **What does not move** (TLS 1.2, AES-128, HTTP/2 with streams that last) is told to close.
 //!
 //! The module `heirloom::tls` has the threat model: which keys leave rustls, where they are, and who could

@@ -165,8 +165,8 @@ impl Config {
         self
     }
 
-    /// Whether each request carries a [`Peer`](super::Peer) extension, which has the client's address. axum's
-    /// `ConnectInfo` can be made from it.
+    /// Whether each request carries a [`Peer`](super::Peer) extension, which has the client's address
+    /// and, over TLS, what certificates it has shown. axum's `ConnectInfo` can be made from it.
     ///
     /// Default no: an extension costs three allocations for each request.
     pub fn peer(mut self, on: bool) -> Self {

@@ -1,9 +1,16 @@
 //! Who sent a request, for handlers that ask.
 
+#[cfg(feature = "tls")]
+use std::any::Any;
 use std::sync::Arc;
 
-use crate::drain::Entry;
+#[cfg(feature = "tls")]
+use tokio_rustls::rustls::pki_types::CertificateDer;
+
+use crate::drain::{Connection, Entry};
 use crate::sys::address::Address;
+#[cfg(feature = "tls")]
+use crate::tls::TlsStream;
 
 /// The client of a request, in its extensions where [`Config::peer`](super::Config::peer) says so.
 ///
@@ -34,11 +41,17 @@ use crate::sys::address::Address;
 #[derive(Clone, Debug)]
 pub struct Peer {
     entry: Arc<Entry>,
+    #[cfg(feature = "tls")]
+    certificates: Option<Arc<[CertificateDer<'static>]>>,
 }
 
 impl Peer {
-    pub(super) fn new(entry: Arc<Entry>) -> Self {
-        Peer { entry }
+    pub(super) fn of<S: 'static>(connection: &Connection<S>) -> Self {
+        Peer {
+            entry: connection.entry().clone(),
+            #[cfg(feature = "tls")]
+            certificates: shown(connection.get_ref()).map(Arc::from),
+        }
     }
 
     /// Its address, asked of the kernel now; `None` once the connection is gone.
@@ -51,4 +64,18 @@ impl Peer {
     pub fn connection_id(&self) -> u64 {
         self.entry.id()
     }
+
+    /// What it has shown of itself over [`TlsStream`], its own certificate first. `None` if it was not asked
+    /// for that ([how](crate::tls#client-certificates)), or had nothing.
+    ///
+    /// They are those of the connection's one handshake, in whichever process that was.
+    #[cfg(feature = "tls")]
+    pub fn certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.certificates.as_deref()
+    }
+}
+
+#[cfg(feature = "tls")]
+fn shown(stream: &dyn Any) -> Option<&[CertificateDer<'static>]> {
+    stream.downcast_ref::<TlsStream>()?.peer_certificates()
 }

@@ -120,7 +120,7 @@ where
         let Prepared { peer, baggage, sessions, .. } = *self.prepared;
         let extras = (peer || baggage || sessions.is_some()).then(|| Extras {
             sessions: sessions.map(|kinds| Sessions { kinds, entry: self.entry.clone(), door: None }),
-            peer: peer.then(|| Peer::new(self.entry.clone())),
+            peer: peer.then(|| Peer::of(connection)),
             baggage: baggage
                 .then(|| Baggage::new(self.entry.clone(), connection.take_state().unwrap_or_default())),
         });

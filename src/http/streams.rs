@@ -22,14 +22,14 @@ use crate::drain::Entry;
 pub(super) struct StreamService<H> {
     service: H,
     entry: Arc<Entry>,
-    peer: bool,
+    peer: Option<Peer>,
     sessions: Option<Sessions>,
     /// The first request is none of a client's, and is answered with that many bytes.
     ghost: Cell<Option<u32>>,
 }
 
 impl<H> StreamService<H> {
-    pub(super) fn new(service: H, entry: Arc<Entry>, peer: bool, kinds: Option<Kinds>) -> Self {
+    pub(super) fn new(service: H, entry: Arc<Entry>, peer: Option<Peer>, kinds: Option<Kinds>) -> Self {
         let sessions = kinds.map(|kinds| Sessions { kinds, entry: entry.clone(), door: None });
         StreamService { service, entry, peer, sessions, ghost: Cell::new(None) }
     }
@@ -50,8 +50,8 @@ impl<H: HttpService> Service<Request<Incoming>> for StreamService<H> {
             return StreamFuture::Ghost { bytes };
         }
         let in_flight = InFlight::new(self.entry.clone());
-        if self.peer {
-            request.extensions_mut().insert(Peer::new(self.entry.clone()));
+        if let Some(peer) = &self.peer {
+            request.extensions_mut().insert(peer.clone());
         }
         if let Some(sessions) = &self.sessions {
             sessions.add(&mut request, false, None);

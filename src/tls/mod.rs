@@ -23,6 +23,46 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Client certificates
+//!
+//! [`Tls::new`] takes a configuration that asks clients for certificates, and
+//! [`Config::peer`](crate::http::Config::peer) tells handlers which were shown, in whichever process the
+//! handshake was:
+//!
+//! ```no_run
+//! # use std::error::Error;
+//! # use std::sync::Arc;
+//! use heirloom::http::{Config, Peer, Server};
+//! use heirloom::tls::Tls;
+//! use heirloom::tls::tokio_rustls::rustls::server::WebPkiClientVerifier;
+//! use heirloom::tls::tokio_rustls::rustls::{RootCertStore, ServerConfig};
+//!
+//! # async fn example(
+//! #     listener: heirloom::Listener,
+//! #     roots: RootCertStore,
+//! #     chain: Vec<heirloom::tls::tokio_rustls::rustls::pki_types::CertificateDer<'static>>,
+//! #     key: heirloom::tls::tokio_rustls::rustls::pki_types::PrivateKeyDer<'static>,
+//! # ) -> Result<(), Box<dyn Error>> {
+//! let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build()?;
+//! let mut config =
+//!     ServerConfig::builder().with_client_cert_verifier(verifier).with_single_cert(chain, key)?;
+//! config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+//! // AES-256 before AES-128, with which a connection cannot move.
+//! config.ignore_client_order = true;
+//! let who = |axum::Extension(peer): axum::Extension<Peer>| async move {
+//!     format!("{} certificates", peer.certificates().unwrap_or_default().len())
+//! };
+//! let router = axum::Router::new().route("/", axum::routing::get(who));
+//! Server::tower(Config::new().peer(true), router).accept_tls_from(listener, &Tls::new(config)?);
+//! # Ok(()) }
+//! ```
+//!
+//! A certificate is verified in the handshake and never again: not when the connection moves, and not when
+//! its session is resumed with a ticket, which holds the certificates. So a restart with other roots or a
+//! new revocation list does not turn out who is in already. If it has to, say
+//! [`move_connections(false)`](Tls::move_connections), and do not call [`Tls::inherit_tickets`]: then every
+//! client makes a full handshake with the new process.
+//!
 //! # What does not move
 //!
 //! * TLS 1.2.

@@ -9,6 +9,8 @@ mod limits;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]
+mod tls_clients;
+#[cfg(feature = "tls")]
 mod tls_moving;
 mod turns;
 mod websocket;

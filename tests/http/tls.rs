@@ -98,9 +98,14 @@ pub(super) fn secure() -> (Server, Arc<ClientConfig>) {
 }
 
 pub(super) fn secure_with(args: &[&str]) -> (Server, Arc<ClientConfig>) {
+    let (setup, client) = set_up(args);
+    (setup.start(), client)
+}
+
+pub(super) fn set_up(args: &[&str]) -> (Setup, Arc<ClientConfig>) {
     let setup = Setup::example("secure").listen("127.0.0.1:0").args(args);
     let client = write_certificate(&setup.dir().join("bin"));
-    (setup.start(), client)
+    (setup, client)
 }
 
 /// The process that answers.
@@ -117,7 +122,7 @@ fn restart(server: &Server, client: &Arc<ClientConfig>) {
     server.wait_for_exit(old);
 }
 
-fn beside(server: &Server, name: &str) -> PathBuf {
+pub(super) fn beside(server: &Server, name: &str) -> PathBuf {
     server.binary.path().with_file_name(name)
 }
 

@@ -8,8 +8,7 @@ use std::time::Duration;
 use heirloom::tls::tokio_rustls::rustls::crypto::ring::default_provider;
 use heirloom::tls::tokio_rustls::rustls::version::{TLS12, TLS13};
 use heirloom::tls::tokio_rustls::rustls::{CipherSuite, ClientConfig, HandshakeKind};
-use support::proc::Footprint;
-use support::{PATIENCE, Server, Signal, alone, proc, skip};
+use support::{Server, Signal, alone, proc};
 
 use super::tls::{REQUEST, Secure, ask, client_of, connect, heard, secure, secure_with, serving};
 
@@ -195,49 +194,6 @@ fn assert_told(server: &Server, clients: &[Arc<ClientConfig>]) {
     for client in clients {
         assert_eq!(connect(server, client).1, HandshakeKind::Resumed, "by its ticket");
     }
-}
-
-#[test]
-fn nothing_is_left_of_a_thousand_moves() {
-    let _alone = alone();
-    let (server, client) = secure();
-    let mut streams: Vec<_> = (0..100).map(|_| connect(&server, &client).0).collect();
-    let mut pid = server.first_pid;
-    let mut before = None;
-    for _ in 0..10 {
-        (pid, _) = server.replace(pid, Signal::SIGUSR2);
-        for stream in &mut streams {
-            assert_eq!(answered(stream), pid);
-        }
-        before.get_or_insert_with(|| Footprint::at_rest(pid, PATIENCE, |_| true));
-    }
-    let before = before.expect("ten restarts");
-    assert_eq!(Footprint::at_rest(pid, PATIENCE, |footprint| *footprint == before), before);
-}
-
-/// Python's ssl, openssl s_client, curl and Node, by the same program that makes the full table:
-/// `scripts/tls-load.py`.
-#[test]
-fn clients_of_other_libraries_keep_their_connections() {
-    let home = std::env::var_os("HOME").map(std::path::PathBuf::from).unwrap_or_default();
-    let in_venv = home.join(".cache/heirloom/venv/bin/python");
-    let python = if in_venv.is_file() { in_venv } else { "python3".into() };
-    let has_tls =
-        std::process::Command::new(&python).args(["-c", "import ssl; ssl.TLSVersion.TLSv1_3"]).status();
-    if !has_tls.is_ok_and(|status| status.success()) {
-        return skip("no Python with ssl");
-    }
-    let _alone = alone();
-    let (server, _) = secure();
-    let script = support::programs::checkout("scripts/tls-load.py");
-    let output = std::process::Command::new(python)
-        .arg(script)
-        .args([&server.target().to_string(), &server.first_pid.to_string(), "16", "3"])
-        .output()
-        .expect("a Python");
-    let shown = String::from_utf8_lossy(&output.stdout);
-    println!("{shown}");
-    assert!(output.status.success(), "{shown}{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Event streams that answer a request with a body, as a language model's API does: the successor is asked the same.
 
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Stdio};
 
 use super::{read_until, start, tcp};
-use support::{Server, Signal, alone, proc};
+use support::{Server, Signal, alone, beside_others, proc};
 
 const QUESTION: &str = r#"{ "model": "parrot", "stream": true, "prompt": "say it again" }"#;
 
@@ -92,6 +92,21 @@ fn a_stream_whose_body_is_too_long_to_go_along_ends_where_it_began() {
         assert!(last.starts_with(&format!("{COUNT} {old} ")), "{last}");
     }
     server.wait_for_exit(old);
+}
+
+#[test]
+fn a_body_comes_in_parts_as_large_as_they_were_sent() {
+    let _beside_others = beside_others();
+    let server = start("completions");
+    let mut stream = tcp(&server);
+    let body = "x".repeat(300_000);
+    let request = format!("POST /parts HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes()).expect("open");
+    stream.shutdown(Shutdown::Write).expect("open");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let parts: usize = answer.rsplit('\n').next().and_then(|parts| parts.parse().ok()).expect("a number");
+    assert!(parts < 1000, "{parts} parts: byte by byte");
 }
 
 fn restart_twice(server: &Server) {

@@ -7,6 +7,7 @@ mod faults;
 mod frames;
 mod http2;
 mod http2_faults;
+mod leaks;
 mod load;
 mod secure;
 mod told;
@@ -19,7 +20,7 @@ use std::thread;
 use std::time::Duration;
 
 use support::load::Target;
-use support::{PATIENCE, Server, Setup, Signal, alone, proc};
+use support::{PATIENCE, Server, Setup, Signal, alone};
 use tungstenite::protocol::WebSocket;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -127,25 +128,6 @@ fn an_idle_websocket_moves_with_what_it_was_asked_meanwhile() {
         talker.ask(1, false);
         assert!(talker.pids.contains(&pid));
     }
-}
-
-#[test]
-fn g6_nothing_is_left_of_sessions_that_have_moved() {
-    let _alone = alone();
-    let server = start("live");
-    let mut talkers: Vec<_> = (0..30).map(|_| Talker::new(&server, "/ws")).collect();
-    let (mut pid, mut counts) = (server.first_pid, Vec::new());
-    for _ in 0..8 {
-        let old = pid;
-        (pid, _) = server.replace(old, Signal::SIGUSR2);
-        server.wait_for_exit(old);
-        // All have arrived once each is answered.
-        talkers.iter_mut().for_each(|talker| talker.ask(10, true));
-        counts.push(proc::fds(pid));
-    }
-    let sockets: Vec<_> = counts.iter().map(|fds| fds.get("socket").copied()).collect();
-    println!("{counts:?}");
-    assert!(sockets.windows(2).all(|pair| pair[0] == pair[1]), "{sockets:?}");
 }
 
 #[test]

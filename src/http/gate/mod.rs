@@ -287,16 +287,18 @@ impl<S: AsyncRead + Unpin> Inner<S> {
 
     fn poll_ahead(&mut self, cx: &mut Context<'_>, is_own: bool) -> Poll<io::Result<()>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(Err(moved_on())) };
-        // What came with it, or was read to see whether the client is there.
+        // What came with it, or one byte that was read to see whether the client is there. What follows belongs
+        // in the same read: a body would come byte by byte otherwise.
         let received = connection.take_received();
-        if !received.is_empty() {
-            self.ahead.extend_from_slice(&received);
-            return Poll::Ready(Ok(()));
-        }
+        self.ahead.extend_from_slice(&received);
         self.ahead.reserve(AT_ONCE);
-        let mut space = (&mut self.ahead).limit(AT_ONCE);
+        let mut space = (&mut self.ahead).limit(AT_ONCE.saturating_sub(received.len()));
         let reader = reader(connection, is_own);
-        self.is_ended = ready!(pin!(reader.read_buf(&mut space)).poll(cx))? == 0;
+        let polled = pin!(reader.read_buf(&mut space)).poll(cx);
+        // Otherwise an end or an error comes again with the next read.
+        if received.is_empty() {
+            self.is_ended = ready!(polled)? == 0;
+        }
         self.wake_watchers();
         Poll::Ready(Ok(()))
     }

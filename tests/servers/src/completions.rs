@@ -5,6 +5,7 @@
 //!                          [&last=G]   the last of them in generation G at the earliest
 //! POST /early?count=N                  the same, begun before the body is there
 //! POST /echo                           the body, at once
+//! POST /parts                          in how many parts the body came
 //! GET  /pid, /begun                    at once; how many completions were begun here, and not gone on with
 //! ```
 
@@ -19,7 +20,7 @@ use axum::extract::RawQuery;
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use futures_util::{FutureExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use heirloom::http::{Config, Server, Session};
 use heirloom::{Ending, Restarter, SignalMap};
 
@@ -42,6 +43,7 @@ pub(crate) async fn main() -> Result<Ending, Box<dyn Error>> {
         .route("/v1/chat/completions", post(complete))
         .route("/early", post(complete_early))
         .route("/echo", post(|body: Bytes| async { body }))
+        .route("/parts", post(parts))
         .route("/pid", get(|| async { std::process::id().to_string() }))
         .route("/begun", get(|| async { BEGUN.load(Relaxed).to_string() }));
     let server = Server::tower(Config::new().move_streams(true), router);
@@ -68,6 +70,10 @@ async fn complete_early(count: RawQuery, Extension(session): Extension<Session>,
         words(question, Length::asked(&count), session)
     });
     response(Body::from_stream(all.flatten_stream()))
+}
+
+async fn parts(body: Body) -> String {
+    body.into_data_stream().count().await.to_string()
 }
 
 /// What goes to the successor is the number of the last word; the question comes with the request.
