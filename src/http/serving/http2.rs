@@ -84,7 +84,7 @@ where
         let moves = prepared.moves_http2 && moving::can_move(&connection);
         let tap = Tap::new(connection, ahead, moves);
         let lever = tap.lever();
-        let streams = StreamService::new(service.clone(), entry.clone(), prepared.peer, prepared.sessions);
+        let streams = StreamService::new(service.clone(), entry.clone(), prepared);
         let connection = Box::pin(prepared.http2.serve_connection(tap, streams));
         Http2 { connection, told: false, lever, going: Going::Nothing, service }
     }
@@ -101,8 +101,8 @@ where
         let lever = tap.lever();
         let mut builder = prepared.http2.clone();
         h2::go_on(&mut builder, carried);
-        let streams = StreamService::new(service.clone(), entry.clone(), prepared.peer, prepared.sessions)
-            .with_ghost(h2::ghost_bytes(carried));
+        let streams =
+            StreamService::new(service.clone(), entry.clone(), prepared).with_ghost(h2::ghost_bytes(carried));
         let connection = Box::pin(builder.serve_connection(tap, streams));
         let going = Going::Arriving(Box::pin(sleep_until(Instant::now() + PATIENCE)));
         Http2 { connection, told: false, lever, going, service }
