@@ -17,7 +17,7 @@ fn the_frameworks_chapter_says_how_many_lines_change() {
         assert_eq!(said[name][2].split(',').next(), Some(&*changed.to_string()), "{name}");
         let to_copy = name.replace('-', "_");
         let copied = match fs::read_to_string(root().join(format!("examples/frameworks/src/{to_copy}.rs"))) {
-            Ok(text) => format!("`src/{to_copy}.rs`, {} lines", text.lines().count()),
+            Ok(text) => format!("`{to_copy}.rs`, {} lines", text.lines().count()),
             Err(_) => String::new(),
         };
         assert_eq!(said[name][3], copied, "{name}");

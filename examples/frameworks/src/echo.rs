@@ -45,6 +45,7 @@ impl echo_server::Echo for Echo {
     type TalkStream = Answers;
 
     async fn say(&self, request: Request<Said>) -> Result<Response<Said>, Status> {
+        request.remote_addr().ok_or_else(|| Status::internal("from nobody"))?;
         Ok(Response::new(request.into_inner().again()))
     }
 

@@ -12,7 +12,7 @@ async fn main() -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
     let restarter = heirloom::Restarter::new()?;
     let listener = restarter.listen(address)?;
     println!("listening on {:?}", listener.local_addr());
-    heirloom::http::serve(listener, routes);
+    heirloom::http::serve_with(heirloom_frameworks::tonic::config(), listener, routes);
     tokio::spawn(heirloom_frameworks::tonic::tell_health::<EchoServer<Echo>>(restarter.clone(), reporter));
     Ok(restarter.run().await?)
 }
