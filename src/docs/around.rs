@@ -30,6 +30,9 @@
 //! }
 //! ```
 //!
+//! Handlers that ask for axum's `ConnectInfo` need `http::serve_with` and `http::Config::connect_info`
+//! (feature `axum`). Whatever else a service looks for in a request is added by `http::Config::on_request`.
+//!
 //! # WebSockets and event streams
 //!
 //! A handler that runs for as long as its connection has to hear of the restart. One that knows nothing of it

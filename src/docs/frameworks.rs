@@ -64,6 +64,43 @@
 //! }
 //! ```
 //!
+//! # Programs
+//!
+//! `examples/frameworks/` in the repository has a program for each of these, beside the same program without
+//! heirloom. `scripts/bench/frameworks` restarts them under load, and prints how many requests failed and how
+//! many kept connections had to be opened again. In 20 restarts of each it was none, but for tonic's streams.
+//!
+//! | program | what heirloom takes the place of | changed lines | and a file of `examples/frameworks/src/` to copy |
+//! |---|---|---|---|
+//! | `actix-web` | its `HttpServer`, for HTTP/1 | 4 | `actix_web.rs`, 94 lines |
+//! | `axum` | the listener of its `serve` | 5 | |
+//! | `hyper` | the listener of the program's own accept loop | 5 | |
+//! | `hyper-util` | the listener of the program's own accept loop | 5 | |
+//! | `poem` | its `Acceptor` | 5 | `poem.rs`, 47 lines |
+//! | `salvo` | its `Acceptor` | 5 | `salvo.rs`, 73 lines |
+//! | `tonic` | its server, for its `Routes` | 6, one for its health service | `tonic.rs`, 29 lines |
+//! | `tower` | the server behind a stack of layers (traces, a timeout, compression) | 5 | |
+//! | `warp` | its server: it accepts on sockets of the kernel and nothing else, but gives its service | 5 | |
+//!
+//! actix-web's `HttpServer` accepts on sockets of the kernel only. What is below it takes any connection,
+//! and so its apps, extractors and middleware stay as they are; what is set on the `HttpServer` itself is
+//! set on `actix_http::HttpService` instead.
+//!
+//! # tonic
+//!
+//! `http::serve` serves its `Routes`. Connections of its clients move between calls, and tonic's channels
+//! stay connected. One on which a stream lasts is told to go after two seconds. The channel connects anew
+//! then, but a call that is being sent at that moment can be cancelled, and no channel repeats it. In 20
+//! restarts on a busy machine none of 6,725 unary calls failed, and 2 of 810 calls with streams did, each of
+//! which lasted a tenth of a second (`scripts/bench/frameworks --only tonic`).
+//!
+//! A restart is no change of health. [`Restarter::draining`](crate::Restarter::draining) resolves at a
+//! restart and at a stop, and [`Restarter::is_ready`](crate::Restarter::is_ready) says no from a stop on:
+//! only then say NOT_SERVING. At a restart end the streams of those who watch, so that they ask the
+//! successor.
+//!
+//! `Request::remote_addr` finds what `http::Config::on_request` adds.
+//!
 //! # When the framework is told to stop
 //!
 //! Not when the drain begins: then it would close connections that heirloom would move, and refuse requests

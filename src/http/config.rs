@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use hyper::http::Extensions;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use super::peer::{OnRequest, Peer};
 use super::session::Kinds;
 use crate::drain::Limits;
 
@@ -29,6 +31,7 @@ pub struct Config {
     ping_interval: Option<Duration>,
     ping_timeout: Duration,
     peer: bool,
+    on_request: Option<OnRequest>,
     baggage: bool,
     move_connections: bool,
     move_http2: bool,
@@ -43,7 +46,8 @@ pub(super) struct Prepared {
     pub(super) http2: http2::Builder<TokioExecutor>,
     pub(super) limits: Limits,
     pub(super) sniff: bool,
-    pub(super) peer: bool,
+    /// `None` without any, and then nobody asks who a client is.
+    pub(super) on_request: Option<OnRequest>,
     pub(super) baggage: bool,
     pub(super) moves: bool,
     pub(super) moves_http2: bool,
@@ -66,6 +70,7 @@ impl Config {
             ping_interval: Some(Duration::from_secs(30)),
             ping_timeout: Duration::from_secs(20),
             peer: false,
+            on_request: None,
             baggage: false,
             move_connections: true,
             move_http2: true,
@@ -165,13 +170,69 @@ impl Config {
         self
     }
 
-    /// Whether each request carries a [`Peer`](super::Peer) extension, which has the client's address
-    /// and, over TLS, what certificates it has shown. axum's `ConnectInfo` can be made from it.
+    /// Whether each request carries a [`Peer`] extension, which has the client's address and, over TLS, what
+    /// certificates it has shown. Where a framework has a form of its own for that, give it in
+    /// [`on_request`](Self::on_request).
     ///
     /// Default no: an extension costs three allocations for each request.
     pub fn peer(mut self, on: bool) -> Self {
         self.peer = on;
         self
+    }
+
+    /// What is done with each request before the service sees it: `hook` gets the client, and the request's
+    /// extensions, to which it can add what the service looks for there. It runs on the connection's task,
+    /// and so must not wait.
+    ///
+    /// Given more than once, each is called, in that order, and after [`peer`](Self::peer) has added its own.
+    /// Default none, which costs nothing.
+    ///
+    /// The client's address, in a type of one's own:
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use heirloom::http::Config;
+    ///
+    /// #[derive(Clone)]
+    /// struct Client(SocketAddr);
+    ///
+    /// let config = Config::new().on_request(|peer, extensions| {
+    ///     if let Some(address) = peer.address().and_then(|address| address.inet()) {
+    ///         extensions.insert(Client(address));
+    ///     }
+    /// });
+    /// ```
+    ///
+    /// axum's `ConnectInfo` has `connect_info`, with the feature `axum`. tonic's `Request::remote_addr` finds
+    /// a `TcpConnectInfo` that is added in this way.
+    pub fn on_request(mut self, hook: impl Fn(&Peer, &mut Extensions) + Send + Sync + 'static) -> Self {
+        self.on_request = Some(OnRequest::new(self.on_request, hook));
+        self
+    }
+
+    /// Handlers may ask for axum's `ConnectInfo<SocketAddr>`, as under axum's own
+    /// `into_make_service_with_connect_info`.
+    ///
+    /// ```no_run
+    /// # use std::net::SocketAddr;
+    /// # use axum::extract::ConnectInfo;
+    /// # use heirloom::http::Config;
+    /// # async fn example(listener: heirloom::Listener) {
+    /// let who = |ConnectInfo(address): ConnectInfo<SocketAddr>| async move { address.to_string() };
+    /// let router = axum::Router::new().route("/", axum::routing::get(who));
+    /// heirloom::http::serve_with(Config::new().connect_info(), listener, router);
+    /// # }
+    /// ```
+    ///
+    /// A client of a Unix socket has no such address, and one that has gone by the time of its first request
+    /// has none any more: axum answers 500 for it.
+    #[cfg(feature = "axum")]
+    pub fn connect_info(self) -> Self {
+        self.on_request(|peer, extensions| {
+            if let Some(address) = peer.address().and_then(|address| address.inet()) {
+                extensions.insert(axum::extract::ConnectInfo(address));
+            }
+        })
     }
 
     /// Whether each HTTP/1 request carries a [`Baggage`](super::Baggage) extension: what the service keeps
@@ -254,7 +315,7 @@ impl Config {
                 self.half_closed_timeout,
             ),
             sniff: self.http2,
-            peer: self.peer,
+            on_request: OnRequest::with_peer(self.peer, self.on_request.clone()),
             baggage: self.baggage,
             moves: self.move_connections,
             moves_http2: self.move_connections && self.move_http2,

@@ -52,8 +52,8 @@ where
 /// Serves what `listener` accepts with a tower service and the default [`Config`], on a task of its own that
 /// ends when this process accepts no more. Call it once for each listener, then [`Restarter::run`].
 ///
-/// Handlers that ask for axum's `ConnectInfo` do not find it here: [`Peer`](super::Peer) has the recipe, with
-/// [`Config::peer`] and [`Server::accept_from`].
+/// Handlers that ask for axum's `ConnectInfo` need [`serve_with`] and `Config::connect_info`; what other
+/// frameworks know of a client is given in [`Config::on_request`].
 ///
 /// # Panics
 ///

@@ -19,7 +19,7 @@ use pin_project_lite::pin_project;
 
 use super::baggage::Baggage;
 use super::body::TrackedBody;
-use super::peer::Peer;
+use super::peer::Introduction;
 use super::session::{Door, Sessions};
 use super::turn;
 
@@ -70,7 +70,7 @@ pub(super) struct TrackedService<H> {
 /// What each request of a connection carries, for services that want that.
 #[derive(Clone, Debug)]
 pub(super) struct Extras {
-    pub(super) peer: Option<Peer>,
+    pub(super) introduction: Option<Introduction>,
     pub(super) baggage: Option<Baggage>,
     pub(super) sessions: Option<Sessions>,
 }
@@ -128,8 +128,8 @@ impl Extras {
         if let Some(sessions) = &self.sessions {
             sessions.add(&mut request, may_upgrade, self.baggage.as_ref());
         }
-        if let Some(peer) = &self.peer {
-            request.extensions_mut().insert(peer.clone());
+        if let Some(introduction) = &self.introduction {
+            introduction.make(request.extensions_mut());
         }
         if let Some(baggage) = &self.baggage {
             request.extensions_mut().insert(baggage.clone());

@@ -22,7 +22,7 @@ use super::gate::{self, Gate};
 use super::h2;
 use super::io::Io;
 use super::moving::{self, Moving};
-use super::peer::Peer;
+use super::peer::Introduction;
 use super::service::{Extras, HttpService, TrackedService};
 use super::session::Sessions;
 use super::sniff::{Sniff, Version};
@@ -117,10 +117,10 @@ where
     }
 
     fn tracked(&self, connection: &mut Connection<S>, service: H) -> TrackedService<H> {
-        let Prepared { peer, baggage, sessions, .. } = *self.prepared;
-        let extras = (peer || baggage || sessions.is_some()).then(|| Extras {
+        let Prepared { ref on_request, baggage, sessions, .. } = *self.prepared;
+        let extras = (on_request.is_some() || baggage || sessions.is_some()).then(|| Extras {
             sessions: sessions.map(|kinds| Sessions { kinds, entry: self.entry.clone(), door: None }),
-            peer: peer.then(|| Peer::of(connection)),
+            introduction: on_request.as_ref().map(|hook| Introduction::of(connection, hook)),
             baggage: baggage
                 .then(|| Baggage::new(self.entry.clone(), connection.take_state().unwrap_or_default())),
         });

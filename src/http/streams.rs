@@ -13,7 +13,7 @@ use hyper::service::Service;
 use hyper::{Request, Response};
 use pin_project_lite::pin_project;
 
-use super::peer::Peer;
+use super::peer::Introduction;
 use super::service::HttpService;
 use super::session::{Kinds, Sessions};
 use crate::drain::Entry;
@@ -22,16 +22,21 @@ use crate::drain::Entry;
 pub(super) struct StreamService<H> {
     service: H,
     entry: Arc<Entry>,
-    peer: Option<Peer>,
+    introduction: Option<Introduction>,
     sessions: Option<Sessions>,
     /// The first request is none of a client's, and is answered with that many bytes.
     ghost: Cell<Option<u32>>,
 }
 
 impl<H> StreamService<H> {
-    pub(super) fn new(service: H, entry: Arc<Entry>, peer: Option<Peer>, kinds: Option<Kinds>) -> Self {
+    pub(super) fn new(
+        service: H,
+        entry: Arc<Entry>,
+        introduction: Option<Introduction>,
+        kinds: Option<Kinds>,
+    ) -> Self {
         let sessions = kinds.map(|kinds| Sessions { kinds, entry: entry.clone(), door: None });
-        StreamService { service, entry, peer, sessions, ghost: Cell::new(None) }
+        StreamService { service, entry, introduction, sessions, ghost: Cell::new(None) }
     }
 
     pub(super) fn with_ghost(self, ghost: Option<u32>) -> Self {
@@ -50,8 +55,8 @@ impl<H: HttpService> Service<Request<Incoming>> for StreamService<H> {
             return StreamFuture::Ghost { bytes };
         }
         let in_flight = InFlight::new(self.entry.clone());
-        if let Some(peer) = &self.peer {
-            request.extensions_mut().insert(peer.clone());
+        if let Some(introduction) = &self.introduction {
+            introduction.make(request.extensions_mut());
         }
         if let Some(sessions) = &self.sessions {
             sessions.add(&mut request, false, None);

@@ -336,6 +336,67 @@ async fn many_connections_drain_without_a_lost_request() {
 }
 
 #[tokio::test]
+async fn what_a_hook_adds_to_a_request_is_there_over_http1_and_http2() {
+    #[derive(Clone)]
+    struct From(String);
+    let config = Config::new()
+        .on_request(|peer, extensions| {
+            let address = peer.address().expect("a client that is there");
+            extensions.insert(From(format!("{address} as {}", peer.connection_id())));
+        })
+        .on_request(|_, extensions| extensions.get_mut::<From>().expect("the first").0.push_str(", seen"))
+        .peer(true);
+    let who = |from: axum::Extension<From>, peer: axum::Extension<Peer>| async move {
+        assert!(from.0.0.starts_with(&peer.address().expect("it was asked before").to_string()));
+        from.0.0
+    };
+    let server = Server::tower(config, axum::Router::new().route("/", axum::routing::get(who)));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tracker = Tracker::new();
+    let mut client = crate::fixture::Client::connect(listener.local_addr().unwrap()).await;
+    let (stream, address) = listener.accept().await.unwrap();
+    let connection = tracker.track(Stream::from(stream), Kind::Http1);
+    let expected = format!("{address} as {}, seen", connection.id());
+    server.spawn(connection);
+    for _ in 0..2 {
+        assert_eq!(client.ask(GET).await.body, expected);
+    }
+
+    let connected = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+    let (stream, accepted) = tokio::join!(connected, listener.accept());
+    let (accepted, address) = accepted.unwrap();
+    let connection = tracker.track(Stream::from(accepted), Kind::Http1);
+    let expected = format!("{address} as {}, seen", connection.id());
+    server.spawn(connection);
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream.unwrap()))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    for _ in 0..2 {
+        let answer = client.send_request(Request::get("http://x/").body(Empty::<Bytes>::new()).unwrap());
+        let body = soon("an answer", answer).await.unwrap().collect().await.unwrap().to_bytes();
+        assert_eq!(body, expected);
+    }
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn axums_connect_info_is_the_client() {
+    use axum::extract::ConnectInfo;
+    use std::net::SocketAddr;
+
+    let who = |ConnectInfo(address): ConnectInfo<SocketAddr>| async move { address.to_string() };
+    let router = axum::Router::new().route("/", axum::routing::get(who));
+    let server = Server::tower(Config::new().connect_info(), router);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = crate::fixture::Client::connect(listener.local_addr().unwrap()).await;
+    let (stream, address) = listener.accept().await.unwrap();
+    server.spawn(Tracker::new().track(Stream::from(stream), Kind::Http1));
+    assert_eq!(client.ask(GET).await.body, address.to_string());
+}
+
+#[tokio::test]
 async fn an_axum_router_is_served_as_it_is() {
     let router = axum::Router::new().route(
         "/",

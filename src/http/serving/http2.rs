@@ -17,7 +17,7 @@ use crate::http::HttpService;
 use crate::http::config::Prepared;
 use crate::http::h2::{self, Carried, Lever, Line, NO_ERROR, Progress, Tap, goaway};
 use crate::http::moving;
-use crate::http::peer::Peer;
+use crate::http::peer::Introduction;
 use crate::http::session::Unmoved;
 use crate::http::streams::StreamService;
 
@@ -83,10 +83,10 @@ where
         service: H,
     ) -> Self {
         let moves = prepared.moves_http2 && moving::can_move(&connection);
-        let peer = prepared.peer.then(|| Peer::of(&connection));
+        let introduction = prepared.on_request.as_ref().map(|hook| Introduction::of(&connection, hook));
         let tap = Tap::new(connection, ahead, moves);
         let lever = tap.lever();
-        let streams = StreamService::new(service.clone(), entry.clone(), peer, prepared.sessions);
+        let streams = StreamService::new(service.clone(), entry.clone(), introduction, prepared.sessions);
         let connection = Box::pin(prepared.http2.serve_connection(tap, streams));
         Http2 { connection, told: false, lever, going: Going::Nothing, service }
     }
@@ -99,12 +99,12 @@ where
         carried: &Carried,
         service: H,
     ) -> Self {
-        let peer = prepared.peer.then(|| Peer::of(&connection));
+        let introduction = prepared.on_request.as_ref().map(|hook| Introduction::of(&connection, hook));
         let tap = Tap::resumed(connection, carried);
         let lever = tap.lever();
         let mut builder = prepared.http2.clone();
         h2::go_on(&mut builder, carried);
-        let streams = StreamService::new(service.clone(), entry.clone(), peer, prepared.sessions)
+        let streams = StreamService::new(service.clone(), entry.clone(), introduction, prepared.sessions)
             .with_ghost(h2::ghost_bytes(carried));
         let connection = Box::pin(builder.serve_connection(tap, streams));
         let going = Going::Arriving(Box::pin(sleep_until(Instant::now() + PATIENCE)));

@@ -1,0 +1,29 @@
+//! A stack of tower's layers around a service: traces, a timeout, compression.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use tower::ServiceBuilder;
+use tower_http::compression::CompressionLayer;
+use tower_http::timeout::TimeoutLayer;
+use tower_http::trace::TraceLayer;
+
+#[tokio::main]
+async fn main() -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
+    let router = Router::new()
+        .route("/", get(|| async { "Hello World" }))
+        .route("/pid", get(|| async { std::process::id().to_string() }));
+    let service = ServiceBuilder::new()
+        .layer(TraceLayer::new_for_http())
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(10)))
+        .layer(CompressionLayer::new())
+        .service(router);
+    let address = std::env::args().nth(1).ok_or("an address is missing")?;
+    let restarter = heirloom::Restarter::new()?;
+    let listener = restarter.listen(address)?;
+    println!("listening on {:?}", listener.local_addr());
+    heirloom::http::serve(listener, service);
+    Ok(restarter.run().await?)
+}

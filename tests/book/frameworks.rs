@@ -1,0 +1,60 @@
+//! The chapter on frameworks says how much of a program changes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn the_frameworks_chapter_says_how_many_lines_change() {
+    let said: BTreeMap<String, Vec<String>> = rows(&read("src/docs/frameworks.rs"));
+    let programs = files("examples/frameworks/plain");
+    assert!(programs.len() >= 7 && said.keys().eq(programs.keys()), "{said:#?} of {:?}", programs.keys());
+    for (name, plain) in &programs {
+        let plain = fs::read_to_string(plain).expect("a program");
+        let changed = changed(&plain, &read(&format!("examples/frameworks/src/bin/{name}.rs")));
+        // One of tonic's is for what a plain program has not: its health service at a restart.
+        assert!(changed <= 5 + usize::from(name == "tonic"), "{name}: {changed} lines");
+        assert_eq!(said[name][2].split(',').next(), Some(&*changed.to_string()), "{name}");
+        let to_copy = name.replace('-', "_");
+        let copied = match fs::read_to_string(root().join(format!("examples/frameworks/src/{to_copy}.rs"))) {
+            Ok(text) => format!("`{to_copy}.rs`, {} lines", text.lines().count()),
+            Err(_) => String::new(),
+        };
+        assert_eq!(said[name][3], copied, "{name}");
+    }
+}
+
+/// The cells of each row of the table, by the program in the first.
+fn rows(chapter: &str) -> BTreeMap<String, Vec<String>> {
+    let cells = |line: &str| line.split('|').skip(1).map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    let lines = chapter.lines().filter(|line| line.starts_with("//! | `"));
+    lines.map(cells).map(|cells| (cells[0].trim_matches('`').to_owned(), cells)).collect()
+}
+
+fn files(folder: &str) -> BTreeMap<String, PathBuf> {
+    let paths = fs::read_dir(root().join(folder)).expect("a folder").map(|file| file.expect("a file").path());
+    paths.map(|path| (path.file_stem().expect("a name").to_string_lossy().into_owned(), path)).collect()
+}
+
+/// How many lines of `new` are not in `old`, or lines of `old` not in `new`, if those are more.
+fn changed(old: &str, new: &str) -> usize {
+    let (old, new): (Vec<_>, Vec<_>) = (old.lines().collect(), new.lines().collect());
+    // The longest common subsequence, row by row.
+    let mut common = vec![0; new.len() + 1];
+    for line in &old {
+        let above = common.clone();
+        for (column, other) in new.iter().enumerate() {
+            common[column + 1] =
+                if line == other { above[column] + 1 } else { above[column + 1].max(common[column]) };
+        }
+    }
+    old.len().max(new.len()) - common[new.len()]
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
