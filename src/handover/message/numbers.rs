@@ -64,4 +64,6 @@ pub(super) mod tag {
     pub(in crate::handover::message) const TAKES_SESSIONS: u8 = OPTIONAL + 2;
     /// Optional: a predecessor that does not know it moves no HTTP/2.
     pub(in crate::handover::message) const TAKES_HTTP2: u8 = OPTIONAL + 3;
+    /// Optional: a predecessor that does not know it sends within the message what was read of a connection.
+    pub(in crate::handover::message) const TAKES_APART: u8 = OPTIONAL + 4;
 }
