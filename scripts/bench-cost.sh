@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # What tracking costs: instructions per keep-alive request, counted by callgrind, and heap bytes per idle
 # connection, beside hyper's own HTTP/1 and hyper-util's auto::Builder with GracefulShutdown. And what it costs that
-# WebSockets and TLS connections can move: instructions per echo of a message beside hyper with tokio-tungstenite, and
-# per request over TLS 1.3 beside hyper with tokio-rustls.
+# WebSockets, TLS and HTTP/2 connections can move: instructions per echo of a message beside hyper with
+# tokio-tungstenite, per request over TLS 1.3 beside hyper with tokio-rustls, and per request over HTTP/2, also with the
+# pings that heirloom has hyper send.
 #
 #   scripts/bench-cost.sh [--check]
 #
@@ -69,13 +70,19 @@ done | awk -v check="${1:-}" '
 
 echo
 echo "                          instructions each"
-for kind in websocket tls; do
+for kind in websocket tls http2 http2-tls; do
     bare=$(each "$built/bench-live" "$kind")
+    pings=''
+    [[ $kind != http2 ]] || pings=$(each "$built/bench-live" http2-pings)
     ours=$(each "$built/bench-live" "$kind-heirloom")
-    echo "$kind $bare $ours"
+    echo "$kind $bare $ours $pings"
 done | awk '
-    BEGIN { what["websocket"] = "WebSocket echo"; what["tls"] = "TLS 1.3 request" }
+    BEGIN {
+        what["websocket"] = "WebSocket echo"; what["tls"] = "TLS 1.3 request"
+        what["http2"] = "HTTP/2 request"; what["http2-tls"] = "HTTP/2 over TLS"
+    }
     {
         printf "%-22s %14d\n", what[$1] ", bare", $2
+        if ($4) printf "%-22s %14d   %+7.1f %%\n", what[$1] ", pings", $4, 100 * ($4 / $2 - 1)
         printf "%-22s %14d   %+7.1f %%\n", what[$1], $3, 100 * ($3 / $2 - 1)
     }'

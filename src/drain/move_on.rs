@@ -8,7 +8,7 @@ use super::connection::{Connection, Registration};
 use super::entry::{Base, Entry};
 use crate::drain::departure::{Departure, Mover, Verdict};
 use crate::drain::stream::Stream;
-use crate::handover::message::{MAX_BAGGAGE, MAX_SESSION};
+use crate::handover::message::{MAX_APART, MAX_BAGGAGE, MAX_SESSION};
 use crate::handover::moving::Along;
 use crate::sys::socket::Kind;
 
@@ -88,8 +88,11 @@ impl Registration {
     pub(crate) fn route(&self, along: &Along) -> Option<Route> {
         let entry = &self.entry;
         let in_session = along.session.is_some();
-        let bytes = along.length();
-        let limit = if in_session { MAX_SESSION } else { MAX_BAGGAGE };
+        let (mut bytes, mut limit) = (along.length(), if in_session { MAX_SESSION } else { MAX_BAGGAGE });
+        if bytes > limit && in_session && entry.successor_takes_apart() {
+            let read = along.received.len();
+            (bytes, limit) = if read > MAX_APART { (read, MAX_APART) } else { (bytes - read, MAX_SESSION) };
+        }
         if bytes > limit {
             say!(warn:
                 connection = entry.id,

@@ -115,6 +115,11 @@ impl Entry {
         takes
     }
 
+    /// Whether what was read of a connection may be so much that it lies beside the message.
+    pub(crate) fn successor_takes_apart(&self) -> bool {
+        self.shared.mover().is_some_and(|mover| mover.takes.apart)
+    }
+
     /// It could not move, and is told to close like those that never can.
     pub(crate) fn cannot_move(&self) {
         self.lower(MOVABLE);

@@ -43,7 +43,7 @@ pub const MAX_FIRST_MESSAGE: usize = 64 * 1024;
 pub const MAX_REASON: usize = 4 * 1024;
 /// Longest last words in bytes; the rest is cut. A panic's place and message.
 pub const MAX_WORDS: usize = 1024;
-/// Most connections in one message: the kernel takes 253 descriptors at a time.
+/// Most connections in one message, and most descriptors: the kernel takes 253 at a time.
 pub const MAX_MOVED: usize = 200;
 /// Most bytes of one connection's request and state that are moved; with more it stays. A quarter of a
 /// message that every release reads, so that one talkative client does not hold up the others.
@@ -51,6 +51,11 @@ pub const MAX_BAGGAGE: usize = 16 * 1024;
 /// Most bytes that go along with a connection in the middle of a session; with more it stays. 64 KiB of the
 /// program's own state, and what was read and the head of the request beside that.
 pub const MAX_SESSION: usize = 96 * 1024;
+/// Most bytes that were read of one connection in the middle of a session and lie apart; with more it stays.
+/// What HTTP/2 clients upload at once while their connection leaves is 1 MiB at most, hyper's window, and
+/// there may be some of the next frames. More would keep them waiting for the copy, and take that much memory
+/// twice for each of the connections that leave together.
+pub const MAX_APART: usize = 1088 * 1024;
 /// Most listeners that one process may hand down: as many as an announcement has
 /// [room](super::announcement::MAX_SOCKETS_LENGTH) for at 45 bytes, which one on an IPv4 address takes.
 pub const MAX_SOCKETS: usize = 2000;
@@ -324,7 +329,7 @@ impl Message {
             match (&mut self, tag) {
                 (
                     Message::Ready { takes, .. } | Message::HandOver { takes, .. },
-                    tag::TAKES_MOVES | tag::TAKES_SESSIONS | tag::TAKES_HTTP2,
+                    tag::TAKES_MOVES | tag::TAKES_SESSIONS | tag::TAKES_HTTP2 | tag::TAKES_APART,
                 ) => takes.read(tag),
                 (Message::Ready { answers, .. }, tag::ANSWERS) => *answers = true,
                 (Message::Move { connections }, tag::CONNECTIONS) => {

@@ -58,9 +58,14 @@ impl<C> Moving<C> {
     /// A connection departs. What goes along is within [`MAX_BAGGAGE`](super::message::MAX_BAGGAGE), or with
     /// a session within [`MAX_SESSION`](super::message::MAX_SESSION).
     pub fn depart(&mut self, listener: u64, along: Along, kept: C) {
+        self.depart_with(listener, along, None, kept);
+    }
+
+    /// As [`depart`](Self::depart), with so many bytes of what was read in a descriptor of their own.
+    pub fn depart_with(&mut self, listener: u64, along: Along, apart: Option<u32>, kept: C) {
         self.last_id += 1;
         let Along { received, state, session } = along;
-        self.waiting.push_back((Moved { id: self.last_id, listener, received, state, session }, kept));
+        self.waiting.push_back((Moved { id: self.last_id, listener, received, state, session, apart }, kept));
     }
 
     /// Whether there is something to send.
@@ -89,11 +94,13 @@ impl<C> Moving<C> {
         &mut self,
         send: impl FnOnce(&Message, &[&C]) -> Result<(), E>,
     ) -> Option<Result<(), E>> {
-        let sizes = self.waiting.iter().take(MAX_MOVED).scan(0, |sum, (moved, _)| {
-            *sum += moved.size();
-            Some(*sum)
+        let sums = self.waiting.iter().scan((0, 0), |(bytes, descriptors), (moved, _)| {
+            *bytes += moved.size();
+            *descriptors += moved.descriptors();
+            Some((*bytes, *descriptors))
         });
-        let count = sizes.take_while(|sum| *sum <= ROOM).count().max(1);
+        let fits = |(bytes, descriptors): &(usize, usize)| *bytes <= ROOM && *descriptors <= MAX_MOVED;
+        let count = sums.take_while(fits).count().max(1);
         let batch = || self.waiting.iter().take(count);
         let connections: Vec<Moved> = batch().map(|(moved, _)| moved.clone()).collect();
         let kept: Vec<&C> = batch().map(|(_, kept)| kept).collect();
@@ -143,6 +150,8 @@ mod tests {
             sent = ids(message);
             assert_eq!(sent.len(), kept.len());
             assert!(message.encode().len() <= MAX_MESSAGE);
+            let Message::Move { connections } = message else { panic!("{message:?}") };
+            assert!(connections.iter().map(Moved::descriptors).sum::<usize>() <= MAX_MOVED);
             Ok::<(), ()>(())
         });
         outcome.map(|_| sent)
@@ -200,8 +209,11 @@ mod tests {
         }
         moving.depart(7, Along { session: Some(vec![0; MAX_SESSION].into()), ..Along::default() }, ());
         moving.depart(7, Along::default(), ());
+        for _ in 0..300 {
+            moving.depart_with(7, Along::default(), Some(1), ());
+        }
         let messages: Vec<_> = std::iter::from_fn(|| send(&mut moving)).collect();
         assert!(messages.iter().all(|ids| ids.len() <= MAX_MOVED));
-        assert_eq!(messages.iter().map(Vec::len).sum::<usize>(), 1012);
+        assert_eq!(messages.iter().map(Vec::len).sum::<usize>(), 1312);
     }
 }

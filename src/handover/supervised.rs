@@ -252,10 +252,8 @@ mod tests {
         supervised.successor_settled();
         assert_eq!(actions(&mut supervised), [], "the supervisor lives, as far as this process knows");
         supervised.supervisor_died(now, true);
-        let handed_over = [Action::HandOver {
-            unclaimed: vec![3],
-            takes: Takes { moves: true, sessions: false, http2: false },
-        }];
+        let handed_over =
+            [Action::HandOver { unclaimed: vec![3], takes: Takes { moves: true, ..Takes::default() } }];
         assert_eq!(actions(&mut supervised), handed_over);
         assert_eq!(supervised.deadline(), None);
         // Its word may come before this process has even paused.
@@ -293,13 +291,13 @@ mod tests {
         assert_eq!(actions(&mut supervised), [], "it accepts already");
         supervised.message(Message::HandOver {
             unclaimed: vec![],
-            takes: Takes { moves: true, sessions: true, http2: false },
+            takes: Takes { moves: true, sessions: true, ..Takes::default() },
         });
         assert_eq!(
             actions(&mut supervised),
             [Action::HandOver {
                 unclaimed: vec![],
-                takes: Takes { moves: true, sessions: true, http2: false }
+                takes: Takes { moves: true, sessions: true, ..Takes::default() }
             }]
         );
         supervised.message(Message::Pause { unclaimed: vec![] });
@@ -348,10 +346,7 @@ mod tests {
         settled.successor_settled();
         assert_eq!(
             actions(&mut settled),
-            [Action::HandOver {
-                unclaimed: vec![3],
-                takes: Takes { moves: true, sessions: false, http2: false }
-            }]
+            [Action::HandOver { unclaimed: vec![3], takes: Takes { moves: true, ..Takes::default() } }]
         );
         let back = [Action::ResumeAccepting, Action::GoFree];
         let mut alone = forsaken();

@@ -1,4 +1,5 @@
-//! Other clients than Rust's, by the same programs that make the full table: `scripts/live-test.sh`.
+//! Other clients than Rust's, by the same programs that make the full tables: `scripts/live-test.sh` and
+//! `scripts/h2-test.sh`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,14 +7,12 @@ use std::thread;
 
 use super::{secure, start};
 use support::beside::is_installed;
-use support::{alone, skip};
+use support::{Binary, TestDir, alone, skip};
 
 #[test]
 fn clients_in_python_and_node() {
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let python = home.join(".cache/heirloom/venv/bin/python");
-    let has_websockets = Command::new(&python).args(["-c", "import websockets"]).status();
-    if !has_websockets.is_ok_and(|status| status.success()) {
+    let python = python();
+    if !has_module(&python, "websockets") {
         return skip("no Python with websockets in ~/.cache/heirloom/venv (.ci/run makes one)");
     }
     if !is_installed("node", "--version") {
@@ -41,4 +40,42 @@ fn clients_in_python_and_node() {
         // Debian's Node has no WebSocket of its own yet.
         scope.spawn(|| round(Path::new("node"), "live-load.js", "stream", true));
     });
+}
+
+#[test]
+fn clients_of_http2() {
+    let tools = [("go", "version"), ("node", "--version"), ("curl", "--version"), ("h2load", "--version")];
+    if !tools.iter().all(|(tool, version)| is_installed(tool, version)) {
+        return;
+    }
+    if !Path::new("/usr/share/gocode/src/golang.org/x/net/http2").is_dir() {
+        return skip("no golang.org/x/net/http2 (golang-golang-x-net-dev)");
+    }
+    if !has_module(&python(), "httpx, h2") {
+        return skip("no Python with httpx and h2 in ~/.cache/heirloom/venv (.ci/run makes one)");
+    }
+    if !has_module(Path::new("/usr/bin/python3"), "grpc") {
+        return skip("no Python with grpc (python3-grpcio)");
+    }
+    let _alone = alone();
+    let folder = TestDir::new();
+    for program in ["live", "rpc"] {
+        Binary::install(program, &folder.path().join(program));
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/h2-test.sh");
+    let output = Command::new(script).arg("short").arg(folder.path()).output().expect("a shell");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    println!("{shown}");
+    assert!(output.status.success(), "{shown}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Where `.ci/run` makes one with what Debian has not.
+fn python() -> PathBuf {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    home.join(".cache/heirloom/venv/bin/python")
+}
+
+fn has_module(python: &Path, names: &str) -> bool {
+    let imported = Command::new(python).args(["-c", &format!("import {names}")]).status();
+    imported.is_ok_and(|status| status.success())
 }

@@ -1,5 +1,6 @@
 //! One connection in a message: a packed record, since there are up to two hundred of them.
 
+use super::MAX_APART;
 use super::private::Private;
 
 /// One connection on its way to the successor.
@@ -16,6 +17,9 @@ pub struct Moved {
     /// What the HTTP layer has to say of it, if it is in the middle of a session or encrypted. Only for a
     /// successor that takes those.
     pub session: Option<Private>,
+    /// How many bytes were read of it in all, if they are not in `received` but in a sealed memfd, whose
+    /// descriptor comes behind the connection's. Only for a successor that takes those.
+    pub apart: Option<u32>,
 }
 
 impl Moved {
@@ -23,7 +27,13 @@ impl Moved {
     pub fn size(&self) -> usize {
         let length = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
         let session = self.session.as_ref().map_or(0, |session| 4 + session.len());
-        MOVED_HEAD + self.received.len() + length(&self.state) + session
+        let apart = if self.apart.is_some() { 4 } else { 0 };
+        MOVED_HEAD + self.received.len() + length(&self.state) + session + apart
+    }
+
+    /// How many descriptors go along.
+    pub fn descriptors(&self) -> usize {
+        1 + usize::from(self.apart.is_some())
     }
 
     pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
@@ -36,13 +46,15 @@ impl Moved {
         bytes.extend_from_slice(&self.received);
         let state = self.state.as_deref();
         let session = self.session.as_deref();
-        bytes.push(u8::from(state.is_some()) | u8::from(session.is_some()) << 1);
+        let has = [state.is_some(), session.is_some(), self.apart.is_some()].map(u8::from);
+        bytes.push(has[0] | has[1] << 1 | has[2] << 2);
         bytes.extend_from_slice(&length(state.unwrap_or_default()));
         bytes.extend_from_slice(state.unwrap_or_default());
         if let Some(session) = session {
             bytes.extend_from_slice(&length(session));
             bytes.extend_from_slice(session);
         }
+        bytes.extend(self.apart.into_iter().flat_map(u32::to_le_bytes));
     }
 
     pub(super) fn decode(rest: &mut &[u8]) -> Option<Moved> {
@@ -50,13 +62,17 @@ impl Moved {
         let listener = u64::from_le_bytes(take(rest)?);
         let received = take_bytes(rest)?;
         let [has] = take::<1>(rest)?;
-        if has > 3 {
+        if has > 7 {
             return None;
         }
         let state = take_bytes(rest)?;
         let state = (has & 1 != 0).then_some(state);
         let session = if has & 2 != 0 { Some(take_bytes(rest)?.into()) } else { None };
-        Some(Moved { id, listener, received, state, session })
+        let apart = if has & 4 != 0 { Some(u32::from_le_bytes(take(rest)?)) } else { None };
+        if apart.is_some_and(|length| length as usize > MAX_APART) {
+            return None;
+        }
+        Some(Moved { id, listener, received, state, session, apart })
     }
 }
 

@@ -66,4 +66,6 @@ pub(super) mod tag {
     pub(in crate::handover::message) const TAKES_HTTP2: u8 = OPTIONAL + 3;
     /// Optional: who does not know it tells no more than how many have moved.
     pub(in crate::handover::message) const MOVES: u8 = OPTIONAL + 4;
+    /// Optional: a predecessor that does not know it sends within the message what was read of a connection.
+    pub(in crate::handover::message) const TAKES_APART: u8 = OPTIONAL + 5;
 }

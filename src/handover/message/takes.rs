@@ -13,17 +13,20 @@ pub struct Takes {
     pub sessions: bool,
     /// Those that speak HTTP/2.
     pub http2: bool,
+    /// What was read of a connection, in memory of its own beside the connection.
+    pub apart: bool,
 }
 
 impl Takes {
     /// What this release goes on with.
-    pub const ALL: Takes = Takes { moves: true, sessions: true, http2: true };
+    pub const ALL: Takes = Takes { moves: true, sessions: true, http2: true, apart: true };
 
     pub(super) fn push(self, bytes: &mut Vec<u8>) {
         for (takes, tag) in [
             (self.moves, tag::TAKES_MOVES),
             (self.sessions, tag::TAKES_SESSIONS),
             (self.http2, tag::TAKES_HTTP2),
+            (self.apart, tag::TAKES_APART),
         ] {
             if takes {
                 fields::push(bytes, tag, &[]);
@@ -36,6 +39,7 @@ impl Takes {
             tag::TAKES_MOVES => self.moves = true,
             tag::TAKES_SESSIONS => self.sessions = true,
             tag::TAKES_HTTP2 => self.http2 = true,
+            tag::TAKES_APART => self.apart = true,
             _ => {}
         }
     }

@@ -11,7 +11,7 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
         (
             Message::Ready {
                 unclaimed: vec![],
-                takes: Takes { moves: true, sessions: false, http2: false },
+                takes: Takes { moves: true, ..Takes::default() },
                 answers: false,
             },
             b"\x01\x01\x80\0\0\0\0",
@@ -19,7 +19,7 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
         (
             Message::Ready {
                 unclaimed: vec![],
-                takes: Takes { moves: true, sessions: false, http2: false },
+                takes: Takes { moves: true, ..Takes::default() },
                 answers: true,
             },
             b"\x01\x01\x80\0\0\0\0\x81\0\0\0\0",
@@ -27,18 +27,40 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
         (
             Message::Ready {
                 unclaimed: vec![],
-                takes: Takes { moves: true, sessions: true, http2: false },
+                takes: Takes { moves: true, sessions: true, ..Takes::default() },
                 answers: true,
             },
             b"\x01\x01\x80\0\0\0\0\x82\0\0\0\0\x81\0\0\0\0",
         ),
         (
-            Message::Ready { unclaimed: vec![], takes: Takes::ALL, answers: true },
+            Message::Ready { unclaimed: vec![], takes: Takes { apart: false, ..Takes::ALL }, answers: true },
             b"\x01\x01\x80\0\0\0\0\x82\0\0\0\0\x83\0\0\0\0\x81\0\0\0\0",
         ),
         (
-            Message::HandOver { unclaimed: vec![], takes: Takes::ALL },
+            Message::HandOver { unclaimed: vec![], takes: Takes { apart: false, ..Takes::ALL } },
             b"\x01\x0d\x80\0\0\0\0\x82\0\0\0\0\x83\0\0\0\0",
+        ),
+        (
+            Message::Ready { unclaimed: vec![], takes: Takes::ALL, answers: true },
+            b"\x01\x01\x80\0\0\0\0\x82\0\0\0\0\x83\0\0\0\0\x84\0\0\0\0\x81\0\0\0\0",
+        ),
+        (
+            Message::HandOver { unclaimed: vec![], takes: Takes::ALL },
+            b"\x01\x0d\x80\0\0\0\0\x82\0\0\0\0\x83\0\0\0\0\x84\0\0\0\0",
+        ),
+        (
+            Message::Move {
+                connections: vec![Moved {
+                    id: 1,
+                    listener: 2,
+                    received: vec![],
+                    state: None,
+                    session: Some(b"go on".to_vec().into()),
+                    apart: Some(66_051),
+                }],
+            },
+            b"\x01\x07\x05\x26\0\0\0\
+            \x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\x06\0\0\0\0\x05\0\0\0go on\x03\x02\x01\0",
         ),
         (Message::Accepting, b"\x01\x87"),
         (Message::Probe, b"\x01\x88"),
@@ -49,8 +71,22 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
         (
             Message::Move {
                 connections: vec![
-                    Moved { id: 1, listener: 258, received: b"GE".to_vec(), state: None, session: None },
-                    Moved { id: 2, listener: 3, received: vec![], state: Some(b"s".to_vec()), session: None },
+                    Moved {
+                        id: 1,
+                        listener: 258,
+                        received: b"GE".to_vec(),
+                        state: None,
+                        session: None,
+                        apart: None,
+                    },
+                    Moved {
+                        id: 2,
+                        listener: 3,
+                        received: vec![],
+                        state: Some(b"s".to_vec()),
+                        session: None,
+                        apart: None,
+                    },
                 ],
             },
             b"\x01\x07\x05\x35\0\0\0\
@@ -60,7 +96,7 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
         (
             Message::HandOver {
                 unclaimed: vec![],
-                takes: Takes { moves: true, sessions: true, http2: false },
+                takes: Takes { moves: true, sessions: true, ..Takes::default() },
             },
             b"\x01\x0d\x80\0\0\0\0\x82\0\0\0\0",
         ),
@@ -73,6 +109,7 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
                         received: b"r".to_vec(),
                         state: None,
                         session: Some(b"go on".to_vec().into()),
+                        apart: None,
                     },
                     Moved {
                         id: 3,
@@ -80,6 +117,7 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
                         received: vec![],
                         state: Some(b"s".to_vec()),
                         session: Some(vec![].into()),
+                        apart: None,
                     },
                 ],
             },
@@ -127,10 +165,7 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
         (Message::Pause { unclaimed: vec![258] }, b"\x01\x0b\x0d\x08\0\0\0\x02\x01\0\0\0\0\0\0"),
         (Message::Resume, b"\x01\x0c"),
         (
-            Message::HandOver {
-                unclaimed: vec![3],
-                takes: Takes { moves: true, sessions: false, http2: false },
-            },
+            Message::HandOver { unclaimed: vec![3], takes: Takes { moves: true, ..Takes::default() } },
             b"\x01\x0d\x0d\x08\0\0\0\x03\0\0\0\0\0\0\0\x80\0\0\0\0",
         ),
         (Message::Restart, b"\x01\x0e"),
@@ -245,7 +280,7 @@ proptest! {
     ) {
         let withheld = |why| Message::State { id: millis, answer: StateAnswer::Withheld(why) };
         for message in [
-            Message::Ready { unclaimed, takes: Takes { moves: restart_again, sessions: false, http2: false }, answers: false },
+            Message::Ready { unclaimed, takes: Takes { moves: restart_again, ..Takes::default() }, answers: false },
             Message::StateRequest { id: millis, name, at_end: restart_again },
             Message::State { id: millis, answer: StateAnswer::Given { tag, length: millis } },
             withheld(Withheld::Failed { reason: reason.clone() }),

@@ -13,7 +13,8 @@ use tokio::io::ReadBuf;
 use super::arriving::{Arriving, Progress};
 use super::carried::Carried;
 use super::frame::{
-    DEFAULT_TABLE, HEAD, HEADER_TABLE_SIZE, Head, MAX_FRAME_SIZE, SETTINGS, one_setting, push, push_window,
+    DATA, DEFAULT_FRAME, DEFAULT_TABLE, HEAD, HEADER_TABLE_SIZE, Head, MAX_FRAME_SIZE, SETTINGS, one_setting,
+    push, push_window,
 };
 use super::line::Followed;
 
@@ -24,12 +25,16 @@ pub(super) struct Detour {
     raw: BytesMut,
     /// What belongs to new streams.
     held: BytesMut,
+    /// How much of that counts against a window.
+    held_data: usize,
     /// What is left of the frame that has begun, and where it goes.
     current: Option<(Course, usize)>,
     /// To be written between two frames of hyper's.
     injected: BytesMut,
     /// How many SETTINGS are in that.
     injected_settings: u32,
+    /// In bytes: how much may be held. A frame of the longest may still come behind it.
+    room: usize,
 }
 
 #[derive(Debug)]
@@ -54,8 +59,8 @@ enum Course {
 
 impl Detour {
     /// Of a connection that is to leave.
-    pub(super) fn leaving() -> Detour {
-        let mut detour = Detour::new(Stage::Barrier);
+    pub(super) fn leaving(room: usize) -> Detour {
+        let mut detour = Detour { room, ..Detour::new(Stage::Barrier) };
         detour.inject_table(0);
         detour
     }
@@ -70,9 +75,11 @@ impl Detour {
             stage,
             raw: BytesMut::new(),
             held: BytesMut::new(),
+            held_data: 0,
             current: None,
             injected: BytesMut::new(),
             injected_settings: 0,
+            room: 0,
         }
     }
 
@@ -98,7 +105,12 @@ impl Detour {
 
     /// So much is held that reading on would be dear.
     pub(super) fn is_full(&self) -> bool {
-        self.held.len() > MOST_HELD
+        self.held.len() > self.room
+    }
+
+    /// What is held keeps from ending what has to end first.
+    pub(super) fn is_in_the_way(&self, followed: &Followed) -> bool {
+        self.is_holding() && followed.ledger.is_out_of_window(self.held_data)
     }
 
     /// Whether hyper's connection can be taken from it, between two frames of both directions.
@@ -257,6 +269,9 @@ impl Detour {
                 self.give_up(followed);
                 continue;
             }
+            if course == Course::ToHeld && head.kind == DATA {
+                self.held_data += head.length as usize;
+            }
             self.current = Some((course, head.whole()));
             return true;
         }
@@ -301,12 +316,6 @@ pub(super) enum Given {
 fn is_acceptable(head: Head, followed: &Followed) -> bool {
     head.length <= followed.ledger.own().get(MAX_FRAME_SIZE).unwrap_or(DEFAULT_FRAME)
 }
-
-/// The longest payload, where nobody has said another.
-const DEFAULT_FRAME: u32 = 16_384;
-
-/// In bytes. It has to go along with the connection, and a frame of the longest may still come behind it.
-const MOST_HELD: usize = 48 << 10;
 
 #[cfg(test)]
 #[path = "detour_tests.rs"]

@@ -91,7 +91,7 @@ proptest! {
         let mut followed = quiet_ledger();
         followed.read(&all[..begins], 0);
         let mut given = all[..begins].to_vec();
-        let mut detour = Detour::leaving();
+        let mut detour = Detour::leaving(48 << 10);
         write_injected(&mut detour, &mut followed);
         // The ACK comes between two frames behind that.
         let ends = frames.iter().scan(0, |at, (_, bytes)| { *at += bytes.len(); Some(*at) });
@@ -126,7 +126,7 @@ proptest! {
         let frames = requests(&lengths);
         let all: Vec<u8> = frames.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
         let (mut followed, mut given) = (quiet_ledger(), Vec::new());
-        let mut detour = Detour::leaving();
+        let mut detour = Detour::leaving(200);
         write_injected(&mut detour, &mut followed);
         for piece in [ack(), all.clone()].concat().chunks(piece) {
             detour.read(piece);
@@ -134,6 +134,7 @@ proptest! {
         }
         prop_assert!(detour.is_quiet(&followed));
         prop_assert!(given.is_empty(), "all are new");
+        prop_assert_eq!(detour.is_full(), all.len() > 200);
         prop_assert_eq!(detour.into_unread(), all);
     }
 }
@@ -141,7 +142,7 @@ proptest! {
 #[test]
 fn late_frames_are_waited_for_by_one_more_round_trip() {
     let mut followed = quiet_ledger();
-    let mut detour = Detour::leaving();
+    let mut detour = Detour::leaving(48 << 10);
     write_injected(&mut detour, &mut followed);
     detour.read(&ack());
     give(&mut detour, &mut followed, 100, &mut Vec::new());

@@ -134,6 +134,8 @@ const LAST_SETTING: u16 = ENABLE_CONNECT_PROTOCOL;
 
 /// Of the table of fields, where nobody has said another size.
 pub(super) const DEFAULT_TABLE: u32 = 4096;
+/// The longest payload, where nobody has said another.
+pub(super) const DEFAULT_FRAME: u32 = 16_384;
 /// Of every window, where nobody has said another size.
 pub(super) const DEFAULT_WINDOW: u32 = 65_535;
 pub(super) const LARGEST_WINDOW: u32 = STREAM;

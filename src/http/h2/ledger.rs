@@ -3,8 +3,8 @@
 
 use super::carried::Carried;
 use super::frame::{
-    ACK, DATA, DEFAULT_WINDOW, END_STREAM, GOAWAY, HEADERS, Head, PING, RST_STREAM, SETTINGS, Settings,
-    WINDOW_UPDATE, increment,
+    ACK, DATA, DEFAULT_FRAME, DEFAULT_WINDOW, END_STREAM, GOAWAY, HEADERS, Head, PING, RST_STREAM, SETTINGS,
+    Settings, WINDOW_UPDATE, increment,
 };
 
 #[derive(Debug)]
@@ -103,6 +103,13 @@ impl Ledger {
         self.open.is_empty() && self.acks.is_empty() && self.owed_acks == 0 && self.owed_pongs == 0
     }
 
+    /// Whether the client has more to send on a stream that is open, and `held` bytes of DATA that hyper has
+    /// not had leave it no window for that.
+    pub(super) fn is_out_of_window(&self, held: usize) -> bool {
+        let held = i64::try_from(held).unwrap_or(i64::MAX);
+        self.receive_window - held < DEFAULT_FRAME.into() && self.open.iter().any(|open| !open.client_ended)
+    }
+
     /// Whether one of the streams up to `stream` is open.
     pub(super) fn is_open_below(&self, stream: u32) -> bool {
         self.open.first().is_some_and(|open| open.stream <= stream)
@@ -111,6 +118,11 @@ impl Ledger {
     /// Whether a stream is open that was so at that time.
     pub(super) fn is_open_since(&self, tick: u64) -> bool {
         self.open.iter().any(|open| open.since <= tick)
+    }
+
+    /// Since when the oldest stream is open: they are opened in order.
+    pub(super) fn oldest_since(&self) -> Option<u64> {
+        self.open.first().map(|open| open.since)
     }
 
     /// SETTINGS of ours, which hyper does not know of, are written.
@@ -313,6 +325,7 @@ mod tests {
         ledger.read(head(HEADERS, END_STREAM, 3, 9), &[], 6);
         ledger.wrote(head(DATA, END_STREAM, 1, 10), &[]);
         assert!(ledger.is_open_below(1) && ledger.is_open_since(5) && !ledger.is_open_since(4));
+        assert_eq!(ledger.oldest_since(), Some(5));
         ledger.read(head(DATA, END_STREAM, 1, 10), &[], 0);
         assert!(!ledger.is_open_below(2) && ledger.is_open_below(3));
         ledger.wrote(head(HEADERS, END_STREAM, 3, 1), &[]);
@@ -347,6 +360,15 @@ mod tests {
             ledger.read(head(SETTINGS, ACK, 0, 0), &[], 0);
         }
         assert!(ledger.is_quiet());
+    }
+
+    #[test]
+    fn held_bytes_leave_no_window_for_what_is_to_come() {
+        let mut ledger = greeted();
+        ledger.read(head(HEADERS, 0, 1, 9), &[], 0);
+        assert!(!ledger.is_out_of_window(49_000) && ledger.is_out_of_window(50_000));
+        ledger.read(head(DATA, END_STREAM, 1, 10), &[], 0);
+        assert!(!ledger.is_out_of_window(50_000), "it has all that it needs");
     }
 
     #[test]

@@ -74,6 +74,16 @@ impl<S> Line<S> {
         self.detour.as_ref().is_some_and(|detour| detour.is_holding())
     }
 
+    /// How long the oldest of the streams has been open by now, in the ticks of the clock.
+    pub(in crate::http) fn oldest(&self, now: u64) -> Option<u64> {
+        self.followed.ledger.oldest_since().map(|since| now.saturating_sub(since))
+    }
+
+    /// What is held back leaves the client no window for what is open.
+    pub(in crate::http) fn is_stuck(&self) -> bool {
+        self.detour.as_ref().is_some_and(|detour| detour.is_in_the_way(&self.followed))
+    }
+
     pub(in crate::http) fn last_stream(&self) -> u32 {
         self.followed.ledger.last_stream()
     }
@@ -88,9 +98,10 @@ impl<S> Line<S> {
             && !ledger.is_open_since(not_since)
     }
 
-    pub(in crate::http) fn begin_to_leave(&mut self) {
+    /// So many bytes may be held back, which go along.
+    pub(in crate::http) fn begin_to_leave(&mut self, room: usize) {
         // What was reset before has to be heard of before it goes, as ever.
-        self.detour = Some(Box::new(Detour::leaving()));
+        self.detour = Some(Box::new(Detour::leaving(room)));
         self.followed.ledger.takes_late();
     }
 

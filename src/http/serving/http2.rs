@@ -50,6 +50,8 @@ struct Leaving {
     held_until: Option<Instant>,
     /// None is tried while one of the streams up to this one is open: they were waited for in vain.
     not_below: u32,
+    /// How many bytes of new streams may be held back.
+    room: usize,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -161,7 +163,8 @@ where
             (Going::Arriving(_), _) => {}
             (Going::Nothing, Some(lever)) if moves && entry.successor_takes_http2() => {
                 lever.wants(true);
-                self.going = Going::Leaving(Box::new(Leaving::new()));
+                let room = if entry.successor_takes_apart() { ROOM_APART } else { ROOM };
+                self.going = Going::Leaving(Box::new(Leaving::new(room)));
             }
             (Going::Leaving(_), _) if moves => {}
             _ => self.say_goodbye(entry),
@@ -227,13 +230,14 @@ enum Step {
 }
 
 impl Leaving {
-    fn new() -> Leaving {
+    fn new(room: usize) -> Leaving {
         let until = Instant::now() + PATIENCE;
         Leaving {
             until,
             patience: FIRST_WAIT,
             held_until: None,
             not_below: 0,
+            room,
             timer: Box::pin(sleep_until(until)),
         }
     }
@@ -254,17 +258,26 @@ impl Leaving {
             if !line.may_begin_to_leave(self.not_below, now.saturating_sub(long)) {
                 return Step::Wait;
             }
-            line.begin_to_leave();
+            line.begin_to_leave(self.room);
         }
         match line.poll_quiet(cx) {
             Poll::Ready(Ok(())) => return Step::Quiet,
             Poll::Ready(Err(_)) => return Step::Never,
             Poll::Pending => {}
         }
+        if line.is_stuck() {
+            // To wait would be in vain: at another moment less is open.
+            line.give_up();
+            self.held_until = None;
+            self.not_below = line.last_stream();
+            return Step::PollAgain;
+        }
         if line.is_holding() {
-            let now = Instant::now();
-            let until = *self.held_until.get_or_insert(now + self.patience);
-            if until <= now {
+            let at = Instant::now();
+            // Where requests take long anyway, so do those that are open.
+            let usual = line.oldest(now).map_or(Duration::ZERO, |age| Duration::from_millis(2 * age));
+            let until = *self.held_until.get_or_insert(at + self.patience.max(usual));
+            if until <= at {
                 line.give_up();
                 self.held_until = None;
                 self.waited_in_vain(line);
@@ -299,5 +312,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(1);
 
 /// For how long new streams are held back at the first try, and twice that at each after it: what a user does
-/// not notice, and most requests are over in.
+/// not notice, and most requests are over in. Longer where the oldest that is open has taken half of that or
+/// more.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+/// In bytes: all that a client may upload at once, by hyper's window for a connection.
+const ROOM_APART: usize = 1 << 20;
+
+/// And to a successor of an older release: it has to be in one message with the rest.
+const ROOM: usize = 48 << 10;

@@ -1,7 +1,7 @@
 //! The driver's part in moving connections: out to the successor, and in from the predecessor.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use tokio::sync::{mpsc, oneshot};
@@ -10,10 +10,11 @@ use super::{Attempt, Step};
 use crate::drain::Tracker;
 use crate::drain::departure::{Arrival, Departure, Mover, Verdict};
 use crate::handdown::peer::Peer;
-use crate::handover::message::{Message, Moved, Takes};
+use crate::handover::message::{MAX_SESSION, Message, Moved, Takes};
 use crate::handover::moving::{Along, Moving};
 use crate::sockets::listeners::Listeners;
 use crate::sockets::reserve;
+use crate::sys::memfd::{self, Mapped};
 
 /// Connections on their way to the successor.
 #[derive(Debug, Default)]
@@ -28,6 +29,8 @@ pub(super) struct Moves {
 #[derive(Debug)]
 struct Kept {
     fd: OwnedFd,
+    /// What was read of it, where that is more than a message holds.
+    apart: Option<OwnedFd>,
     spoken: &'static str,
     verdict: oneshot::Sender<Verdict>,
 }
@@ -52,12 +55,20 @@ impl Moves {
     /// Takes this one, and whatever departs together with it: they go in one message.
     pub(super) fn depart(&mut self, departure: Departure) {
         let mut next = Some(departure);
-        while let Some(Departure { fd, listener, along, spoken, verdict }) = next {
-            let kept = Kept { fd, spoken, verdict };
-            if self.is_cut {
-                kept.comes_back();
-            } else {
-                self.moving.depart(listener, along, kept);
+        while let Some(Departure { fd, listener, mut along, spoken, verdict }) = next {
+            let mut kept = Kept { fd, apart: None, spoken, verdict };
+            let is_long = along.length() > MAX_SESSION;
+            match if is_long { set_apart(&mut along).map(Some) } else { Ok(None) } {
+                _ if self.is_cut => kept.comes_back(),
+                Ok(apart) => {
+                    let length = apart.as_ref().map(|(_, length)| *length);
+                    kept.apart = apart.map(|(fd, _)| fd);
+                    self.moving.depart_with(listener, along, length, kept);
+                }
+                Err(error) => {
+                    say!(debug: %error, "no memory for what moves with a connection");
+                    kept.comes_back();
+                }
             }
             next = self.departing.as_mut().and_then(|departing| departing.try_recv().ok());
         }
@@ -67,7 +78,8 @@ impl Moves {
     pub(super) fn send(&mut self, attempt: Option<&Attempt>) {
         let Some(Attempt { step: Step::Running { peer, .. }, .. }) = attempt else { return };
         while let Some(outcome) = self.moving.send_next(|message, kept| {
-            let fds: Vec<_> = kept.iter().map(|kept| kept.fd.as_fd()).collect();
+            let fds = kept.iter().flat_map(|kept| [Some(&kept.fd), kept.apart.as_ref()]).flatten();
+            let fds: Vec<_> = fds.map(AsFd::as_fd).collect();
             peer.send_with(message, &fds)
         }) {
             match outcome {
@@ -101,7 +113,7 @@ impl Moves {
     /// These went on in the successor. Returns what was spoken on each.
     pub(super) fn taken(&mut self, ids: &[u64]) -> Vec<&'static str> {
         let taken = self.moving.answered(ids);
-        let give_back = |Kept { fd, spoken, verdict }| {
+        let give_back = |Kept { fd, spoken, verdict, .. }| {
             // If nobody waits any more, nobody needs the duplicate either.
             let _ = verdict.send(Verdict::Taken(fd));
             spoken
@@ -126,6 +138,16 @@ impl Kept {
     }
 }
 
+/// Puts what was read of a connection into memory that the successor may read: a descriptor, and how long.
+fn set_apart(along: &mut Along) -> io::Result<(OwnedFd, u32)> {
+    let mut file = memfd::create("heirloom-read")?;
+    file.write_all(&along.received)?;
+    memfd::seal(&file)?;
+    let length = u32::try_from(along.received.len()).map_err(io::Error::other)?;
+    along.received = Vec::new();
+    Ok((file.into(), length))
+}
+
 /// Connections from the predecessor that it has not been answered for.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
@@ -143,9 +165,15 @@ impl Arrivals {
     /// So is what would take the last descriptors of this process.
     pub(super) fn push(&mut self, connections: Vec<Moved>, fds: Vec<OwnedFd>, tracker: &Tracker) {
         let mut fds = fds.into_iter();
-        for Moved { id, listener, received, state, session } in connections {
-            match fds.next().filter(|fd| !reserve::is_reserved(fd)) {
-                Some(fd) => {
+        let mut next = || fds.next().filter(|fd| !reserve::is_reserved(fd));
+        for Moved { id, listener, received, state, session, apart } in connections {
+            let fd = next();
+            let received = match apart {
+                Some(length) => next().and_then(|fd| read_apart(fd, length)),
+                None => Some(received),
+            };
+            match fd.zip(received) {
+                Some((fd, received)) => {
                     let handed = Along { received, state, session };
                     let arrival = Arrival { fd, handed, hold: tracker.hold() };
                     self.waiting.entry(listener).or_default().push((id, arrival));
@@ -178,6 +206,17 @@ impl Arrivals {
         let refused = std::mem::take(&mut self.refused);
         if !refused.is_empty() && answer(predecessor, &Message::Refused { ids: refused.clone() }).is_err() {
             self.refused = refused;
+        }
+    }
+}
+
+/// What the predecessor has read of a connection, and put there.
+fn read_apart(fd: OwnedFd, length: u32) -> Option<Vec<u8>> {
+    match Mapped::sealed(fd, length.into()) {
+        Ok(read) => Some(read.to_vec()),
+        Err(error) => {
+            say!(debug: %error, "what moved with a connection cannot be read");
+            None
         }
     }
 }

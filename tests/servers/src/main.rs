@@ -24,6 +24,7 @@ mod mover;
 mod planted;
 mod probe;
 mod recorded;
+mod rpc;
 mod secure;
 mod silent;
 mod sockets;
@@ -71,6 +72,7 @@ fn run(name: &str) -> Option<ExitCode> {
         "mover" => mover::main().report(),
         "planted" => planted::main().report(),
         "probe" => probe::main().report(),
+        "rpc" => rpc::main().report(),
         "secure" => secure::main().report(),
         "silent" => silent::main().report(),
         "sockets" => sockets::main().report(),
