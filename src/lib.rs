@@ -112,6 +112,9 @@ pub mod docs;
 pub mod drain;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handdown;
 // The protocol, as pure state machines. Not public: tests and fuzz targets come in here.
 #[doc(hidden)]

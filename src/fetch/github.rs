@@ -164,6 +164,17 @@ impl GitHub {
     }
 }
 
+/// For a fuzzer.
+#[cfg(any(test, fuzzing))]
+pub(super) fn read_release(bytes: &[u8]) {
+    let github = GitHub::new("someone/server", "server-*").expect("a name");
+    let (Ok(url), Ok(release)) = (github.latest(), serde_json::from_slice(bytes)) else { return };
+    if let Ok((assets, index)) = github.choose(&url, &release) {
+        assert!(github.means(&assets[index].name));
+        github.address(&assets[index]);
+    }
+}
+
 impl Fetcher for GitHub {
     async fn fetch(&mut self, download: &mut Download) -> Result<Found, FetchError> {
         let url = self.latest()?;

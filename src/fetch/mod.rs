@@ -74,6 +74,8 @@ mod error;
 mod event;
 mod fetcher;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod github;
 mod glob;
 mod http;

@@ -43,6 +43,8 @@ mod body;
 mod carried;
 mod config;
 mod framing;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod gate;
 mod h2;
 mod io;

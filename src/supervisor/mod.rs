@@ -43,7 +43,7 @@
 
 mod binaries;
 mod builder;
-mod command;
+pub(crate) mod command;
 mod driver;
 mod leftovers;
 mod making;

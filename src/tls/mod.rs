@@ -63,6 +63,8 @@
 mod carried;
 mod departing;
 mod followed;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod handshake;
 #[doc(hidden)]
 pub mod records;

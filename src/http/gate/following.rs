@@ -172,6 +172,12 @@ impl Following {
         matches!(self.inbound, Inbound::Body(_) | Inbound::Chunks(_))
     }
 
+    /// Whether what comes next is, or goes on, a request's head.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn is_in_head(&self) -> bool {
+        matches!(self.inbound, Inbound::Head(_))
+    }
+
     /// Whether every request that was begun was given out in full, and nothing of a next one.
     pub(super) fn is_between_requests(&self) -> bool {
         matches!(self.inbound, Inbound::Head(_)) && (self.is_head_whole || self.request.is_empty())

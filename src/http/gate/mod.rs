@@ -15,6 +15,8 @@
 
 mod following;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod going;
 mod head;
 

@@ -29,6 +29,8 @@ mod carried;
 mod detour;
 mod follower;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod ledger;
 mod line;
 mod tap;

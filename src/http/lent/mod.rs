@@ -18,6 +18,8 @@
 #[cfg(feature = "axum")]
 mod axum;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod incoming;
 mod parting;
 

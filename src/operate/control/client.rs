@@ -230,6 +230,29 @@ impl Client {
     }
 }
 
+/// For a fuzzer: a client hears that, and then the end.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn client_hears(bytes: &[u8]) {
+    let (stream, mut server) = UnixStream::pair().expect("two descriptors");
+    server.set_write_timeout(Some(Duration::from_millis(1))).expect("above zero");
+    // Not more than the kernel holds.
+    let _ = server.write_all(&bytes[..bytes.len().min(32 * 1024)]);
+    drop(server);
+    let peer = Peer { process: None, user: 0 };
+    let mut client = Client { stream, path: PathBuf::from("fuzz"), peer, received: Vec::new() };
+    for _ in 0..=bytes.len() {
+        match client.next(None) {
+            Ok(None) => return,
+            Err(ClientError::Garbage { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                return;
+            }
+            Ok(Some(_)) | Err(ClientError::Garbage { .. }) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+    panic!("more lines than bytes");
+}
+
 impl ClientError {
     fn from_io(path: &Path, source: io::Error) -> ClientError {
         let path = path.to_owned();

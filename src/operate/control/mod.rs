@@ -69,6 +69,8 @@ pub(crate) mod server;
 pub(crate) mod status;
 pub(crate) mod trust;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::client::client_hears;
 pub use self::client::{Client, ClientError, Distrust, Expected, Peer};
 pub use self::find::{FindError, halted, process_in, socket_of};
 pub use self::message::{ErrorCode, Lost, MAX_REPLY, MAX_REQUEST, Reply, Request, VERSION};

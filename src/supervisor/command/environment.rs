@@ -131,7 +131,7 @@ fn read_variable(directory: &Path, name: OsString) -> Result<Change, Environment
     Ok((name, Some(OsString::from_vec(value))))
 }
 
-fn parse(path: &Path, text: &[u8]) -> Result<Vec<Change>, EnvironmentError> {
+pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Vec<Change>, EnvironmentError> {
     let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).zip(1..);
     lines
         .filter(|(line, _)| !line.is_empty() && !line.starts_with(b"#"))

@@ -29,6 +29,8 @@ mod asking;
 mod builder;
 mod environment;
 mod foreign;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod listening;
 mod making;
 mod numbers;

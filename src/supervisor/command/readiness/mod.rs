@@ -293,5 +293,15 @@ fn private_listener() -> io::Result<(Arc<OwnedFd>, SocketAddr)> {
     Ok((Arc::new(fd), address))
 }
 
+/// For a fuzzer.
+#[cfg(any(test, fuzzing))]
+pub(super) fn read_notices(bytes: &[u8]) {
+    for notice in notice::parse(bytes) {
+        if let notice::Notice::Status(text) = notice {
+            assert!(!text.contains(char::is_control), "{text:?}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;
