@@ -35,6 +35,35 @@ fn nothing_is_found_in_a_server_that_loses_nothing() {
 }
 
 #[test]
+fn over_tls_as_well_and_of_every_protocol() {
+    let _beside = beside_others();
+    let (port, dir) = (Port::kept(), TestDir::new());
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    fs::write(&cert, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let (cert, key) = (cert.display().to_string(), key.display().to_string());
+    let url = format!("https://{}/pid", port.address());
+    let live = example_path("live").display().to_string();
+    let log = dir.path().join("log").display().to_string();
+    let options = ["prove", "--url", &url, "--restarts", "2", "--ca", &cert, "--log", &log, "--json"];
+    let more = ["--websocket", "/ws", "--events", "/events?every=20ms&count=100", "--upload", "/echo"];
+    let server = ["--", &live, "--listen", &port.address(), "--probation", "300ms"];
+    let tls = ["--tls-cert", &cert, "--tls-key", &key];
+    let said = heirloom(&[&options[..], &more, &server, &tls].concat());
+    let report = said.json();
+    let took_part = |kind: &str| {
+        let mut clients = report["clients"].as_array().expect("a list").iter();
+        clients.any(|client| client["kind"] == kind && client["good"].as_u64() > Some(10))
+    };
+    assert!(["kept", "http2", "websocket", "events"].into_iter().all(took_part), "{said:#?}");
+    said.is(code::DONE, &[]);
+    let strange = ["prove", "--url", &url, "--pid", "2"];
+    heirloom(&strange).is(code::USAGE, &["--insecure"]);
+}
+
+#[test]
 fn each_fault_is_found_under_its_name() {
     let _beside = beside_others();
     // So many at once: they wait more than they work.
@@ -74,7 +103,7 @@ fn what_cannot_be_proven_is_refused() {
 }
 
 /// A fault of tests/servers/src/planted.rs, and the loss that it is.
-const FAULTS: [(&str, &str); 16] = [
+const FAULTS: [(&str, &str); 17] = [
     ("none", ""),
     ("closes-idle", "closed-while-idle"),
     ("drops-queue", "never-accepted"),
@@ -91,13 +120,25 @@ const FAULTS: [(&str, &str); 16] = [
     ("changes", "other-answer"),
     ("ignores", "no-successor"),
     ("starts-slowly", "late"),
+    ("cuts-streams", "session-cut"),
 ];
 
 fn planted(fault: &str) -> Said {
     let port = Port::kept();
     let server = example_path("planted").display().to_string();
-    let mut options =
-        vec!["--json", "--pause", "200ms", "--clients", "1", "--large", "/large", "--slow", "/slow"];
+    let mut options = vec![
+        "--json",
+        "--pause",
+        "200ms",
+        "--clients",
+        "1",
+        "--large",
+        "/large",
+        "--slow",
+        "/slow",
+        "--events",
+        "/events",
+    ];
     options.extend(match fault {
         "two-generations" | "never-ends" | "hangs" | "ignores" => {
             &["--restarts", "1", "--restart-timeout", "1500ms", "--patience", "500ms"][..]
