@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::thread;
 
+use support::beside::is_installed;
 use support::operator::{Said, code, heirloom};
 use support::programs::example_path;
 use support::{Port, TestDir, beside_others};
@@ -86,6 +87,34 @@ fn each_fault_is_found_under_its_name() {
         }
     }
     assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+/// It closes idle connections without notice when it is reloaded, and loses nothing else.
+#[test]
+fn nginx_loses_what_it_is_known_to_lose() {
+    if !is_installed("nginx", "-v") {
+        return;
+    }
+    let _beside = beside_others();
+    let (port, dir) = (Port::kept(), TestDir::new());
+    let (home, address) = (dir.path().display(), port.address());
+    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let paths: String = paths.iter().map(|kind| format!("{kind}_temp_path {home}/{kind};\n")).collect();
+    let config = dir.path().join("nginx.conf");
+    let text = format!(
+        "daemon off; worker_processes 2; pid {home}/pid; error_log {home}/error;\n\
+         events {{ worker_connections 200; }}\n\
+         http {{ access_log off; {paths} server {{ listen {address}; location / {{ return 200 ok; }} }} }}\n"
+    );
+    fs::write(&config, text).unwrap();
+    let (config, log) = (config.display().to_string(), dir.path().join("log").display().to_string());
+    let options = ["--json", "--restarts", "3", "--pause", "200ms", "--signal", "HUP", "--log", &log];
+    let said = prove(&port, &[&options[..], &["--", "nginx", "-c", &config]].concat());
+    assert_eq!(found(&said), BTreeSet::from(["closed-while-idle".to_owned()]), "{said:#?}");
+    // It never looks, so it loses a request for each connection and each restart.
+    let report = said.json();
+    let lost = report["findings"][0]["by_client"]["blind"].as_u64();
+    assert!(lost >= Some(3) && said.code == code::UNPROVEN, "{said:#?}");
 }
 
 #[test]

@@ -110,11 +110,12 @@ impl Client {
         wire.uploads();
         let mut began = Instant::now();
         for _ in 0..PIECES {
-            // An answer that comes before the end of a request is one all the same.
-            if wire.look() == Look::Spoke {
-                break;
+            // An answer may come before the end of the request, and be complete.
+            let is_answered = wire.look() == Look::Spoke;
+            match wire.send(PIECE) {
+                Err(_) if is_answered => break,
+                sent => sent?,
             }
-            wire.send(PIECE)?;
             began = Instant::now();
             thread::sleep(AWHILE / PIECES as u32);
         }
