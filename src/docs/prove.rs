@@ -33,12 +33,20 @@
 //! | `slow-writer` | Sends the head of its request in small pieces, for half a second. |
 //! | `upload` | Sends 64 KiB by POST, for half a second. `--upload PATH` says where to. |
 //! | `slow` | With `--slow PATH`: asks for what takes the server long. |
+//! | `http2` | One connection of HTTP/2 (without TLS by prior knowledge), one stream after the other. |
+//! | `websocket` | With `--websocket PATH`: sends messages, and waits for the echo of each. |
+//! | `events` | With `--events PATH`: listens to a stream of events. |
 //!
 //! Before the first restart each kind is tried in quiet. One that the server does not serve even then is left
 //! out, and the report says so. The status that it got is what it expects from then on.
 //!
 //! A connection that a client finds closed when it looks is no loss, and is counted as `found closed`. An
-//! answer that says `Connection: close` is no loss either (`told to close`).
+//! answer that says `Connection: close` is no loss either (`told to close`), and neither are GOAWAY, a Close
+//! frame and the proper end of a stream of events. The one request that is asked twice is one of HTTP/2 that
+//! the server says it has not taken.
+//!
+//! Of an https address the certificate is checked against `--ca FILE`, or not at all with `--insecure`. The
+//! command must have been built with the feature `tls` for it (`cargo install heirloom --features cli,tls`).
 //!
 //! # The phases of a restart
 //!
@@ -72,6 +80,7 @@
 //! | `other-answer` | The status was another one than without a restart. |
 //! | `garbled` | What came is no answer. |
 //! | `late` | An answer to a quick client took longer than `--max-latency`. |
+//! | `session-cut` | A WebSocket or a stream of events was cut without a word. |
 //! | `no-successor` | No new process came. A server that executes its program in place looks like this too. |
 //! | `two-generations` | The old process still accepts after `--restart-timeout`. |
 //! | `never-ends` | The old process is still there after `--restart-timeout`. |

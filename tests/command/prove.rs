@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::thread;
 
+use support::beside::is_installed;
 use support::operator::{Said, code, heirloom};
 use support::programs::example_path;
 use support::{Port, TestDir, beside_others};
@@ -35,6 +36,35 @@ fn nothing_is_found_in_a_server_that_loses_nothing() {
 }
 
 #[test]
+fn over_tls_as_well_and_of_every_protocol() {
+    let _beside = beside_others();
+    let (port, dir) = (Port::kept(), TestDir::new());
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    fs::write(&cert, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let (cert, key) = (cert.display().to_string(), key.display().to_string());
+    let url = format!("https://{}/pid", port.address());
+    let live = example_path("live").display().to_string();
+    let log = dir.path().join("log").display().to_string();
+    let options = ["prove", "--url", &url, "--restarts", "2", "--ca", &cert, "--log", &log, "--json"];
+    let more = ["--websocket", "/ws", "--events", "/events?every=20ms&count=100", "--upload", "/echo"];
+    let server = ["--", &live, "--listen", &port.address(), "--probation", "300ms"];
+    let tls = ["--tls-cert", &cert, "--tls-key", &key];
+    let said = heirloom(&[&options[..], &more, &server, &tls].concat());
+    let report = said.json();
+    let took_part = |kind: &str| {
+        let mut clients = report["clients"].as_array().expect("a list").iter();
+        clients.any(|client| client["kind"] == kind && client["good"].as_u64() > Some(10))
+    };
+    assert!(["kept", "http2", "websocket", "events"].into_iter().all(took_part), "{said:#?}");
+    said.is(code::DONE, &[]);
+    let strange = ["prove", "--url", &url, "--pid", "2"];
+    heirloom(&strange).is(code::USAGE, &["--insecure"]);
+}
+
+#[test]
 fn each_fault_is_found_under_its_name() {
     let _beside = beside_others();
     // So many at once: they wait more than they work.
@@ -59,6 +89,34 @@ fn each_fault_is_found_under_its_name() {
     assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
 
+/// It closes idle connections without notice when it is reloaded, and loses nothing else.
+#[test]
+fn nginx_loses_what_it_is_known_to_lose() {
+    if !is_installed("nginx", "-v") {
+        return;
+    }
+    let _beside = beside_others();
+    let (port, dir) = (Port::kept(), TestDir::new());
+    let (home, address) = (dir.path().display(), port.address());
+    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let paths: String = paths.iter().map(|kind| format!("{kind}_temp_path {home}/{kind};\n")).collect();
+    let config = dir.path().join("nginx.conf");
+    let text = format!(
+        "daemon off; worker_processes 2; pid {home}/pid; error_log {home}/error;\n\
+         events {{ worker_connections 200; }}\n\
+         http {{ access_log off; {paths} server {{ listen {address}; location / {{ return 200 ok; }} }} }}\n"
+    );
+    fs::write(&config, text).unwrap();
+    let (config, log) = (config.display().to_string(), dir.path().join("log").display().to_string());
+    let options = ["--json", "--restarts", "3", "--pause", "200ms", "--signal", "HUP", "--log", &log];
+    let said = prove(&port, &[&options[..], &["--", "nginx", "-c", &config]].concat());
+    assert_eq!(found(&said), BTreeSet::from(["closed-while-idle".to_owned()]), "{said:#?}");
+    // It never looks, so it loses a request for each connection and each restart.
+    let report = said.json();
+    let lost = report["findings"][0]["by_client"]["blind"].as_u64();
+    assert!(lost >= Some(3) && said.code == code::UNPROVEN, "{said:#?}");
+}
+
 #[test]
 fn what_cannot_be_proven_is_refused() {
     let _beside = beside_others();
@@ -74,7 +132,7 @@ fn what_cannot_be_proven_is_refused() {
 }
 
 /// A fault of tests/servers/src/planted.rs, and the loss that it is.
-const FAULTS: [(&str, &str); 16] = [
+const FAULTS: [(&str, &str); 17] = [
     ("none", ""),
     ("closes-idle", "closed-while-idle"),
     ("drops-queue", "never-accepted"),
@@ -91,13 +149,25 @@ const FAULTS: [(&str, &str); 16] = [
     ("changes", "other-answer"),
     ("ignores", "no-successor"),
     ("starts-slowly", "late"),
+    ("cuts-streams", "session-cut"),
 ];
 
 fn planted(fault: &str) -> Said {
     let port = Port::kept();
     let server = example_path("planted").display().to_string();
-    let mut options =
-        vec!["--json", "--pause", "200ms", "--clients", "1", "--large", "/large", "--slow", "/slow"];
+    let mut options = vec![
+        "--json",
+        "--pause",
+        "200ms",
+        "--clients",
+        "1",
+        "--large",
+        "/large",
+        "--slow",
+        "/slow",
+        "--events",
+        "/events",
+    ];
     options.extend(match fault {
         "two-generations" | "never-ends" | "hangs" | "ignores" => {
             &["--restarts", "1", "--restart-timeout", "1500ms", "--patience", "500ms"][..]

@@ -215,6 +215,9 @@ impl Planted {
             () if self.is_successor && self.has("changes") => "404 Not Found",
             () => "200 OK",
         };
+        if path == "/events" {
+            return self.tell_events(stream);
+        }
         let body = if path == "/large" { LARGE } else { b"Hello\n" };
         let is_last = drains || head.contains("Connection: close\r\n");
         let close = if is_last { "Connection: close\r\n" } else { "" };
@@ -226,6 +229,20 @@ impl Planted {
             stream.write_all(piece)?;
         }
         Ok(is_last)
+    }
+
+    /// Until this process drains.
+    fn tell_events(&self, stream: &mut TcpStream) -> io::Result<bool> {
+        write!(stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+        while !self.drains.load(SeqCst) {
+            stream.write_all(b"9\r\ndata: 1\n\n\r\n")?;
+            // allow: sleep (between two events)
+            thread::sleep(Duration::from_millis(20));
+        }
+        if !self.has("cuts-streams") {
+            stream.write_all(b"0\r\n\r\n")?;
+        }
+        Ok(true)
     }
 }
 

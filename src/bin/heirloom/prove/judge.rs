@@ -69,6 +69,7 @@ impl Evidence {
     fn name(&self, lost: &Lost) -> Loss {
         let trouble = &lost.trouble;
         let is_sender = matches!(lost.kind, Kind::SlowWriter | Kind::Upload);
+        let is_session = matches!(lost.kind, Kind::WebSocket | Kind::Events);
         match &trouble.symptom {
             Symptom::Refused => Loss::Refused,
             Symptom::Silent if trouble.stage == Stage::Connecting => Loss::Unreachable,
@@ -78,7 +79,9 @@ impl Evidence {
             Symptom::Status(_) => Loss::OtherAnswer,
             Symptom::Garbled(_) => Loss::Garbled,
             Symptom::Slow(_) => Loss::Late,
+            _ if is_session && !trouble.is_fresh => Loss::SessionCut,
             _ if trouble.had_begun => Loss::CutOff,
+            Symptom::Cancelled(_) => Loss::Forgotten,
             // The server had not closed when the request went out, and has not read it: it would not be
             // reset.
             Symptom::Reset if is_sender => Loss::UploadCut,
@@ -142,6 +145,7 @@ impl Evidence {
             Symptom::Silent => "silent".to_owned(),
             Symptom::Status(status) => format!("status {status}"),
             Symptom::Garbled(text) => format!("{text:?}"),
+            Symptom::Cancelled(code) => format!("the stream was cancelled with code {code}"),
             Symptom::Slow(took) => format!("answered after {}", crate::output::time(millis(*took))),
             Symptom::Own(why) => why.clone(),
         };

@@ -83,6 +83,11 @@ pub(super) fn roots(processes: &BTreeSet<Process>) -> impl Iterator<Item = Proce
     processes.iter().copied().filter(|one| processes.iter().all(|other| parent(one.pid) != Some(other.pid)))
 }
 
+/// Those that have started none of the others: the workers.
+pub(super) fn leaves(processes: &BTreeSet<Process>) -> impl Iterator<Item = Process> {
+    processes.iter().copied().filter(|one| processes.iter().all(|other| parent(other.pid) != Some(one.pid)))
+}
+
 /// The sockets that listen where a client of this address arrives.
 pub(super) fn listening(address: SocketAddr) -> io::Result<Vec<Socket>> {
     let all = ask(address.port(), LISTEN)?;
@@ -264,7 +269,8 @@ mod tests {
         let own = Process::find(std::process::id() as i32).unwrap();
         let other = Process::find(child.id() as i32).unwrap();
         assert!(own.is_above(other) && !other.is_above(own));
-        assert!(roots(&BTreeSet::from([own, other])).eq([own]));
+        let both = BTreeSet::from([own, other]);
+        assert!(roots(&both).eq([own]) && leaves(&both).eq([other]));
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!other.is_alive() && own.is_alive());

@@ -16,6 +16,7 @@ pub(super) enum Loss {
     OtherAnswer,
     Garbled,
     Late,
+    SessionCut,
     NoSuccessor,
     TwoGenerations,
     NeverEnds,
@@ -122,6 +123,12 @@ impl Loss {
                 "Nobody accepts while the new process starts, or it serves its first requests cold. Let the old \
                  process accept until the new one is ready and warm.",
             ),
+            Loss::SessionCut => (
+                "session-cut",
+                "a WebSocket or a stream of events was cut without a word",
+                "The old process ends while its sessions are open. Tell each one to come again (a Close frame with 1012, \
+                 the end of the stream), and wait until it is out; or move it to the new process.",
+            ),
             Loss::NoSuccessor => (
                 "no-successor",
                 "the restart was asked for, and no new process came",
@@ -176,6 +183,7 @@ mod tests {
             OtherAnswer,
             Garbled,
             Late,
+            SessionCut,
             NoSuccessor,
             TwoGenerations,
             NeverEnds,

@@ -99,6 +99,24 @@ pub(crate) struct Prove {
     #[arg(long, value_name = "PATH", value_parser = path)]
     upload: Option<String>,
 
+    /// A WebSocket that sends back what it gets, for one more kind of client.
+    #[arg(long, value_name = "PATH", value_parser = path)]
+    websocket: Option<String>,
+
+    /// A stream of events, for one more kind of client. Two events must not be further apart than --patience.
+    #[arg(long, value_name = "PATH", value_parser = path)]
+    events: Option<String>,
+
+    /// For https: the certificates to believe, as PEM.
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "PATH", conflicts_with = "insecure")]
+    ca: Option<PathBuf>,
+
+    /// For https: believe any certificate.
+    #[cfg(feature = "tls")]
+    #[arg(long)]
+    insecure: bool,
+
     /// The kinds of clients to use, instead of all.
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kind)]
     only: Vec<Kind>,
@@ -176,6 +194,10 @@ impl Prove {
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
         }
+        if self.url.is_tls && cfg!(not(feature = "tls")) {
+            let why = "this command was built without https: cargo install heirloom --features cli,tls";
+            return Err(Failure::new(Code::Usage, why));
+        }
         let began = Instant::now();
         let mut server = None;
         if !self.command.is_empty() {
@@ -213,7 +235,7 @@ impl Prove {
         mut server: Option<&mut Server>,
         began: Instant,
     ) -> Result<Evidence, Failure> {
-        let plan = Arc::new(self.plan());
+        let plan = Arc::new(self.plan()?);
         if server.is_some() {
             // It may listen before it serves.
             self.wait_to_be_served(&plan, watch.interrupted);
@@ -248,7 +270,12 @@ impl Prove {
         cut_short = cut_short.or(self.wait(self.pause, watch, began));
         bar.finish_and_clear();
         Ok(Evidence {
-            url: format!("http://{}{}", self.url.host, self.url.path),
+            url: format!(
+                "{}://{}{}",
+                if self.url.is_tls { "https" } else { "http" },
+                self.url.host,
+                self.url.path
+            ),
             wanted: self.restarts as usize,
             began,
             restarts,
@@ -259,16 +286,29 @@ impl Prove {
         })
     }
 
-    fn plan(&self) -> Plan {
-        Plan {
+    fn plan(&self) -> Result<Plan, Failure> {
+        Ok(Plan {
             url: self.url.clone(),
             large: self.large.clone(),
             slow: self.slow.clone(),
             upload: self.upload.clone(),
+            websocket: self.websocket.clone(),
+            events: self.events.clone(),
             patience: self.patience,
             most_latency: self.max_latency,
             is_local: self.url.address.ip().to_canonical().is_loopback(),
+            #[cfg(feature = "tls")]
+            tls: self.url.is_tls.then(|| self.tls()).transpose()?,
+        })
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls(&self) -> Result<clients::Tls, Failure> {
+        if self.ca.is_none() && !self.insecure {
+            return Err(Failure::new(Code::Usage, "whom to believe? Say --ca PATH or --insecure"));
         }
+        let tls = clients::Tls::new(self.ca.as_deref(), self.url.name());
+        tls.map_err(|why| Failure::new(Code::Usage, why))
     }
 
     /// What it does not serve by then is told by what comes next.
@@ -287,6 +327,8 @@ impl Prove {
     fn calm(&self, plan: &Arc<Plan>) -> Result<(Served, LeftOut), Failure> {
         let is_wanted = |kind: &Kind| match kind {
             Kind::Slow if self.slow.is_none() => false,
+            Kind::WebSocket if self.websocket.is_none() => false,
+            Kind::Events if self.events.is_none() => false,
             kind => self.only.is_empty() || self.only.contains(kind),
         };
         let wanted: Vec<Kind> = Kind::ALL.into_iter().filter(is_wanted).collect();

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Interrupted;
-use super::kernel::{self, Process};
+use super::kernel::{self, Process, leaves};
 use super::loss::Loss;
 use super::trigger::Trigger;
 
@@ -224,7 +224,8 @@ impl Watch<'_> {
 fn serving(holders: &BTreeSet<Process>, port: u16) -> BTreeSet<Process> {
     let connections = kernel::connections(port).unwrap_or_default();
     let busy: BTreeSet<Process> = kernel::holders(&connections).intersection(holders).copied().collect();
-    if busy.is_empty() { holders.clone() } else { busy }
+    // A worker may have none at this moment, and a master never has.
+    if busy.is_empty() { leaves(holders).collect() } else { busy }
 }
 
 fn unseen(error: &io::Error) -> String {

@@ -30,6 +30,9 @@ impl Client {
             Kind::Upload => self.upload(),
             Kind::Kept | Kind::Trip | Kind::Blind => self.kept(1),
             Kind::Pipelined => self.kept(AT_ONCE),
+            Kind::Http2 => self.http2(),
+            Kind::WebSocket => self.websocket(),
+            Kind::Events => self.events(),
         }
     }
 
@@ -107,11 +110,12 @@ impl Client {
         wire.uploads();
         let mut began = Instant::now();
         for _ in 0..PIECES {
-            // An answer that comes before the end of a request is one all the same.
-            if wire.look() == Look::Spoke {
-                break;
+            // An answer may come before the end of the request, and be complete.
+            let is_answered = wire.look() == Look::Spoke;
+            match wire.send(PIECE) {
+                Err(_) if is_answered => break,
+                sent => sent?,
             }
-            wire.send(PIECE)?;
             began = Instant::now();
             thread::sleep(AWHILE / PIECES as u32);
         }
@@ -123,12 +127,15 @@ impl Client {
     fn kept(&mut self, at_once: usize) -> Exchanged {
         let mut began = Instant::now();
         let mut wire = match self.wire.take() {
-            Some(wire) if self.kind == Kind::Blind || wire.look() == Look::Quiet => wire,
-            // Closed, or told something that nobody has asked for, as of a timeout.
-            Some(_) => {
-                self.record.reconnected(self.kind);
-                self.connect()?
-            }
+            Some(wire) if self.kind == Kind::Blind => wire,
+            Some(mut wire) => match wire.look() {
+                Look::Quiet => wire,
+                // Closed, or told something that nobody has asked for, as of a timeout.
+                Look::Closed | Look::Spoke => {
+                    self.record.reconnected(self.kind);
+                    self.connect()?
+                }
+            },
             None => self.connect()?,
         };
         if self.kind == Kind::Trip {
@@ -151,7 +158,7 @@ impl Client {
         Ok(exchanged)
     }
 
-    fn judge(&self, wire: &Wire, answer: Answer, began: Instant) -> Exchanged {
+    pub(super) fn judge(&self, wire: &Wire, answer: Answer, began: Instant) -> Exchanged {
         let took = began.elapsed();
         // Before anything is known of the server, an error of its own is none of the client's doing.
         let is_as_expected = self.expected.map_or(answer.status < 500, |expected| expected == answer.status);
@@ -172,11 +179,11 @@ impl Client {
         kernel::server_of(local, self.plan.url.address.port()).map(|process| process.pid)
     }
 
-    fn connect(&self) -> Result<Wire, Trouble> {
-        Wire::connect(self.plan.url.address, self.deadline())
+    pub(super) fn connect(&self) -> Result<Wire, Trouble> {
+        Wire::connect(&self.plan, self.kind, self.deadline())
     }
 
-    fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.plan.patience
     }
 
@@ -197,6 +204,10 @@ impl Client {
         named.unwrap_or(&self.plan.url.path)
     }
 }
+
+/// How often a client is told to come again before it takes that for silence. A server that restarts says it
+/// once.
+pub(super) const MOST_GOODBYES: usize = 4;
 
 const AT_ONCE: usize = 4;
 

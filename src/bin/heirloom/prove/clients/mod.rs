@@ -2,6 +2,11 @@
 //! twice.
 
 mod http1;
+mod http2;
+mod sessions;
+mod socket;
+#[cfg(feature = "tls")]
+mod tls;
 mod wire;
 
 use std::sync::Arc;
@@ -13,6 +18,8 @@ use super::kernel;
 use super::record::{Exchange, Lost, Record};
 use super::url::Url;
 
+#[cfg(feature = "tls")]
+pub(super) use tls::Tls;
 pub(super) use wire::{Stage, Symptom, Trouble};
 
 /// What a client does.
@@ -29,6 +36,9 @@ pub(super) enum Kind {
     SlowWriter,
     Upload,
     Slow,
+    Http2,
+    WebSocket,
+    Events,
 }
 
 /// What all clients know.
@@ -39,6 +49,10 @@ pub(super) struct Plan {
     pub(super) large: Option<String>,
     pub(super) slow: Option<String>,
     pub(super) upload: Option<String>,
+    pub(super) websocket: Option<String>,
+    pub(super) events: Option<String>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<Tls>,
     /// How long an answer may take, besides what the client itself takes.
     pub(super) patience: Duration,
     pub(super) most_latency: Option<Duration>,
@@ -61,14 +75,25 @@ struct Client {
     record: Arc<Record>,
     /// What is kept between two exchanges.
     wire: Option<wire::Wire>,
+    /// The next stream of HTTP/2, or message.
+    turn: u32,
+    /// How a stream of events comes, and what is left of it.
+    is_chunked: bool,
+    heard: Vec<u8>,
     /// The status without a restart.
     expected: Option<u16>,
     dice: Dice,
     stop: Arc<AtomicBool>,
 }
 
+impl Plan {
+    pub(super) fn is_tls(&self) -> bool {
+        self.url.is_tls
+    }
+}
+
 impl Kind {
-    pub(super) const ALL: [Kind; 11] = [
+    pub(super) const ALL: [Kind; 14] = [
         Kind::New,
         Kind::Early,
         Kind::Kept,
@@ -80,6 +105,9 @@ impl Kind {
         Kind::SlowWriter,
         Kind::Upload,
         Kind::Slow,
+        Kind::Http2,
+        Kind::WebSocket,
+        Kind::Events,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -105,6 +133,9 @@ impl Kind {
             Kind::SlowWriter => ("slow-writer", "sends the head of its request in small pieces"),
             Kind::Upload => ("upload", "sends a body for half a second"),
             Kind::Slow => ("slow", "asks for what takes the server long"),
+            Kind::Http2 => ("http2", "one connection of HTTP/2, one stream after the other"),
+            Kind::WebSocket => ("websocket", "a WebSocket, and the echo of each message"),
+            Kind::Events => ("events", "a stream of events"),
         }
     }
 
@@ -116,7 +147,9 @@ impl Kind {
     /// Between two exchanges, in milliseconds.
     fn think(self) -> (u64, u64) {
         match self {
-            Kind::Kept | Kind::Trip | Kind::Blind | Kind::Pipelined => (0, 20),
+            Kind::Kept | Kind::Trip | Kind::Blind | Kind::Pipelined | Kind::Http2 | Kind::WebSocket => {
+                (0, 20)
+            }
             _ => (2, 10),
         }
     }
@@ -129,15 +162,9 @@ impl Clients {
         let mut clients = Clients { record, stop, threads: Vec::new() };
         for (kind, status) in kinds {
             for _ in 0..each {
-                let client = Client {
-                    kind: *kind,
-                    plan: Arc::clone(plan),
-                    record: Arc::clone(&clients.record),
-                    wire: None,
-                    expected: Some(*status),
-                    dice: Dice::new(clients.threads.len()),
-                    stop: Arc::clone(&clients.stop),
-                };
+                let (number, stop) = (clients.threads.len(), Arc::clone(&clients.stop));
+                let record = Arc::clone(&clients.record);
+                let client = Client::new(*kind, Arc::clone(plan), record, Some(*status), number, stop);
                 let thread = thread::Builder::new().name(kind.name().to_owned()).stack_size(STACK);
                 let thread = thread.spawn(move || client.run());
                 clients.threads.push(thread.map_err(|error| format!("no thread for a client: {error}"))?);
@@ -184,13 +211,24 @@ pub(super) fn calm(plan: &Arc<Plan>, kinds: &[Kind]) -> Vec<(Kind, Result<u16, T
 
 /// Twice, so that a kept connection is used again.
 fn try_out(kind: Kind, plan: Arc<Plan>) -> Result<u16, Trouble> {
-    let (record, stop) = Default::default();
-    let mut client = Client { kind, plan, record, wire: None, expected: None, dice: Dice::new(0), stop };
+    let mut client = Client::new(kind, plan, Arc::default(), None, 0, Arc::default());
     client.exchange()?;
     client.exchange().map(|(status, _)| status)
 }
 
 impl Client {
+    fn new(
+        kind: Kind,
+        plan: Arc<Plan>,
+        record: Arc<Record>,
+        expected: Option<u16>,
+        number: usize,
+        stop: Arc<AtomicBool>,
+    ) -> Client {
+        let (wire, heard, dice) = (None, Vec::new(), Dice::new(number));
+        Client { kind, plan, record, wire, turn: 1, is_chunked: false, heard, expected, dice, stop }
+    }
+
     fn run(mut self) {
         while !self.stop.load(Ordering::Relaxed) {
             let began = Instant::now();

@@ -4,6 +4,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::socket::Socket;
+use super::{Kind, Plan};
+
 /// What went wrong, as the client saw it.
 #[derive(Clone, Debug)]
 pub(crate) struct Trouble {
@@ -31,6 +34,8 @@ pub(crate) enum Symptom {
     Silent,
     Status(u16),
     Garbled(String),
+    /// A stream of HTTP/2, with this code.
+    Cancelled(u32),
     Slow(Duration),
     /// The client's own: it has no descriptor, or no port.
     Own(String),
@@ -65,7 +70,7 @@ pub(super) struct Answer {
 
 #[derive(Debug)]
 pub(super) struct Wire {
-    socket: TcpStream,
+    socket: Socket,
     /// Read, and not yet part of an answer.
     read: Vec<u8>,
     opened: Instant,
@@ -78,9 +83,10 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn connect(address: SocketAddr, deadline: Instant) -> Result<Wire, Trouble> {
+    pub(super) fn connect(plan: &Plan, kind: Kind, deadline: Instant) -> Result<Wire, Trouble> {
         let opened = Instant::now();
-        let failed = |error: io::Error| Trouble {
+        let made = Wire::socket(plan, kind, deadline);
+        let (socket, local) = made.map_err(|(error, local)| Trouble {
             symptom: match error.kind() {
                 ErrorKind::ConnectionRefused => Symptom::Refused,
                 _ => symptom(&error),
@@ -90,13 +96,9 @@ impl Wire {
             had_begun: false,
             was_closed: false,
             opened,
-            local: None,
+            local,
             server: None,
-        };
-        let socket = TcpStream::connect_timeout(&address, left(deadline)).map_err(failed)?;
-        // A client that writes its request in pieces means each of them.
-        socket.set_nodelay(true).map_err(failed)?;
-        let local = socket.local_addr().ok();
+        })?;
         Ok(Wire {
             socket,
             read: Vec::new(),
@@ -110,10 +112,31 @@ impl Wire {
         })
     }
 
+    fn socket(
+        plan: &Plan,
+        kind: Kind,
+        deadline: Instant,
+    ) -> Result<(Socket, Option<SocketAddr>), (io::Error, Option<SocketAddr>)> {
+        let tcp =
+            TcpStream::connect_timeout(&plan.url.address, left(deadline)).map_err(|error| (error, None))?;
+        let local = tcp.local_addr().ok();
+        // A client that writes its request in pieces means each of them.
+        tcp.set_nodelay(true).map_err(|error| (error, local))?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &plan.tls {
+            let patience = Some(left(deadline));
+            let secured = tcp.set_read_timeout(patience).and_then(|()| tcp.set_write_timeout(patience));
+            let secured = secured.and_then(|()| Socket::secure(tcp, tls, kind == Kind::Http2));
+            return secured.map(|socket| (socket, local)).map_err(|error| (error, local));
+        }
+        let _ = kind;
+        Ok((Socket::Plain(tcp), local))
+    }
+
     /// The kernel takes so little of an answer before the client reads.
     pub(super) fn shrink_buffer(&self) {
         // Without it the client still reads slowly, and the kernel takes more.
-        let _ = socket2::SockRef::from(&self.socket).set_recv_buffer_size(SMALL);
+        let _ = socket2::SockRef::from(self.socket.tcp()).set_recv_buffer_size(SMALL);
     }
 
     /// The next request: all of it has so much time.
@@ -124,21 +147,26 @@ impl Wire {
         self.was_closed = self.look() == Look::Closed;
     }
 
-    pub(super) fn look(&self) -> Look {
+    /// What is there already, without waiting.
+    pub(super) fn look(&mut self) -> Look {
         if !self.read.is_empty() {
             return Look::Spoke;
         }
-        let looked = self.socket.set_nonblocking(true).and_then(|()| self.socket.peek(&mut [0]));
-        match (looked, self.socket.set_nonblocking(false)) {
+        let mut bytes = [0; 1024];
+        let looked = self.socket.tcp().set_nonblocking(true).and_then(|()| self.socket.read(&mut bytes));
+        match (looked, self.socket.tcp().set_nonblocking(false)) {
             (Ok(0), _) | (_, Err(_)) => Look::Closed,
-            (Ok(_), _) => Look::Spoke,
+            (Ok(count), _) => {
+                self.read.extend_from_slice(&bytes[..count]);
+                Look::Spoke
+            }
             (Err(error), _) if error.kind() == ErrorKind::WouldBlock => Look::Quiet,
             (Err(_), _) => Look::Closed,
         }
     }
 
     pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
-        let wait = self.socket.set_write_timeout(Some(left(self.deadline)));
+        let wait = self.socket.tcp().set_write_timeout(Some(left(self.deadline)));
         wait.and_then(|()| self.socket.write_all(bytes)).map_err(|error| self.failed(&error))
     }
 
@@ -147,7 +175,7 @@ impl Wire {
     }
 
     pub(super) fn end_sending(&mut self) -> Result<(), Trouble> {
-        self.socket.shutdown(std::net::Shutdown::Write).map_err(|error| self.failed(&error))
+        self.socket.end_sending().map_err(|error| self.failed(&error))
     }
 
     /// The next answer; of those that announce another one (1xx), that one.
@@ -158,6 +186,68 @@ impl Wire {
     /// The same, read in small pieces for this long, and then at once.
     pub(super) fn answer_slowly(&mut self, for_so_long: Duration) -> Result<Answer, Trouble> {
         self.answer_at(Pace::SlowUntil(Instant::now() + for_so_long))
+    }
+
+    /// For what is no answer of HTTP/1: from here on it is the server's turn.
+    pub(super) fn waits(&mut self) {
+        self.stage = Stage::Waiting;
+        self.had_begun = false;
+    }
+
+    /// Some of the answer has come.
+    pub(super) fn answer_begins(&mut self) {
+        self.had_begun = true;
+    }
+
+    /// All of it has.
+    pub(super) fn answered(&mut self) {
+        self.answers += 1;
+        self.had_begun = false;
+    }
+
+    /// So many bytes of a frame, which may not belong to the answer.
+    pub(super) fn bytes(&mut self, count: usize) -> Result<Vec<u8>, Trouble> {
+        let had_begun = self.had_begun;
+        while self.read.len() < count {
+            let more = self.more(Pace::Fast);
+            self.had_begun = had_begun;
+            more?;
+        }
+        Ok(self.read.drain(..count).collect())
+    }
+
+    /// The status of an answer after which the connection speaks another protocol.
+    pub(super) fn upgraded(&mut self) -> Result<u16, Trouble> {
+        self.stage = Stage::Waiting;
+        self.head(Pace::Fast).map(|head| head.status)
+    }
+
+    /// The status of an answer that goes on and on, and whether it comes in chunks.
+    pub(super) fn stream_begins(&mut self) -> Result<(u16, bool), Trouble> {
+        self.stage = Stage::Waiting;
+        self.head(Pace::Fast).map(|head| (head.status, head.body == Body::Chunks))
+    }
+
+    /// The next chunk; `None` at the end.
+    pub(super) fn chunk(&mut self) -> Result<Option<Vec<u8>>, Trouble> {
+        let line = self.line(Pace::Fast)?;
+        let length = usize::from_str_radix(line.split(';').next().unwrap_or_default().trim(), 16);
+        let length = length.map_err(|_| self.trouble(Symptom::Garbled(line)))?;
+        if length == 0 {
+            while !self.line(Pace::Fast)?.is_empty() {}
+            return Ok(None);
+        }
+        let chunk = self.bytes(length)?;
+        self.line(Pace::Fast)?;
+        Ok(Some(chunk))
+    }
+
+    /// At least a byte; `None` at the end.
+    pub(super) fn whatever_comes(&mut self) -> Result<Option<Vec<u8>>, Trouble> {
+        if self.read.is_empty() && self.fill(Pace::Fast)? == 0 {
+            return Ok(None);
+        }
+        Ok(Some(std::mem::take(&mut self.read)))
     }
 
     fn answer_at(&mut self, pace: Pace) -> Result<Answer, Trouble> {
@@ -174,8 +264,7 @@ impl Wire {
                 Body::Chunks => self.chunks(pace)?,
                 Body::ToTheEnd => while self.fill(pace)? > 0 {},
             }
-            self.answers += 1;
-            self.had_begun = false;
+            self.answered();
             return Ok(Answer { status: head.status, closes: head.closes });
         }
     }
@@ -251,7 +340,7 @@ impl Wire {
             room = LITTLE;
         }
         loop {
-            let wait = self.socket.set_read_timeout(Some(left(self.deadline)));
+            let wait = self.socket.tcp().set_read_timeout(Some(left(self.deadline)));
             match wait.and_then(|()| self.socket.read(&mut bytes[..room])) {
                 Ok(count) => {
                     self.read.extend_from_slice(&bytes[..count]);
@@ -347,6 +436,7 @@ fn symptom(error: &io::Error) -> Symptom {
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => Symptom::Reset,
         // Closed by the server, and reset before this was done.
         ErrorKind::NotConnected => Symptom::Reset,
+        ErrorKind::UnexpectedEof => Symptom::Closed,
         ErrorKind::TimedOut | ErrorKind::WouldBlock => Symptom::Silent,
         _ => Symptom::Own(error.to_string()),
     }
