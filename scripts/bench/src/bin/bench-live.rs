@@ -97,7 +97,7 @@ async fn serve(mode: &str, count: &str) -> Failable<()> {
             builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30));
             tokio::spawn(builder.serve_connection(TokioIo::new(stream), service_fn(hello)));
         }
-        "http2-heirloom" => _ = Server::new(Config::new(), service_fn(hello)).spawn(tracked(stream)),
+        "http2-heirloom" => Server::new(Config::new(), service_fn(hello)).spawn(tracked(stream)),
         "http2-tls" => {
             let stream = TlsAcceptor::from(Arc::new(config(&made)?)).accept(stream).await?;
             tokio::spawn(http2().serve_connection(TokioIo::new(stream), service_fn(hello)));
