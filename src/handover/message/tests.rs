@@ -42,11 +42,11 @@ fn recorded() -> Vec<(Message, &'static [u8])> {
         ),
         (
             Message::Ready { unclaimed: vec![], takes: Takes::ALL, answers: true },
-            b"\x01\x01\x80\0\0\0\0\x82\0\0\0\0\x83\0\0\0\0\x84\0\0\0\0\x81\0\0\0\0",
+            b"\x01\x01\x80\0\0\0\0\x82\0\0\0\0\x83\0\0\0\0\x85\0\0\0\0\x81\0\0\0\0",
         ),
         (
             Message::HandOver { unclaimed: vec![], takes: Takes::ALL },
-            b"\x01\x0d\x80\0\0\0\0\x82\0\0\0\0\x83\0\0\0\0\x84\0\0\0\0",
+            b"\x01\x0d\x80\0\0\0\0\x82\0\0\0\0\x83\0\0\0\0\x85\0\0\0\0",
         ),
         (
             Message::Move {

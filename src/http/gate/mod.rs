@@ -287,8 +287,8 @@ impl<S: AsyncRead + Unpin> Inner<S> {
 
     fn poll_ahead(&mut self, cx: &mut Context<'_>, is_own: bool) -> Poll<io::Result<()>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(Err(moved_on())) };
-        // What came with it, or one byte that was read to see whether the client is there. What follows belongs
-        // in the same read: a body would come byte by byte otherwise.
+        // What came with it, or one byte that was read to see whether the client is there. What follows
+        // belongs in the same read: a body would come byte by byte otherwise.
         let received = connection.take_received();
         self.ahead.extend_from_slice(&received);
         self.ahead.reserve(AT_ONCE);
