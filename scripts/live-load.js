@@ -5,6 +5,7 @@ const tls = process.argv.includes("--tls") ? "s" : "";
 const [mode, address, clients, restarts, events] = [given[0], given[1], ...given.slice(2).map(Number)];
 // Whatever the certificate.
 if (tls) process.env.NODE_TLS_REJECT_UNAUTHORIZED = "0";
+const fs = require("fs");
 const http = require(`http${tls}`);
 const figures = { sent: 0, answered: 0, ticks: 0, events: 0, lost: 0, duplicated: 0, closed: 0, reconnects: 0 };
 const [trouble, pids] = [[], new Set()];
@@ -89,20 +90,41 @@ async function stream(who) {
 
 const pid = async () => Number((await get(new http.Agent(), "/pid")).all);
 
+async function restart(old) {
+  const deadline = Date.now() + 60_000;
+  const wait = (what) => {
+    if (Date.now() > deadline) throw new Error(what);
+    return sleep(20);
+  };
+  process.kill(old, "SIGUSR2");
+  let serving;
+  while ((serving = await pid()) === old) await wait(`${old} is not replaced`);
+  // Gone, or it still has clients.
+  while (descriptors(old) > 0) await wait(`${old} does not go`);
+  return serving;
+}
+
+function descriptors(pid) {
+  try {
+    return fs.readdirSync(`/proc/${pid}/fd`).length;
+  } catch {
+    return 0;
+  }
+}
+
 async function main() {
   const client = mode === "websocket" ? websocket : stream;
   let over = 0;
   const all = Array.from({ length: clients }, (_, who) => client(who).then(() => { over += 1; }));
   await sleep(1000);
   let serving = await pid();
+  let early = 0;
   for (let count = 0; count < restarts; count++) {
     await sleep(Math.random() * 500);
-    const old = serving;
-    process.kill(old, "SIGUSR2");
-    while ((serving = await pid()) === old) await sleep(20);
-    await sleep(1500);
+    early = over;
+    serving = await restart(serving);
   }
-  if (over === clients) trouble.push("every one was over before the last restart");
+  if (early === clients) trouble.push("every one was over before the last restart");
   ended = true;
   await Promise.all(all);
   const shown = Object.entries(figures).map(([name, count]) => `${name}=${count}`).join(" ");

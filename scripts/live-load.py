@@ -196,13 +196,13 @@ async def main():
     client = websocket if MODE == "websocket" else stream
     clients = [asyncio.create_task(client(who)) for who in range(CLIENTS)]
     await asyncio.sleep(1)
-    serving, slowest = await pid(), 0.0
+    serving, slowest, early = await pid(), 0.0, 0
     for _ in range(RESTARTS):
         await asyncio.sleep(random.uniform(0, 0.5))
+        early = sum(task.done() for task in clients)
         begun = time.monotonic()
         serving = await restart(serving)
         slowest = max(slowest, time.monotonic() - begun)
-    early = sum(task.done() for task in clients) if MODE != "websocket" else 0
     done.set()
     await asyncio.gather(*clients)
     figures["reconnects"] = 0

@@ -23,7 +23,7 @@ fn clients_in_python_and_node() {
     let round = |program: &Path, script: &str, mode: &str, is_over_tls: bool| {
         let server = if is_over_tls { secure::start().0 } else { start("live") };
         let mut command = Command::new(program);
-        command.arg(scripts.join(script)).args([mode, &server.target().to_string(), "10", "2", "600"]);
+        command.arg(scripts.join(script)).args([mode, &server.target().to_string(), "10", "2", "1200"]);
         let output = command.args(is_over_tls.then_some("--tls")).output().expect("a program");
         let shown = String::from_utf8_lossy(&output.stdout);
         println!("{script} {shown}");
