@@ -50,9 +50,9 @@ if [[ ${1:-} == short ]]; then
     scripts/h2-clients/build.sh "$work" go
     heading
     tls=(--tls-cert "$work/cert.pem" --tls-key "$work/key.pem")
-    round 40 4 8 go,node,httpx,h2load,nghttp
-    round 40 4 8 go,node,httpx,curl,h2load,nghttp "${tls[@]}"
-    round 6 4 8 grpcio "${tls[@]}"
+    round 20 4 8 go,node,httpx,h2load,nghttp
+    round 20 4 8 go,node,httpx,curl,h2load,nghttp "${tls[@]}"
+    round 4 4 8 grpcio "${tls[@]}"
     exit "$failed"
 fi
 

@@ -1,4 +1,5 @@
-//! Nothing is left of a thousand moves of each kind, by the same program that makes more of them: `scripts/leak-test.sh`.
+//! Nothing is left of five hundred moves of each kind, by the same program that makes more of them:
+//! `scripts/leak-test.sh`.
 
 use std::process::Command;
 use std::thread;
@@ -8,7 +9,7 @@ use support::beside::is_installed;
 use support::{alone, programs};
 
 #[test]
-fn g6_nothing_is_left_of_a_thousand_moves_of_each_kind() {
+fn g6_nothing_is_left_of_five_hundred_moves_of_each_kind() {
     if !is_installed("python3", "--version") {
         return;
     }
@@ -18,7 +19,7 @@ fn g6_nothing_is_left_of_a_thousand_moves_of_each_kind() {
         let mut command = Command::new("python3");
         command.arg(programs::checkout("scripts/leak-load.py")).args([
             &server.target().to_string(),
-            "100",
+            "50",
             "10",
         ]);
         let output = command.args(is_over_tls.then_some("--tls")).output().expect("a program");
