@@ -324,7 +324,7 @@ const PROMPT: Duration = Duration::from_millis(900);
 fn open(server: &Server, path: &str) -> TcpStream {
     let Target::Tcp(address) = *server.target() else { panic!("a TCP listener") };
     let mut stream = TcpStream::connect(address).expect("accepting");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").expect("open");
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).expect("open");
     stream
 }
 

@@ -30,7 +30,10 @@ pub fn ask(target: &Target, path: &str) -> Waiting<Box<dyn ReadWrite>> {
             Box::new(stream)
         }
     };
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("a connection");
+    // As one: a simple server answers the first piece that it reads.
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").as_bytes())
+        .expect("a connection");
     Waiting { stream }
 }
 
