@@ -6,9 +6,9 @@ use hyper::http::Extensions;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::peer::{OnRequest, Peer};
+use super::peer::{Introduction, OnRequest, Peer};
 use super::session::Kinds;
-use crate::drain::Limits;
+use crate::drain::{Connection, Limits};
 
 /// How connections are served. Every limit has a default; `None` removes the limit.
 ///
@@ -53,6 +53,13 @@ pub(super) struct Prepared {
     pub(super) moves_http2: bool,
     /// `None` without any, and then nothing is followed.
     pub(super) sessions: Option<Kinds>,
+}
+
+impl Prepared {
+    /// Who its client is, if anybody asks.
+    pub(super) fn introduction<S: 'static>(&self, connection: &Connection<S>) -> Option<Introduction> {
+        self.on_request.as_ref().map(|hook| Introduction::of(connection, hook))
+    }
 }
 
 impl Config {

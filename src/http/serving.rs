@@ -22,7 +22,6 @@ use super::gate::{self, Gate};
 use super::h2;
 use super::io::Io;
 use super::moving::{self, Moving};
-use super::peer::Introduction;
 use super::service::{Extras, HttpService, TrackedService};
 use super::session::Sessions;
 use super::sniff::{Sniff, Version};
@@ -120,7 +119,7 @@ where
         let Prepared { ref on_request, baggage, sessions, .. } = *self.prepared;
         let extras = (on_request.is_some() || baggage || sessions.is_some()).then(|| Extras {
             sessions: sessions.map(|kinds| Sessions { kinds, entry: self.entry.clone(), door: None }),
-            introduction: on_request.as_ref().map(|hook| Introduction::of(connection, hook)),
+            introduction: self.prepared.introduction(connection),
             baggage: baggage
                 .then(|| Baggage::new(self.entry.clone(), connection.take_state().unwrap_or_default())),
         });

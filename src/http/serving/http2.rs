@@ -17,7 +17,6 @@ use crate::http::HttpService;
 use crate::http::config::Prepared;
 use crate::http::h2::{self, Carried, Lever, Line, NO_ERROR, Progress, Tap, goaway};
 use crate::http::moving;
-use crate::http::peer::Introduction;
 use crate::http::session::Unmoved;
 use crate::http::streams::StreamService;
 
@@ -85,7 +84,7 @@ where
         service: H,
     ) -> Self {
         let moves = prepared.moves_http2 && moving::can_move(&connection);
-        let introduction = prepared.on_request.as_ref().map(|hook| Introduction::of(&connection, hook));
+        let introduction = prepared.introduction(&connection);
         let tap = Tap::new(connection, ahead, moves);
         let lever = tap.lever();
         let streams = StreamService::new(service.clone(), entry.clone(), introduction, prepared.sessions);
@@ -101,7 +100,7 @@ where
         carried: &Carried,
         service: H,
     ) -> Self {
-        let introduction = prepared.on_request.as_ref().map(|hook| Introduction::of(&connection, hook));
+        let introduction = prepared.introduction(&connection);
         let tap = Tap::resumed(connection, carried);
         let lever = tap.lever();
         let mut builder = prepared.http2.clone();

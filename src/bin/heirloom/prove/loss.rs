@@ -2,6 +2,7 @@
 
 /// A kind of loss. The first ones are a client's, the last ones the service's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(test, derive(clap::ValueEnum))]
 pub(super) enum Loss {
     Refused,
     Unreachable,
@@ -164,31 +165,13 @@ impl Loss {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
 
     #[test]
     fn each_has_a_name_and_a_row_in_the_guide() {
-        use Loss::*;
-        let all = [
-            Refused,
-            Unreachable,
-            NeverAccepted,
-            Forgotten,
-            ClosedWhileIdle,
-            CutOff,
-            UploadCut,
-            Unanswered,
-            NotReady,
-            TurnedAway,
-            OtherAnswer,
-            Garbled,
-            Late,
-            SessionCut,
-            NoSuccessor,
-            TwoGenerations,
-            NeverEnds,
-            Gone,
-        ];
+        let all = Loss::value_variants();
         let guide = include_str!("../../../docs/prove.rs");
         let section = guide.split("# What can be lost").nth(1).unwrap();
         let rows = section.split("//! #").next().unwrap().matches("//! | `").count();
