@@ -55,23 +55,28 @@ impl Moves {
     /// Takes this one, and whatever departs together with it: they go in one message.
     pub(super) fn depart(&mut self, departure: Departure) {
         let mut next = Some(departure);
-        while let Some(Departure { fd, listener, mut along, spoken, verdict }) = next {
-            let mut kept = Kept { fd, apart: None, spoken, verdict };
-            let is_long = along.length() > MAX_SESSION;
-            match if is_long { set_apart(&mut along).map(Some) } else { Ok(None) } {
-                _ if self.is_cut => kept.comes_back(),
-                Ok(apart) => {
-                    let length = apart.as_ref().map(|(_, length)| *length);
-                    kept.apart = apart.map(|(fd, _)| fd);
-                    self.moving.depart_with(listener, along, length, kept);
-                }
-                Err(error) => {
-                    say!(debug: %error, "no memory for what moves with a connection");
-                    kept.comes_back();
-                }
-            }
+        while let Some(departure) = next {
+            self.depart_alone(departure);
             next = self.departing.as_mut().and_then(|departing| departing.try_recv().ok());
         }
+    }
+
+    fn depart_alone(&mut self, Departure { fd, listener, mut along, spoken, verdict }: Departure) {
+        let mut kept = Kept { fd, apart: None, spoken, verdict };
+        if self.is_cut {
+            return kept.comes_back();
+        }
+        let mut length = None;
+        if along.length() > MAX_SESSION {
+            match set_apart(&mut along) {
+                Ok((fd, bytes)) => (kept.apart, length) = (Some(fd), Some(bytes)),
+                Err(error) => {
+                    say!(debug: %error, "no memory for what moves with a connection");
+                    return kept.comes_back();
+                }
+            }
+        }
+        self.moving.depart_with(listener, along, length, kept);
     }
 
     /// Sends what can be sent; the rest waits for room in the channel.
