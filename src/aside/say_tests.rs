@@ -15,8 +15,11 @@ impl Write for Page {
     }
 }
 
-/// What a subscriber of one's own has written of it.
+/// What a subscriber of one's own has written of it. One after the other: who waits for the log has what was
+/// to come later said at once, whoever it is of.
 fn written(speak: impl FnOnce()) -> String {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let page = Page::default();
     let writer = page.clone();
     let subscriber = tracing_subscriber::fmt()
