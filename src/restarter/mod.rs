@@ -250,7 +250,7 @@ impl Restarter {
         block_on(self.ready())
     }
 
-    /// Waits until the service of this process has ended. Cancel safe.
+    /// Waits until the service of this process has ended, be it before it began. Cancel safe.
     pub async fn ended(&self) -> Ending {
         let mut ending = self.shared.ending.subscribe();
         let ended = ending.wait_for(Option::is_some).await;

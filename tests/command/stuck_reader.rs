@@ -122,6 +122,8 @@ fn g5_a_second_stop_and_the_hammer_are_heard_beside_a_stuck_log() {
     server.wait_for_exit(server.first_pid);
 
     let (_stuck, server) = stuck_server(Setup::hello());
+    // It serves. Before that, hello prints that it was asked to stop, and waits for whoever reads that.
+    server.get("/pid");
     let _held = server.begin("/sleep?duration=10m");
     assert!(heirloom(&["hammer", "--pid", &server.first_pid.to_string()]));
     server.wait_for_exit(server.first_pid);

@@ -3,6 +3,7 @@
 use nix::sys::signal::killpg;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
+use support::operator::{code, heirloom};
 use support::{Request, Server, Setup, Signal, beside_others, proc};
 
 #[test]
@@ -72,6 +73,22 @@ fn term_before_ready_stops_before_anything_is_served() {
     server.wait_for_line(0, "asked to stop before it was ready");
     assert_eq!(exit_code(&server, server.first_pid), 1);
     assert_eq!(request.answer(), "");
+}
+
+#[test]
+fn the_hammer_before_ready_falls_on_nothing() {
+    let _shared = beside_others();
+    let server = Setup::hello().args(&["--init-delay", "60s"]).start();
+    let said = heirloom(&["hammer", "--pid", &server.first_pid.to_string()]).is(code::DONE, &[]);
+    assert_eq!(said.stdout.matches("drained").count(), 1, "{said:?}");
+    assert_eq!(exit_code(&server, server.first_pid), 1);
+}
+
+#[test]
+fn who_stops_itself_before_it_is_ready_has_ended() {
+    let _shared = beside_others();
+    let server = Setup::example("stopping").args(&["--stops-early"]).start();
+    assert_eq!(exit_code(&server, server.first_pid), 0);
 }
 
 #[test]

@@ -30,7 +30,8 @@ impl Driver {
         let now = Instant::now();
         self.act_on_succeed(now);
         self.act_on_launch(now);
-        if std::mem::take(&mut self.farewell.hammer_is_due) {
+        // Who has left before it served has nothing that a hammer could fall on.
+        if std::mem::take(&mut self.farewell.hammer_is_due) && !self.has_left() {
             self.serving.hammer_now();
         }
         self.act_on_serving(now);
@@ -168,7 +169,12 @@ impl Driver {
         self.operating.ended();
         crate::aside::say::finish();
         self.shared.life.send_replace(Life::Left(departure));
+        self.shared.ending.send_replace(Some(Ending { reason: Reason::Shutdown, aborted: Vec::new() }));
         self.shared.tracker.begin(Duration::ZERO);
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        matches!(*self.shared.life.borrow(), Life::Left(_))
     }
 
     fn spawn(&mut self, now: Instant) {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::outcome::RestartError;
-use super::super::shared::{Answer, Command, Life};
+use super::super::shared::{Answer, Command};
 use super::{Attempt, Driver, Step};
 use crate::handdown::peer::{Did, Peer, kill_unwatched};
 use crate::handdown::recipe::Made;
@@ -110,7 +110,7 @@ impl Driver {
     }
 
     fn stop_by_signal(&mut self, now: Instant, signal: Signal) {
-        let left = matches!(*self.shared.life.borrow(), Life::Left(_));
+        let left = self.has_left();
         // A supervisor replaces a worker that was told to stop behind its back.
         self.stop(now, None, &Message::Leaving);
         if left {

@@ -219,7 +219,7 @@ impl Planted {
             return self.tell_events(stream);
         }
         let body = if path == "/large" { LARGE } else { b"Hello\n" };
-        let is_last = drains || head.contains("Connection: close\r\n");
+        let is_last = drains && !self.has("closes-idle") || head.contains("Connection: close\r\n");
         let close = if is_last { "Connection: close\r\n" } else { "" };
         write!(stream, "HTTP/1.1 {status}\r\n{close}Content-Length: {}\r\n\r\n", body.len())?;
         for piece in body.chunks(4096) {

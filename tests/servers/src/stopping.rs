@@ -30,6 +30,9 @@ pub(crate) async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let restarter = builder.start()?;
     let listener = restarter.listen(value("--listen").ok_or("--listen is missing")?)?;
     println!("listening on {}", listener.local_addr());
+    if std::env::args().any(|argument| argument == "--stops-early") {
+        return Ok(restarter.shutdown(None).await.into());
+    }
 
     let prober = restarter.clone();
     let draining = restarter.draining();

@@ -189,7 +189,7 @@ impl Operated for Driver {
             follower.end_with(&Reply::Refused { reason });
             return;
         }
-        let is_stopping = self.serving.is_draining() || matches!(*self.shared.life.borrow(), Life::Left(_));
+        let is_stopping = self.serving.is_draining() || self.has_left();
         self.operating.follow_to_the_end(follower.clone());
         if !is_stopping {
             self.stop(now, within, &Message::Stop);
