@@ -4,7 +4,7 @@
 #
 #   scripts/restart-test.sh [RESTARTS]                 default 20
 #   scripts/restart-test.sh RESTARTS FOLDER            with the programs that are there, instead of building them
-#   scripts/restart-test.sh --build FOLDER             builds them to there, and no more
+#   scripts/restart-test.sh --build FOLDER [PROFILE]   builds them to there, and no more; by default for release
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,21 +21,22 @@ need() {
     done
 }
 
-# FOLDER: two hellos and a client. Before anything runs: nobody waits for a compiler.
+# FOLDER [PROFILE]: two hellos and a client. Before anything runs: nobody waits for a compiler.
 build_to() {
-    local built=${CARGO_TARGET_DIR:-target}/release message
+    local profile=${2:-release} built message
+    built=${CARGO_TARGET_DIR:-target}/${profile/#dev/debug}
     need cargo cc
     mkdir -p "$1"
     for message in Harry World; do
         say "== building hello with 'Hello $message'"
-        HELLO_MESSAGE="Hello $message" cargo build --release --package heirloom-bench --bin hello --bin load
+        HELLO_MESSAGE="Hello $message" cargo build --profile "$profile" --package heirloom-bench --bin hello --bin load
         cp "$built/hello" "$1/$message"
     done
     cp "$built/load" "$1/client"
 }
 
 if [[ ${1:-} == --build ]]; then
-    build_to "${2:?--build needs a folder}"
+    build_to "${2:?--build needs a folder}" "${3:-}"
     exit
 fi
 restarts=${1:-20}
