@@ -34,7 +34,9 @@
 //! One thing hyper alone knows: whether the body of a request has been read to its end, where the handler
 //! answered first. So once there was a request, and only where the response is out, hyper is asked to end the
 //! connection (with an I/O object that ignores the shutdown): it does at once if it was idle, and then its
-//! unread bytes are taken out in the same way. Otherwise it finishes reading, and closes. Where the
+//! unread bytes are taken out in the same way. Otherwise it finishes reading, and closes. A body that the
+//! handler has just dropped hyper would end in the middle, and that looks as if it had been idle; so it is
+//! polled once before, without anything to read, and deals with such a body then. Where the
 //! [gate](sessions) follows the bytes, it is known how much of an upload is to come: then hyper is not asked
 //! before all of it was read from the socket, and what hyper closes after that is taken out instead.
 

@@ -39,6 +39,13 @@ impl Turn {
         Turn { outer: TURN.replace(Told { whose: entry, bits }) }
     }
 
+    /// For a poll in which no response is to be made, unless it may be an upgrade: one waits for the next turn.
+    /// The socket is read from and written to as if this were no turn of its connection.
+    #[cold]
+    pub(super) fn begin_apart(stage: u8) -> Turn {
+        Turn { outer: TURN.replace(Told { whose: ptr::null(), bits: u16::from(stage) | LAST }) }
+    }
+
     /// Whether a response was held back, which hyper is to be told about before it is polled again.
     #[inline]
     pub(super) fn end(self, entry: &Entry) -> bool {

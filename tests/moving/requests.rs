@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use support::keep::{Client, request};
+use support::keep::{Client, number, request};
 use support::{Server, Setup, Signal, Turn, alone};
 
 #[test]
@@ -224,6 +224,53 @@ fn a_client_that_never_sends_the_rest_is_kept_up_to_the_drains_deadline() {
         server.wait_for_exit(server.first_pid);
         assert!(begun.elapsed() > Duration::from_millis(500), "cut after {:?}", begun.elapsed());
         drop(early);
+    }
+}
+
+#[test]
+fn what_is_left_of_a_body_that_nobody_reads_is_never_a_request() {
+    // A body that reads as two requests, whole and in chunks of a request each.
+    let inner = [request("/count"), request("/count")];
+    let length: usize = inner.iter().map(Vec::len).sum();
+    let head = |fields: &str| format!("POST /drained HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
+    let by_length = format!("Content-Length: {length}\r\n");
+    let chunks =
+        inner.iter().map(|part| [format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat());
+    let chunks = [chunks.collect::<Vec<_>>().concat(), b"0\r\n\r\n".to_vec()].concat();
+    let uploads = [
+        (head(&by_length), inner.concat()),
+        (head("Transfer-Encoding: chunked\r\n"), chunks),
+        (head(&format!("{by_length}Expect: 100-continue\r\n")), inner.concat()),
+    ];
+    for served in [Served::ByHeirloom, Served::ByAFramework, Served::Followed] {
+        let (_turn, server) = mover(served, &[]);
+        let last = b"GET /pid HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let mut clients = Vec::new();
+        for (head, body) in &uploads {
+            let all = [body, &last[..]].concat();
+            let cuts = (0..=body.len()).step_by(3).chain([1, body.len(), all.len()]);
+            // Behind an answer, in one write: it has begun when that is there.
+            clients.extend(cuts.map(|cut| {
+                let mut client = Client::connect(server.target());
+                client.send([&request("/pid"), head.as_bytes(), &all[..cut]].concat());
+                client.answered_pid();
+                (client, all[cut..].to_vec(), cut)
+            }));
+        }
+        let (pid, _) = server.replace(server.first_pid, Signal::SIGUSR2);
+        for (client, rest, cut) in &mut clients {
+            // The handler has not looked at the body. It is answered when the drain begins.
+            assert_eq!(number(&client.answer()), server.first_pid, "cut at {cut}");
+            if !client.try_send(rest) {
+                continue;
+            }
+            if let Some(answer) = client.answer_if_any() {
+                let from = number(&answer);
+                assert!(from == pid || from == server.first_pid, "cut at {cut}: {answer:?}");
+                assert!(answer.closes, "cut at {cut}: {answer:?}");
+            }
+            assert!(client.answer_if_any().is_none(), "cut at {cut}: an answer to what nobody has asked");
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::drain::{Base, Connection, Stage};
 use crate::http::HttpService;
 use crate::http::gate;
 use crate::http::service::TrackedService;
+use crate::http::turn::Turn;
 
 /// An HTTP/1 connection that hyper was to let go of.
 enum TakenOut<S, H: HttpService> {
@@ -25,6 +26,19 @@ enum TakenOut<S, H: HttpService> {
     Busy(Box<Http1<S, H>>),
     /// Its last response was that it is somebody else's, or the successor has it.
     Gone,
+}
+
+/// What has become of the last request on a connection that hyper was to let go of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LastRequest {
+    /// All of it was read.
+    Read,
+    /// Nobody wants the rest of it.
+    Unread,
+    /// Another came behind it, which has ended the connection.
+    Followed,
+    /// It is still read, or another is served.
+    GoesOn,
 }
 
 impl<S, H> Serving<S, H>
@@ -116,35 +130,82 @@ where
         stage: Stage,
         cx: &mut Context<'_>,
     ) -> Result<TakenOut<S, H>, ServeError> {
-        let mut is_unread = false;
-        if stage.asked {
-            // Its last request may have had a body. If hyper has read all of it, this ends the connection at
-            // once, without another read; else hyper ends it when it has. An end after a read is one for
-            // which the service has just dropped the body: what comes next on the connection is the rest of
-            // that, and no request.
-            self.entry.keep_open();
-            Pin::new(&mut http1).graceful_shutdown();
-            let ended = Pin::new(&mut http1).poll(cx);
-            is_unread = self.entry.keep_open_no_longer();
-            if ended.map_err(ServeError::Http)?.is_pending() {
-                self.entry.enter(Stage { base: Base::Finishing, ..stage });
-                return Ok(TakenOut::Busy(Box::new(http1)));
-            }
+        let last =
+            if stage.asked { self.end_last_request(&mut http1, stage, cx)? } else { LastRequest::Read };
+        if last == LastRequest::GoesOn {
+            return Ok(TakenOut::Busy(Box::new(http1)));
         }
         let Some(parts) = http1.into_parts() else {
             self.entry.upgrade();
             return Ok(TakenOut::Gone);
         };
         let io = match parts.io.take_between_requests() {
-            Ok((ahead, connection)) => return Ok(TakenOut::Whole(connection, ahead, parts.service)),
+            Ok((ahead, connection)) if last != LastRequest::Followed => {
+                return Ok(TakenOut::Whole(connection, ahead, parts.service));
+            }
+            Ok((_, connection)) => return Ok(TakenOut::BodyUnread(connection)),
             Err(io) => io,
         };
         let Some((ahead, connection)) = io.take_apart() else { return Ok(TakenOut::Gone) };
-        if is_unread {
+        if last != LastRequest::Read {
             return Ok(TakenOut::BodyUnread(connection));
         }
         let read = if ahead.is_empty() { parts.read_buf } else { [parts.read_buf, ahead].concat().into() };
         Ok(TakenOut::Whole(connection, read, parts.service))
+    }
+
+    /// Has hyper end the connection, if it has read all of the last request.
+    ///
+    /// Part of that request's body may lie in hyper's buffer, or be on its way, and the handler may have
+    /// dropped the body since hyper last looked. Then hyper takes one piece of what it has, and ends the
+    /// connection unless that was all. What is left of such a body must not be taken for a request.
+    fn end_last_request(
+        &self,
+        http1: &mut Http1<S, H>,
+        stage: Stage,
+        cx: &mut Context<'_>,
+    ) -> Result<LastRequest, ServeError> {
+        let (polled, wants_more) = self.poll_without_reading(http1, stage, cx)?;
+        let is_followed = self.entry.stage() != stage;
+        match polled {
+            Poll::Ready(()) if is_followed => return Ok(LastRequest::Followed),
+            Poll::Ready(()) => return Ok(LastRequest::Unread),
+            Poll::Pending if is_followed => return Ok(LastRequest::GoesOn),
+            Poll::Pending => {}
+        }
+        // If it wants to read, that is the next head, or more of a body of which it has nothing left. Before a
+        // head it ends the connection at once; within a body when that is read, or after another try to read
+        // if the body has just been dropped.
+        self.entry.keep_open();
+        Pin::new(&mut *http1).graceful_shutdown();
+        let ended = if wants_more { Pin::new(http1).poll(cx) } else { Poll::Pending };
+        let is_unread = self.entry.keep_open_no_longer();
+        Ok(match ended.map_err(ServeError::Http)? {
+            Poll::Ready(()) if is_unread => LastRequest::Unread,
+            Poll::Ready(()) => LastRequest::Read,
+            Poll::Pending => {
+                self.entry.enter(Stage { base: Base::Finishing, ..stage });
+                LastRequest::GoesOn
+            }
+        })
+    }
+
+    /// Polls hyper once more, while nothing can be read. Whether it has come to its end, and whether it wanted
+    /// to read.
+    fn poll_without_reading(
+        &self,
+        http1: &mut Http1<S, H>,
+        stage: Stage,
+        cx: &mut Context<'_>,
+    ) -> Result<(Poll<()>, bool), ServeError> {
+        // A request behind a body that it drops may be one for an upgrade, which is over within this poll.
+        self.entry.drive_no_longer();
+        self.entry.keep_open();
+        let turn = Turn::begin_apart(stage.bits());
+        let polled = Pin::new(http1).poll(cx);
+        turn.end(&self.entry);
+        let wants_more = self.entry.keep_open_no_longer();
+        Ok((polled.map_err(ServeError::Http)?, wants_more))
     }
 }
 

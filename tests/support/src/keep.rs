@@ -48,13 +48,18 @@ impl Client {
 
     /// `None` if the connection is closed or reset instead.
     pub fn try_get(&mut self, path: &str) -> Option<Answer> {
+        if self.try_send(request(path)) { self.answer_if_any() } else { None }
+    }
+
+    /// Whether the connection took it: it may be closed or reset.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         let sent = match &mut self.socket {
-            Socket::Tcp(socket) => socket.write_all(&request(path)),
-            Socket::Unix(socket) => socket.write_all(&request(path)),
+            Socket::Tcp(socket) => socket.write_all(bytes.as_ref()),
+            Socket::Unix(socket) => socket.write_all(bytes.as_ref()),
         };
         match sent {
-            Ok(()) => self.answer_if_any(),
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => None,
+            Ok(()) => true,
+            Err(error) if is_gone(&error) => false,
             Err(error) => panic!("{self}: {error}"),
         }
     }
@@ -99,7 +104,7 @@ impl Client {
         match self.read_more() {
             Ok(0) => None,
             Ok(_) => Some(self.answer()),
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => None,
+            Err(error) if is_gone(&error) => None,
             Err(error) => panic!("{self}: {error}"),
         }
     }
@@ -222,6 +227,10 @@ pub fn request(path: &str) -> Vec<u8> {
 
 pub fn number(answer: &Answer) -> i32 {
     answer.body.trim().parse().unwrap_or_else(|_| panic!("no number in {answer:?}"))
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
 }
 
 fn find(bytes: &[u8], end: &[u8]) -> Option<usize> {
