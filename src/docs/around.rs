@@ -97,7 +97,8 @@
 //! ```
 //!
 //! Better still, they go on in the new process, and no client notices: see
-//! [`connections`](super::connections).
+//! [`connections`](super::connections). For tokio-tungstenite without HTTP there is a program in
+//! `examples/frameworks/`.
 //!
 //! # A framework that accepts by itself
 //!
@@ -127,7 +128,7 @@
 //! A thread that waits for the next request in [`BlockingConnection::wait`](crate::BlockingConnection::wait)
 //! hears of the drain, and lets an idle connection [`move_on`](crate::BlockingConnection::move_on). In 20
 //! restarts under 8 kept connections, none was closed and none of 84,000 requests failed. `main` ends with
-//! [`Restarter::run_blocking`](crate::Restarter::run_blocking).
+//! [`Restarter::run_blocking`](crate::Restarter::run_blocking). `examples/frameworks/` has a whole program.
 //!
 //! # Then
 //!

@@ -76,11 +76,25 @@
 //! | `axum` | the listener of its `serve` | 5 | |
 //! | `hyper` | the listener of the program's own accept loop | 5 | |
 //! | `hyper-util` | the listener of the program's own accept loop | 5 | |
+//! | `key-value` | the listener of a server of Redis's protocol, whose data go along | 11 | `key_value.rs`, 87 lines |
 //! | `poem` | its `Acceptor` | 5 | `poem.rs`, 47 lines |
 //! | `salvo` | its `Acceptor` | 5 | `salvo.rs`, 73 lines |
+//! | `threads` | the listener of threads without a runtime | 12 | `threads.rs`, 26 lines |
+//! | `tokio-tungstenite` | the listener of a WebSocket server, and its handshake | 9 | `tokio_tungstenite.rs`, 87 lines |
 //! | `tonic` | its server, for its `Routes` | 6, one for its health service | `tonic.rs`, 29 lines |
 //! | `tower` | the server behind a stack of layers (traces, a timeout, compression) | 5 | |
 //! | `warp` | its server: it accepts on sockets of the kernel and nothing else, but gives its service | 5 | |
+//!
+//! Three programs speak no HTTP, or WebSockets alone. When such a connection can go, and what has to go with
+//! it, nobody knows but the program, so more of it changes:
+//!
+//! * **`tokio-tungstenite`** calls another `accept_async`, under which heirloom shakes hands and follows the
+//!   messages. Each WebSocket goes on in the next process, with a count of its messages.
+//! * **`key-value`** moves its connections between two commands, with those that were read ahead. The data
+//!   are the [final state](super::state): the next process answers nothing before it has them. So no write is
+//!   lost, and no read misses one; who asks during a restart waits, for half a second at the longest in those
+//!   20, on a busy machine.
+//! * **`threads`** waits for the next line where the drain wakes it.
 //!
 //! actix-web's `HttpServer` accepts on sockets of the kernel only. What is below it takes any connection,
 //! and so its apps, extractors and middleware stay as they are; what is set on the `HttpServer` itself is
@@ -93,6 +107,11 @@
 //! then, but a call that is being sent at that moment can be cancelled, and no channel repeats it. In 20
 //! restarts on a busy machine none of 15,232 unary calls failed, and 5 of 1,771 calls with streams did, each
 //! of which lasted a tenth of a second (`scripts/bench/frameworks --only tonic`).
+//!
+//! tonic's own server takes lent connections (`serve_with_incoming_shutdown`, and `tonic_incoming.rs` to
+//! copy), but over HTTP/2 those do not move. They are told to go, and tonic's channel cancels the calls that
+//! it is just sending: 102 of 22,777 unary calls in 20 restarts (`scripts/bench/frameworks --only
+//! tonic-incoming`).
 //!
 //! A restart is no change of health. [`Restarter::draining`](crate::Restarter::draining) resolves at a
 //! restart and at a stop, and [`Restarter::is_ready`](crate::Restarter::is_ready) says no from a stop on:

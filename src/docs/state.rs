@@ -30,6 +30,9 @@
 //! * **Forward the rest.** Where the new process must have everything at once, it takes the snapshot before
 //!   it is ready, and the old one sends each later change through a descriptor that it handed down (a socket
 //!   pair, a pipe), and what is left at the end.
+//! * **Wait.** Where a read must not miss a write, the new process answers nothing before it has the final
+//!   state. Take a short probation and a short drain deadline then: that is how long clients may wait.
+//!   `examples/frameworks/` has such a program, a server of Redis's protocol.
 //! * **Share.** What both may change at the same time belongs where both can: a database, a memory-mapped
 //!   file whose descriptor is handed down.
 //!

@@ -12,8 +12,14 @@ fn the_frameworks_chapter_says_how_many_lines_change() {
     for (name, plain) in &programs {
         let plain = fs::read_to_string(plain).expect("a program");
         let changed = changed(&plain, &read(&format!("examples/frameworks/src/bin/{name}.rs")));
-        // One of tonic's is for what a plain program has not: its health service at a restart.
-        assert!(changed <= 5 + usize::from(name == "tonic"), "{name}: {changed} lines");
+        let wanted = match &**name {
+            // It says when a connection may go, and what with it.
+            "key-value" | "threads" | "tokio-tungstenite" => 12,
+            // One is for what a plain program has not: its health service at a restart.
+            "tonic" => 6,
+            _ => 5,
+        };
+        assert!(changed <= wanted, "{name}: {changed} lines");
         assert_eq!(said[name][2].split(',').next(), Some(&*changed.to_string()), "{name}");
         let to_copy = name.replace('-', "_");
         let copied = match fs::read_to_string(root().join(format!("examples/frameworks/src/{to_copy}.rs"))) {

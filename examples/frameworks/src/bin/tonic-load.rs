@@ -6,12 +6,13 @@
 //! is stopped, of which a health watch has to hear first.
 
 use std::fmt::Display;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use heirloom_frameworks::echo::{Echo, EchoClient, EchoServer, Said};
+use heirloom_frameworks::load::{Failable, PATIENCE, await_end, pauses, signal};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_stream::StreamExt;
@@ -22,8 +23,6 @@ use tonic::transport::{Channel, Endpoint};
 use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
-
-type Failable<T> = Result<T, Box<dyn std::error::Error>>;
 
 #[tokio::main]
 async fn main() -> Failable<ExitCode> {
@@ -162,14 +161,13 @@ async fn watch(mut client: HealthClient<Channel>, heard: mpsc::UnboundedSender<i
 async fn restart(endpoint: &Endpoint, file: &str) -> Failable<()> {
     let old = pid(endpoint).await?;
     signal("USR2", old)?;
-    let over = async {
-        while pid(endpoint).await.is_ok_and(|pid| pid == old)
-            || std::fs::read_link(format!("/proc/{old}/exe")).is_ok()
-        {
+    let answers = async {
+        while pid(endpoint).await.is_ok_and(|pid| pid == old) {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, over).await.map_err(|_| format!("pid {old} is still there"))?;
+    timeout(PATIENCE, answers).await.map_err(|_| format!("pid {old} still answers"))?;
+    await_end(old).await?;
     Ok(std::fs::write(file, pid(endpoint).await?.to_string())?)
 }
 
@@ -178,22 +176,5 @@ async fn pid(endpoint: &Endpoint) -> Failable<u32> {
     Ok(EchoClient::new(endpoint.connect().await?).say(Said::default()).await?.into_inner().by)
 }
 
-fn signal(name: &str, pid: u32) -> Failable<()> {
-    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status()?;
-    if sent.success() { Ok(()) } else { Err(format!("pid {pid} cannot be signalled").into()) }
-}
-
-/// From 0 to 20 ms, in an order of each client's own.
-fn pauses(seed: u64) -> impl FnMut() -> Duration {
-    let mut state = seed;
-    move || {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        Duration::from_millis((state >> 33) % 21)
-    }
-}
-
 /// Answers to each streaming call.
 const STREAMED: u32 = 10;
-
-/// Beyond the drain deadline, so that a call that is lost shows as such.
-const PATIENCE: Duration = Duration::from_secs(90);
