@@ -30,6 +30,24 @@ fn the_frameworks_chapter_says_how_many_lines_change() {
     }
 }
 
+#[test]
+fn the_frameworks_chapter_says_how_many_lines_the_diffs_have() {
+    let chapter = read("src/docs/frameworks.rs");
+    let diffs = files("examples/registry");
+    assert!(!diffs.is_empty());
+    for (name, diff) in &diffs {
+        let diff = fs::read_to_string(diff).expect("a diff");
+        let lines = |mark: &str, header: &str| {
+            diff.lines().filter(|line| line.starts_with(mark) && !line.starts_with(header)).count()
+        };
+        let row = format!("//! | {} | ", name.replace('-', " "));
+        let said = chapter.lines().find(|line| line.starts_with(&row));
+        let said = said.unwrap_or_else(|| panic!("no row of {name}"));
+        let counts = format!(" | {} | {} |", lines("-", "---"), lines("+", "+++"));
+        assert!(said.ends_with(&counts), "{said:?} of {counts:?}");
+    }
+}
+
 /// The cells of each row of the table, by the program in the first.
 fn rows(chapter: &str) -> BTreeMap<String, Vec<String>> {
     let cells = |line: &str| line.split('|').skip(1).map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
