@@ -56,6 +56,7 @@ pub(crate) fn say_json(told: &impl Serialize) {
 /// What another process has said, for people: of bounded length, nothing in it acts on a terminal, and none
 /// of its lines looks like one of this command's.
 pub(crate) fn plain(text: &str) -> String {
+    let text = &without_colours(text);
     let mut plain: String = text.chars().take(LONGEST).collect();
     if plain.len() < text.len() {
         plain += "...";
@@ -78,6 +79,20 @@ fn made_plain(value: Value) -> Value {
         }
         other => other,
     }
+}
+
+/// Loggers write them to files too (tracing-subscriber by default), and escaped they hide the words.
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let behind = part.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == ';');
+        match behind.strip_prefix('m') {
+            Some(behind) => plain += behind,
+            None => plain.extend(["\u{1b}[", part]),
+        }
+    }
+    plain
 }
 
 fn tame(text: &str, newline: &str) -> String {
@@ -144,6 +159,8 @@ mod tests {
         assert_eq!(reason, expected);
         assert!(plain(&"x".repeat(1_000_000)).len() < 10_000);
         assert_eq!(tame("a\tb\nc", "\n"), "a b\nc");
+        let coloured = "\u{1b}[2m12:00\u{1b}[0m \u{1b}[1;31mbad\u{1b}[m \u{1b}[2J \u{1b}[";
+        assert_eq!(plain(coloured), r"12:00 bad \u{1b}[2J \u{1b}[");
     }
 
     #[test]
