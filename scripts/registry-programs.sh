@@ -76,6 +76,7 @@ await() {
 start() {
     local program=$1
     shift
+    : >"$work/$program.out"
     "$work/$program" "$@" >"$work/$program.out" 2>"$work/$program.log" &
     # Nobody wants to hear how it ends.
     disown
