@@ -39,8 +39,8 @@ impl Turn {
         Turn { outer: TURN.replace(Told { whose: entry, bits }) }
     }
 
-    /// For a poll in which no response is to be made, unless it may be an upgrade: one waits for the next turn.
-    /// The socket is read from and written to as if this were no turn of its connection.
+    /// For a poll in which no response is to be made, unless it may be an upgrade: one waits for the next
+    /// turn. The socket is read from and written to as if this were no turn of its connection.
     #[cold]
     pub(super) fn begin_apart(stage: u8) -> Turn {
         Turn { outer: TURN.replace(Told { whose: ptr::null(), bits: u16::from(stage) | LAST }) }

@@ -173,9 +173,9 @@ where
             Poll::Pending if is_followed => return Ok(LastRequest::GoesOn),
             Poll::Pending => {}
         }
-        // If it wants to read, that is the next head, or more of a body of which it has nothing left. Before a
-        // head it ends the connection at once; within a body when that is read, or after another try to read
-        // if the body has just been dropped.
+        // If it wants to read, that is the next head, or more of a body of which it has nothing left. Before
+        // a head it ends the connection at once; within a body when that is read, or after another try to
+        // read if the body has just been dropped.
         self.entry.keep_open();
         Pin::new(&mut *http1).graceful_shutdown();
         let ended = if wants_more { Pin::new(http1).poll(cx) } else { Poll::Pending };
@@ -190,8 +190,8 @@ where
         })
     }
 
-    /// Polls hyper once more, while nothing can be read. Whether it has come to its end, and whether it wanted
-    /// to read.
+    /// Polls hyper once more, while nothing can be read. Whether it has come to its end, and whether it
+    /// wanted to read.
     fn poll_without_reading(
         &self,
         http1: &mut Http1<S, H>,
