@@ -29,7 +29,7 @@
 //! | `the successor asks for too much state at once, not answering` | More questions for state than are kept at once. |
 //! | `no state for the successor` | A state provider failed, hung or wrote too much; `why` says which. See [`state`](super::state). |
 //! | `a connection that came back cannot be registered` | The successor refused it, and here epoll does as well: descriptors or memory have run out. |
-//! | `connection stays, since too much would have to move with it` | More than may go along (16 KiB; 64 KiB for a session; 1 MiB of what an HTTP/2 client has sent). |
+//! | `connection stays, since too much would have to move with it` | More than may go along (16 KiB; 64 KiB for a session; 4 MiB of what an HTTP/2 client has sent). |
 //! | `what the predecessor moved here cannot be served` | A moved descriptor is not a connection that can be used. |
 //! | `a session that has come here was not gone on with` | The handler answered in another way than its predecessor, so the client is told to come again. |
 //! | `nobody goes on here with the session that has come` | This version has no moving sessions where the last one had. |

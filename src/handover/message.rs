@@ -52,10 +52,10 @@ pub const MAX_BAGGAGE: usize = 16 * 1024;
 /// program's own state, and what was read and the head of the request beside that.
 pub const MAX_SESSION: usize = 96 * 1024;
 /// Most bytes that were read of one connection in the middle of a session and lie apart; with more it stays.
-/// What HTTP/2 clients upload at once while their connection leaves is 1 MiB at most, hyper's window, and
-/// there may be some of the next frames. More would keep them waiting for the copy, and take that much memory
+/// What HTTP/2 clients upload while their connection leaves is 4 MiB at most, and there may be some of the
+/// next frames. More would keep them waiting for the copy, and take that much memory
 /// twice for each of the connections that leave together.
-pub const MAX_APART: usize = 1088 * 1024;
+pub const MAX_APART: usize = 4160 * 1024;
 /// Most listeners that one process may hand down: as many as an announcement has
 /// [room](super::announcement::MAX_SOCKETS_LENGTH) for at 45 bytes, which one on an IPv4 address takes.
 pub const MAX_SOCKETS: usize = 2000;

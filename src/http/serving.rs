@@ -118,7 +118,12 @@ where
     fn tracked(&self, connection: &mut Connection<S>, service: H) -> TrackedService<H> {
         let Prepared { ref on_request, baggage, sessions, .. } = *self.prepared;
         let extras = (on_request.is_some() || baggage || sessions.is_some()).then(|| Extras {
-            sessions: sessions.map(|kinds| Sessions { kinds, entry: self.entry.clone(), door: None }),
+            sessions: sessions.map(|kinds| Sessions {
+                kinds,
+                entry: self.entry.clone(),
+                door: None,
+                count: true,
+            }),
             introduction: self.prepared.introduction(connection),
             baggage: baggage
                 .then(|| Baggage::new(self.entry.clone(), connection.take_state().unwrap_or_default())),
@@ -272,7 +277,8 @@ where
                 self.talk = self.take_apart(http1, stage, cx)?;
             }
             (Talk::Http2(mut http2), _) => {
-                if self.entry.streams() == 0 {
+                // What is leaving has a time of its own, and says why it did not.
+                if self.entry.streams() == 0 && !http2.is_on_its_way() {
                     // Told a whole limit ago, and pings may have kept it up since.
                     if http2.is_told() && !self.entry.is_waiting() {
                         return Poll::Ready(Ok(()));

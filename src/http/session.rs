@@ -40,6 +40,8 @@ struct Shared {
     baggage: Option<Baggage>,
     /// Without a door: it was tried once, and is not asked to leave again.
     stays: AtomicBool,
+    /// It counts for itself among what did not move.
+    counts: bool,
 }
 
 /// Why a session did not move.
@@ -155,7 +157,7 @@ impl Session {
     /// Not cancel safe: dropped before it is done, the connection may be the successor's or closed.
     pub async fn move_on(&self, state: impl Into<Vec<u8>>) -> Result<(), Unmoved> {
         let Some(door) = &self.shared.door else {
-            if !self.shared.stays.swap(true, Relaxed) {
+            if !self.shared.stays.swap(true, Relaxed) && self.shared.counts {
                 self.shared.draining.could_not_move(Unmoved::Unsupported.name());
             }
             return Err(Unmoved::Unsupported);
@@ -207,6 +209,8 @@ pub(super) struct Sessions {
     pub(super) kinds: Kinds,
     pub(super) entry: Arc<Entry>,
     pub(super) door: Option<Arc<dyn Door>>,
+    /// Not where their connection moves between them: then that is what moves, or is counted.
+    pub(super) count: bool,
 }
 
 impl Sessions {
@@ -220,6 +224,7 @@ impl Sessions {
             state: offered.and_then(|offered| offered.state),
             baggage: baggage.cloned(),
             stays: AtomicBool::new(false),
+            counts: self.count,
         };
         request.extensions_mut().insert(Session { shared: Arc::new(shared) });
     }

@@ -34,8 +34,9 @@ impl<H> StreamService<H> {
         entry: Arc<Entry>,
         introduction: Option<Introduction>,
         kinds: Option<Kinds>,
+        moves: bool,
     ) -> Self {
-        let sessions = kinds.map(|kinds| Sessions { kinds, entry: entry.clone(), door: None });
+        let sessions = kinds.map(|kinds| Sessions { kinds, entry: entry.clone(), door: None, count: !moves });
         StreamService { service, entry, introduction, sessions, ghost: Cell::new(None) }
     }
 

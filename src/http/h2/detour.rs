@@ -3,7 +3,7 @@
 //! ```text
 //! leaving:   Barrier ── ACK ──▶ Holding ── quiet ──▶ gone
 //!               │                  │
-//!               └──────────────────┴── given up ──▶ Returning ── nothing held ──▶ Settling
+//!               └──────────────────┴── given up ──▶ Returning ── nothing held or owed ──▶ Settling
 //! arriving:  Arriving ── hyper knows all ──▶ Settling ── all ACKs, nothing read ahead ──▶ (no detour)
 //! ```
 
@@ -13,8 +13,8 @@ use tokio::io::ReadBuf;
 use super::arriving::{Arriving, Progress};
 use super::carried::Carried;
 use super::frame::{
-    DATA, DEFAULT_FRAME, DEFAULT_TABLE, HEAD, HEADER_TABLE_SIZE, Head, MAX_FRAME_SIZE, SETTINGS, one_setting,
-    push, push_window,
+    DATA, DEFAULT_FRAME, DEFAULT_TABLE, HEAD, HEADER_TABLE_SIZE, Head, MAX_FRAME_SIZE, PING, SETTINGS,
+    WINDOW_UPDATE, increment, one_setting, push, push_window,
 };
 use super::line::Followed;
 
@@ -44,7 +44,8 @@ enum Stage {
     Barrier,
     /// It has; new streams wait, for the successor.
     Holding,
-    /// They have waited in vain, and hyper is given them.
+    /// They have waited in vain, and hyper is given them, as far as its window goes: the client may have been
+    /// given more.
     Returning,
     /// The client is told the size of its table again.
     Settling,
@@ -108,9 +109,35 @@ impl Detour {
         self.held.len() > self.room
     }
 
-    /// What is held keeps from ending what has to end first.
-    pub(super) fn is_in_the_way(&self, followed: &Followed) -> bool {
-        self.is_holding() && followed.ledger.is_out_of_window(self.held_data)
+    /// What is held counts against the window of the whole connection: without more of it the client could
+    /// not end what has to end first.
+    pub(super) fn credit(&mut self, followed: &mut Followed) {
+        let due = if self.is_leaving() { followed.ledger.credit_due(self.held_data) } else { 0 };
+        if due > 0 {
+            self.inject_window(due);
+            followed.ledger.credits(due);
+        }
+    }
+
+    /// Whether the client is to hear of hyper's window no more than is left when its credit is paid.
+    pub(super) fn collects(&self, followed: &Followed) -> bool {
+        matches!(self.stage, Stage::Returning) && followed.ledger.has_credit()
+    }
+
+    /// How many of these bytes, which hyper writes between two frames, are kept from the client to pay its
+    /// credit.
+    pub(super) fn collect(&mut self, bytes: &[u8], followed: &mut Followed) -> Option<usize> {
+        let head = bytes.first_chunk::<HEAD>().map(Head::of)?;
+        let payload = bytes.get(HEAD..head.whole())?;
+        if head.kind != WINDOW_UPDATE || head.stream != 0 {
+            return None;
+        }
+        let rest = followed.ledger.pays(increment(payload));
+        if rest > 0 {
+            self.inject_window(rest);
+            followed.ledger.credited(rest.into());
+        }
+        Some(head.whole())
     }
 
     /// Whether hyper's connection can be taken from it, between two frames of both directions.
@@ -139,6 +166,12 @@ impl Detour {
     pub(super) fn into_unread(mut self) -> Vec<u8> {
         self.held.extend_from_slice(&self.raw);
         self.held.into()
+    }
+
+    fn inject_window(&mut self, more: u32) {
+        let mut frame = Vec::new();
+        push_window(&mut frame, more);
+        self.injected.extend_from_slice(&frame);
     }
 
     fn inject_table(&mut self, size: u32) {
@@ -180,9 +213,7 @@ impl Detour {
             self.stage = Stage::Settling;
             // hyper's window is never below the client's: it was built with no less.
             let more = window.saturating_sub(followed.ledger.carried().receive_window);
-            let mut frame = Vec::new();
-            push_window(&mut frame, more);
-            self.injected.extend_from_slice(&frame);
+            self.inject_window(more);
             followed.ledger.credited(more.into());
             self.restore_table(followed);
         }
@@ -238,17 +269,20 @@ impl Detour {
                 return true;
             }
             let in_block = followed.reading.is_in_block();
-            if matches!(self.stage, Stage::Returning) && self.held.is_empty() && !in_block {
+            let is_returning = matches!(self.stage, Stage::Returning);
+            if is_returning && self.held.is_empty() && !in_block && !followed.ledger.has_credit() {
                 self.stage = Stage::Settling;
             }
-            // All of a block is on one side: new streams are held with all that is theirs.
-            let is_returning = matches!(self.stage, Stage::Returning) && !self.held.is_empty();
-            let source = if is_returning { &self.held } else { &self.raw };
-            let Some(head) = source.first_chunk::<HEAD>().map(Head::of) else { return false };
-            if is_returning {
+            let next = self.held.first_chunk::<HEAD>().map(Head::of).filter(|_| is_returning);
+            if let Some(head) = next.filter(|head| is_borne(*head, followed)) {
+                if head.kind == DATA {
+                    self.held_data = self.held_data.saturating_sub(head.length as usize);
+                }
                 self.current = Some((Course::FromHeld, head.whole()));
                 return true;
             }
+            // All of a block is on one side: new streams are held with all that is theirs.
+            let Some(head) = self.raw.first_chunk::<HEAD>().map(Head::of) else { return false };
             if !in_block && head.is_ack_of_settings() && followed.ledger.awaits_own_ack() {
                 if self.raw.len() < head.whole() {
                     return false;
@@ -263,11 +297,17 @@ impl Detour {
                 Stage::Barrier => !self.held.is_empty(),
                 _ => false,
             };
-            let course = if is_new && holds { Course::ToHeld } else { Course::FromRaw };
+            // Behind what hyper does not bear yet, but for what makes it bear more.
+            let queues =
+                next.is_some() && !overtakes(head, followed) || is_returning && !is_borne(head, followed);
+            let mut course = if is_new && holds || queues { Course::ToHeld } else { Course::FromRaw };
             if course == Course::ToHeld && !is_acceptable(head, followed) {
                 // hyper is to see it, and to say what is wrong.
-                self.give_up(followed);
-                continue;
+                if self.is_leaving() {
+                    self.give_up(followed);
+                    continue;
+                }
+                course = Course::FromRaw;
             }
             if course == Course::ToHeld && head.kind == DATA {
                 self.held_data += head.length as usize;
@@ -311,6 +351,15 @@ pub(super) enum Given {
     Nothing,
     /// Something, among it a flood.
     TooMuch,
+}
+
+fn is_borne(head: Head, followed: &Followed) -> bool {
+    head.kind != DATA || followed.ledger.bears(head.length)
+}
+
+/// What a handler may wait for before it reads on, and does not belong behind anything that is held.
+fn overtakes(head: Head, followed: &Followed) -> bool {
+    matches!(head.kind, WINDOW_UPDATE | SETTINGS | PING) && head.stream <= followed.ledger.last_stream()
 }
 
 fn is_acceptable(head: Head, followed: &Followed) -> bool {

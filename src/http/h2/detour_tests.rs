@@ -155,3 +155,68 @@ fn late_frames_are_waited_for_by_one_more_round_trip() {
     give(&mut detour, &mut followed, 100, &mut Vec::new());
     assert!(detour.is_quiet(&followed));
 }
+
+#[test]
+fn uploads_that_are_held_leave_window_for_those_that_are_open_and_come_back_as_hyper_bears_them() {
+    let mut followed = quiet_ledger();
+    let mut given = Vec::new();
+    let frame = |kind, flags, stream, payload: &[u8]| {
+        let mut frame = Vec::new();
+        push(&mut frame, kind, flags, stream, payload);
+        frame
+    };
+    let open = frame(HEADERS, END_HEADERS, 1, b"open");
+    followed.read(&open, 0);
+    let mut detour = Detour::leaving(1 << 20);
+    write_injected(&mut detour, &mut followed);
+    let uploads: Vec<u8> = (0..4)
+        .flat_map(|at| {
+            let head = frame(HEADERS, END_HEADERS, 2 * at + 3, b"held");
+            [head, frame(DATA, END_STREAM, 2 * at + 3, &[7; 16_000])].concat()
+        })
+        .collect();
+    detour.read(&[ack(), uploads.clone()].concat());
+    give(&mut detour, &mut followed, 5000, &mut given);
+    assert!(given.is_empty());
+    detour.credit(&mut followed);
+    assert_eq!(detour.injected(), frame(WINDOW_UPDATE, 0, 0, &64_000_u32.to_be_bytes()));
+    write_injected(&mut detour, &mut followed);
+    detour.credit(&mut followed);
+    assert!(detour.injected().is_empty(), "it is given back once");
+
+    // All that hyper's window has room for is used by the one that is open.
+    let body = (0..4).flat_map(|_| frame(DATA, 0, 1, &[1; 15_000])).collect::<Vec<_>>();
+    detour.read(&body);
+    give(&mut detour, &mut followed, 5000, &mut given);
+    assert_eq!(given, body);
+    given.clear();
+    detour.give_up(&followed);
+    write_injected(&mut detour, &mut followed);
+    // The ACK, a PING and another window do not wait; the rest of the body does.
+    let ping = frame(PING, 0, 0, &[0; 8]);
+    let window = frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 9]);
+    let rest = frame(DATA, END_STREAM, 1, &[2; 500]);
+    detour.read(&[ack(), ping.clone(), window.clone(), rest.clone()].concat());
+    give(&mut detour, &mut followed, 5000, &mut given);
+    let heads = &uploads[..9 + 4];
+    assert_eq!(given, [heads, &ping, &window].concat());
+
+    // What hyper gives pays the credit first.
+    for (more, told) in [(20_000_u32, None), (40_000, None), (10_000, Some(6_000_u32))] {
+        assert!(detour.collects(&followed));
+        let update = frame(WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
+        assert_eq!(detour.collect(&[&update[..], b"more"].concat(), &mut followed), Some(13));
+        let told = told.map(|told| frame(WINDOW_UPDATE, 0, 0, &told.to_be_bytes())).unwrap_or_default();
+        assert_eq!(detour.injected(), told);
+        write_injected(&mut detour, &mut followed);
+        give(&mut detour, &mut followed, 5000, &mut given);
+    }
+    assert!(!detour.collects(&followed) && detour.is_over(&followed));
+    let all = [&uploads[..], &rest].concat();
+    let [mut given, mut all] = [&given[..], &all[..]].map(by_stream);
+    // On the whole connection, and before.
+    given.remove(&0);
+    all.get_mut(&1).unwrap().splice(0..0, window);
+    assert_eq!(given, all);
+    assert_eq!(followed.ledger.carried().receive_window, 65_535 + 64_000 + 6_000 - 4 * 16_000 - 60_500);
+}

@@ -3,7 +3,7 @@
 
 use super::carried::Carried;
 use super::frame::{
-    ACK, DATA, DEFAULT_FRAME, DEFAULT_WINDOW, END_STREAM, GOAWAY, HEADERS, Head, PING, RST_STREAM, SETTINGS,
+    ACK, DATA, DEFAULT_WINDOW, END_STREAM, GOAWAY, HEADERS, Head, LARGEST_WINDOW, PING, RST_STREAM, SETTINGS,
     Settings, WINDOW_UPDATE, increment,
 };
 
@@ -14,6 +14,8 @@ pub(super) struct Ledger {
     /// How many bytes of DATA we may still send, and the client, on the whole connection.
     send_window: i64,
     receive_window: i64,
+    /// How much of the client's hyper does not know of, and would not bear.
+    credit: i64,
     last_stream: u32,
     open: Vec<Open>,
     acks: Acks,
@@ -46,6 +48,7 @@ impl Ledger {
             own: Settings::default(),
             send_window: DEFAULT_WINDOW.into(),
             receive_window: DEFAULT_WINDOW.into(),
+            credit: 0,
             last_stream: 0,
             open: Vec::new(),
             acks: Acks::default(),
@@ -81,6 +84,10 @@ impl Ledger {
         }
     }
 
+    pub(super) fn open_streams(&self) -> usize {
+        self.open.len()
+    }
+
     pub(super) fn last_stream(&self) -> u32 {
         self.last_stream
     }
@@ -103,11 +110,40 @@ impl Ledger {
         self.open.is_empty() && self.acks.is_empty() && self.owed_acks == 0 && self.owed_pongs == 0
     }
 
-    /// Whether the client has more to send on a stream that is open, and `held` bytes of DATA that hyper has
-    /// not had leave it no window for that.
-    pub(super) fn is_out_of_window(&self, held: usize) -> bool {
+    /// How much window the client is to be given for what `held` bytes of DATA, which hyper has not had, have
+    /// taken from the streams that are open: 0 while there is enough, or none of them needs any.
+    pub(super) fn credit_due(&self, held: usize) -> u32 {
         let held = i64::try_from(held).unwrap_or(i64::MAX);
-        self.receive_window - held < DEFAULT_FRAME.into() && self.open.iter().any(|open| !open.client_ended)
+        let is_short = self.receive_window - held < LOW_WINDOW;
+        if !is_short || self.open.iter().all(|open| open.client_ended) {
+            return 0;
+        }
+        // Never more than they have taken: hyper has to bear what comes on the others.
+        let most = i64::from(LARGEST_WINDOW) - self.receive_window;
+        u32::try_from((held - self.credit).min(most)).unwrap_or(0)
+    }
+
+    /// The client is given that window, and hyper does not know.
+    pub(super) fn credits(&mut self, more: u32) {
+        self.receive_window += i64::from(more);
+        self.credit += i64::from(more);
+    }
+
+    pub(super) fn has_credit(&self) -> bool {
+        self.credit > 0
+    }
+
+    /// hyper has given the client `more` window, of which the client is not told before it has paid its
+    /// credit. What it is to be told.
+    pub(super) fn pays(&mut self, more: u32) -> u32 {
+        let paid = i64::from(more).min(self.credit);
+        self.credit -= paid;
+        u32::try_from(i64::from(more) - paid).unwrap_or(0)
+    }
+
+    /// Whether hyper bears so many more bytes of DATA now.
+    pub(super) fn bears(&self, length: u32) -> bool {
+        self.credit == 0 || self.receive_window - self.credit >= i64::from(length)
     }
 
     /// Whether one of the streams up to `stream` is open.
@@ -295,6 +331,9 @@ impl Acks {
     }
 }
 
+/// In bytes: two frames. With less than that a client may not be able to send.
+const LOW_WINDOW: i64 = 32 << 10;
+
 /// Several times what hyper lets a client have open: what is beyond is refused, by resets that are on their
 /// way.
 const MOST_FOLLOWED: usize = 4096;
@@ -363,12 +402,20 @@ mod tests {
     }
 
     #[test]
-    fn held_bytes_leave_no_window_for_what_is_to_come() {
+    fn held_bytes_are_credited_where_they_leave_no_window_for_what_is_to_come() {
         let mut ledger = greeted();
         ledger.read(head(HEADERS, 0, 1, 9), &[], 0);
-        assert!(!ledger.is_out_of_window(49_000) && ledger.is_out_of_window(50_000));
+        assert_eq!((ledger.credit_due(32_000), ledger.credit_due(33_000)), (0, 33_000));
+        ledger.credits(33_000);
+        assert_eq!((ledger.credit_due(33_000), ledger.credit_due(66_000)), (0, 33_000));
+        // hyper knows of its own window alone.
+        assert!(ledger.bears(65_535) && !ledger.bears(65_536));
+        ledger.read(head(DATA, 0, 1, 60_000), &[], 0);
+        assert!(ledger.bears(5_535) && !ledger.bears(5_536));
+        assert_eq!((ledger.pays(30_000), ledger.pays(30_000), ledger.pays(30_000)), (0, 27_000, 30_000));
+        assert!(!ledger.has_credit());
         ledger.read(head(DATA, END_STREAM, 1, 10), &[], 0);
-        assert!(!ledger.is_out_of_window(50_000), "it has all that it needs");
+        assert_eq!(ledger.credit_due(60_000), 0, "it has all that it needs");
     }
 
     #[test]

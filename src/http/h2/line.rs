@@ -63,7 +63,12 @@ impl<S> Line<S> {
 
     /// It can leave neither now nor later.
     pub(in crate::http) fn is_ending(&self) -> bool {
-        self.followed.ledger.is_ending() || self.rebuke.is_some() || self.is_ended
+        self.followed.ledger.is_ending() || self.rebuke.is_some()
+    }
+
+    /// The client has ended its side.
+    pub(in crate::http) fn is_ended(&self) -> bool {
+        self.is_ended
     }
 
     pub(in crate::http) fn is_leaving(&self) -> bool {
@@ -79,9 +84,8 @@ impl<S> Line<S> {
         self.followed.ledger.oldest_since().map(|since| now.saturating_sub(since))
     }
 
-    /// What is held back leaves the client no window for what is open.
-    pub(in crate::http) fn is_stuck(&self) -> bool {
-        self.detour.as_ref().is_some_and(|detour| detour.is_in_the_way(&self.followed))
+    pub(in crate::http) fn open_streams(&self) -> usize {
+        self.followed.ledger.open_streams()
     }
 
     pub(in crate::http) fn last_stream(&self) -> u32 {
@@ -128,6 +132,9 @@ impl<S> Line<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
     /// Whether the connection can be taken from hyper, which waits.
     pub(in crate::http) fn poll_quiet(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(detour) = &mut self.detour {
+            detour.credit(&mut self.followed);
+        }
         ready!(self.poll_injected(cx))?;
         let Some(detour) = self.detour.as_mut().filter(|detour| detour.is_quiet(&self.followed)) else {
             return Poll::Pending;
@@ -270,14 +277,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
             return Poll::Ready(Ok(first.len()));
         }
         ready!(self.poll_injected(cx))?;
-        let is_due = self.detour.as_ref().is_some_and(|detour| !detour.injected().is_empty());
+        let Line { detour: Some(detour), followed, .. } = self else { return Poll::Ready(Ok(0)) };
+        let collects = detour.collects(followed);
+        if collects
+            && followed.writing.is_between()
+            && let Some(count) = detour.collect(first, followed)
+        {
+            // hyper bears more now, and has read what there was before it wrote.
+            cx.waker().wake_by_ref();
+            return Poll::Ready(Ok(count));
+        }
+        let is_due = collects || !detour.injected().is_empty();
         let left = self.followed.writing.left();
         let count = if is_due && left > 0 {
             // To the end of what has begun, and no further.
             let part = &first[..first.len().min(left)];
             ready!(Pin::new(&mut self.connection).poll_write(cx, part))?
         } else if is_due {
-            // Amid a block: the head of its next part.
+            // Amid a block, or what is to be looked at: the head of what is next.
             let part = &first[..first.len().min(super::frame::HEAD)];
             ready!(Pin::new(&mut self.connection).poll_write(cx, part))?
         } else {

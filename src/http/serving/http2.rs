@@ -45,13 +45,20 @@ struct Leaving {
     until: Instant,
     /// How long new streams are to wait at the next try.
     patience: Duration,
-    /// They wait until then.
-    held_until: Option<Instant>,
+    /// While they wait.
+    held: Option<Held>,
     /// None is tried while one of the streams up to this one is open: they were waited for in vain.
     not_below: u32,
     /// How many bytes of new streams may be held back.
     room: usize,
     timer: Pin<Box<Sleep>>,
+}
+
+/// New streams wait for those that are open to end.
+struct Held {
+    /// Until then, unless one more ends before.
+    until: Instant,
+    open: usize,
 }
 
 /// What a connection that is served has come to.
@@ -87,7 +94,8 @@ where
         let introduction = prepared.introduction(&connection);
         let tap = Tap::new(connection, ahead, moves);
         let lever = tap.lever();
-        let streams = StreamService::new(service.clone(), entry.clone(), introduction, prepared.sessions);
+        let streams =
+            StreamService::new(service.clone(), entry.clone(), introduction, prepared.sessions, moves);
         let connection = Box::pin(prepared.http2.serve_connection(tap, streams));
         Http2 { connection, told: false, lever, going: Going::Nothing, service }
     }
@@ -105,8 +113,9 @@ where
         let lever = tap.lever();
         let mut builder = prepared.http2.clone();
         h2::go_on(&mut builder, carried);
-        let streams = StreamService::new(service.clone(), entry.clone(), introduction, prepared.sessions)
-            .with_ghost(h2::ghost_bytes(carried));
+        let streams =
+            StreamService::new(service.clone(), entry.clone(), introduction, prepared.sessions, true)
+                .with_ghost(h2::ghost_bytes(carried));
         let connection = Box::pin(builder.serve_connection(tap, streams));
         let going = Going::Arriving(Box::pin(sleep_until(Instant::now() + PATIENCE)));
         Http2 { connection, told: false, lever, going, service }
@@ -118,6 +127,11 @@ where
 
     pub(super) fn is_told(&self) -> bool {
         self.told
+    }
+
+    /// Coming or leaving.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        !matches!(self.going, Going::Nothing)
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, entry: &Entry) -> Poll<Ended<S>> {
@@ -200,7 +214,7 @@ where
                 Next::PollAgain
             }
             Step::Wait => {
-                let due = leaving.held_until.map_or(leaving.until, |held| held.min(leaving.until));
+                let due = leaving.held.as_ref().map_or(leaving.until, |held| held.until.min(leaving.until));
                 if leaving.timer.deadline() != due {
                     leaving.timer.as_mut().reset(due);
                 }
@@ -208,6 +222,7 @@ where
             }
             Step::PollAgain => Next::PollAgain,
             Step::Never => {
+                entry.could_not_move(Unmoved::Ending.name());
                 self.say_goodbye(entry);
                 Next::PollAgain
             }
@@ -234,7 +249,7 @@ impl Leaving {
         Leaving {
             until,
             patience: FIRST_WAIT,
-            held_until: None,
+            held: None,
             not_below: 0,
             room,
             timer: Box::pin(sleep_until(until)),
@@ -245,12 +260,16 @@ impl Leaving {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        if line.is_ended() {
+            // hyper comes to its end by itself.
+            return Step::Wait;
+        }
         if line.is_ending() {
             return Step::Never;
         }
         if !line.is_leaving() {
             // Given up on the way, by what came of it.
-            if self.held_until.take().is_some() {
+            if self.held.take().is_some() {
                 self.waited_in_vain(line);
             }
             let long = LONG.as_millis() as u64;
@@ -264,21 +283,17 @@ impl Leaving {
             Poll::Ready(Err(_)) => return Step::Never,
             Poll::Pending => {}
         }
-        if line.is_stuck() {
-            // To wait would be in vain: at another moment less is open.
-            line.give_up();
-            self.held_until = None;
-            self.not_below = line.last_stream();
-            return Step::PollAgain;
-        }
         if line.is_holding() {
             let at = Instant::now();
-            // Where requests take long anyway, so do those that are open.
-            let usual = line.oldest(now).map_or(Duration::ZERO, |age| Duration::from_millis(2 * age));
-            let until = *self.held_until.get_or_insert(at + self.patience.max(usual));
-            if until <= at {
+            let open = line.open_streams();
+            if self.held.as_ref().is_none_or(|held| open < held.open) {
+                // Where requests take long anyway, so do those that are open.
+                let usual = line.oldest(now).map_or(Duration::ZERO, |age| Duration::from_millis(2 * age));
+                self.held = Some(Held { until: at + self.patience.max(usual), open });
+            }
+            if self.held.as_ref().is_some_and(|held| held.until <= at) {
                 line.give_up();
-                self.held_until = None;
+                self.held = None;
                 self.waited_in_vain(line);
                 return Step::PollAgain;
             }
@@ -307,16 +322,19 @@ where
 /// meanwhile, and would be cut off by the drain's deadline; streams that last longer are seldom short.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A stream that is open for so long is not waited for while others are held back.
-const LONG: Duration = Duration::from_secs(1);
+/// A stream that is open for so long is not waited for while others are held back: it will hardly end within
+/// [`PATIENCE`].
+const LONG: Duration = PATIENCE;
 
 /// For how long new streams are held back at the first try, and twice that at each after it: what a user does
-/// not notice, and most requests are over in. Longer where the oldest that is open has taken half of that or
-/// more.
+/// not notice, and most requests are over in. Anew with each stream that ends meanwhile, since on a busy
+/// connection the last of a hundred takes longer, and a next try would find as many. Longer where the oldest
+/// that is open has taken half of that or more.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
-/// In bytes: all that a client may upload at once, by hyper's window for a connection.
-const ROOM_APART: usize = 1 << 20;
+/// In bytes: forty uploads of 100 kB. What is open needs the client's window as well, so that of what is held
+/// it is given back.
+const ROOM_APART: usize = 4 << 20;
 
 /// And to a successor of an older release: it has to be in one message with the rest.
 const ROOM: usize = 48 << 10;
