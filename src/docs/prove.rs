@@ -86,6 +86,36 @@
 //! | `never-ends` | The old process is still there after `--restart-timeout`. |
 //! | `gone` | Nobody listens any more. |
 //!
+//! # Faults
+//!
+//! With `--faults` it harms the server in the middle of some more restarts. Each harm is made good again, and
+//! then one more restart has to work. `--faults=hang,kill` makes only these.
+//!
+//! ```console
+//! $ heirloom prove --url http://127.0.0.1:8080/ --restarts 5 --faults -- ./server --listen 127.0.0.1:8080
+//! ```
+//!
+//! | name | what is done |
+//! |---|---|
+//! | `broken-binary` | The program file ends at once with status 1, and is put back two seconds later. |
+//! | `hang` | The new process is stopped (SIGSTOP) as soon as it is seen, for half of `--patience`. |
+//! | `kill` | The new process is killed (SIGKILL) as soon as it has a connection. |
+//! | `burst` | Fifty restart signals come at once. |
+//! | `term` | SIGTERM comes as soon as the new process is seen. It ends the server, so it comes last. |
+//!
+//! The report says what was done and when, what the server made of it, and what was lost in that restart
+//! and the next one. What no server could have kept is counted beside it (`inevitable`): the connections
+//! that a killed process held, and those that are refused after the end that `term` asks for.
+//!
+//! Your program file is never touched. A COMMAND is started from a copy of its program (in `TMPDIR`,
+//! without file capabilities), and the copy is broken, as a deploy replaces a program: by a rename. If
+//! restarts execute another file (that of `heirloom run`'s workers, say), let them execute a symbolic link
+//! to it, and name that by `--program`: the link is replaced for these two seconds, and the file that it
+//! leads to is not. Should this command itself be killed meanwhile, the link lies beside it as `LINK.kept`.
+//!
+//! A server that was not started here gets no `term`, and without `--program` no `broken-binary`; with
+//! `--restart-command` there is no `burst`. Bare `--faults` leaves these out, and the report says so.
+//!
 //! # What it cannot see
 //!
 //! A process that was there before the restart, and is handed the socket later, is noticed up to a tenth of a
@@ -100,8 +130,8 @@
 //! ```
 //!
 //! `--json` prints one object on a line: `restarts`, `clients`, `findings` (with `loss`, `count`,
-//! `by_client`, `by_phase`, `examples`) and `latency`, times in milliseconds. `--svg` draws the slowest
-//! answers around the restarts, and each loss.
+//! `by_client`, `by_phase`, `examples`), `faults` (with `fault`, `did`, `outcome`, `lost`, `inevitable`) and
+//! `latency`, times in milliseconds. `--svg` draws the slowest answers around the restarts, and each loss.
 //!
 //! ---
 //!

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::thread;
 
 use support::beside::is_installed;
 use support::operator::{Said, code, heirloom};
 use support::programs::example_path;
+use support::run::foreign;
 use support::{Port, TestDir, beside_others};
 
 #[test]
@@ -89,6 +91,70 @@ fn each_fault_is_found_under_its_name() {
     assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
 
+#[test]
+fn nothing_is_lost_to_a_fault_either() {
+    let _beside = beside_others();
+    let (port, dir) = (Port::kept(), TestDir::new());
+    let hello = example_path("hello").display().to_string();
+    let (log, junit) =
+        (dir.path().join("log").display().to_string(), dir.path().join("report.xml").display().to_string());
+    let options = ["--faults", "--restarts", "1", "--pause", "100ms", "--patience", "2s", "--json"];
+    let files = ["--log", &log, "--junit", &junit];
+    let server = ["--", &hello, "--listen", &port.address(), "--probation", "400ms"];
+    let said = prove(&port, &[&options[..], &files, &server].concat());
+    let report = said.json();
+    let outcomes: Vec<_> = report["faults"].as_array().expect("a list").iter().map(outcome).collect();
+    let expected = [
+        ("broken-binary", "the old process serves on", 2),
+        ("hang", "the new process serves", 2),
+        ("kill", "the old process serves on", 1),
+        ("burst", "the new process serves", 1),
+        ("term", "nobody listens any more", 1),
+    ];
+    assert_eq!(outcomes, expected, "{said:#?}\n{}", fs::read_to_string(&log).unwrap());
+    said.is(code::DONE, &[]);
+    let junit = fs::read_to_string(junit).unwrap();
+    assert!(
+        junit.contains("classname=\"faults\" name=\"kill\"></") && junit.contains("failures=\"0\""),
+        "{junit}"
+    );
+}
+
+/// Its name, what the server made of it, and how much was done.
+fn outcome(fault: &serde_json::Value) -> (&str, &str, usize) {
+    let text = |member: &str| fault[member].as_str().expect("a text");
+    (text("fault"), text("outcome"), fault["did"].as_array().expect("a list").len())
+}
+
+#[test]
+fn a_server_that_a_broken_binary_takes_down_is_found_out() {
+    let _beside = beside_others();
+    let port = Port::kept();
+    let server = example_path("planted").display().to_string();
+    let options = ["--faults=broken-binary", "--restarts", "1", "--pause", "100ms", "--log", "/dev/null"];
+    let said = prove(&port, &[&options[..], &["--", &server, &port.address(), "none"]].concat());
+    let said = said.is(code::UNPROVEN, &["gone"]);
+    let words = ["ends at once, with status 1", "LOST gone", "nobody listens after broken-binary"];
+    assert!(words.iter().all(|word| said.stdout.contains(word)), "{said:#?}");
+}
+
+#[test]
+fn a_fault_that_cannot_be_made_is_refused() {
+    let (_beside, dir) = (beside_others(), TestDir::new());
+    let file = dir.path().join("server");
+    fs::write(&file, "mine").unwrap();
+    let fault = |options: &[&str]| heirloom(&[&["prove", "--url", "http://127.0.0.1:9/"], options].concat());
+    fault(&["--pid", "2", "--faults=term"])
+        .is(code::USAGE, &["would end a server that was not started here"]);
+    fault(&["--pid", "2", "--faults=broken-binary"]).is(code::USAGE, &["--program LINK"]);
+    fault(&["--restart-command", "true", "--faults=burst"]).is(code::USAGE, &["a burst is one of --signal"]);
+    fault(&["--pid", "2", "--faults=flood"]).is(code::USAGE, &["the faults are broken-binary, hang"]);
+    let name = file.display().to_string();
+    let said = fault(&["--pid", "2", "--faults", "--program", &name]);
+    said.is(code::USAGE, &["is no symbolic link"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+}
+
 /// It closes idle connections without notice when it is reloaded, and loses nothing else.
 #[test]
 fn nginx_loses_what_it_is_known_to_lose() {
@@ -107,9 +173,47 @@ fn nginx_loses_what_it_is_known_to_lose() {
          http {{ access_log off; {paths} server {{ listen {address}; location / {{ return 200 ok; }} }} }}\n"
     );
     fs::write(&config, text).unwrap();
-    let (config, log) = (config.display().to_string(), dir.path().join("log").display().to_string());
-    let options = ["--json", "--restarts", "3", "--pause", "200ms", "--signal", "HUP", "--log", &log];
-    let said = prove(&port, &[&options[..], &["--", "nginx", "-c", &config]].concat());
+    let command = ["nginx", "-c", &config.display().to_string()];
+    loses_idle_connections(&port, dir.path(), "HUP", &command);
+}
+
+/// Likewise, though it hands its listening sockets over.
+#[test]
+fn haproxy_loses_what_it_is_known_to_lose() {
+    if !is_installed("haproxy", "-v") {
+        return;
+    }
+    let _beside = beside_others();
+    let (port, dir) = (Port::kept(), TestDir::new());
+    let (home, address) = (dir.path().display(), port.address());
+    let config = dir.path().join("haproxy.cfg");
+    let text = format!(
+        "global\n stats socket {home}/stats level admin expose-fd listeners\n nbthread 2\n\
+         defaults\n mode http\n timeout client 60s\n timeout http-keep-alive 60s\n\
+         frontend web\n bind {address}\n http-request return status 200 content-type text/plain string ok\n"
+    );
+    fs::write(&config, text).unwrap();
+    let command = ["haproxy", "-W", "-f", &config.display().to_string()];
+    loses_idle_connections(&port, dir.path(), "USR2", &command);
+}
+
+/// Node ends idle connections when a worker is told to disconnect.
+#[test]
+fn node_loses_what_it_is_known_to_lose() {
+    if !is_installed("node", "--version") {
+        return;
+    }
+    let _beside = beside_others();
+    let (port, dir) = (Port::kept(), TestDir::new());
+    let (script, address) = (foreign("node_cluster.js").display().to_string(), port.address());
+    let number = address.rsplit(':').next().unwrap();
+    loses_idle_connections(&port, dir.path(), "USR2", &["node", &script, number]);
+}
+
+fn loses_idle_connections(port: &Port, dir: &Path, signal: &str, command: &[&str]) {
+    let log = dir.join("log").display().to_string();
+    let options = ["--json", "--restarts", "3", "--pause", "200ms", "--signal", signal, "--log", &log, "--"];
+    let said = prove(port, &[&options[..], command].concat());
     assert_eq!(found(&said), BTreeSet::from(["closed-while-idle".to_owned()]), "{said:#?}");
     // It never looks, so it loses a request for each connection and each restart.
     let report = said.json();

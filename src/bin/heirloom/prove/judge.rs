@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::clients::{Kind, Stage, Symptom};
+use super::faults::{Fault, Injected};
 use super::loss::Loss;
 use super::record::{Lost, Seen};
-use super::report::{Chart, ClientLine, Example, Finding, Latency, Moment, Quantiles, Report, RestartLine};
+use super::report::{
+    Chart, ClientLine, Deed, Example, FaultLine, Finding, Latency, Moment, Quantiles, Report, RestartLine,
+};
 use super::restarting::{Phase, Restart};
 
 /// All that is known at the end.
@@ -19,14 +22,20 @@ pub(super) struct Evidence {
     pub(super) seen: Seen,
     pub(super) left_out: Vec<(Kind, String)>,
     pub(super) kinds: Vec<Kind>,
+    /// Faults that could not be made, and why.
+    pub(super) not_made: Vec<(Fault, String)>,
     /// Why it ended before its time.
     pub(super) cut_short: Option<String>,
 }
 
+/// A client's loss with its name and its moment.
+type Named<'a> = (Loss, Moment, &'a Lost);
+
 impl Evidence {
     pub(super) fn judge(&self) -> Report {
-        let named: Vec<(Loss, Moment, &Lost)> =
-            self.seen.lost.iter().map(|lost| (self.name(lost), self.moment(blamed(lost)), lost)).collect();
+        let named = self.seen.lost.iter().map(|lost| (self.name(lost), self.moment(blamed(lost)), lost));
+        let (inevitable, named): (Vec<Named<'_>>, Vec<Named<'_>>) =
+            named.partition(|(.., lost)| self.is_inevitable(lost));
         Report {
             heirloom: 1,
             url: self.url.clone(),
@@ -34,7 +43,8 @@ impl Evidence {
             took_ms: millis(self.began.elapsed()),
             cut_short: self.cut_short.clone(),
             restarts: self.restart_lines(&named),
-            clients: self.client_lines(),
+            faults: self.fault_lines(&named, &inevitable),
+            clients: self.client_lines(&inevitable),
             findings: self.findings(&named),
             latency: self.latency(),
             hitch: self.seen.hitch.clone(),
@@ -45,15 +55,13 @@ impl Evidence {
     pub(super) fn chart(&self) -> Chart {
         let mut chart = Chart::default();
         for restart in &self.restarts {
-            let offset = |time: Instant| match time.checked_duration_since(restart.asked) {
-                Some(after) => millis(after),
-                None => -millis(restart.asked - time),
-            };
+            let offset = |time: Instant| signed_millis(restart.asked, time);
             let is_near = |at: &f64| (Chart::FROM..Chart::UNTIL).contains(at);
             let quick = self.seen.exchanges.iter().filter(|exchange| exchange.kind.is_quick());
             let points = quick.map(|exchange| (offset(exchange.began), millis(exchange.took)));
             chart.answers.push(points.filter(|(at, _)| is_near(at)).collect());
-            let lost = self.seen.lost.iter().map(|lost| offset(blamed(lost))).filter(is_near);
+            let lost = self.seen.lost.iter().filter(|lost| !self.is_inevitable(lost));
+            let lost = lost.map(|lost| offset(blamed(lost))).filter(is_near);
             chart.losses.push(lost.collect());
             for (phase, at) in [
                 (Phase::Both, restart.started),
@@ -110,7 +118,17 @@ impl Evidence {
         }
     }
 
-    fn findings(&self, named: &[(Loss, Moment, &Lost)]) -> Vec<Finding> {
+    /// Whether a fault takes it whatever the server does.
+    fn is_inevitable(&self, lost: &Lost) -> bool {
+        let injected = self.restarts.iter().filter_map(|restart| restart.injected.as_ref());
+        injected.into_iter().any(|injected| {
+            let trouble = &lost.trouble;
+            injected.took(trouble.local, trouble.opened, lost.ended)
+                || injected.ended_with(trouble, lost.ended)
+        })
+    }
+
+    fn findings(&self, named: &[Named<'_>]) -> Vec<Finding> {
         let mut found: BTreeMap<Loss, Finding> = BTreeMap::new();
         for (number, restart) in self.restarts.iter().enumerate() {
             let Some((loss, detail)) = &restart.fault else { continue };
@@ -179,7 +197,7 @@ impl Evidence {
         Moment { restart: Some(at + 1), phase, after_ms: Some(millis(time - restart.asked)) }
     }
 
-    fn restart_lines(&self, named: &[(Loss, Moment, &Lost)]) -> Vec<RestartLine> {
+    fn restart_lines(&self, named: &[Named<'_>]) -> Vec<RestartLine> {
         let line = |(at, restart): (usize, &Restart)| {
             let after = |phase: Option<Instant>| phase.map(|time| millis(time - restart.asked));
             let pids = |processes: &std::collections::BTreeSet<super::kernel::Process>| {
@@ -193,21 +211,49 @@ impl Evidence {
                 ended_ms: after(restart.ended),
                 old: pids(&restart.old),
                 new: pids(&restart.new),
-                lost: named.iter().filter(|(_, moment, _)| moment.restart == Some(at + 1)).count(),
+                lost: lost_in(named, at + 1),
+                injected: restart.injected.as_ref().map(|injected| injected.fault.name()),
                 fault: restart.fault.as_ref().map(|(loss, detail)| format!("{}: {detail}", loss.name())),
             }
         };
         self.restarts.iter().enumerate().map(line).collect()
     }
 
-    fn client_lines(&self) -> Vec<ClientLine> {
+    /// Each fault with its restart, and with the good one after it.
+    fn fault_lines(&self, named: &[Named<'_>], inevitable: &[Named<'_>]) -> Vec<FaultLine> {
+        let made = self.restarts.iter().enumerate().filter_map(|(at, restart)| {
+            let injected: &Injected = restart.injected.as_ref()?;
+            let numbers = [at + 1, at + 2];
+            let of_service = self.restarts.iter().skip(at).take(2).filter(|one| one.fault.is_some()).count();
+            let deed = |(when, what): &(Instant, String)| Deed {
+                after_ms: signed_millis(restart.asked, *when),
+                what: what.clone(),
+            };
+            Some(FaultLine {
+                did: injected.did.iter().map(deed).collect(),
+                outcome: Some(injected.outcome),
+                restart: Some(at + 1),
+                lost: numbers.iter().map(|number| lost_in(named, *number)).sum::<usize>() + of_service,
+                inevitable: numbers.iter().map(|number| lost_in(inevitable, *number)).sum(),
+                ..FaultLine::of(injected.fault)
+            })
+        });
+        let not_made = self
+            .not_made
+            .iter()
+            .map(|(fault, why)| FaultLine { left_out: Some(why.clone()), ..FaultLine::of(*fault) });
+        made.chain(not_made).collect()
+    }
+
+    fn client_lines(&self, inevitable: &[Named<'_>]) -> Vec<ClientLine> {
         let taken = self.kinds.iter().map(|kind| {
             let counts = self.seen.counts.get(kind).copied().unwrap_or_default();
+            let inevitable = inevitable.iter().filter(|(.., lost)| lost.kind == *kind).count() as u64;
             ClientLine {
                 kind: kind.name(),
                 meaning: kind.meaning(),
                 good: counts.good,
-                lost: counts.lost,
+                lost: counts.lost.saturating_sub(inevitable),
                 reconnects: counts.reconnects,
                 told_to_close: counts.told,
                 hitches: counts.hitches,
@@ -237,6 +283,18 @@ fn blamed(lost: &Lost) -> Instant {
     match lost.trouble.symptom {
         Symptom::Silent | Symptom::Slow(_) => lost.began,
         _ => lost.ended,
+    }
+}
+
+fn lost_in(named: &[Named<'_>], restart: usize) -> usize {
+    named.iter().filter(|(_, moment, _)| moment.restart == Some(restart)).count()
+}
+
+/// How long after `since`, or before.
+fn signed_millis(since: Instant, time: Instant) -> f64 {
+    match time.checked_duration_since(since) {
+        Some(after) => millis(after),
+        None => -millis(since - time),
     }
 }
 

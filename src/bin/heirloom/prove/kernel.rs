@@ -36,7 +36,7 @@ pub(super) struct Socket {
 impl Process {
     /// `None` if it has ended, reaped or not.
     pub(super) fn find(pid: i32) -> Option<Process> {
-        let fields = stat(pid)?;
+        let fields = stat(&pid.to_string())?;
         let has_ended = matches!(fields.first()?.as_str(), "Z" | "X");
         let started = fields.get(19)?.parse().ok()?;
         (!has_ended).then_some(Process { pid, started })
@@ -44,6 +44,15 @@ impl Process {
 
     pub(super) fn is_alive(self) -> bool {
         Process::find(self.pid) == Some(self)
+    }
+
+    /// By SIGSTOP, with all of its threads.
+    pub(super) fn is_stopped(self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
+        let states: Vec<_> = threads
+            .filter_map(|thread| stat(&format!("{}/task/{}", self.pid, thread.file_name().to_str()?)))
+            .collect();
+        !states.is_empty() && states.iter().all(|fields| fields.first().is_some_and(|state| state == "T"))
     }
 
     /// The later, the higher.
@@ -66,12 +75,12 @@ impl Process {
 
 /// Not part of a process's name: when it ends, another one takes its place.
 fn parent(pid: i32) -> Option<i32> {
-    stat(pid)?.get(1)?.parse().ok()
+    stat(&pid.to_string())?.get(1)?.parse().ok()
 }
 
-/// What the kernel says of a process behind its name, from its state on.
-fn stat(pid: i32) -> Option<Vec<String>> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+/// What the kernel says of a process, or of a thread (`1/task/2`), behind its name, from its state on.
+fn stat(process: &str) -> Option<Vec<String>> {
+    let stat = fs::read(format!("/proc/{process}/stat")).ok()?;
     // The name, in parentheses, may itself hold anything.
     let end = stat.windows(2).rposition(|pair| pair == b") ")?;
     let fields = str::from_utf8(&stat[end + 2..]).ok()?.split_ascii_whitespace();
@@ -133,13 +142,27 @@ pub(super) fn server_of(client: SocketAddr, port: u16) -> Option<Process> {
     holders(&[found]).first().copied()
 }
 
+/// The clients whose connections to this port the process holds.
+pub(super) fn clients_of(process: Process, port: u16) -> BTreeSet<SocketAddr> {
+    let held: BTreeSet<u64> = inodes(process.pid).collect();
+    let connections = connections(port).unwrap_or_default();
+    connections
+        .into_iter()
+        .filter(|socket| held.contains(&socket.inode))
+        .map(|socket| SocketAddr::new(socket.remote.ip().to_canonical(), socket.remote.port()))
+        .collect()
+}
+
 fn holds(pid: i32, sockets: &[Socket]) -> bool {
+    inodes(pid).any(|inode| sockets.iter().any(|socket| socket.inode == inode))
+}
+
+/// Of the sockets that it holds.
+fn inodes(pid: i32) -> impl Iterator<Item = u64> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    descriptors.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|link| {
-        let number = link.as_os_str().as_bytes().strip_prefix(b"socket:[");
-        let number = number.and_then(|rest| rest.strip_suffix(b"]"));
-        let inode: Option<u64> = number.and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
-        inode.is_some_and(|inode| sockets.iter().any(|socket| socket.inode == inode))
+    descriptors.filter_map(|entry| fs::read_link(entry.path()).ok()).filter_map(|link| {
+        let number = link.as_os_str().as_bytes().strip_prefix(b"socket:[")?;
+        str::from_utf8(number.strip_suffix(b"]")?).ok()?.parse().ok()
     })
 }
 

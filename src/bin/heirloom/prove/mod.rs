@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `clients/` | one kind of client each, over and over; writes to `record` |
 //! | `trigger`, `restarting` | asks for a restart, and watches how far it has come |
+//! | `faults`, `program` | does harm in the middle of one, and makes it good again |
 //! | `server` | starts the server, and ends it |
 //! | `judge`, `loss` | names each loss, and its moment |
 //! | `report/` | text, JSON, JUnit, SVG |
@@ -16,9 +17,11 @@
 //! `--restart-timeout`, all of it by `--timeout`.
 
 mod clients;
+mod faults;
 mod judge;
 mod kernel;
 mod loss;
+mod program;
 mod record;
 mod report;
 mod restarting;
@@ -41,7 +44,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::exit::{CODES, Code, Failure};
 use crate::output::{say, say_json};
 use clients::{Clients, Kind, Plan};
+use faults::{Fault, Means};
 use judge::Evidence;
+use program::Program;
 use report::Report;
 use restarting::{Restart, Watch};
 use server::Server;
@@ -86,6 +91,20 @@ pub(crate) struct Prove {
     /// The file that names the process to signal, read before each restart.
     #[arg(long, value_name = "PATH")]
     pid_file: Option<PathBuf>,
+
+    /// Then harm it in the middle of a restart, too: all of broken-binary, hang, kill, burst and term that
+    /// can be done, or those named. Each is followed by one more restart, which has to work. term ends the
+    /// server, so it comes last, and only for a COMMAND.
+    #[arg(
+        long, value_name = "FAULT", value_delimiter = ',', value_parser = fault,
+        num_args = 0.., require_equals = true
+    )]
+    faults: Option<Vec<Fault>>,
+
+    /// For broken-binary: a symbolic link that restarts execute, which is replaced for two seconds. Without
+    /// it the COMMAND runs from a copy of its program, and the copy is replaced.
+    #[arg(long, value_name = "LINK", requires = "faults")]
+    program: Option<PathBuf>,
 
     /// What a slow reader asks for instead: a path with a long answer shows more.
     #[arg(long, value_name = "PATH", value_parser = path)]
@@ -176,6 +195,9 @@ pub(crate) struct Prove {
 /// Set by INT and TERM: what was seen so far is reported.
 type Interrupted = Arc<AtomicBool>;
 
+/// Faults to make, and those that cannot be made, and why.
+type Faults = (Vec<Fault>, Vec<(Fault, String)>);
+
 /// The kinds of clients that are served while nothing is restarted, with their status.
 type Served = Vec<(Kind, u16)>;
 
@@ -199,16 +221,22 @@ impl Prove {
             return Err(Failure::new(Code::Usage, why));
         }
         let began = Instant::now();
+        let faults = self.faults()?;
+        let mut means = Means { program: self.program_to_break(&faults.0)?, hang: self.patience / 2 };
         let mut server = None;
         if !self.command.is_empty() {
+            let mut command = self.command.clone();
+            if let Some(program) = means.program.as_ref().filter(|_| self.program.is_none()) {
+                command[0] = program.path().as_os_str().to_owned();
+            }
             let log = self.log.as_deref();
-            let started = Server::start(&self.command, address, log, self.restart_timeout, &interrupted);
+            let started = Server::start(&command, address, log, self.restart_timeout, &interrupted);
             server = Some(started.map_err(not_running)?);
         }
         let trigger = self.trigger(server.as_ref())?;
         let watch =
             Watch { address, trigger: &trigger, deadline: self.restart_timeout, interrupted: &interrupted };
-        let evidence = self.gather(&watch, server.as_mut(), began)?;
+        let evidence = self.gather(&watch, server.as_mut(), faults, &mut means, began)?;
         drop(server);
         self.report(&evidence)
     }
@@ -233,6 +261,8 @@ impl Prove {
         &self,
         watch: &Watch<'_>,
         mut server: Option<&mut Server>,
+        (faults, not_made): Faults,
+        means: &mut Means,
         began: Instant,
     ) -> Result<Evidence, Failure> {
         let plan = Arc::new(self.plan()?);
@@ -241,16 +271,23 @@ impl Prove {
             self.wait_to_be_served(&plan, watch.interrupted);
         }
         let (kinds, left_out) = self.calm(&plan)?;
-        let bar = bar(u64::from(self.restarts));
+        let mut rounds = vec![None; self.restarts as usize];
+        for fault in faults {
+            rounds.push(Some(fault));
+            // After TERM nobody is left to restart.
+            rounds.extend((fault != Fault::Term).then_some(None));
+        }
+        let wanted = rounds.len();
+        let bar = bar(wanted as u64);
         let clients = Clients::start(&plan, &kinds, usize::from(self.clients));
         let clients = clients.map_err(|why| Failure::new(Code::Other, why))?;
         let (mut restarts, mut cut_short) = (Vec::new(), None);
-        for _ in 0..self.restarts {
+        for fault in rounds {
             cut_short = self.wait(self.pause, watch, began);
             if cut_short.is_some() {
                 break;
             }
-            match watch.restart(&restarts) {
+            match watch.restart(&restarts, fault.map(|fault| (fault, &mut *means))) {
                 Ok(restart) => restarts.push(restart),
                 Err(why) if restarts.is_empty() => return Err(not_running(why)),
                 Err(why) => cut_short = Some(why),
@@ -263,7 +300,7 @@ impl Prove {
                 break;
             }
         }
-        if cut_short.is_none() && is_hopeless(&restarts) && restarts.len() < self.restarts as usize {
+        if cut_short.is_none() && is_hopeless(&restarts) && restarts.len() < wanted {
             cut_short = Some("nobody serves any more, or no restart is made".to_owned());
         }
         // What a restart does to the clients may come after it.
@@ -276,14 +313,60 @@ impl Prove {
                 self.url.host,
                 self.url.path
             ),
-            wanted: self.restarts as usize,
+            wanted,
             began,
             restarts,
             seen: clients.stop().take(),
             left_out,
+            not_made,
             kinds: kinds.into_iter().map(|(kind, _)| kind).collect(),
             cut_short,
         })
+    }
+
+    /// What is asked for by name must be possible; of all, what is not is left out.
+    fn faults(&self) -> Result<Faults, Failure> {
+        let Some(named) = &self.faults else { return Ok(Faults::default()) };
+        let is_wanted = |fault: &Fault| named.is_empty() || named.contains(fault);
+        let (mut possible, mut others) = (Vec::new(), Vec::new());
+        for fault in Fault::ALL.into_iter().filter(is_wanted) {
+            match self.why_not(fault) {
+                None => possible.push(fault),
+                Some(why) => others.push((fault, why.to_owned())),
+            }
+        }
+        match others.first() {
+            Some((fault, why)) if !named.is_empty() => {
+                Err(Failure::new(Code::Usage, format!("{}: {why}", fault.name())))
+            }
+            _ => Ok((possible, others)),
+        }
+    }
+
+    fn why_not(&self, fault: Fault) -> Option<&'static str> {
+        let is_ours = !self.command.is_empty();
+        match fault {
+            Fault::BrokenBinary if self.program.is_none() && !is_ours => Some(
+                "what do restarts execute? Say --program LINK, or let the server be started here (-- COMMAND)",
+            ),
+            Fault::Burst if self.restart_command.is_some() => Some("a burst is one of --signal"),
+            Fault::Term if !is_ours => {
+                Some("it would end a server that was not started here: say -- COMMAND")
+            }
+            _ => None,
+        }
+    }
+
+    fn program_to_break(&self, faults: &[Fault]) -> Result<Option<Program>, Failure> {
+        if !faults.contains(&Fault::BrokenBinary) {
+            return Ok(None);
+        }
+        let program = match (&self.program, self.command.first()) {
+            (Some(link), _) => Program::link(link),
+            (None, Some(command)) => Program::copied(command),
+            (None, None) => return Ok(None),
+        };
+        program.map(Some).map_err(|why| Failure::new(Code::Usage, why))
     }
 
     fn plan(&self) -> Result<Plan, Failure> {
@@ -441,6 +524,12 @@ fn kind(text: &str) -> Result<Kind, String> {
     let names = || Kind::ALL.map(Kind::name).join(", ");
     let found = Kind::ALL.into_iter().find(|kind| kind.name() == text);
     found.ok_or_else(|| format!("the kinds are {}", names()))
+}
+
+fn fault(text: &str) -> Result<Fault, String> {
+    let names = || Fault::ALL.map(Fault::name).join(", ");
+    let found = Fault::ALL.into_iter().find(|fault| fault.name() == text);
+    found.ok_or_else(|| format!("the faults are {}", names()))
 }
 
 /// How soon INT and TERM are heard.

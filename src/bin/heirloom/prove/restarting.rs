@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Interrupted;
+use super::faults::{Fault, Injected, Injection, Means};
 use super::kernel::{self, Process, leaves};
 use super::loss::Loss;
 use super::trigger::Trigger;
@@ -28,6 +29,8 @@ pub(super) struct Restart {
     pub(super) new: BTreeSet<Process>,
     /// What the service lost, and what is known of it.
     pub(super) fault: Option<(Loss, String)>,
+    /// What was done to the server meanwhile.
+    pub(super) injected: Option<Injected>,
 }
 
 /// How a restart is watched.
@@ -86,21 +89,9 @@ impl Restart {
         }
     }
 
-    pub(super) fn is_complete(&self) -> bool {
-        self.ended.is_some()
-    }
-}
-
-impl Watch<'_> {
-    /// Restarts the server, and watches until nothing is left of the old one, or the deadline.
-    pub(super) fn restart(&self, earlier: &[Restart]) -> Result<Restart, String> {
-        let known: BTreeSet<i32> = kernel::pids().collect();
-        let before = self.holding()?;
-        let old = serving(&before, self.address.port());
-        let replaced = earlier.iter().flat_map(|restart| restart.old.iter().copied()).collect();
-        let target = self.trigger.target(&before, &replaced)?;
+    fn asked_for(old: BTreeSet<Process>) -> Restart {
         let asked = Instant::now();
-        let mut restart = Restart {
+        Restart {
             asked,
             started: None,
             let_go: None,
@@ -109,38 +100,83 @@ impl Watch<'_> {
             old,
             new: BTreeSet::new(),
             fault: None,
-        };
+            injected: None,
+        }
+    }
+
+    /// Who holds the listening socket now.
+    fn note(&mut self, held: &BTreeSet<Process>, before: &BTreeSet<Process>) {
+        let now = Instant::now();
+        self.new.extend(held.difference(before));
+        if self.new.is_empty() {
+            return;
+        }
+        self.started.get_or_insert(now);
+        let is_gone = !self.old.iter().any(|process| process.is_alive());
+        if is_gone || !self.old.iter().any(|process| held.contains(process)) {
+            self.let_go.get_or_insert(now);
+        }
+        if is_gone {
+            self.ended.get_or_insert(now);
+        }
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.ended.is_some()
+    }
+}
+
+impl Watch<'_> {
+    /// Restarts the server, and watches until nothing is left of the old one, or the deadline. With a fault,
+    /// until it has come to rest.
+    pub(super) fn restart(
+        &self,
+        earlier: &[Restart],
+        fault: Option<(Fault, &mut Means)>,
+    ) -> Result<Restart, String> {
+        let known: BTreeSet<i32> = kernel::pids().collect();
+        let before = self.holding()?;
+        let old = serving(&before, self.address.port());
+        let replaced = earlier.iter().flat_map(|restart| restart.old.iter().copied()).collect();
+        let target = self.trigger.target(&before, &replaced)?;
+        let begin =
+            |(fault, means)| Injection::begin(fault, means, self.trigger, target, self.address.port());
+        let mut injection = fault.map(begin).transpose()?;
+        let mut restart = Restart::asked_for(old);
         let mut command = self.trigger.pull(target)?;
         let mut looks = 0;
         let mut away: Option<Instant> = None;
-        while asked.elapsed() < self.deadline && !self.interrupted.load(Ordering::Relaxed) {
+        while restart.asked.elapsed() < self.deadline && !self.interrupted.load(Ordering::Relaxed) {
             let held = self.look(&known, &before, looks % FULL_LOOK == 0).map_err(|error| unseen(&error))?;
             looks += 1;
-            let now = Instant::now();
-            restart.new.extend(held.difference(&before));
-            let has_old = restart.old.iter().any(|process| held.contains(process));
-            if !restart.new.is_empty() {
-                restart.started.get_or_insert(now);
-                if !has_old {
-                    restart.let_go.get_or_insert(now);
+            restart.note(&held, &before);
+            let is_over = match &mut injection {
+                Some(injection) => {
+                    injection.advance(&restart, &held)?;
+                    injection.is_over(&restart, &before)
                 }
-                if !restart.old.iter().any(|process| process.is_alive()) {
-                    restart.let_go.get_or_insert(now);
-                    restart.ended = Some(now);
-                    break;
-                }
-            }
-            away = if held.is_empty() { away.or(Some(now)) } else { None };
-            if away.is_some_and(|since| since.elapsed() > LONGEST_AWAY) {
+                None => restart.is_complete() || restart.started.is_none() && command.has_failed(),
+            };
+            if is_over {
                 break;
             }
-            if restart.started.is_none() && command.has_failed() {
+            away = if held.is_empty() { away.or(Some(Instant::now())) } else { None };
+            let may_be_away = injection.as_ref().is_some_and(Injection::ends_the_server);
+            if !may_be_away && away.is_some_and(|since| since.elapsed() > LONGEST_AWAY) {
                 break;
             }
             std::thread::sleep(BETWEEN_LOOKS);
         }
         restart.watched_until = Instant::now();
-        restart.fault = self.fault(&restart, away.is_some(), command.failure());
+        restart.fault = match injection {
+            None => self.fault(&restart, away.is_some(), command.failure()),
+            Some(injection) => {
+                let is_over = injection.is_over(&restart, &before);
+                let (injected, loss) = injection.end(&restart, &before)?;
+                restart.injected = Some(injected);
+                loss.or_else(|| (!is_over).then(|| self.fault(&restart, false, command.failure())).flatten())
+            }
+        };
         command.end(self.deadline);
         Ok(restart)
     }

@@ -1,9 +1,10 @@
-//! The report as CI servers read it: a test case for each kind of client, and one for each restart.
+//! The report as CI servers read it: a test case for each kind of client, for each restart, and for
+//! each fault.
 
 use std::fmt::Write;
 
 use super::text::seen;
-use super::{Finding, Report};
+use super::{FaultLine, Finding, Report};
 
 pub(in crate::prove) fn junit(report: &Report) -> String {
     let mut cases = String::new();
@@ -24,11 +25,21 @@ pub(in crate::prove) fn junit(report: &Report) -> String {
         let failure = line.fault.as_deref().map(|fault| failure(fault, fault)).unwrap_or_default();
         case("restarts", &format!("restart {}", line.number), failure);
     }
+    for line in &report.faults {
+        let outcome = match (&line.left_out, line.lost) {
+            (Some(why), _) => format!("<skipped message=\"{}\"/>", escaped(why)),
+            (None, 0) => String::new(),
+            (None, lost) => of_fault(lost, line),
+        };
+        case("faults", line.fault, outcome);
+    }
     if let Some(why) = &report.cut_short {
         case("restarts", "all of them", failure(why, why));
     }
     let tests = cases.lines().filter(|line| line.starts_with("  <testcase")).count();
-    let skipped = report.clients.iter().filter(|line| line.left_out.is_some()).count();
+    let left_out = report.clients.iter().map(|line| &line.left_out);
+    let left_out = left_out.chain(report.faults.iter().map(|line| &line.left_out));
+    let skipped = left_out.filter(|why| why.is_some()).count();
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <testsuite name=\"heirloom prove {}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" \
@@ -54,6 +65,15 @@ fn of_client(report: &Report, kind: &str) -> String {
         }
     }
     failure(&names.join(", "), &text)
+}
+
+fn of_fault(lost: usize, line: &FaultLine) -> String {
+    let mut text = String::new();
+    for deed in &line.did {
+        let _ = writeln!(text, "{:.0} ms: {}", deed.after_ms, deed.what);
+    }
+    let outcome = line.outcome.unwrap_or_default();
+    failure(&format!("{lost} lost; {outcome}"), &text)
 }
 
 fn failure(message: &str, text: &str) -> String {

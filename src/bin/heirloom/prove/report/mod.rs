@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use super::clients::Kind;
+use super::faults::Fault;
 use super::loss::Loss;
 use super::restarting::Phase;
 
@@ -27,6 +28,8 @@ pub(super) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cut_short: Option<String>,
     pub(super) restarts: Vec<RestartLine>,
+    /// Those asked for by `--faults`.
+    pub(super) faults: Vec<FaultLine>,
     pub(super) clients: Vec<ClientLine>,
     pub(super) findings: Vec<Finding>,
     pub(super) latency: Latency,
@@ -48,6 +51,36 @@ pub(super) struct RestartLine {
     pub(super) lost: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) fault: Option<String>,
+    /// The fault that was made during it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) injected: Option<&'static str>,
+}
+
+/// A fault that was made during a restart; the next restart shows whether the server has got over it.
+#[derive(Debug, Serialize)]
+pub(super) struct FaultLine {
+    pub(super) fault: &'static str,
+    pub(super) meaning: &'static str,
+    /// The number of the restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) restart: Option<usize>,
+    pub(super) did: Vec<Deed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) outcome: Option<&'static str>,
+    /// In this restart and the next one.
+    pub(super) lost: usize,
+    /// What no server could have kept: what a killed process held, and what comes after the end.
+    pub(super) inevitable: usize,
+    /// Why it was not made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) left_out: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Deed {
+    /// Since the restart was asked for.
+    pub(super) after_ms: f64,
+    pub(super) what: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -149,6 +182,21 @@ impl Chart {
 impl Report {
     pub(super) fn losses(&self) -> usize {
         self.findings.iter().map(|finding| finding.count).sum()
+    }
+}
+
+impl FaultLine {
+    pub(super) fn of(fault: Fault) -> FaultLine {
+        FaultLine {
+            fault: fault.name(),
+            meaning: fault.meaning(),
+            restart: None,
+            did: Vec::new(),
+            outcome: None,
+            lost: 0,
+            inevitable: 0,
+            left_out: None,
+        }
     }
 }
 

@@ -25,6 +25,7 @@ fn write(report: &Report, chart: &Chart, out: &mut String) -> std::fmt::Result {
     )?;
     clients(report, out)?;
     times(report, out)?;
+    faults(report, out)?;
     if !report.restarts.is_empty() {
         latency(report, chart, out)?;
     }
@@ -67,6 +68,29 @@ fn times(report: &Report, out: &mut String) -> std::fmt::Result {
         writeln!(out, "{:>7} {new:>12} {let_go:>12} {gone:>12} {:>7}{fault}", line.number, line.lost)?;
     }
     writeln!(out)
+}
+
+fn faults(report: &Report, out: &mut String) -> std::fmt::Result {
+    for line in &report.faults {
+        let (fault, meaning, lost) = (line.fault, line.meaning, line.lost);
+        writeln!(out, "fault {fault}: {meaning}")?;
+        for deed in &line.did {
+            let sign = if deed.after_ms < 0.0 { "-" } else { "" };
+            writeln!(out, "  {sign}{:<9} {}", time(deed.after_ms.abs()), plain(&deed.what))?;
+        }
+        match (&line.left_out, line.outcome, line.restart) {
+            (Some(why), ..) => writeln!(out, "  left out: {}", plain(why))?,
+            (_, Some(outcome), Some(restart)) => {
+                let inevitable = match line.inevitable {
+                    0 => String::new(),
+                    some => format!(", besides {some} that no server could have kept"),
+                };
+                writeln!(out, "  restart {restart}: {outcome}; {lost} lost{inevitable}")?;
+            }
+            _ => {}
+        }
+    }
+    if report.faults.is_empty() { Ok(()) } else { writeln!(out) }
 }
 
 fn latency(report: &Report, chart: &Chart, out: &mut String) -> std::fmt::Result {
