@@ -94,6 +94,12 @@
 //!   however many listeners; the process that watches over its workers holds about one more. In the same run
 //!   Server::Starter holds 9.6 MB, unicorn's master 5.0, gunicorn's arbiter 4.1.
 //!
+//! * `scripts/bench/curves` restarts hello with more and more memory, listeners, idle connections (up to
+//!   100,000), requests in flight, state, and generations at once; it prints a slope for each and draws them.
+//!   `scripts/bench/peers` restarts heirloom, nginx, HAProxy, Server::Starter, unicorn, puma, gunicorn,
+//!   uvicorn, Node's cluster, and Go's grace and tableflip in turn under the clients of
+//!   [`heirloom prove`](super::prove), and prints side by side what each lost and how long it took.
+//!
 //! ---
 //!
 //! Before: [`guarantees`](super::guarantees). Next: [`design`](super::design).
