@@ -129,6 +129,8 @@ pub mod supervisor;
 mod sys;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "udp")]
+pub mod udp;
 
 pub use drain::stream;
 pub use operate::control;

@@ -10,7 +10,7 @@
 //! | an accept loop of its own | [`Listener::accept`](crate::Listener::accept), with HTTP or without it |
 //! | a framework that accepts by itself | [`Restarter::run_with`](crate::Restarter::run_with) |
 //! | threads and no runtime | [`Listener::into_blocking`](crate::Listener::into_blocking) |
-//! | datagrams | [`Restarter::udp`](crate::Restarter::udp), and `examples/udp.rs` |
+//! | datagrams | `Restarter::flows` (feature `udp`), or [`Restarter::udp`](crate::Restarter::udp): [`udp`](super::udp) |
 //! | another language | `heirloom run`: see [`any_server`](super::any_server) |
 //!
 //! # A service

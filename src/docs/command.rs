@@ -63,4 +63,4 @@
 //!
 //! ---
 //!
-//! Before: [`tls`](super::tls). Next: [`supervisor`](super::supervisor).
+//! Before: [`udp`](super::udp). Next: [`supervisor`](super::supervisor).

@@ -101,6 +101,15 @@
 //! * A connection that moves late (its request lasted) to a successor that has itself handed over by then is
 //!   told to close. It does not move again.
 //!
+//! **Datagrams** (feature `udp`; the kernel itself promises nothing about one)
+//!
+//! * One generation reads at a time, and what the kernel has queued is read by it, the successor's at COMMIT
+//!   and the predecessor's again if it takes back. What a successor had read and not yet forwarded when it
+//!   was killed is lost, as what any killed process held.
+//! * A datagram of a conversation reaches the generation that it began with, until that one ends. It is
+//!   dropped, and counted, only if that generation does not read 4 MiB of them.
+//! * With [`Restarter::udp`](crate::Restarter::udp) none of this holds: both generations read.
+//!
 //! **Frozen processes**
 //!
 //! * heirloom does not notice a program whose own runtime hangs while heirloom's thread goes on. That thread

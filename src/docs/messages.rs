@@ -36,6 +36,11 @@
 //! | `nobody goes on here with the HTTP/2 connection that has come` | This version does not serve HTTP/2 where the last one did. |
 //! | `hyper does not go on with an HTTP/2 connection that has moved` | It is closed, and its client reconnects. |
 //! | `no thread to enforce limits of connections` | Threads have run out (`ulimit -u`, `pids.max`): slow clients are not cut off. |
+//! | `cannot receive datagrams, trying again` | The socket has an error of its own; `error` says which. Mostly memory has run out. |
+//! | `the table of flows from the generation before cannot be read: those are begun anew` | Conversations by address are not known here; their next datagrams begin them with this process. |
+//! | `the generation before does not say which flows it has: reading without` | As above: a worker that was frozen when its successor began to read. |
+//! | `the successor cannot be told which flows there are: it will begin them anew` | As above, said by the other side: descriptors or memory have run out. |
+//! | `a frame from a newer generation cannot be understood` | What was forwarded is not what this release reads: `it ends within a record`, or `there is no family of addresses` of that number. It is skipped, and counted. |
 //! | `cannot accept, trying again` | Mostly the limit of open files; `error` says. Connections wait in the kernel. |
 //! | `a connection cannot be made blocking` | fcntl failed for one connection, which is dropped. |
 //! | `an accept may block here` | O_NONBLOCK of a shared socket cannot be set. |

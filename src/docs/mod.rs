@@ -10,6 +10,7 @@
 //! | [`connections`] | Which connections go on in the new process, and what becomes of the others? |
 //! | [`state`] | What does a program hand to its successor, and what could be lost? |
 //! | [`tls`] | How does HTTPS outlive a restart? |
+//! | [`udp`] | How do conversations over datagrams outlive a restart? |
 //! | [`command`] | How is a server restarted, watched and stopped from a shell? |
 //! | [`supervisor`] | How does the PID stay the same? |
 //! | [`any_server`] | How is a server in another language restarted (`heirloom run`)? And while I write it? |
@@ -51,6 +52,7 @@ pub mod testing;
 mod tests;
 pub mod tls;
 pub mod troubleshooting;
+pub mod udp;
 
 /// The README's code compiles.
 #[cfg(all(doctest, feature = "http"))]

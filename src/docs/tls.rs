@@ -33,4 +33,4 @@
 //!
 //! ---
 //!
-//! Before: [`state`](super::state). Next: [`command`](super::command).
+//! Before: [`state`](super::state). Next: [`udp`](super::udp).

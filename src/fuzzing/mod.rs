@@ -23,6 +23,8 @@ pub use crate::http::fuzzing::{carried, frames, http1, http2, sessions};
 pub use crate::supervisor::command::fuzzing::{env_file, notices};
 #[cfg(feature = "tls")]
 pub use crate::tls::fuzzing::{records, tls_carried};
+#[cfg(feature = "udp")]
+pub use crate::udp::fuzzing::{flow_frames, sorting as datagrams};
 
 /// The value of the variable that announces what is inherited: what was understood is written as it was read,
 /// unless it is too long when written out.

@@ -30,6 +30,8 @@ fn targets() -> Vec<Target> {
     ]);
     #[cfg(feature = "tls")]
     targets.extend::<[Target; 2]>([("records", super::records), ("tls_carried", super::tls_carried)]);
+    #[cfg(feature = "udp")]
+    targets.extend::<[Target; 2]>([("flow_frames", super::flow_frames), ("datagrams", super::datagrams)]);
     #[cfg(feature = "supervisor")]
     targets.extend::<[Target; 2]>([("env_file", super::env_file), ("notices", super::notices)]);
     #[cfg(feature = "fetch")]
@@ -51,7 +53,13 @@ fn every_target_has_a_program_and_every_folder_of_seeds_a_target() {
     for name in &known {
         assert!(programs.contains(&format!("path = \"targets/{name}.rs\"")), "no program for {name}");
     }
-    if cfg!(all(feature = "http", feature = "tls", feature = "supervisor", feature = "fetch")) {
+    if cfg!(all(
+        feature = "http",
+        feature = "tls",
+        feature = "supervisor",
+        feature = "fetch",
+        feature = "udp"
+    )) {
         for folder in fs::read_dir(root.join("src/fuzzing/seeds")).expect("seeds") {
             let folder = folder.expect("a folder").file_name();
             assert!(known.iter().any(|name| folder == **name), "{folder:?} is for no target");

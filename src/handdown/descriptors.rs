@@ -76,6 +76,15 @@ impl Descriptors {
         self.lock().inherited.remove(name)
     }
 
+    /// Those whose names begin so.
+    #[cfg(feature = "udp")]
+    pub(crate) fn inherited_under(&self, beginning: &str) -> Vec<(String, OwnedFd)> {
+        let mut state = self.lock();
+        let names: Vec<_> =
+            state.inherited.keys().filter(|name| name.starts_with(beginning)).cloned().collect();
+        names.into_iter().filter_map(|name| state.inherited.remove_entry(&name)).collect()
+    }
+
     /// Closes what nobody has asked for.
     pub(crate) fn close_unclaimed(&self) {
         let unclaimed = std::mem::take(&mut self.lock().inherited);

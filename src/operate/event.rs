@@ -94,6 +94,18 @@ pub enum Event {
         /// [`GenerationDetail::unmoved`](crate::control::GenerationDetail::unmoved).
         unmoved: BTreeMap<&'static str, u64>,
     },
+    /// An older generation has no conversations over a datagram socket any more: it has ended, or closed it.
+    #[non_exhaustive]
+    FlowsGone {
+        /// Where the socket is bound.
+        address: crate::Address,
+        /// Its number.
+        generation: u64,
+        /// Datagrams that this process forwarded to it.
+        forwarded: u64,
+        /// Datagrams for it that were dropped.
+        dropped: u64,
+    },
     /// This process has nothing left to do.
     #[non_exhaustive]
     Ended {

@@ -17,6 +17,9 @@
 //! | `heirloom_connections_moved_by_kind_total{kind=..}` | counter | the same, by what was spoken: `raw`, `http1`, `websocket`, `stream`, each with `+tls` behind it over TLS | the predecessor |
 //! | `heirloom_connections_unmoved_total{reason=..}` | counter | connections that were to move and stayed, by [reason](crate::control::GenerationDetail::unmoved) | the predecessor, at its end |
 //! | `heirloom_connections_aborted_total` | counter | connections on which the hammer fell | the process that drains |
+//! | `heirloom_flows{generation=..}` | gauge | conversations over datagram sockets (`udp::Flows`) by the generation that has them; once a second | the process that reads |
+//! | `heirloom_datagrams_forwarded_total`, `heirloom_datagrams_dropped_total` | counter | datagrams that went to older generations, or were to and were dropped; once a second | the process that reads |
+//! | `heirloom_datagrams_unknown_total` | counter | datagrams that belonged to nothing that is known; once a second | the process that reads |
 //!
 //! **Which process is asked.** Every generation has a recorder of its own. One that *pushes* (statsd,
 //! OpenTelemetry) gets all of it. One that is *scraped* is asked through the listening socket, so the process
@@ -86,13 +89,35 @@ impl Metrics {
     }
 
     /// Counts the connections, if that is due.
-    pub(crate) fn sample(&self, now: Instant, connections: impl FnOnce() -> usize) {
+    pub(crate) fn sample(&self, now: Instant, connections: impl FnOnce() -> usize) -> bool {
         let mut due = lock(&self.due);
         if due.take_if(|due| now >= *due).is_some() {
             *due = now.checked_add(SAMPLE);
             let open = number(connections()) as f64;
             let _ = catch_unwind(|| gauge!(OPEN).set(open));
+            return true;
         }
+        false
+    }
+
+    /// Counts what becomes of datagrams.
+    #[cfg(feature = "udp")]
+    pub(crate) fn flows(&self, all: &[crate::udp::FlowsStatus]) {
+        let _ = catch_unwind(|| {
+            let mut flows = std::collections::BTreeMap::<u64, usize>::new();
+            for status in all.iter().filter(|status| status.reads) {
+                for generation in std::iter::once(&status.own).chain(&status.older) {
+                    *flows.entry(generation.generation).or_default() += generation.flows.unwrap_or_default();
+                }
+            }
+            for (generation, flows) in flows {
+                gauge!(FLOWS, "generation" => generation.to_string()).set(flows as f64);
+            }
+            let sum = |of: fn(&crate::udp::FlowsStatus) -> u64| all.iter().map(of).sum::<u64>();
+            counter!(FORWARDED).absolute(sum(|status| status.forwarded));
+            counter!(DROPPED).absolute(sum(|status| status.dropped));
+            counter!(UNKNOWN).absolute(sum(|status| status.unknown));
+        });
     }
 
     fn record(&self, event: &Event) {
@@ -156,6 +181,13 @@ fn describe() {
     describe_counter!(MOVED_BY_KIND, "Connections that went on in the successor, by what was spoken");
     describe_counter!(UNMOVED, "Connections that were to move and stayed, by reason");
     describe_counter!(ABORTED, "Connections on which the hammer fell");
+    #[cfg(feature = "udp")]
+    {
+        describe_gauge!(FLOWS, "Conversations over datagram sockets by generation");
+        describe_counter!(FORWARDED, "Datagrams that were forwarded to older generations");
+        describe_counter!(DROPPED, "Datagrams for older generations that were dropped");
+        describe_counter!(UNKNOWN, "Datagrams that belonged to nothing that is known");
+    }
 }
 
 const GENERATION: &str = "heirloom_generation";
@@ -169,3 +201,11 @@ const MOVED: &str = "heirloom_connections_moved_total";
 const MOVED_BY_KIND: &str = "heirloom_connections_moved_by_kind_total";
 const UNMOVED: &str = "heirloom_connections_unmoved_total";
 const ABORTED: &str = "heirloom_connections_aborted_total";
+#[cfg(feature = "udp")]
+const FLOWS: &str = "heirloom_flows";
+#[cfg(feature = "udp")]
+const FORWARDED: &str = "heirloom_datagrams_forwarded_total";
+#[cfg(feature = "udp")]
+const DROPPED: &str = "heirloom_datagrams_dropped_total";
+#[cfg(feature = "udp")]
+const UNKNOWN: &str = "heirloom_datagrams_unknown_total";

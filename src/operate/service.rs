@@ -97,10 +97,23 @@ impl Service {
         None
     }
 
-    /// How many connections there are.
-    pub(crate) fn sample(&self, now: Instant, connections: impl FnOnce() -> usize) {
+    /// Counts connections if that is due, and says whether it was.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn sample(&self, now: Instant, connections: impl FnOnce() -> usize) -> bool {
+        self.metrics.sample(now, connections)
+    }
+
+    /// Nobody counts connections.
+    #[cfg(not(feature = "metrics"))]
+    pub(crate) fn sample(&self, _now: Instant, _connections: impl FnOnce() -> usize) -> bool {
+        false
+    }
+
+    /// What becomes of datagrams, when the connections were counted.
+    #[cfg(feature = "udp")]
+    pub(crate) fn flows(&self, all: &[crate::udp::FlowsStatus]) {
         #[cfg(feature = "metrics")]
-        self.metrics.sample(now, connections);
+        self.metrics.flows(all);
     }
 
     /// A listener was opened.

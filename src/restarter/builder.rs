@@ -350,6 +350,8 @@ impl Builder {
             life: watch::Sender::new(Life::Starting),
             ending: watch::Sender::new(None),
             events: broadcast::Sender::new(EVENTS),
+            #[cfg(feature = "udp")]
+            flows: Mutex::default(),
         });
         let tells_of_panics = self.control.is_some() && is_tried;
         driver::start(Start {

@@ -7,6 +7,8 @@
 mod builder;
 pub(crate) mod driver;
 pub(crate) mod ending;
+#[cfg(feature = "udp")]
+mod flows;
 mod framework;
 mod handing;
 mod last_words;
@@ -141,7 +143,8 @@ impl Restarter {
     ///
     /// This process receives from it at once, beside the predecessor while that is alive. The kernel chooses
     /// which of the two gets a datagram. Stop receiving when [`draining`](Self::draining) resolves. Only the
-    /// program's protocol can say which datagrams were in flight then.
+    /// program's protocol can say which datagrams were in flight then. For protocols with conversations there
+    /// is `flows`, with the feature `udp`.
     pub fn udp(&self, listen: impl IntoListen) -> Result<std::net::UdpSocket, ListenError> {
         let listen = listen.into_listen()?;
         let socket = self.shared.listeners.inherit_or_bind(&listen, Kind::Udp)?;
@@ -314,6 +317,8 @@ impl Restarter {
             ready: self.is_ready(),
             draining,
             connections: self.shared.tracker.snapshot(),
+            #[cfg(feature = "udp")]
+            flows: self.shared.flows(),
         }
     }
 

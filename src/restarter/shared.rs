@@ -40,6 +40,9 @@ pub(super) struct Shared {
     pub(super) life: watch::Sender<Life>,
     pub(super) ending: watch::Sender<Option<Ending>>,
     pub(super) events: broadcast::Sender<Event>,
+    /// Who can tell of datagram sockets with conversations.
+    #[cfg(feature = "udp")]
+    pub(super) flows: Mutex<Vec<std::sync::Weak<dyn crate::udp::StatusSource>>>,
 }
 
 /// Where the process is, as far as [`ready`](super::Restarter::ready) wants to know.
@@ -54,6 +57,9 @@ pub(super) enum Life {
 #[derive(Debug)]
 pub(super) enum Command {
     Ready,
+    /// Something has happened elsewhere.
+    #[cfg(feature = "udp")]
+    Tell(Event),
     /// There is something new for the successor to have: a supervisor is told.
     Keep,
     Failed {

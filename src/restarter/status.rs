@@ -19,6 +19,9 @@ pub struct Status {
     pub draining: Option<Draining>,
     /// Every connection that it holds, with its kind, state, age and peer.
     pub connections: Vec<ConnectionStatus>,
+    /// Its datagram sockets with conversations.
+    #[cfg(feature = "udp")]
+    pub flows: Vec<crate::udp::FlowsStatus>,
 }
 
 /// The drain of a process.

@@ -56,6 +56,16 @@ pub(crate) struct Socket {
     /// Leads to the accept loop, if that is ours: only then can it be told to empty the queue, and take what
     /// comes from the predecessor.
     pub(crate) arrivals: Mutex<Option<mpsc::UnboundedSender<Arrival>>>,
+    /// Who reads datagrams from it by heirloom's rules, and has to be at rest when a gate has closed.
+    #[cfg(feature = "udp")]
+    pub(super) reader: Mutex<Option<std::sync::Weak<dyn Reader>>>,
+}
+
+/// What a socket's gate is told to at once, and not only when its task comes round to it: what this one has
+/// read counts as this generation's, and the next one has to know.
+#[cfg(feature = "udp")]
+pub(crate) trait Reader: std::fmt::Debug + Send + Sync {
+    fn gate(&self, gate: Gate);
 }
 
 /// The path of a Unix socket that this process owns.
@@ -230,6 +240,8 @@ impl Socket {
             announced_length: announced.length(),
             gate,
             arrivals: Mutex::new(None),
+            #[cfg(feature = "udp")]
+            reader: Mutex::new(None),
         })
     }
 
@@ -253,6 +265,12 @@ impl Socket {
     }
 
     pub(super) fn set(&self, gate: Gate) {
+        #[cfg(feature = "udp")]
+        if let Some(reader) = &*self.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+            && let Some(reader) = reader.upgrade()
+        {
+            reader.gate(gate);
+        }
         self.gate.send_replace(gate);
     }
 

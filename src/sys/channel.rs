@@ -121,6 +121,27 @@ impl Channel {
         }
     }
 
+    /// Receives one message without descriptors into `buffer`, and says how long it is; 0 at the end. What is
+    /// longer than the buffer is cut. `WouldBlock` while there is neither.
+    #[cfg(feature = "udp")]
+    pub(crate) fn recv_into(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match nix::sys::socket::recv(self.fd.as_raw_fd(), buffer, nix::sys::socket::MsgFlags::empty()) {
+                Ok(length) => return Ok(length),
+                Err(Errno::EINTR) => {}
+                Err(Errno::ECONNRESET) => return Ok(0),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Lets as much wait in it as the system allows.
+    #[cfg(feature = "udp")]
+    pub(crate) fn widen(&self) {
+        // The kernel cuts it to net.core.wmem_max, and refuses nothing.
+        let _ = SockRef::from(&self.fd).set_send_buffer_size(1 << 22);
+    }
+
     /// Receives one message, or finds the end. `WouldBlock` while there is neither.
     pub(crate) fn recv(&self) -> io::Result<Received> {
         let mut buffer = vec![0_u8; MAX_MESSAGE];

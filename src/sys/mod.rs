@@ -34,6 +34,8 @@ pub(crate) mod reading;
 pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod spawn;
+#[cfg(feature = "udp")]
+pub(crate) mod udp;
 #[cfg(feature = "supervisor")]
 pub(crate) mod waiting;
 pub(crate) mod watched;

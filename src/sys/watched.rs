@@ -25,6 +25,9 @@ pub(crate) unsafe trait Steady: AsRawFd {}
 unsafe impl Steady for Arc<OwnedFd> {}
 // SAFETY: it holds an OwnedFd in a private field that nothing replaces.
 unsafe impl Steady for Channel {}
+#[cfg(feature = "udp")]
+// SAFETY: as above, and shared by an Arc.
+unsafe impl Steady for Arc<Channel> {}
 // SAFETY: as above.
 unsafe impl Steady for Pidfd {}
 #[cfg(feature = "supervisor")]
@@ -34,7 +37,12 @@ unsafe impl Steady for Arc<super::notify::NotifySocket> {}
 /// Registers `inner` with the current runtime, to learn when it is readable. Dropping the result deregisters
 /// it, and then drops `inner`.
 pub(crate) fn watch<T: Steady>(inner: T) -> io::Result<AsyncFd<T>> {
+    watch_for(inner, Interest::READABLE)
+}
+
+/// As [`watch`], to learn of something else or more.
+pub(crate) fn watch_for<T: Steady>(inner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     // SAFETY: `Steady` promises just what the call asks for, and the AsyncFd owns `inner` until it has
     // deregistered.
-    unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) }.map_err(io::Error::from)
+    unsafe { AsyncFd::register_with_interest(inner, interest) }.map_err(io::Error::from)
 }

@@ -233,11 +233,34 @@ pub struct GenerationDetail {
     /// and TLS 1.2 are not asked to move at all, and else not among these.
     #[serde(default)]
     pub unmoved: BTreeMap<String, u64>,
+    /// Its datagram sockets with conversations (the feature `udp`).
+    #[serde(default)]
+    pub flows: Vec<FlowsDetail>,
     /// How many it had when its drain began; `None` while it does not drain.
     #[serde(default)]
     pub drained_from: Option<u64>,
     /// When the hammer falls on them; `None` while it does not drain.
     pub hammer_in_ms: Option<u64>,
+}
+
+/// Conversations over one datagram socket, as one process knows them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FlowsDetail {
+    /// Where the socket is bound.
+    pub address: String,
+    /// Whether this process reads it.
+    pub reads: bool,
+    /// Datagrams that it has read, for whichever generation.
+    pub received: u64,
+    /// Those that belonged to nothing that is known.
+    pub unknown: u64,
+    /// Datagrams that it has forwarded to older generations.
+    pub forwarded: u64,
+    /// Datagrams for older generations that were dropped.
+    pub dropped: u64,
+    /// Conversations by the number of the generation that has them, as far as they are counted.
+    pub by_generation: BTreeMap<String, u64>,
 }
 
 /// One connection.

@@ -44,6 +44,8 @@ impl Driver {
                 self.asking.ask(now, (name, at_end), self.predecessor.as_ref(), answer);
             }
             Command::Keep => self.keep(),
+            #[cfg(feature = "udp")]
+            Command::Tell(event) => self.tell(event),
             Command::Restart { answer } => self.request(now, answer),
             Command::Shutdown { within } => self.stop(now, within, &Message::Stop),
             Command::Hammer => {

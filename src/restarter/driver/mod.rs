@@ -376,7 +376,11 @@ impl Driver {
                 self.act_on_supervised(now, Vec::new());
                 self.hammer_upgraded(now);
                 self.tell_progress(now);
-                self.shared.service.sample(now, || self.shared.tracker.count());
+                let _counted = self.shared.service.sample(now, || self.shared.tracker.count());
+                #[cfg(feature = "udp")]
+                if _counted {
+                    self.shared.service.flows(&self.shared.flows());
+                }
                 if self.farewell.held.as_ref().is_some_and(|(until, _)| now >= *until) {
                     self.release_end();
                 }

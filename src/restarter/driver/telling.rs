@@ -63,6 +63,9 @@ fn log(happening: &Event) {
         Event::Moved { by_kind, unmoved } => {
             say!(info: moved = %counted(by_kind), not_moved = %counted(unmoved), "connections moved")
         }
+        Event::FlowsGone { address, generation, forwarded, dropped } => {
+            say!(info: %address, generation = *generation, forwarded = *forwarded, dropped = *dropped, "an older generation's conversations have ended")
+        }
         Event::Ended { reason } => say!(info: ?reason, "ended"),
     }
 }

@@ -118,6 +118,20 @@ impl Listeners {
         }
     }
 
+    /// From now on this reader follows the gate of its socket, and is told where it stands.
+    #[cfg(feature = "udp")]
+    pub(crate) fn reader_begins(
+        &self,
+        socket: &Socket,
+        reader: std::sync::Weak<dyn crate::sockets::socket::Reader>,
+    ) {
+        // Held throughout: a gate that moves in between would be told in the wrong order.
+        let _state = self.lock();
+        *lock(&socket.reader) = Some(reader);
+        let now = *socket.gate.borrow();
+        socket.set(now);
+    }
+
     /// An accept loop begins: ours or a framework's.
     pub(crate) fn mark_begun(&self) {
         self.begun.send_replace(true);

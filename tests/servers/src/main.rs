@@ -12,6 +12,7 @@
 
 mod blocking;
 mod completions;
+mod conversing;
 mod faulty;
 mod fetching;
 mod framework;
@@ -61,6 +62,7 @@ fn run(name: &str) -> Option<ExitCode> {
     Some(match name {
         "blocking" => blocking::main().report(),
         "completions" => completions::main().report(),
+        "conversing" => conversing::main().report(),
         "faulty" => faulty::main().report(),
         "fetching" => fetching::main().report(),
         "framework" => framework::main().report(),

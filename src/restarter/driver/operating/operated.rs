@@ -264,6 +264,10 @@ impl Driver {
             oldest: connections.iter().take(OLDEST).map(described).collect(),
             moved: owned(self.operating.moved_by_kind()),
             unmoved: owned(&self.shared.tracker.unmoved()),
+            #[cfg(feature = "udp")]
+            flows: self.shared.flows().iter().map(crate::udp::FlowsStatus::detail).collect(),
+            #[cfg(not(feature = "udp"))]
+            flows: Vec::new(),
             drained_from: self.operating.drain.map(|(_, connections)| connections as u64),
             hammer_in_ms: drain.map(|(_, deadline): (Reason, Instant)| {
                 whole_millis(deadline.saturating_duration_since(now))

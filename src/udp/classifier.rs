@@ -1,0 +1,130 @@
+//! Whose a datagram is.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::table::Table;
+
+/// What a [`Classifier`] says of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// It begins something: it is for the generation that reads.
+    New,
+    /// It belongs to this [generation](crate::Restarter::generation).
+    Generation(u64),
+    /// It belongs to something that nobody knows. The generation that reads gets it, so that it can tell the
+    /// peer, and it is counted.
+    Unknown,
+}
+
+/// Says which generation a datagram belongs to.
+///
+/// It is asked in the generation that reads the socket, for each datagram, so it must be quick. Datagrams
+/// whose generation is gone are for the generation that reads, as [`Owner::Unknown`] ones are.
+pub struct Classifier {
+    pub(super) how: How,
+}
+
+pub(super) enum How {
+    Requests,
+    ByPeer(Duration),
+    By(OwnerOf),
+}
+
+/// A program's own way to tell.
+type OwnerOf = Box<dyn FnMut(&[u8], SocketAddr) -> Owner + Send>;
+
+impl Classifier {
+    /// Each datagram is a request by itself, as in DNS: it is for the generation that reads. Nothing is
+    /// forwarded, and nothing holds a generation that drains.
+    pub fn requests() -> Classifier {
+        Classifier { how: How::Requests }
+    }
+
+    /// A conversation is all that comes from one address and port, until nothing has come for `idle`. It
+    /// belongs to the generation that got the first datagram, and holds that one's drain until it is idle.
+    ///
+    /// `idle` is as long as the protocol lets a peer be silent; 30 s is what NATs keep an address for, so a
+    /// peer that is silent for longer often comes back from another one anyway. At most 262,144 conversations
+    /// are kept. A peer beyond that is served by whichever generation reads.
+    pub fn by_peer(idle: Duration) -> Classifier {
+        Classifier { how: How::ByPeer(idle) }
+    }
+
+    /// The protocol's own ids: a function of a datagram and the peer's address. A program that puts
+    /// [`Restarter::generation`](crate::Restarter::generation) into the ids that it gives out can tell by
+    /// them alone, and a peer may change its address.
+    ///
+    /// heirloom does not know of conversations then, so a program that has some holds its drain with
+    /// [`Restarter::hold`](crate::Restarter::hold). A function that panics does so in the task that receives.
+    pub fn by(owner: impl FnMut(&[u8], SocketAddr) -> Owner + Send + 'static) -> Classifier {
+        Classifier { how: How::By(Box::new(owner)) }
+    }
+}
+
+impl fmt::Debug for Classifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.how {
+            How::Requests => f.write_str("Classifier::requests()"),
+            How::ByPeer(idle) => write!(f, "Classifier::by_peer({idle:?})"),
+            How::By(_) => f.write_str("Classifier::by(..)"),
+        }
+    }
+}
+
+/// A classifier with what it remembers.
+pub(super) enum Judge {
+    Requests,
+    ByPeer(Table),
+    By(OwnerOf),
+}
+
+impl Judge {
+    pub(super) fn new(classifier: Classifier) -> Judge {
+        match classifier.how {
+            How::Requests => Judge::Requests,
+            How::ByPeer(idle) => Judge::ByPeer(Table::new(idle)),
+            How::By(owner) => Judge::By(owner),
+        }
+    }
+
+    pub(super) fn owner(&mut self, now: Instant, bytes: &[u8], peer: SocketAddr) -> Owner {
+        match self {
+            Judge::Requests => Owner::New,
+            Judge::ByPeer(table) => table.seen(now, (peer, 0)).map_or(Owner::New, Owner::Generation),
+            Judge::By(owner) => owner(bytes, peer),
+        }
+    }
+
+    /// What this datagram belongs to is of this generation from now on.
+    pub(super) fn open(&mut self, now: Instant, peer: SocketAddr, generation: u64) {
+        if let Judge::ByPeer(table) = self {
+            table.open(now, (peer, 0), generation);
+        }
+    }
+
+    pub(super) fn table(&self) -> Option<&Table> {
+        match self {
+            Judge::ByPeer(table) => Some(table),
+            Judge::Requests | Judge::By(_) => None,
+        }
+    }
+
+    pub(super) fn table_mut(&mut self) -> Option<&mut Table> {
+        match self {
+            Judge::ByPeer(table) => Some(table),
+            Judge::Requests | Judge::By(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Judge::Requests => "Requests",
+            Judge::ByPeer(_) => "ByPeer",
+            Judge::By(_) => "By",
+        })
+    }
+}

@@ -1,0 +1,73 @@
+//! How many flows there are, and what became of datagrams.
+
+use super::older::Older;
+use super::sorting::Sorting;
+use crate::operate::control::status::FlowsDetail;
+use crate::sys::address::Address;
+
+/// One socket's flows, as one generation knows them; see [`Status::flows`](crate::Status::flows).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FlowsStatus {
+    /// Where the socket is bound.
+    pub address: Address,
+    /// Whether this generation reads it.
+    pub reads: bool,
+    /// Datagrams that it has read, for whomever.
+    pub received: u64,
+    /// Those of them that belonged to nothing that is known, and were given to this generation.
+    pub unknown: u64,
+    /// Datagrams that it has forwarded to older generations, those that are gone included.
+    pub forwarded: u64,
+    /// Datagrams for older generations that were dropped, likewise.
+    pub dropped: u64,
+    /// This generation: `forwarded` are the datagrams that came to it from newer ones, `dropped` the frames
+    /// of those that it could not understand.
+    pub own: GenerationFlows,
+    /// The older ones, oldest first; of those that are gone the last eight.
+    pub older: Vec<GenerationFlows>,
+}
+
+/// One generation's flows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GenerationFlows {
+    /// Its number.
+    pub generation: u64,
+    /// Conversations that it has; `None` where the program's own ids say whose a datagram is.
+    pub flows: Option<usize>,
+    /// Datagrams that were forwarded to it.
+    pub forwarded: u64,
+    /// Datagrams for it that were dropped: it did not read them in time, or was gone.
+    pub dropped: u64,
+}
+
+impl FlowsStatus {
+    /// As an operator is told.
+    pub(crate) fn detail(&self) -> FlowsDetail {
+        let counted = std::iter::once(&self.own).chain(&self.older).filter_map(|generation| {
+            let flows = generation.flows.filter(|flows| *flows > 0)?;
+            Some((generation.generation.to_string(), u64::try_from(flows).unwrap_or(u64::MAX)))
+        });
+        FlowsDetail {
+            address: self.address.to_string(),
+            reads: self.reads,
+            received: self.received,
+            unknown: self.unknown,
+            forwarded: self.forwarded,
+            dropped: self.dropped,
+            by_generation: counted.collect(),
+        }
+    }
+}
+
+impl GenerationFlows {
+    pub(super) fn of(older: &Older, sorting: &Sorting) -> GenerationFlows {
+        GenerationFlows {
+            generation: older.generation,
+            flows: sorting.flows(older.generation),
+            forwarded: older.outbound.forwarded,
+            dropped: older.outbound.dropped,
+        }
+    }
+}

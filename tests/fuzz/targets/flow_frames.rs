@@ -1,0 +1,4 @@
+//! `src/fuzzing/mod.rs` says what has to hold; `scripts/fuzz.sh flow_frames` runs it.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom::fuzzing::flow_frames(bytes));

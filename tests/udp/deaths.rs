@@ -1,0 +1,83 @@
+//! Generations that die: what they had is gone, and nothing else.
+
+use support::{Setup, Signal, beside_others, proc, says};
+
+use super::clients::{Conversation, Crowd, Outcome, Report, address};
+
+#[test]
+fn g3_a_successor_that_dies_in_probation_takes_its_own_conversations_only() {
+    let _shared = beside_others();
+    let server = Setup::example("conversing").args(&["--probation", "100s", "--idle", "30s"]).start();
+    let mut first = Conversation::begun(address(&server));
+    for generation in 2..=3 {
+        let mark = server.mark();
+        proc::signal(first.pid, Signal::SIGUSR2);
+        server.wait_for_line(mark, "successor ready");
+        let mut second = Conversation::begun(address(&server));
+        assert_ne!(second.pid, first.pid);
+        assert_eq!((first.say(), second.say()), (Outcome::Kept, Outcome::Kept), "attempt {generation}");
+        proc::signal(second.pid, Signal::SIGKILL);
+        server.wait_for_line(mark, says::TOOK_BACK);
+        assert_eq!(first.say(), Outcome::Kept);
+        // Its peer begins anew, with the process that reads again.
+        assert_eq!(second.say(), Outcome::Elsewhere);
+        let new = Conversation::begun(address(&server));
+        assert_eq!(new.pid, first.pid);
+    }
+}
+
+#[test]
+fn an_old_generation_that_is_killed_in_its_drain_harms_no_other() {
+    let _shared = beside_others();
+    let server = Setup::example("conversing").args(&["--probation", "50ms", "--idle", "30s"]).start();
+    let mut first = Conversation::begun(address(&server));
+    let mark = server.mark();
+    proc::signal(first.pid, Signal::SIGUSR2);
+    server.wait_for_line(mark, says::SETTLED);
+    let mut second = Conversation::begun(address(&server));
+    assert_ne!(second.pid, first.pid);
+    let crowd = Crowd::begin(address(&server), 8);
+    crowd.wait_for(100);
+    assert_eq!(first.say(), Outcome::Kept);
+    // Stopped, it reads nothing: what is for it waits, and the crowd does not.
+    proc::signal(first.pid, Signal::SIGSTOP);
+    crowd.wait_for(100);
+    proc::signal(first.pid, Signal::SIGKILL);
+    server.wait_for_exit(first.pid);
+    server.wait_for_line(mark, "an older generation's conversations have ended");
+    crowd.wait_for(100);
+    assert_eq!(first.say(), Outcome::Elsewhere, "it begins anew, and is answered");
+    assert_eq!(second.say(), Outcome::Kept);
+    let report = crowd.end();
+    assert_eq!(Report { conversations: 0, kept: 0, ..report }, Report::default());
+    // And the next restart goes as any.
+    let mark = server.mark();
+    proc::signal(second.pid, Signal::SIGUSR2);
+    server.wait_for_line(mark, says::SETTLED);
+    assert_eq!(second.say(), Outcome::Kept);
+}
+
+#[test]
+fn a_worker_that_is_killed_takes_its_own_conversations_only() {
+    let _shared = beside_others();
+    let args = ["--supervised", "yes", "--probation", "50ms", "--idle", "30s"];
+    let server = Setup::example("conversing").args(&args).start();
+    let mut first = Conversation::begun(address(&server));
+    let mark = server.mark();
+    proc::signal(server.first_pid, Signal::SIGUSR2);
+    server.wait_for_line(mark, "worker settled");
+    let mut second = Conversation::begun(address(&server));
+    assert_ne!(second.pid, first.pid);
+    assert_eq!(first.say(), Outcome::Kept);
+    let mark = server.mark();
+    proc::signal(first.pid, Signal::SIGKILL);
+    server.wait_for_line(mark, "an older generation's conversations have ended");
+    assert_eq!(second.say(), Outcome::Kept);
+    assert_eq!(first.say(), Outcome::Elsewhere);
+    // The one that serves: the next reads, and begins all anew.
+    proc::signal(second.pid, Signal::SIGKILL);
+    server.wait_for_line(mark, "worker settled");
+    assert_eq!(second.say(), Outcome::Elsewhere);
+    let third = Conversation::begun(address(&server));
+    assert_eq!(third.generation, 3);
+}
