@@ -91,7 +91,7 @@ where
         match self.project() {
             StreamFutureProjected::Request { in_flight, running } => {
                 let response = ready!(running.poll(cx))?;
-                let in_flight = in_flight.take().expect("polled after its response");
+                let in_flight = Arc::new(in_flight.take().expect("polled after its response"));
                 Poll::Ready(Ok(response.map(|body| StreamBody::Response { in_flight, body })))
             }
             StreamFutureProjected::Ghost { bytes } => {
@@ -102,11 +102,11 @@ where
 }
 
 pin_project! {
-    /// A response's body; the request is in flight until it is dropped.
+    /// A response's body.
     #[project = StreamBodyProjected]
     pub(super) enum StreamBody<B> {
         Response {
-            in_flight: InFlight,
+            in_flight: Arc<InFlight>,
             #[pin]
             body: B,
         },
@@ -116,9 +116,9 @@ pin_project! {
     }
 }
 
-/// A part of a body.
+/// A part of a body, which waits until the client has a window for it.
 pub(super) enum StreamData<D> {
-    Response(D),
+    Response { _in_flight: Arc<InFlight>, data: D },
     Ghost(Bytes),
 }
 
@@ -132,9 +132,11 @@ impl<B: Body> Body for StreamBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, B::Error>>> {
         match self.project() {
-            StreamBodyProjected::Response { body, .. } => body
-                .poll_frame(cx)
-                .map(|polled| polled.map(|result| result.map(|frame| frame.map_data(StreamData::Response)))),
+            StreamBodyProjected::Response { in_flight, body } => {
+                let part = |data| StreamData::Response { _in_flight: in_flight.clone(), data };
+                body.poll_frame(cx)
+                    .map(|polled| polled.map(|result| result.map(|frame| frame.map_data(part))))
+            }
             StreamBodyProjected::Ghost { left: 0 } => Poll::Ready(None),
             StreamBodyProjected::Ghost { left } => {
                 let part = (*left).min(NOTHING.len() as u32);
@@ -166,7 +168,7 @@ impl<D: Buf> Buf for StreamData<D> {
     #[inline]
     fn remaining(&self) -> usize {
         match self {
-            StreamData::Response(data) => data.remaining(),
+            StreamData::Response { data, .. } => data.remaining(),
             StreamData::Ghost(data) => data.remaining(),
         }
     }
@@ -174,7 +176,7 @@ impl<D: Buf> Buf for StreamData<D> {
     #[inline]
     fn chunk(&self) -> &[u8] {
         match self {
-            StreamData::Response(data) => data.chunk(),
+            StreamData::Response { data, .. } => data.chunk(),
             StreamData::Ghost(data) => data.chunk(),
         }
     }
@@ -182,7 +184,7 @@ impl<D: Buf> Buf for StreamData<D> {
     #[inline]
     fn advance(&mut self, count: usize) {
         match self {
-            StreamData::Response(data) => data.advance(count),
+            StreamData::Response { data, .. } => data.advance(count),
             StreamData::Ghost(data) => data.advance(count),
         }
     }
@@ -190,7 +192,7 @@ impl<D: Buf> Buf for StreamData<D> {
     #[inline]
     fn chunks_vectored<'a>(&'a self, parts: &mut [std::io::IoSlice<'a>]) -> usize {
         match self {
-            StreamData::Response(data) => data.chunks_vectored(parts),
+            StreamData::Response { data, .. } => data.chunks_vectored(parts),
             StreamData::Ghost(data) => data.chunks_vectored(parts),
         }
     }
@@ -198,13 +200,14 @@ impl<D: Buf> Buf for StreamData<D> {
     #[inline]
     fn copy_to_bytes(&mut self, count: usize) -> Bytes {
         match self {
-            StreamData::Response(data) => data.copy_to_bytes(count),
+            StreamData::Response { data, .. } => data.copy_to_bytes(count),
             StreamData::Ghost(data) => data.copy_to_bytes(count),
         }
     }
 }
 
-/// From the head of a request to the end of its response's body, or to whatever cut it short.
+/// From the head of a request until h2 has written the last of its response, or to whatever cut it short: the
+/// body and all its parts share it.
 pub(super) struct InFlight {
     entry: Arc<Entry>,
 }

@@ -77,10 +77,41 @@ async fn an_idle_client_that_pings_and_does_not_go_is_cut_at_the_linger_s_end() 
     }
 }
 
+#[tokio::test]
+async fn g2_what_waits_for_the_client_s_window_is_in_flight() {
+    // Two bytes of each answer at a time.
+    let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 2];
+    // GET /, with END_STREAM and END_HEADERS.
+    let request = [0, 0, 3, 1, 5, 0, 0, 0, 1, 0x82, 0x84, 0x86];
+    let more = [0, 0, 4, 8, 0, 0, 0, 0, 1, 0, 0, 0, 100];
+    let fixture = Fixture::start(Config::new()).await;
+    let (mut read, mut write) = greeted_with(&fixture, &settings).await.into_split();
+    write.write_all(&request).await.unwrap();
+    let mut body = Vec::new();
+    while body.is_empty() {
+        let (kind, payload) = soon("an answer", frame(&mut read)).await.expect("open");
+        body.extend(payload.into_iter().filter(|_| kind == 0));
+    }
+    fixture.tracker.begin(LIMIT);
+    // Told, and left alone for as long as an idle one may stay after that, three times.
+    let ends = tokio::time::timeout(4 * LIMIT, until_the_end(&mut read)).await;
+    assert!(ends.is_err(), "it was cut amid its answer: {ends:?}");
+    write.write_all(&more).await.unwrap();
+    let rest = soon("the connection's end", until_the_end(&mut read)).await;
+    body.extend(rest.into_iter().filter(|(kind, _)| *kind == 0).flat_map(|(_, payload)| payload));
+    assert_eq!(body, b"hello");
+    soon("its end", fixture.tracker.emptied()).await;
+}
+
 /// A client that has heard the server's SETTINGS.
 async fn greeted(fixture: &Fixture) -> TcpStream {
+    greeted_with(fixture, &SETTINGS).await
+}
+
+/// As [`greeted`], with settings of its own.
+async fn greeted_with(fixture: &Fixture, own: &[u8]) -> TcpStream {
     let mut client = fixture.client().await;
-    client.send([PREFACE, &SETTINGS].concat()).await;
+    client.send([PREFACE, own].concat()).await;
     let mut settings = [0; 9];
     soon("settings", client.stream.read_exact(&mut settings)).await.unwrap();
     assert_eq!(settings[3], 4);
