@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 # A new dependency is a decision.
 readonly most_by_default=50 most_above_tokio=19
 
-combinations=(http axum tls udp supervisor systemd metrics log fetch cli "http supervisor systemd" "cli fetch")
+combinations=(http axum tls udp quic supervisor systemd metrics log fetch cli "http supervisor systemd" "cli fetch")
 for features in "${combinations[@]}"; do
     echo "   $features"
     cargo clippy --quiet --no-default-features --features "$features" -- -D warnings

@@ -122,6 +122,8 @@ pub mod handover;
 #[cfg(feature = "http")]
 pub mod http;
 mod operate;
+#[cfg(feature = "quic")]
+pub mod quic;
 mod restarter;
 mod sockets;
 #[cfg(feature = "supervisor")]

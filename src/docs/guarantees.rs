@@ -108,6 +108,8 @@
 //!   was killed is lost, as what any killed process held.
 //! * A datagram of a conversation reaches the generation that it began with, until that one ends. It is
 //!   dropped, and counted, only if that generation does not read 4 MiB of them.
+//! * A QUIC connection (feature `quic`) lasts over restarts until its process's drain deadline, and is not
+//!   moved to another process. Clients that begin during a restart are served. 0-RTT is not accepted.
 //! * With [`Restarter::udp`](crate::Restarter::udp) none of this holds: both generations read.
 //!
 //! **Frozen processes**

@@ -41,6 +41,11 @@
 //! | `the generation before does not say which flows it has: reading without` | As above: a worker that was frozen when its successor began to read. |
 //! | `the successor cannot be told which flows there are: it will begin them anew` | As above, said by the other side: descriptors or memory have run out. |
 //! | `a frame from a newer generation cannot be understood` | What was forwarded is not what this release reads: `it ends within a record`, or `there is no family of addresses` of that number. It is skipped, and counted. |
+//! | `the predecessor's keys for QUIC cannot be read: starting with new ones` | Its connections are not found here by their ids; their clients have to connect again. |
+//! | `starting with new keys for QUIC` | As above; `error` says why there are none. |
+//! | `the successor will start with new keys for QUIC` | As above, said by the other side. |
+//! | `this TLS configuration cannot be used with QUIC` | It needs TLS 1.3 and the suite with AES-128-GCM. |
+//! | `cannot begin a QUIC endpoint` | The system refuses something for the socket; the cause says what. |
 //! | `cannot accept, trying again` | Mostly the limit of open files; `error` says. Connections wait in the kernel. |
 //! | `a connection cannot be made blocking` | fcntl failed for one connection, which is dropped. |
 //! | `an accept may block here` | O_NONBLOCK of a shared socket cannot be set. |

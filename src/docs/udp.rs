@@ -5,6 +5,7 @@
 //! | each datagram is a request by itself (DNS, statsd, logs) | `Restarter::flows` with `Classifier::requests`; `examples/dns.rs` |
 //! | a conversation is what comes from one address (games, tunnels) | `Classifier::by_peer`; `examples/game.rs` |
 //! | datagrams carry ids that the server gives out | `Classifier::by`, a function that reads them |
+//! | QUIC with quinn | `quic::Quic`, see [below](#quic); `examples/quic.rs` |
 //! | something that reads the socket by itself | [`Restarter::udp`](crate::Restarter::udp); `examples/udp.rs` |
 //!
 //! # What goes wrong without
@@ -50,6 +51,21 @@
 //! Nothing in a datagram proves who has sent it. A peer that writes another generation's number into its
 //! datagrams reaches that generation, and nothing of others. A table of addresses is bounded (262,144), since
 //! addresses can be forged.
+//!
+//! # QUIC
+//!
+//! The feature `quic` has this for [quinn](https://docs.rs/quinn): `heirloom::quic::Quic` makes an endpoint.
+//!
+//! * **A connection stays with its process** until it ends, up to the drain deadline; then it is closed with
+//!   the application's code. The ids of connections carry the generation, with a keyed check, so a packet
+//!   reaches the process that has the connection, whatever address its client has by then. While a client has
+//!   no id of ours yet, its address and the id that it chose are remembered for 10 s.
+//! * **New connections are with the successor.** A process that drains goes on to accept those that had begun
+//!   with it, and ends when none is left.
+//! * **Keys are handed down**: those of session tickets, of Retry and address validation, and of stateless
+//!   resets. So a session is resumed in the next generation, a token is good there, and clients of a process
+//!   that was killed are told by the one that serves.
+//! * 0-RTT is not accepted: rustls has it only with sessions in one process's memory.
 //!
 //! # With what is it compatible?
 //!

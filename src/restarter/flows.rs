@@ -29,6 +29,7 @@ impl Restarter {
         self.flows_with(listen, classifier, true)
     }
 
+    /// `fragments`: whether the network may part a datagram.
     pub(crate) fn flows_with(
         &self,
         listen: impl IntoListen,

@@ -18,6 +18,18 @@ pub enum Owner {
     Unknown,
 }
 
+/// What a datagram says of itself where conversations have ids, and need some time until they have one.
+#[cfg(feature = "quic")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conversation {
+    /// It is of this generation.
+    Of(u64),
+    /// It begins, under an id of the peer's.
+    Begins(u64),
+    /// It is none.
+    Unknown,
+}
+
 /// Says which generation a datagram belongs to.
 ///
 /// It is asked in the generation that reads the socket, for each datagram, so it must be quick. Datagrams
@@ -30,7 +42,12 @@ pub(super) enum How {
     Requests,
     ByPeer(Duration),
     By(OwnerOf),
+    #[cfg(feature = "quic")]
+    ByConversation(Duration, ConversationOf),
 }
+
+#[cfg(feature = "quic")]
+type ConversationOf = Box<dyn FnMut(&[u8]) -> Conversation + Send>;
 
 /// A program's own way to tell.
 type OwnerOf = Box<dyn FnMut(&[u8], SocketAddr) -> Owner + Send>;
@@ -61,6 +78,15 @@ impl Classifier {
     pub fn by(owner: impl FnMut(&[u8], SocketAddr) -> Owner + Send + 'static) -> Classifier {
         Classifier { how: How::By(Box::new(owner)) }
     }
+
+    /// As [`by`](Self::by), with a table of those that have begun and have no id of ours yet, for so long.
+    #[cfg(feature = "quic")]
+    pub(crate) fn by_conversation(
+        beginning: Duration,
+        conversation: impl FnMut(&[u8]) -> Conversation + Send + 'static,
+    ) -> Classifier {
+        Classifier { how: How::ByConversation(beginning, Box::new(conversation)) }
+    }
 }
 
 impl fmt::Debug for Classifier {
@@ -69,6 +95,8 @@ impl fmt::Debug for Classifier {
             How::Requests => f.write_str("Classifier::requests()"),
             How::ByPeer(idle) => write!(f, "Classifier::by_peer({idle:?})"),
             How::By(_) => f.write_str("Classifier::by(..)"),
+            #[cfg(feature = "quic")]
+            How::ByConversation(..) => f.write_str("Classifier::by_conversation(..)"),
         }
     }
 }
@@ -78,6 +106,8 @@ pub(super) enum Judge {
     Requests,
     ByPeer(Table),
     By(OwnerOf),
+    #[cfg(feature = "quic")]
+    ByConversation(Table, ConversationOf),
 }
 
 impl Judge {
@@ -86,6 +116,10 @@ impl Judge {
             How::Requests => Judge::Requests,
             How::ByPeer(idle) => Judge::ByPeer(Table::new(idle)),
             How::By(owner) => Judge::By(owner),
+            #[cfg(feature = "quic")]
+            How::ByConversation(beginning, conversation) => {
+                Judge::ByConversation(Table::new(beginning), conversation)
+            }
         }
     }
 
@@ -94,26 +128,53 @@ impl Judge {
             Judge::Requests => Owner::New,
             Judge::ByPeer(table) => table.seen(now, (peer, 0)).map_or(Owner::New, Owner::Generation),
             Judge::By(owner) => owner(bytes, peer),
+            #[cfg(feature = "quic")]
+            Judge::ByConversation(table, conversation) => match conversation(bytes) {
+                Conversation::Of(generation) => Owner::Generation(generation),
+                Conversation::Begins(id) => table.seen(now, (peer, id)).map_or(Owner::New, Owner::Generation),
+                Conversation::Unknown => Owner::Unknown,
+            },
         }
     }
 
     /// What this datagram belongs to is of this generation from now on.
-    pub(super) fn open(&mut self, now: Instant, peer: SocketAddr, generation: u64) {
-        if let Judge::ByPeer(table) = self {
-            table.open(now, (peer, 0), generation);
+    #[cfg_attr(not(feature = "quic"), expect(unused_variables, reason = "only ids are in the bytes"))]
+    pub(super) fn open(&mut self, now: Instant, bytes: &[u8], peer: SocketAddr, generation: u64) {
+        match self {
+            Judge::Requests | Judge::By(_) => {}
+            Judge::ByPeer(table) => table.open(now, (peer, 0), generation),
+            #[cfg(feature = "quic")]
+            Judge::ByConversation(table, conversation) => {
+                if let Conversation::Begins(id) = conversation(bytes) {
+                    table.open(now, (peer, id), generation);
+                }
+            }
         }
     }
 
+    /// What is handed from generation to generation.
     pub(super) fn table(&self) -> Option<&Table> {
         match self {
             Judge::ByPeer(table) => Some(table),
+            #[cfg(feature = "quic")]
+            Judge::ByConversation(table, _) => Some(table),
             Judge::Requests | Judge::By(_) => None,
+        }
+    }
+
+    /// The one that has all conversations.
+    pub(super) fn complete_table(&self) -> Option<&Table> {
+        match self {
+            Judge::ByPeer(table) => Some(table),
+            _ => None,
         }
     }
 
     pub(super) fn table_mut(&mut self) -> Option<&mut Table> {
         match self {
             Judge::ByPeer(table) => Some(table),
+            #[cfg(feature = "quic")]
+            Judge::ByConversation(table, _) => Some(table),
             Judge::Requests | Judge::By(_) => None,
         }
     }
@@ -125,6 +186,8 @@ impl fmt::Debug for Judge {
             Judge::Requests => "Requests",
             Judge::ByPeer(_) => "ByPeer",
             Judge::By(_) => "By",
+            #[cfg(feature = "quic")]
+            Judge::ByConversation(..) => "ByConversation",
         })
     }
 }

@@ -49,6 +49,8 @@ use std::time::Duration;
 use quinn_udp::{EcnCodepoint, RecvMeta};
 use tokio::sync::Mutex;
 
+#[cfg(feature = "quic")]
+pub(crate) use classifier::Conversation;
 pub use classifier::{Classifier, Owner};
 pub use status::{FlowsStatus, GenerationFlows};
 
@@ -268,6 +270,22 @@ impl Flows {
     /// As [`send`](Self::send), without waiting: `WouldBlock` while the socket's buffer is full.
     pub fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         self.core.try_send(&transmit.as_quinn())
+    }
+
+    /// As quinn's own socket: what cannot be sent for another reason than a full buffer is lost, as on a path
+    /// that takes no datagrams of this size.
+    #[cfg(feature = "quic")]
+    pub(crate) fn try_send_for_quinn(&self, transmit: &quinn_udp::Transmit<'_>) -> io::Result<()> {
+        match self.core.try_send(transmit) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            Err(error) => {
+                if error.raw_os_error() != Some(libc::EMSGSIZE) {
+                    say_seldom!(debug: %error, peer = %transmit.destination, "a datagram cannot be sent");
+                }
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Waits until the socket's buffer may have room.

@@ -100,26 +100,23 @@ impl Sorting {
     fn place(&mut self, now: Instant, bytes: &[u8], meta: &Meta) -> Option<u64> {
         match self.judge.owner(now, bytes, meta.peer) {
             Owner::New => {
-                self.open(now, meta);
+                self.judge.open(now, bytes, meta.peer, self.generation);
                 None
             }
             Owner::Generation(own) if own == self.generation => None,
             Owner::Generation(older) if self.reached.contains(&older) => Some(older),
             Owner::Generation(_) | Owner::Unknown => {
                 self.unknown += 1;
-                self.open(now, meta);
+                self.judge.open(now, bytes, meta.peer, self.generation);
                 None
             }
         }
     }
 
-    fn open(&mut self, now: Instant, meta: &Meta) {
-        self.judge.open(now, meta.peer, self.generation);
-    }
-
     /// What a newer generation has forwarded goes on here.
     pub(super) fn arrived(&mut self, now: Instant, meta: &Meta) {
-        self.open(now, meta);
+        // By their addresses alone; ids are in the table of those that read.
+        self.judge.open(now, &[], meta.peer, self.generation);
     }
 
     /// An older generation is gone.
@@ -146,7 +143,7 @@ impl Sorting {
 
     /// When the last of this generation's own flows is idle; `None` if there is none, or none is known.
     pub(super) fn idle_at(&self) -> Option<Instant> {
-        self.judge.table()?.idle_at(self.generation)
+        self.judge.complete_table()?.idle_at(self.generation)
     }
 
     /// Forgets what is idle by now.
@@ -161,13 +158,13 @@ impl Sorting {
         match &self.judge {
             Judge::Requests => true,
             Judge::ByPeer(table) => table.count(self.generation) == 0,
-            Judge::By(_) => false,
+            _ => false,
         }
     }
 
     /// Flows of a generation; `None` where none are counted.
     pub(super) fn flows(&self, generation: u64) -> Option<usize> {
-        Some(self.judge.table()?.count(generation))
+        Some(self.judge.complete_table()?.count(generation))
     }
 }
 
