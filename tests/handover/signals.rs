@@ -1,5 +1,8 @@
 //! What each signal does at each moment of a process's life, and the same from the program itself.
 
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
 use nix::sys::signal::killpg;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
@@ -89,6 +92,22 @@ fn who_stops_itself_before_it_is_ready_has_ended() {
     let _shared = beside_others();
     let server = Setup::example("stopping").args(&["--stops-early"]).start();
     assert_eq!(exit_code(&server, server.first_pid), 0);
+}
+
+/// Of the tests themselves: SIGHUP, ignored, would be ignored in every process that they start.
+#[test]
+fn tests_under_nohup_ask_for_restarts_by_hup() {
+    let name = "signals::tests_under_nohup_ask_for_restarts_by_hup";
+    let nested = "HEIRLOOM_TEST_UNDER_NOHUP";
+    if std::env::var_os(nested).is_none() {
+        let mut shell = Command::new("sh");
+        let shell = shell.args(["-c", "trap '' HUP; exec \"$0\" --exact \"$1\""]).env(nested, "");
+        let status = shell.arg(std::env::current_exe().unwrap()).arg(name).status();
+        return assert!(status.unwrap().success());
+    }
+    let _shared = beside_others();
+    let killed = Command::new("sh").args(["-c", "kill -HUP $$"]).status().unwrap();
+    assert_eq!(killed.signal(), Some(libc::SIGHUP));
 }
 
 #[test]

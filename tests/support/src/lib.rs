@@ -11,6 +11,7 @@ mod ended;
 pub mod engine;
 pub mod gate;
 pub mod h2_relay;
+mod hangup;
 pub mod keep;
 pub mod load;
 pub mod log;

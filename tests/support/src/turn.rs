@@ -4,6 +4,8 @@ use std::fs::File;
 
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::hangup;
+
 /// A test's time on the machine, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Turn {
@@ -32,6 +34,7 @@ pub fn beside_others() -> Turn {
 
 impl Turn {
     fn take(how: FlockArg) -> Turn {
+        hangup::heed();
         // Lock files have no queue: those that share would keep out the one that waits to be alone for as long as any of
         // them runs. It waits with the gate in its hand, so nobody else begins.
         let gate = lock("heirloom-tests.gate", FlockArg::LockExclusive);
