@@ -105,6 +105,22 @@
 //! state that takes no lock: the tap has all that it knows to itself, and lends it to the task above hyper
 //! only while the connection leaves or arrives.
 //!
+//! # Datagrams
+//!
+//! A UDP socket has one queue, and nothing in the kernel parts it by conversation without privileges (a BPF
+//! program on a group of sockets, and a daemon that keeps its map). So one generation reads, the newest: it
+//! is the one that will stay, and what begins is its own. It forwards the rest over a channel to each older
+//! generation, which is handed down by name like any descriptor: so a supervisor and a chain of generations
+//! need nothing of their own, and no message of the protocol had to be added. An older generation answers
+//! on the socket itself, since who writes does not matter to it.
+//!
+//! The table of conversations goes over when the predecessor has stopped reading and before COMMIT, so no
+//! conversation can begin that it does not have. It is in sealed memory, as state is.
+//!
+//! QUIC (`src/quic/`) needs no table once a connection has begun: its ids are the server's to choose, so
+//! they carry the generation. They are checked with a key, because a client's own first ids are random, and
+//! one that looked like ours would go to the wrong process.
+//!
 //! # Lending
 //!
 //! A framework that serves by itself does not say when it is between two requests, so the bytes have to. What
