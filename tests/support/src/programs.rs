@@ -1,8 +1,9 @@
 //! The programs that tests start: the examples, the test servers, and the command. No test finds an old one.
 //!
 //! Cargo builds the command before the tests that want it, and of the rest, when one test is run, nothing. So the first
-//! test of a process that wants an example or a server lets cargo build them all: with the features and the profile that `cargo test
-//! --all-features` has, so there it finds everything done.
+//! test of a process that wants an example or a server lets cargo build them all, with the profile of the test and with all
+//! features. Where the tests were built together with the servers (`cargo test --all-features --package heirloom --package
+//! heirloom-test-servers`, as CI does), it finds nearly everything done.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
