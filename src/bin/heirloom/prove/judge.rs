@@ -120,8 +120,7 @@ impl Evidence {
 
     /// Whether a fault takes it whatever the server does.
     fn is_inevitable(&self, lost: &Lost) -> bool {
-        let injected = self.restarts.iter().filter_map(|restart| restart.injected.as_ref());
-        injected.into_iter().any(|injected| {
+        self.restarts.iter().filter_map(|restart| restart.injected.as_ref()).any(|injected| {
             let trouble = &lost.trouble;
             injected.took(trouble.local, trouble.opened, lost.ended)
                 || injected.ended_with(trouble, lost.ended)

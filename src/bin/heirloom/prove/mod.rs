@@ -6,6 +6,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `clients/` | one kind of client each, over and over; writes to `record` |
+//! | `wanted` | reads from the options what is to be done |
 //! | `trigger`, `restarting` | asks for a restart, and watches how far it has come |
 //! | `faults`, `program` | does harm in the middle of one, and makes it good again |
 //! | `server` | starts the server, and ends it |
@@ -28,6 +29,7 @@ mod restarting;
 mod server;
 mod trigger;
 mod url;
+mod wanted;
 
 use std::ffi::OsString;
 use std::fs;
@@ -46,12 +48,11 @@ use crate::output::{say, say_json};
 use clients::{Clients, Kind, Plan};
 use faults::{Fault, Means};
 use judge::Evidence;
-use program::Program;
 use report::Report;
 use restarting::{Restart, Watch};
 use server::Server;
-use trigger::{Receiver, Trigger};
 use url::Url;
+use wanted::Faults;
 
 /// Find out what a server loses when it restarts: any server, restarted in any way.
 ///
@@ -81,7 +82,7 @@ pub(crate) struct Prove {
     restart_command: Option<String>,
 
     /// Restart by this signal, to --pid, --pid-file or the COMMAND.
-    #[arg(long, value_name = "SIGNAL", default_value = "USR2", value_parser = signal)]
+    #[arg(long, value_name = "SIGNAL", default_value = "USR2", value_parser = wanted::signal)]
     signal: Signal,
 
     /// The process to signal. When it is gone after a restart, the one that serves is signalled.
@@ -96,7 +97,7 @@ pub(crate) struct Prove {
     /// can be done, or those named. Each is followed by one more restart, which has to work. term ends the
     /// server, so it comes last, and only for a COMMAND.
     #[arg(
-        long, value_name = "FAULT", value_delimiter = ',', value_parser = fault,
+        long, value_name = "FAULT", value_delimiter = ',', value_parser = wanted::fault,
         num_args = 0.., require_equals = true
     )]
     faults: Option<Vec<Fault>>,
@@ -107,23 +108,23 @@ pub(crate) struct Prove {
     program: Option<PathBuf>,
 
     /// What a slow reader asks for instead: a path with a long answer shows more.
-    #[arg(long, value_name = "PATH", value_parser = path)]
+    #[arg(long, value_name = "PATH", value_parser = wanted::path)]
     large: Option<String>,
 
     /// A path that takes the server a while, for one more kind of client.
-    #[arg(long, value_name = "PATH", value_parser = path)]
+    #[arg(long, value_name = "PATH", value_parser = wanted::path)]
     slow: Option<String>,
 
     /// Where to send bodies instead, by POST: 64 KiB each.
-    #[arg(long, value_name = "PATH", value_parser = path)]
+    #[arg(long, value_name = "PATH", value_parser = wanted::path)]
     upload: Option<String>,
 
     /// A WebSocket that sends back what it gets, for one more kind of client.
-    #[arg(long, value_name = "PATH", value_parser = path)]
+    #[arg(long, value_name = "PATH", value_parser = wanted::path)]
     websocket: Option<String>,
 
     /// A stream of events, for one more kind of client. Two events must not be further apart than --patience.
-    #[arg(long, value_name = "PATH", value_parser = path)]
+    #[arg(long, value_name = "PATH", value_parser = wanted::path)]
     events: Option<String>,
 
     /// For https: the certificates to believe, as PEM.
@@ -137,7 +138,7 @@ pub(crate) struct Prove {
     insecure: bool,
 
     /// The kinds of clients to use, instead of all.
-    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kind)]
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = wanted::kind)]
     only: Vec<Kind>,
 
     /// How many clients of each kind.
@@ -195,9 +196,6 @@ pub(crate) struct Prove {
 /// Set by INT and TERM: what was seen so far is reported.
 type Interrupted = Arc<AtomicBool>;
 
-/// Faults to make, and those that cannot be made, and why.
-type Faults = (Vec<Fault>, Vec<(Fault, String)>);
-
 /// The kinds of clients that are served while nothing is restarted, with their status.
 type Served = Vec<(Kind, u16)>;
 
@@ -239,21 +237,6 @@ impl Prove {
         let evidence = self.gather(&watch, server.as_mut(), faults, &mut means, began)?;
         drop(server);
         self.report(&evidence)
-    }
-
-    fn trigger(&self, server: Option<&Server>) -> Result<Trigger, Failure> {
-        let to = match (&self.restart_command, &self.pid_file, self.pid, server) {
-            (Some(command), ..) => return Ok(Trigger::Command(command.clone())),
-            (_, Some(path), ..) => Receiver::PidFile(path.clone()),
-            (_, _, Some(pid), _) => Receiver::Process(pid),
-            (_, _, _, Some(server)) => Receiver::Process(server.pid()),
-            _ => {
-                let why =
-                    "how to restart it? Say --restart-command CMD, --pid-file PATH, --pid PID, or -- COMMAND";
-                return Err(Failure::new(Code::Usage, why));
-            }
-        };
-        Ok(Trigger::Signal { signal: self.signal, to })
     }
 
     /// Tries out what the server does in quiet, and then restarts it under all clients.
@@ -322,76 +305,6 @@ impl Prove {
             kinds: kinds.into_iter().map(|(kind, _)| kind).collect(),
             cut_short,
         })
-    }
-
-    /// What is asked for by name must be possible; of all, what is not is left out.
-    fn faults(&self) -> Result<Faults, Failure> {
-        let Some(named) = &self.faults else { return Ok(Faults::default()) };
-        let is_wanted = |fault: &Fault| named.is_empty() || named.contains(fault);
-        let (mut possible, mut others) = (Vec::new(), Vec::new());
-        for fault in Fault::ALL.into_iter().filter(is_wanted) {
-            match self.why_not(fault) {
-                None => possible.push(fault),
-                Some(why) => others.push((fault, why.to_owned())),
-            }
-        }
-        match others.first() {
-            Some((fault, why)) if !named.is_empty() => {
-                Err(Failure::new(Code::Usage, format!("{}: {why}", fault.name())))
-            }
-            _ => Ok((possible, others)),
-        }
-    }
-
-    fn why_not(&self, fault: Fault) -> Option<&'static str> {
-        let is_ours = !self.command.is_empty();
-        match fault {
-            Fault::BrokenBinary if self.program.is_none() && !is_ours => Some(
-                "what do restarts execute? Say --program LINK, or let the server be started here (-- COMMAND)",
-            ),
-            Fault::Burst if self.restart_command.is_some() => Some("a burst is one of --signal"),
-            Fault::Term if !is_ours => {
-                Some("it would end a server that was not started here: say -- COMMAND")
-            }
-            _ => None,
-        }
-    }
-
-    fn program_to_break(&self, faults: &[Fault]) -> Result<Option<Program>, Failure> {
-        if !faults.contains(&Fault::BrokenBinary) {
-            return Ok(None);
-        }
-        let program = match (&self.program, self.command.first()) {
-            (Some(link), _) => Program::link(link),
-            (None, Some(command)) => Program::copied(command),
-            (None, None) => return Ok(None),
-        };
-        program.map(Some).map_err(|why| Failure::new(Code::Usage, why))
-    }
-
-    fn plan(&self) -> Result<Plan, Failure> {
-        Ok(Plan {
-            url: self.url.clone(),
-            large: self.large.clone(),
-            slow: self.slow.clone(),
-            upload: self.upload.clone(),
-            websocket: self.websocket.clone(),
-            events: self.events.clone(),
-            patience: self.patience,
-            most_latency: self.max_latency,
-            is_local: self.url.address.ip().to_canonical().is_loopback(),
-            #[cfg(feature = "tls")]
-            tls: self.url.is_tls.then(|| self.tls()).transpose()?,
-        })
-    }
-
-    #[cfg(feature = "tls")]
-    fn tls(&self) -> Result<clients::Tls, Failure> {
-        if self.ca.is_none() && !self.insecure {
-            return Err(Failure::new(Code::Usage, "whom to believe? Say --ca PATH or --insecure"));
-        }
-        let tls = clients::Tls::new(self.ca.as_deref(), self.url.name());
-        tls.map_err(|why| Failure::new(Code::Usage, why))
     }
 
     /// What it does not serve by then is told by what comes next.
@@ -509,27 +422,6 @@ fn progress(bar: &ProgressBar, clients: &Clients, restarts: &[Restart]) {
 
 fn not_running(why: String) -> Failure {
     Failure::new(Code::NotRunning, why)
-}
-
-fn signal(text: &str) -> Result<Signal, heirloom::SignalParseError> {
-    text.parse()
-}
-
-fn path(text: &str) -> Result<String, String> {
-    let is_path = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
-    is_path.then(|| text.to_owned()).ok_or_else(|| "a path that begins with / is wanted".to_owned())
-}
-
-fn kind(text: &str) -> Result<Kind, String> {
-    let names = || Kind::ALL.map(Kind::name).join(", ");
-    let found = Kind::ALL.into_iter().find(|kind| kind.name() == text);
-    found.ok_or_else(|| format!("the kinds are {}", names()))
-}
-
-fn fault(text: &str) -> Result<Fault, String> {
-    let names = || Fault::ALL.map(Fault::name).join(", ");
-    let found = Fault::ALL.into_iter().find(|fault| fault.name() == text);
-    found.ok_or_else(|| format!("the faults are {}", names()))
 }
 
 /// How soon INT and TERM are heard.
