@@ -178,8 +178,9 @@ impl<'a> Injection<'a> {
             }
             (Step::Waiting, Fault::Kill, Some(process)) => self.kill_if_it_serves(process),
             (Step::Waiting, Fault::Term, Some(_)) => {
-                send(self.target, Signal::SIGTERM)?;
+                // Before: a client may see it at once.
                 self.injected.asked_to_end = Some(Instant::now());
+                send(self.target, Signal::SIGTERM)?;
                 self.go_on(Step::Done, format!("SIGTERM to process {}", self.target));
                 Ok(())
             }
@@ -276,10 +277,12 @@ impl<'a> Injection<'a> {
         }
         let stopped = Stopped::now(process)?;
         let held = kernel::clients_of(process, self.port);
+        // Before: a client may see it at once.
+        let at = Instant::now();
         send(process.pid, Signal::SIGKILL)?;
         drop(stopped);
         let connections = crate::output::connections(held.len() as u64);
-        self.injected.killed = Some((Instant::now(), held));
+        self.injected.killed = Some((at, held));
         self.go_on(Step::Done, format!("SIGKILL to process {}, which held {connections}", process.pid));
         Ok(())
     }
