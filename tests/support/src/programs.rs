@@ -1,9 +1,9 @@
 //! The programs that tests start: the examples, the test servers, and the command. No test finds an old one.
 //!
 //! Cargo builds the command before the tests that want it, and of the rest, when one test is run, nothing. So the first
-//! test of a process that wants an example or a server lets cargo build them all, with the profile of the test and with all
-//! features. Where the tests were built together with the servers (`cargo test --all-features --package heirloom --package
-//! heirloom-test-servers`, as CI does), it finds nearly everything done.
+//! test of a process that wants an example or a server lets cargo build them all: with the features and the profile that `cargo test
+//! --all-features` has, so there it finds all but the servers done. (For that heirloom's dev-dependencies name what only the
+//! servers need.)
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -115,9 +115,9 @@ fn profile() -> &'static Path {
     TEST.ancestors().nth(2).expect("target/PROFILE/deps/TEST")
 }
 
-/// The folder that cargo has marked as its own.
+/// The folder in which cargo keeps what it knows of the compiler. (It marks one as a cache only if it has made it.)
 fn target() -> &'static Path {
-    let target = profile().ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    let target = profile().ancestors().find(|folder| folder.join(".rustc_info.json").is_file());
     target.expect("a target folder above the test")
 }
 
