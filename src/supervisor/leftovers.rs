@@ -36,7 +36,7 @@ impl Leftovers {
 
     /// Those that hold a socket.
     pub(super) fn holders(&self) -> Vec<i32> {
-        self.below().into_iter().filter(|pid| self.holds(*pid)).collect()
+        self.below().0.into_iter().filter(|pid| self.holds(*pid)).collect()
     }
 
     /// Kills those that hold a socket, and whatever they start meanwhile. Returns one of them.
@@ -50,14 +50,18 @@ impl Leftovers {
     }
 
     fn kill(&self, is_left: impl Fn(i32) -> bool) -> Option<i32> {
-        let mut first = None;
+        let (mut first, mut known) = (None, BTreeSet::new());
         for _ in 0..PASSES {
+            let (below, is_whole) = self.below();
             // Looked at after it is held: from then on the number cannot come to mean another process.
-            let held = self.below().into_iter().filter_map(|pid| Some((pid, Pidfd::open(pid).ok()?)));
+            let held = below.iter().filter_map(|pid| Some((*pid, Pidfd::open(*pid).ok()?)));
             let left: Vec<_> = held.filter(|(pid, _)| is_left(*pid)).collect();
-            if left.is_empty() {
+            // One that has ended before it was looked at holds nothing, and the child of its last moment is not in
+            // that list: the next one has it.
+            if left.is_empty() && is_whole && below.is_subset(&known) {
                 break;
             }
+            known = below;
             first = first.or(left.first().map(|(pid, _)| *pid));
             for (pid, pidfd) in &left {
                 say!(warn: pid, "killing what a worker has left behind");
@@ -68,9 +72,10 @@ impl Leftovers {
         first
     }
 
-    /// Every process below this one, but for live workers and what is below those.
-    fn below(&self) -> Vec<i32> {
-        let parents = parents();
+    /// Every process below this one, but for live workers and what is below those; and whether that is all: none
+    /// ended while it was asked whose it is.
+    fn below(&self) -> (BTreeSet<i32>, bool) {
+        let (parents, is_whole) = parents();
         let own = std::process::id() as i32;
         let is_left = |pid: &i32| {
             let mut at = *pid;
@@ -85,7 +90,7 @@ impl Leftovers {
             }
             false
         };
-        parents.keys().copied().filter(is_left).collect()
+        (parents.keys().copied().filter(is_left).collect(), is_whole)
     }
 
     /// A live worker's helper that has gone its own ways was told which worker it is of.
@@ -109,11 +114,14 @@ fn was_started_by_a_worker(pid: i32) -> bool {
         && environment(pid).iter().any(|line| marks(line))
 }
 
-/// Of each process that there is.
-fn parents() -> BTreeMap<i32, i32> {
+/// Of each process that there is; and whether none ended before its own could be read.
+fn parents() -> (BTreeMap<i32, i32>, bool) {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid: i32| Some((pid, Process::of(pid)?.parent))).collect()
+    let pids: Vec<i32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let parents: BTreeMap<_, _> =
+        pids.iter().filter_map(|pid| Some((*pid, Process::of(*pid)?.parent))).collect();
+    let is_whole = parents.len() == pids.len();
+    (parents, is_whole)
 }
 
 /// Until they are gone, or as long as that may take.

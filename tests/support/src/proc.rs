@@ -78,17 +78,21 @@ pub fn wait_for_exit(pid: i32, patience: Duration) -> bool {
 /// Kills every process that `is_ours` says yes to, and those that they started meanwhile.
 pub fn kill_all(is_ours: impl Fn(i32) -> bool, patience: Duration) {
     let deadline = Instant::now() + patience;
+    let mut known = BTreeSet::new();
     loop {
+        let all: BTreeSet<i32> = pids().collect();
         // The check follows the open: from then on the pidfd cannot come to mean another process.
-        let held = pids().filter_map(|pid| open(pid).map(|pidfd| (pid, pidfd)));
-        let ours: Vec<_> = held.filter(|(pid, _)| is_ours(*pid)).collect();
-        if ours.is_empty() || Instant::now() >= deadline {
+        let held = all.iter().filter_map(|pid| open(*pid).map(|pidfd| (*pid, pidfd)));
+        let ours: Vec<_> = held.filter(|(pid, _)| is_ours(*pid)).map(|(_, pidfd)| pidfd).collect();
+        // One of ours that has ended before it was looked at may have left a child that is not in that list.
+        if (ours.is_empty() && all.is_subset(&known)) || Instant::now() >= deadline {
             return;
         }
-        for (_, pidfd) in &ours {
+        known = all;
+        for pidfd in &ours {
             let _ = pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
         }
-        for (_, pidfd) in &ours {
+        for pidfd in &ours {
             wait_for_pidfd(pidfd, deadline.saturating_duration_since(Instant::now()));
         }
     }
