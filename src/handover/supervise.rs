@@ -12,20 +12,21 @@
 //!                                 ▼                     ▼ takes back              ▼ after the backoff
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+mod crashes;
+mod leaving;
 mod words;
 
+use crashes::Crashes;
+use leaving::{Late, Leavers};
 pub use words::{Action, End, Limits, Program, Report, Worker};
 
 use super::after;
 use super::launch::{self, Launch, Requested};
 use super::message::{Message, Takes, Told};
 use super::reason::{Failure, Refusal};
-
-/// How long a killed worker may take to be gone before it is given up: as in [`launch`].
-const DIE: Duration = Duration::from_secs(5);
 
 /// The supervisor's side of everything. See the [module's page](self).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,15 +37,9 @@ pub struct Supervise {
     generation: Worker,
     candidate: Option<Tried>,
     serving: Option<Serving>,
-    /// Those that were replaced, or that leave, with the time when they are killed (and then given up).
-    leaving: BTreeMap<Worker, Leaving>,
-    respawn: Option<Instant>,
-    crashes: u32,
-    /// The program to fall back to, and whether that is what is run now.
-    good: Option<u64>,
-    /// What was run last, if it could be.
-    last: Option<u64>,
-    rolled_back: bool,
+    leavers: Leavers,
+    crashes: Crashes,
+    /// Whether the worker that settles was asked for once more meanwhile.
     again: bool,
     actions: VecDeque<Action>,
 }
@@ -66,10 +61,10 @@ struct Serving {
     stable: Option<Instant>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Leaving {
-    deadline: Instant,
-    killed: bool,
+impl Serving {
+    fn has_proved(&self, now: Instant) -> bool {
+        self.stable.is_none_or(|due| now >= due)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,12 +84,8 @@ impl Supervise {
             generation: 0,
             candidate: None,
             serving: None,
-            leaving: BTreeMap::new(),
-            respawn: None,
-            crashes: 0,
-            good: None,
-            last: None,
-            rolled_back: false,
+            leavers: Leavers::default(),
+            crashes: Crashes::default(),
             again: false,
             actions: VecDeque::new(),
         }
@@ -134,7 +125,7 @@ impl Supervise {
     pub fn needed(&self) -> impl Iterator<Item = u64> + '_ {
         let tried = self.candidate.and_then(|tried| tried.binary);
         let serving = self.serving.and_then(|serving| serving.binary);
-        self.good.into_iter().chain(tried).chain(serving)
+        self.crashes.good().into_iter().chain(tried).chain(serving)
     }
 
     /// Somebody wants a new worker, from whatever lies at the program's path now.
@@ -142,8 +133,7 @@ impl Supervise {
         if self.phase != Phase::Running {
             return Err(Refusal::Stopping);
         }
-        // An operator who asks has put something new there to try.
-        (self.rolled_back, self.crashes, self.respawn) = (false, 0, None);
+        self.crashes.forget();
         let requested = self.launch.request(now);
         self.pump(now);
         requested
@@ -154,7 +144,7 @@ impl Supervise {
         match &mut self.candidate {
             Some(tried) if tried.worker == worker => {
                 (tried.runs, tried.binary) = (true, binary);
-                self.last = binary;
+                self.crashes.ran(binary);
                 self.launch.spawned();
             }
             // It is not wanted any more.
@@ -165,7 +155,7 @@ impl Supervise {
 
     /// There is no process for the worker, and there will be none.
     pub fn spawn_failed(&mut self, now: Instant, worker: Worker, why: Failure) {
-        if self.leaving.remove(&worker).is_none() {
+        if !self.leavers.remove(worker) {
             // With a command that does not exist, say, there is nothing to wait for.
             if worker == 1 && self.phase == Phase::Running {
                 self.candidate = None;
@@ -173,7 +163,7 @@ impl Supervise {
                 self.actions.push_back(Action::End(End::CannotStart(why)));
                 return;
             }
-            self.last = None;
+            self.crashes.ran(None);
             self.launch.spawn_failed(now, why);
         }
         self.pump(now);
@@ -215,12 +205,7 @@ impl Supervise {
         if self.candidate() == Some(worker) {
             return self.launch.extend(until);
         }
-        let Some(leaving) = self.leaving.get_mut(&worker).filter(|leaving| !leaving.killed) else {
-            return false;
-        };
-        let before = leaving.deadline;
-        leaving.deadline = until.max(before);
-        leaving.deadline > before
+        self.leavers.extend(worker, until)
     }
 
     /// A worker sent what is not a message.
@@ -240,17 +225,16 @@ impl Supervise {
 
     /// A worker's process is gone, and all that it had said was given to [`message`](Self::message) before.
     pub fn died(&mut self, now: Instant, worker: Worker, how: String) {
-        if self.leaving.remove(&worker).is_some() {
+        if self.leavers.remove(worker) {
             // Expected.
         } else if self.candidate() == Some(worker) {
             self.launch.died(now, Failure::Died { how });
         } else if let Some(serving) = self.serving.take_if(|serving| serving.worker == worker) {
             // Its time may have come in the moment of its death, before anybody has looked at the clock.
-            if serving.stable.is_none_or(|due| now >= due) {
-                self.crashes = 0;
-                self.good = serving.binary.or(self.good);
+            if serving.has_proved(now) {
+                self.crashes.proved(serving.binary);
             }
-            self.crashes += 1;
+            self.crashes.count();
             self.report(Report::Died { worker, how });
         }
         self.pump(now);
@@ -264,13 +248,14 @@ impl Supervise {
             Phase::Over => return,
         }
         self.phase = Phase::Stopping;
-        (self.respawn, self.again) = (None, false);
+        self.crashes.no_respawn();
+        self.again = false;
         self.report(Report::Stopping { within: self.limits.shutdown });
         if let Some(tried) = self.candidate {
             self.let_go(now, tried.worker);
             if !self.launch.in_probation() && !self.may_hold(tried) {
                 // It holds nothing that could be lost.
-                self.leaving.insert(tried.worker, Leaving { deadline: after(now, DIE), killed: true });
+                self.leavers.add_killed(tried.worker, now);
                 self.actions.push_back(Action::Kill(tried.worker));
             }
         }
@@ -278,11 +263,8 @@ impl Supervise {
             self.actions.push_back(Action::Send(serving.worker, Message::Restarted(Told::Stopped)));
             self.let_go(now, serving.worker);
         }
-        let limit = after(now, self.limits.shutdown);
-        for (worker, leaving) in self.leaving.iter_mut().filter(|(_, leaving)| !leaving.killed) {
-            leaving.deadline = leaving.deadline.min(limit);
-            self.actions.push_back(Action::Stop(*worker));
-        }
+        let stopped = self.leavers.hurry(after(now, self.limits.shutdown));
+        self.actions.extend(stopped.into_iter().map(Action::Stop));
         self.end_if_done();
     }
 
@@ -291,20 +273,15 @@ impl Supervise {
         if self.phase == Phase::Running {
             self.stop(now);
         }
-        let limit = after(now, DIE);
-        for (worker, leaving) in self.leaving.iter_mut().filter(|(_, leaving)| !leaving.killed) {
-            leaving.deadline = leaving.deadline.min(limit);
-            self.actions.push_back(Action::Hammer(*worker));
-        }
+        self.actions.extend(self.leavers.hammer(now).into_iter().map(Action::Hammer));
     }
 
     /// When [`timeout`](Self::timeout) is due.
     pub fn deadline(&self) -> Option<Instant> {
         let stable = self.serving.and_then(|serving| serving.stable);
-        let leaving = self.leaving.values().map(|leaving| leaving.deadline);
         let launch = self.launch.deadline().filter(|_| self.phase == Phase::Running);
-        let own = [launch, self.respawn, stable];
-        leaving.chain(own.into_iter().flatten()).min()
+        let all = [launch, self.crashes.deadline(), stable, self.leavers.deadline()];
+        all.into_iter().flatten().min()
     }
 
     /// The clock says `now`.
@@ -316,10 +293,9 @@ impl Supervise {
             && serving.stable.is_some_and(|due| now >= due)
         {
             serving.stable = None;
-            self.good = serving.binary.or(self.good);
-            self.crashes = 0;
+            self.crashes.proved(serving.binary);
         }
-        if self.respawn.take_if(|due| now >= *due).is_some() {
+        if self.crashes.is_due(now) {
             // Not refused: nothing else is under way.
             let _ = self.launch.request(now);
         }
@@ -348,7 +324,8 @@ impl Supervise {
             self.launch.settle_early(now);
         }
         if self.serving.is_none() && !self.launch.in_progress() {
-            self.respawn(now);
+            let report = self.crashes.respawn(now, &self.limits);
+            self.actions.extend(report.map(Action::Report));
         }
     }
 
@@ -399,17 +376,8 @@ impl Supervise {
     fn spawn(&mut self, replaces: Option<Worker>) {
         self.generation += 1;
         let worker = self.generation;
-        let give_up = self.limits.rollback_after > 0 && self.crashes >= self.limits.rollback_after;
-        // The good one has crashed as often where it is what was run: nothing is better than it.
-        let is_another = self.good.is_some() && self.good != self.last;
-        if give_up && is_another && !self.rolled_back && replaces.is_none() {
-            self.rolled_back = true;
-            self.report(Report::RolledBack { crashes: self.crashes });
-        }
-        let program = match self.good {
-            Some(good) if self.rolled_back => Program::Good(good),
-            _ => Program::Current,
-        };
+        let (program, report) = self.crashes.choose(&self.limits, replaces.is_some());
+        self.actions.extend(report.map(Action::Report));
         self.candidate = Some(Tried { worker, runs: false, binary: None, takes: Takes::default() });
         self.report(Report::Starting { worker });
         self.actions.push_back(Action::Spawn { worker, program, replaces });
@@ -422,11 +390,7 @@ impl Supervise {
         let replaced =
             self.serving.replace(Serving { worker, binary, stable: Some(after(now, self.limits.stable)) });
         if let Some(old) = replaced {
-            self.crashes = 0;
-            // What has proved itself is better to come back to than what was merely ready.
-            if old.stable.is_none_or(|due| now >= due) || self.good.is_none() {
-                self.good = old.binary.or(self.good);
-            }
+            self.crashes.replaced(old.binary, old.has_proved(now));
             self.let_go(now, old.worker);
             self.actions.push_back(Action::HandOver { worker: old.worker, unclaimed, takes });
         }
@@ -461,55 +425,31 @@ impl Supervise {
     fn lost(&mut self) {
         self.candidate = None;
         if self.serving.is_none() {
-            self.crashes += 1;
+            self.crashes.count();
         }
-    }
-
-    /// Nobody serves, and nobody is on the way.
-    fn respawn(&mut self, now: Instant) {
-        if self.respawn.is_some() {
-            return;
-        }
-        let doublings = self.crashes.saturating_sub(2).min(30);
-        let within = match self.crashes {
-            0 | 1 => Duration::ZERO,
-            _ => self.limits.backoff.saturating_mul(1 << doublings).min(self.limits.backoff_ceiling),
-        };
-        let at_ceiling = within == self.limits.backoff_ceiling;
-        self.respawn = Some(after(now, within));
-        self.report(Report::Respawning { within, crashes: self.crashes, at_ceiling });
     }
 
     fn let_go(&mut self, now: Instant, worker: Worker) {
-        let deadline = after(now, self.limits.drain);
-        self.leaving.insert(worker, Leaving { deadline, killed: false });
+        self.leavers.add(worker, after(now, self.limits.drain));
         if self.candidate() == Some(worker) {
             self.candidate = None;
         }
     }
 
     fn kill_the_late(&mut self, now: Instant) {
-        let late: Vec<Worker> = self
-            .leaving
-            .iter()
-            .filter(|(_, leaving)| now >= leaving.deadline)
-            .map(|(worker, _)| *worker)
-            .collect();
-        for worker in late {
-            let Some(leaving) = self.leaving.get_mut(&worker) else { continue };
-            if std::mem::replace(&mut leaving.killed, true) {
-                self.leaving.remove(&worker);
-                self.actions.push_back(Action::Abandon(worker));
-            } else {
-                leaving.deadline = after(now, DIE);
-                self.actions.push_back(Action::Kill(worker));
-                self.report(Report::Killed { worker });
+        for late in self.leavers.late(now) {
+            match late {
+                Late::Kill(worker) => {
+                    self.actions.push_back(Action::Kill(worker));
+                    self.report(Report::Killed { worker });
+                }
+                Late::Abandon(worker) => self.actions.push_back(Action::Abandon(worker)),
             }
         }
     }
 
     fn end_if_done(&mut self) {
-        if self.phase == Phase::Stopping && self.candidate.is_none() && self.leaving.is_empty() {
+        if self.phase == Phase::Stopping && self.candidate.is_none() && self.leavers.is_empty() {
             self.phase = Phase::Over;
             self.actions.push_back(Action::End(End::Stopped));
         }
@@ -523,12 +463,10 @@ impl Supervise {
     #[cfg(test)]
     fn forget_time(&mut self, due: Instant) {
         self.launch.forget_time(due);
-        self.leaving.values_mut().for_each(|leaving| leaving.deadline = due);
+        self.leavers.forget_time(due);
+        self.crashes.forget_time(due);
         if let Some(Serving { stable: Some(stable), .. }) = &mut self.serving {
             *stable = due;
-        }
-        if let Some(respawn) = &mut self.respawn {
-            *respawn = due;
         }
     }
 }

@@ -184,7 +184,7 @@ fn g5_a_stop_reaches_every_worker_and_a_second_one_is_the_hammer() {
     machine.died(now, 2, "was killed".into());
     machine.stop(now);
     assert_eq!(actions(&mut machine), [Action::Hammer(1)]);
-    machine.timeout(now + DIE);
+    machine.timeout(now + leaving::DIE);
     assert_eq!(actions(&mut machine), [Action::Kill(1), Action::Report(Report::Killed { worker: 1 })]);
     machine.died(now, 1, "was killed".into());
     assert_eq!(actions(&mut machine), [Action::End(End::Stopped)]);
