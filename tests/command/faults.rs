@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use support::load::{Load, Mode, Think};
 use support::run::{Running, Setup, foreign, python};
-use support::{PATIENCE, Port, Signal, alone, proc};
+use support::{PATIENCE, Port, Signal, alone, beside_others, proc};
 
 fn quick() -> Setup {
     Setup::new().options(&[
@@ -37,7 +37,7 @@ fn shell(setup: Setup, script: &str) -> Running {
 
 #[test]
 fn the_exit_status_is_the_workers() {
-    let _alone = alone();
+    let _shared = beside_others();
     let running = serving(quick().env("WORKER_STATUS", "7"));
     running.signal(Signal::SIGTERM);
     let (status, _) = running.end();
@@ -87,7 +87,7 @@ fn all_are_answered(running: &Running, requests: Vec<std::thread::JoinHandle<boo
 
 #[test]
 fn g2_a_worker_that_serves_before_it_counts_as_ready_finishes_when_the_service_stops() {
-    let _alone = alone();
+    let _shared = beside_others();
     let first = serving_in_silence("1", &[]);
     let requests = held_by(&first, "1");
     first.signal(Signal::SIGTERM);
@@ -106,7 +106,7 @@ fn g2_a_worker_that_serves_before_it_counts_as_ready_finishes_when_the_service_s
 
 #[test]
 fn g3_a_worker_that_serves_and_misses_its_start_timeout_finishes_what_it_has() {
-    let _alone = alone();
+    let _shared = beside_others();
     let running = serving_in_silence("2", &["--start-timeout", "10s"]);
     running.wait_for_line(0, "worker settled worker=1");
     running.signal(Signal::SIGHUP);
@@ -119,7 +119,7 @@ fn g3_a_worker_that_serves_and_misses_its_start_timeout_finishes_what_it_has() {
 
 #[test]
 fn other_signals_go_to_the_worker_that_serves() {
-    let _alone = alone();
+    let _shared = beside_others();
     let running = serving(quick().listen());
     running.restart();
     for (signal, name) in [
@@ -143,7 +143,7 @@ fn other_signals_go_to_the_worker_that_serves() {
 
 #[test]
 fn a_worker_that_is_stopped_does_not_count_as_ready_and_stops_in_order() {
-    let _alone = alone();
+    let _shared = beside_others();
     let setup = quick().options(&["--ready", "after=10ms"]);
     let running = shell(setup, "echo I am $$; kill -STOP $$; exec sleep 1000");
     let worker = running.wait_for_line(0, "I am ");
@@ -161,7 +161,7 @@ fn a_worker_that_is_stopped_does_not_count_as_ready_and_stops_in_order() {
 
 #[test]
 fn a_queued_signals_value_goes_on_to_the_worker() {
-    let _alone = alone();
+    let _shared = beside_others();
     let script = "import ctypes\n\
                   libc, RTMIN, info, waited = ctypes.CDLL(None), 34, (ctypes.c_int * 32)(), ctypes.create_string_buffer(128)\n\
                   libc.sigaddset(waited, RTMIN)\n\
@@ -182,7 +182,7 @@ fn a_queued_signals_value_goes_on_to_the_worker() {
 
 #[test]
 fn a_worker_that_does_not_stop_is_killed_with_what_it_has_started() {
-    let _alone = alone();
+    let _shared = beside_others();
     let setup = quick().options(&[
         "--drain-timeout",
         "100ms",
@@ -207,7 +207,7 @@ fn a_worker_that_does_not_stop_is_killed_with_what_it_has_started() {
 
 #[test]
 fn a_second_stop_is_at_once() {
-    let _alone = alone();
+    let _shared = beside_others();
     let running =
         serving(quick().options(&["--shutdown-timeout", "1h"]).listen().env("WORKER_STUBBORN", "1"));
     running.signal(Signal::SIGTERM);
@@ -260,7 +260,7 @@ fn what_cannot_be_started_is_said_and_ends_the_supervisor() {
 
 #[test]
 fn an_address_that_is_given_twice_is_said_to_be() {
-    let _alone = alone();
+    let _shared = beside_others();
     let kept = Port::kept();
     let port = kept.address();
     let twice = quick().options(&["--listen", &port, "--listen", &format!("again={port}")]);
@@ -276,9 +276,9 @@ fn an_address_that_is_given_twice_is_said_to_be() {
 
 #[test]
 fn readiness_is_learnt_in_each_way() {
-    let _alone = alone();
+    let _shared = beside_others();
     // Where the workers listen by themselves, beside each other: of it the test keeps the port.
-    let own = beside_others();
+    let own = on_a_shared_port();
     let address = own.local_addr().expect("its address").as_socket().expect("an address and a port");
     for (way, worker) in [
         ("after=50ms", ""),
@@ -298,7 +298,7 @@ fn readiness_is_learnt_in_each_way() {
 }
 
 /// A socket that does not listen, on a port that others may bind as well.
-fn beside_others() -> socket2::Socket {
+fn on_a_shared_port() -> socket2::Socket {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket.set_reuse_port(true).expect("an option");
     socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().expect("an address").into()).expect("a port");
@@ -307,7 +307,7 @@ fn beside_others() -> socket2::Socket {
 
 #[test]
 fn one_that_is_never_ready_is_killed_and_the_old_one_serves_on() {
-    let _alone = alone();
+    let _shared = beside_others();
     // Ready only when this file is there.
     let setup = quick().options(&["--ready", "fd", "--start-timeout", "3s"]).listen();
     let go = setup.dir().join("go");
@@ -337,7 +337,7 @@ fn one_that_is_never_ready_is_killed_and_the_old_one_serves_on() {
 
 #[test]
 fn a_check_at_a_shared_socket_is_refused_before_anything_starts() {
-    let _alone = alone();
+    let _shared = beside_others();
     let kept = Port::kept();
     let port = kept.address();
     let setup = quick().options(&["--listen", &port, "--ready", &format!("http={port}/")]);
@@ -397,7 +397,7 @@ fn a_program_that_keeps_dying_gives_way_to_the_last_good_one() {
 
 #[test]
 fn when_the_supervisor_is_killed_the_worker_stops_or_serves_on() {
-    let _alone = alone();
+    let _shared = beside_others();
     let running = serving(quick().listen());
     let worker: i32 = running.get("/pid").parse().unwrap();
     running.signal(Signal::SIGKILL);
@@ -417,7 +417,7 @@ fn when_the_supervisor_is_killed_the_worker_stops_or_serves_on() {
 /// The kernel's signal at a parent's death does not outlive a change of user.
 #[test]
 fn a_worker_with_a_user_of_its_own_ends_with_a_killed_supervisor() {
-    let _alone = alone();
+    let _shared = beside_others();
     if !nix::unistd::geteuid().is_root() {
         return eprintln!("!!! NOT tested: only root can have workers of another user");
     }
@@ -435,7 +435,7 @@ fn a_worker_with_a_user_of_its_own_ends_with_a_killed_supervisor() {
 
 #[test]
 fn a_worker_of_a_killed_supervisor_is_told_once_and_killed_in_the_end() {
-    let _alone = alone();
+    let _shared = beside_others();
     let running = at_death(&[], "trap 'echo it stops' TERM");
     killed(&running);
     assert_eq!(running.lines(0, "it stops").len(), 1);
@@ -480,7 +480,7 @@ fn a_worker_that_has_not_begun_ends_with_a_killed_supervisor() {
 
 #[test]
 fn nothing_watches_over_a_supervisor_that_is_gone_or_whose_workers_serve_on() {
-    let _alone = alone();
+    let _shared = beside_others();
     let running = at_death(&[], "trap exit TERM");
     let watchers = watchers(running.pid);
     assert_eq!(watchers.len(), 1);
@@ -544,7 +544,7 @@ fn replace_watcher(supervisor: i32) {
 
 #[test]
 fn a_server_that_goes_into_the_background_is_given_up_and_ended() {
-    let _alone = alone();
+    let _shared = beside_others();
     let setup = quick().listen().options(&["--ready", "after=10s"]).env("IN_THE_BACKGROUND", "1");
     let running = setup.spawn(&[python().as_ref(), "-c".as_ref(), BACKGROUND.as_ref()]);
     let others = || proc::pids().filter(|pid| proc::environment(*pid).contains_key("IN_THE_BACKGROUND"));
@@ -558,7 +558,7 @@ fn a_server_that_goes_into_the_background_is_given_up_and_ended() {
 
 #[test]
 fn a_new_version_that_goes_into_the_background_leaves_the_old_one_serving() {
-    let _alone = alone();
+    let _shared = beside_others();
     let setup = quick().listen().env("WORKER_READY", "notify").options(&["--ready", "notify"]);
     let script = setup.dir().join("server");
     let is = |what: &str| fs::write(&script, format!("exec {what}\n")).unwrap();
@@ -580,7 +580,7 @@ fn a_new_version_that_goes_into_the_background_leaves_the_old_one_serving() {
 
 #[test]
 fn what_workers_have_started_ends_with_the_service() {
-    let _alone = alone();
+    let _shared = beside_others();
     let setup = quick().options(&["--ready", "after=10ms"]);
     let running = shell(setup, "setsid sleep 1000 & echo helper $!; exec sleep 1000");
     let helper = running.wait_for_line(0, "helper ");
@@ -626,7 +626,7 @@ fn one_that_dies_right_after_it_was_ready_is_taken_back() {
 
 #[test]
 fn signals_are_for_the_process_that_the_worker_names() {
-    let _alone = alone();
+    let _shared = beside_others();
     // The shell itself does not care for TERM.
     let script = format!("trap : TERM; {} {} & wait; wait", python(), foreign("worker.py").display());
     let setup = quick().options(&["--shutdown-timeout", "1h"]).listen().env("WORKER_READY", "main");

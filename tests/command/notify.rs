@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use support::load::Target;
 use support::run::{Running, Setup, foreign, python};
-use support::{PATIENCE, Signal, alone, proc};
+use support::{PATIENCE, Signal, alone, beside_others, proc};
 
 fn notifying() -> Setup {
     Setup::new().options(&["--ready", "notify", "--probation", "50ms"]).env("WORKER_READY", "notify").listen()
@@ -77,7 +77,7 @@ fn another_user_finds_no_socket_to_flood() {
     if !is_root() {
         return;
     }
-    let _alone = alone();
+    let _shared = beside_others();
     let running = notifying().worker();
     running.wait_for_line(0, "worker settled worker=1");
     let path = running.get("/env/NOTIFY_SOCKET");
@@ -99,7 +99,7 @@ fn another_user_finds_no_socket_to_flood() {
 /// It is what systemd does: the main process is followed, whoever has started it.
 #[test]
 fn a_starter_that_names_its_main_process_and_ends_is_no_death() {
-    let _alone = alone();
+    let _shared = beside_others();
     for leaves in ["group", "session"] {
         let running = notifying().env("WORKER_LEAVES", leaves).worker();
         running.wait_for_line(0, "worker settled worker=1");
@@ -126,7 +126,7 @@ fn a_starter_that_names_its_main_process_and_ends_is_no_death() {
 
 #[test]
 fn a_worker_gets_the_time_that_it_asks_for() {
-    let _alone = alone();
+    let _shared = beside_others();
     let deadlines = ["--start-timeout", "3s", "--shutdown-timeout", "3s"];
     let running = notifying().options(&deadlines).env("WORKER_EXTENDS", "start stop").worker();
     running.wait_for_line(0, "a worker takes more time");
@@ -143,7 +143,7 @@ const IGNORES: &str = "import time; time.sleep(1000)";
 /// It looks well from outside: the sockets are open, and the process runs.
 #[test]
 fn a_server_that_accepts_nothing_is_told_of() {
-    let _alone = alone();
+    let _shared = beside_others();
     // Clients that were there first: it is told when it counts as ready, if only by the clock.
     let setup = Setup::new().options(&["--ready", "after=1s"]).listen();
     let unix = setup.dir().join("socket");
@@ -174,7 +174,7 @@ fn a_server_that_accepts_nothing_is_told_of() {
 
 #[test]
 fn a_server_that_binds_the_address_itself_is_told_where_it_is() {
-    let _alone = alone();
+    let _shared = beside_others();
     let script = "import os, socket; at = os.environ['SERVER_STARTER_PORT'].split('=')[0].split(':'); \
                   socket.socket().bind((at[0], int(at[1])))";
     let running = python_worker(Setup::new().options(&["--backoff", "1h"]).listen(), script);
@@ -187,7 +187,7 @@ fn a_server_that_binds_the_address_itself_is_told_where_it_is() {
 /// Restarts and replacements go on, since the program's path is absolute.
 #[test]
 fn a_start_directory_that_is_gone_is_done_without() {
-    let _alone = alone();
+    let _shared = beside_others();
     let dir = support::TestDir::new();
     let release = dir.path().join("release");
     fs::create_dir(&release).unwrap();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use support::load::{Target, fetch};
 use support::run::Setup;
-use support::{PATIENCE, Signal, alone};
+use support::{PATIENCE, Signal, alone, beside_others};
 
 /// Settled soon after it has said that it is ready.
 fn quick() -> Setup {
@@ -18,7 +18,7 @@ fn quick() -> Setup {
 
 #[test]
 fn the_first_fails_and_the_second_serves() {
-    let _alone = alone();
+    let _shared = beside_others();
     let setup = quick().listen();
     let fails = setup.dir().join("fails");
     fs::write(&fails, "1").unwrap();
@@ -30,7 +30,7 @@ fn the_first_fails_and_the_second_serves() {
 
 #[test]
 fn what_fails_at_a_restart_leaves_the_old_one_serving() {
-    let _alone = alone();
+    let _shared = beside_others();
     let setup = quick().listen();
     let fails = setup.dir().join("fails");
     fs::write(&fails, "1 3 4").unwrap();
@@ -51,7 +51,7 @@ fn what_fails_at_a_restart_leaves_the_old_one_serving() {
 fn a_unix_path_has_its_mode_and_is_made_again_when_somebody_removed_it() {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
-    let _alone = alone();
+    let _shared = beside_others();
     let (uid, gid) = (nix::unistd::getuid().to_string(), nix::unistd::getgid().to_string());
     let setup = quick().options(&["--socket-mode", "660", "--socket-owner", &uid, "--socket-group", &gid]);
     let path = setup.dir().join("web.sock");
@@ -114,7 +114,7 @@ fn the_status_file_follows_the_workers() {
 
 #[test]
 fn a_unix_socket_lives_as_long_as_the_supervisor() {
-    let _alone = alone();
+    let _shared = beside_others();
     let setup = quick();
     let path = setup.dir().join("server.sock");
     let running = setup.listen_on(&format!("unix:{}", path.display())).worker();
@@ -130,7 +130,7 @@ fn a_unix_socket_lives_as_long_as_the_supervisor() {
 
 #[test]
 fn the_environment_is_read_anew_and_a_bad_one_keeps_the_old_worker() {
-    let _alone = alone();
+    let _shared = beside_others();
     let setup =
         quick().listen().file("--env-dir", "env").file("--env-file", "vars").env("REMOVED", "by the file");
     let (directory, file) = (setup.dir().join("env"), setup.dir().join("vars"));
@@ -164,7 +164,7 @@ fn ipv6_leaves_ipv4_alone() {
     {
         return support::skip("there is no IPv6 here");
     }
-    let _alone = alone();
+    let _shared = beside_others();
     let running = quick().listen_on("[::]:0").worker();
     let Target::Tcp(address) = *running.target() else { unreachable!("TCP") };
     let six = Target::Tcp(([0, 0, 0, 0, 0, 0, 0, 1], address.port()).into());
@@ -175,7 +175,7 @@ fn ipv6_leaves_ipv4_alone() {
 
 #[test]
 fn sockets_are_where_they_were_asked_for_and_nothing_else_is_open() {
-    let _alone = alone();
+    let _shared = beside_others();
     let running = quick().listen().listen_on("web=127.0.0.1:0=7").listen_on("127.0.0.1:0").worker();
     assert_eq!(running.targets.len(), 3);
     let fds = running.get("/fds");
@@ -202,7 +202,7 @@ fn sockets_are_where_they_were_asked_for_and_nothing_else_is_open() {
 
 #[test]
 fn whether_sockets_block_is_a_choice() {
-    let _alone = alone();
+    let _shared = beside_others();
     let running = quick()
         .options(&["--nonblocking"])
         .listen()
@@ -215,7 +215,7 @@ fn whether_sockets_block_is_a_choice() {
 
 #[test]
 fn a_program_without_sockets_is_restarted_too() {
-    let _alone = alone();
+    let _shared = beside_others();
     let running = quick().worker();
     running.wait_for_line(0, "worker 1 serves");
     running.wait_for_line(0, "worker settled worker=1");
@@ -253,7 +253,7 @@ fn sockets_that_the_supervisor_was_handed_go_on_to_its_workers() {
 
 #[test]
 fn operators_restart_it_and_are_told_the_outcome() {
-    let _alone = alone();
+    let _shared = beside_others();
     let setup = quick().listen().file("--env-file", "vars");
     let file = setup.dir().join("vars");
     fs::write(&file, "").unwrap();
@@ -284,7 +284,7 @@ fn operators_restart_it_and_are_told_the_outcome() {
 
 #[test]
 fn datagrams_go_from_worker_to_worker() {
-    let _alone = alone();
+    let _shared = beside_others();
     let running = quick().listen_on("dns=udp:127.0.0.1:0").worker();
     let Target::Tcp(address) = *running.target() else { unreachable!("an address and a port") };
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -10,7 +10,7 @@ use support::beside::is_installed;
 use support::gate::{Gate, WAITS};
 use support::load::{Load, Mode, Report, Target, Think};
 use support::operator::{Asking, Said, beside, code, heirloom};
-use support::{PATIENCE, Server, Setup, Signal, alone, proc};
+use support::{PATIENCE, Server, Setup, Signal, alone, beside_others, proc};
 
 #[test]
 fn a_restart_tells_each_step_and_ends_with_its_outcome() {
@@ -93,7 +93,7 @@ fn every_way_to_fail_has_its_exit_status() {
 
 #[test]
 fn what_the_successor_wrote_is_told_where_it_can_be() {
-    let _alone = alone();
+    let _shared = beside_others();
     let setup = Setup::hello();
     let log = setup.dir().join("log");
     let server = setup.by_shell("", &format!("2>>{}", log.display())).start();
@@ -152,7 +152,7 @@ fn three_operators_at_once_over_and_over() {
 
 #[test]
 fn a_restart_that_follows_a_failed_one_is_told_of_its_own() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().args(&["--probation", "100ms"]).start();
     let pid = server.first_pid.to_string();
     let mut gate = Gate::before(&server, "exit 3", "hello");
@@ -168,7 +168,7 @@ fn a_restart_that_follows_a_failed_one_is_told_of_its_own() {
 
 #[test]
 fn a_stop_during_a_restart_is_told_to_both() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().start();
     server.binary.become_script("exec sleep 1000");
     let pid = server.first_pid.to_string();
@@ -187,7 +187,7 @@ fn a_stop_during_a_restart_is_told_to_both() {
 
 #[test]
 fn a_killed_predecessor_is_no_failed_restart() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().args(&["--probation", "60s"]).start();
     let old = server.first_pid;
     let mark = server.mark();
@@ -199,7 +199,7 @@ fn a_killed_predecessor_is_no_failed_restart() {
 
 #[test]
 fn why_the_old_process_is_still_there() {
-    let _alone = alone();
+    let _shared = beside_others();
     let (server, slow) = draining();
     let (old, new) = (server.first_pid, server.pid());
     for pid in [old, new] {
@@ -240,7 +240,7 @@ fn why_the_old_process_is_still_there() {
 
 #[test]
 fn a_restart_that_takes_too_long_goes_on() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().args(&["--probation", "50ms"]).start();
     let pid = server.first_pid.to_string();
     let mark = server.mark();
@@ -255,7 +255,7 @@ fn a_restart_that_takes_too_long_goes_on() {
 
 #[test]
 fn what_may_not_restart_says_why() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().by_shell("export SYSTEMD_EXEC_PID=$$;", "").start();
     restart(server.first_pid).is(code::REFUSED, &["restart refused", "Type=notify"]);
     let status = heirloom(&["status", "--pid", &server.first_pid.to_string()]).is(code::DONE, &["1 refused"]);
@@ -264,7 +264,7 @@ fn what_may_not_restart_says_why() {
 
 #[test]
 fn without_a_control_socket_a_signal_is_all_there_is() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::example("stopping").listen("127.0.0.1:0").start();
     let pid = server.first_pid.to_string();
     heirloom(&["restart", "--pid", &pid])

@@ -12,7 +12,7 @@ use std::time::Instant;
 use heirloom::control::{process_in, socket_of};
 use support::load::{Load, Mode, Report, Think};
 use support::operator::{beside, code, finish, heirloom};
-use support::{PATIENCE, Server, Setup, Signal, TestDir, alone, proc, says};
+use support::{PATIENCE, Server, Setup, Signal, TestDir, alone, beside_others, proc, says};
 
 #[test]
 fn who_does_not_behave_harms_nobody() {
@@ -70,7 +70,7 @@ fn a_flood_of_requests_is_answered_and_the_service_goes_on() {
 
 #[test]
 fn who_is_not_there_is_told_in_a_line() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = TestDir::new();
     let file = |name: &str, text: &str| {
         let path = directory.path().join(name);
@@ -137,7 +137,7 @@ fn another_user_may_not() {
 
 #[test]
 fn the_path_leads_to_whoever_serves() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = TestDir::new();
     let path = directory.path().join("control");
     // In probation for as long as it takes to look.
@@ -177,7 +177,7 @@ fn the_path_leads_to_whoever_serves() {
 
 #[test]
 fn what_a_killed_server_left_is_no_hindrance() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = TestDir::new();
     let path = directory.path().join("control");
     let dead = at(&path, &[]);
@@ -198,7 +198,7 @@ fn what_a_killed_server_left_is_no_hindrance() {
 
 #[test]
 fn a_stale_pid_file_is_not_believed() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = TestDir::new();
     let (path, control) = (directory.path().join("pid"), directory.path().join("control"));
     let server = at(&control, &["--pid-file", &path.display().to_string()]);

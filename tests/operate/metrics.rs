@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use heirloom::control::{Client, Reply, Request, ServiceStatus, socket_of};
 use support::load::Target;
-use support::{PATIENCE, Server, Setup, Signal, alone, proc};
+use support::{PATIENCE, Server, Setup, Signal, alone, beside_others, proc};
 
 #[test]
 fn every_restart_is_counted_by_whoever_lives_to_tell() {
@@ -68,7 +68,7 @@ fn every_restart_is_counted_by_whoever_lives_to_tell() {
 
 #[test]
 fn a_supervisor_counts_what_becomes_of_its_workers() {
-    let _alone = alone();
+    let _shared = beside_others();
     let setup = Setup::example("metered_parent");
     let veto = setup.dir().join("veto");
     let server = setup.arg("--veto").arg(&veto).start();

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use support::operator::{code, finish, heirloom};
-use support::{Setup, Signal, TestDir, alone, proc};
+use support::{Setup, Signal, TestDir, alone, beside_others, proc};
 
 #[test]
 fn every_state_is_told_soon_and_in_a_line() {
@@ -202,7 +202,7 @@ fn a_server_with_capabilities_of_its_own_is_operated_by_its_own_user() {
 
 #[test]
 fn what_a_server_says_does_nothing_to_the_terminal() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = TestDir::new();
     let path = directory.path().join("1.heirloom");
     let hostile = r"\u001b]0;title\u0007\u009b2J\r\u202eheirloom: all is well\nheirloom: done";
@@ -268,7 +268,7 @@ fn a_status_without_end_is_cut() {
 
 #[test]
 fn the_usual_restarter_is_found_by_its_process_id() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::bare("axum").start();
     let pid = server.first_pid.to_string();
     heirloom(&["status", "--pid", &pid]).is(code::DONE, &["generation 1"]);

@@ -12,7 +12,7 @@ use heirloom::handover::message::{Message, Told};
 use support::gate::Gate;
 use support::load::{Mode, Think};
 use support::operator::{Asking, Said, beside, code, heirloom};
-use support::{Server, Setup, Signal, alone, proc};
+use support::{Server, Setup, Signal, alone, beside_others, proc};
 
 #[test]
 fn a_restart_tells_each_step_again_and_again() {
@@ -108,7 +108,7 @@ fn every_outcome_has_its_exit_status() {
 
 #[test]
 fn the_status_names_every_worker_and_what_it_still_does() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = workers(&["--probation", "50ms"]);
     let pid = server.first_pid.to_string();
     let old = server.pid();
@@ -130,7 +130,7 @@ fn the_status_names_every_worker_and_what_it_still_does() {
 
 #[test]
 fn two_operators_at_once_and_a_stop_during_a_restart() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = workers(&["--probation", "300ms"]);
     let pid = server.first_pid.to_string();
     let mut gate = Gate::before_example(&server, "workers");
@@ -153,7 +153,7 @@ fn two_operators_at_once_and_a_stop_during_a_restart() {
 
 #[test]
 fn stop_waits_for_requests_and_hammer_does_not() {
-    let _alone = alone();
+    let _shared = beside_others();
     let directory = support::TestDir::new();
     let control = directory.path().join("control").display().to_string();
     let server = workers(&["--control", &control]);
@@ -234,7 +234,7 @@ fn on_probation() -> (Server, i32, JoinHandle<Said>) {
 
 #[test]
 fn a_restart_whose_old_worker_dies_meanwhile_is_a_restart() {
-    let _alone = alone();
+    let _shared = beside_others();
     let (server, old, restart) = on_probation();
     let supervisor = server.first_pid.to_string();
     proc::signal(old, Signal::SIGKILL);
@@ -245,7 +245,7 @@ fn a_restart_whose_old_worker_dies_meanwhile_is_a_restart() {
 
 #[test]
 fn a_restart_whose_new_worker_dies_on_probation_is_no_respawn() {
-    let _alone = alone();
+    let _shared = beside_others();
     let (server, old, restart) = on_probation();
     let supervisor = server.first_pid.to_string();
     let new = *proc::children(server.first_pid).iter().find(|pid| **pid != old).expect("a new worker");
@@ -288,7 +288,7 @@ fn heirloom_run_is_operated_by_its_own_command() {
 
 #[test]
 fn g7_an_older_supervisor_is_asked_without_the_operator() {
-    let _alone = alone();
+    let _shared = beside_others();
     let supervisor = Predecessor::new();
     let announcement = Announcement { supervised: Some(Orphans::Stop), ..supervisor.announcement() };
     let worker = Setup::example("workers").env(VARIABLE, announcement.encode().unwrap()).start();

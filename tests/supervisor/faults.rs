@@ -5,7 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use support::load::{Failure, Load, Mode, Report, Think};
-use support::{PATIENCE, Server, Setup, Signal, alone, proc, says};
+use support::{PATIENCE, Server, Setup, Signal, alone, beside_others, proc, says};
 
 /// What a killed process held: one request of each client.
 const CLIENTS: usize = 16;
@@ -94,7 +94,7 @@ fn g1_the_old_worker_is_killed_at_every_step_of_a_restart() {
 
 #[test]
 fn g3_what_a_failed_worker_has_bound_goes_with_it() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = supervised(&["--probation", "50ms"]);
     let path = server.binary.path().with_file_name("late.sock");
     faulty(&server, &format!("bind unix:{}", path.display()));
@@ -203,7 +203,7 @@ fn the_last_good_version_is_run_though_its_file_is_gone() {
 
 #[test]
 fn the_workers_of_a_killed_supervisor_stop_in_order() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = supervised(&[]);
     let worker = server.pid();
     let mut slow = server.begin("/sleep?duration=1s");

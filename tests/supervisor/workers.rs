@@ -1,7 +1,7 @@
 //! The supervisor in library mode: its process stays, its workers come and go, and no client notices.
 
 use support::load::{Look, Mode, Report, Think, fetch};
-use support::{PATIENCE, Setup, Signal, alone, proc};
+use support::{PATIENCE, Setup, Signal, alone, beside_others, proc};
 
 #[test]
 fn twenty_restarts_new_connections() {
@@ -51,7 +51,7 @@ fn twenty_restarts(mode: Mode) -> Report {
 
 #[test]
 fn state_and_descriptors_go_from_worker_to_worker() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::example("workers").args(&["--probation", "50ms"]).start();
     let first = server.wait_for_line(0, "first fd false");
     assert!(first.contains(&format!("of Some({})", server.first_pid)), "{first}");
@@ -73,7 +73,7 @@ fn state_and_descriptors_go_from_worker_to_worker() {
 
 #[test]
 fn g1_a_listener_that_is_made_during_a_restart_is_the_new_workers_to_have() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::example("workers").args(&["--probation", "50ms"]).start();
     server.wait_for_line(0, "worker settled worker=1");
     let fifo = server.dir().join("fifo");
@@ -105,7 +105,7 @@ fn g1_a_listener_that_is_made_during_a_restart_is_the_new_workers_to_have() {
 
 #[test]
 fn a_worker_restarts_from_inside_and_hears_the_outcome() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::example("workers").args(&["--probation", "50ms"]).start();
     let told = server.get("/restart");
     assert_eq!(told, format!("Settled {{ pid: {} }}", server.pid()));
@@ -119,7 +119,7 @@ fn a_worker_restarts_from_inside_and_hears_the_outcome() {
 
 #[test]
 fn a_worker_stops_the_service_from_inside() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::example("workers").start();
     assert_eq!(server.get("/shutdown"), "stopping");
     assert_eq!(exit_code(&server), 0);
@@ -128,7 +128,7 @@ fn a_worker_stops_the_service_from_inside() {
 
 #[test]
 fn term_lets_requests_finish_and_removes_what_was_made() {
-    let _alone = alone();
+    let _shared = beside_others();
     let setup = Setup::example("workers");
     let (socket, pid_file) = (setup.dir().join("a.sock"), setup.dir().join("pid"));
     let server = setup.listen(&format!("unix:{}", socket.display())).arg("--pid-file").arg(&pid_file).start();
@@ -150,7 +150,7 @@ fn term_lets_requests_finish_and_removes_what_was_made() {
 
 #[test]
 fn a_second_term_is_the_hammer_and_the_exit_code_says_so() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::example("workers").start();
     let mut slow = server.begin("/sleep?duration=10min");
     server.pid();
@@ -164,7 +164,7 @@ fn a_second_term_is_the_hammer_and_the_exit_code_says_so() {
 
 #[test]
 fn ctrl_c_reaches_everybody_and_is_one_request() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::example("workers").start();
     let mut slow = server.begin("/sleep?duration=1s");
     let worker = server.pid();
@@ -178,7 +178,7 @@ fn ctrl_c_reaches_everybody_and_is_one_request() {
 
 #[test]
 fn restarts_can_be_vetoed_or_turned_off() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::example("workers").args(&["--veto", "the moon is full"]).start();
     let told = server.get("/restart");
     assert!(told.contains("vetoed: the moon is full"), "{told}");
@@ -209,7 +209,7 @@ fn the_example() {
 
 #[test]
 fn the_same_program_without_a_supervisor() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::example("workers").args(&["--supervised", "false"]).start();
     assert_eq!(server.pid(), server.first_pid);
     server.wait_for_line(0, "of None");
@@ -219,7 +219,7 @@ fn the_same_program_without_a_supervisor() {
 
 #[test]
 fn a_server_without_a_supervisor_is_not_given_one_by_a_restart() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::hello().start();
     server.binary.become_example("workers");
     for _ in 0..2 {
@@ -232,7 +232,7 @@ fn a_server_without_a_supervisor_is_not_given_one_by_a_restart() {
 
 #[test]
 fn what_the_parent_binds_is_bound_before_anything_starts() {
-    let _alone = alone();
+    let _shared = beside_others();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let ended = Setup::example("workers").args(&["--parent-listens", &address]).run();
@@ -251,7 +251,7 @@ fn what_the_parent_binds_is_bound_before_anything_starts() {
 
 #[test]
 fn signals_of_the_programs_own_are_passed_on() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::example("workers").start();
     let worker = server.pid();
     proc::signal(server.first_pid, Signal::SIGUSR1);
@@ -276,7 +276,7 @@ fn a_worker_that_is_told_to_go_is_replaced() {
 
 #[test]
 fn listeners_come_and_go_with_the_program() {
-    let _alone = alone();
+    let _shared = beside_others();
     let server = Setup::example("workers")
         .args(&["--probation", "50ms"])
         .listen("127.0.0.1:0")
