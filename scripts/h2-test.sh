@@ -59,9 +59,9 @@ fi
 moves=${1:-1000}
 clients=("${@:2}")
 ((${#clients[@]})) || clients=(go node httpx grpc-go grpcio curl h2load nghttp chromium)
-cargo build --quiet --release --all-features --example live
+cargo build --quiet --release --package heirloom-bench --features live --bin live
 cargo build --quiet --release --package heirloom-test-servers
-live=$built/examples/live
+live=$built/live
 "$built/heirloom-test-servers" rpc "$work/rpc"
 scripts/h2-clients/build.sh "$work" "${clients[@]}"
 heading

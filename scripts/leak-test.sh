@@ -7,14 +7,14 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/one-server.sh
 . scripts/one-server.sh
 
-cargo build --quiet --release --all-features --example live
+cargo build --quiet --release --package heirloom-bench --features live --bin live
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
     -keyout "$work/key.pem" -out "$work/cert.pem" 2>/dev/null
 
 failed=0
 # FLAG...: for the load; the rest of the server's arguments is in `tls`.
 round() {
-    start "$built/examples/live" --probation 50ms --pid-file "$work/pid" "${tls[@]}"
+    start "$built/live" --probation 50ms --pid-file "$work/pid" "${tls[@]}"
     python3 scripts/leak-load.py "$address" "${connections[@]}" "$@" || {
         tail -n 40 "$work/log" >&2
         failed=1

@@ -18,7 +18,7 @@ if [[ ${1:-} == short ]]; then
 fi
 
 "$python" -c 'import websockets' 2>/dev/null || fail "no Python with websockets at $python; .ci/run makes one"
-cargo build --quiet --release --all-features --example live
+cargo build --quiet --release --package heirloom-bench --features live --bin live
 cargo build --quiet --release --package heirloom-test-servers
 
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
@@ -54,7 +54,7 @@ round() {
     stop "$scheme"
 }
 
-live=$built/examples/live
+live=$built/live
 for name in sockets completions; do
     "$built/heirloom-test-servers" "$name" "$work/$name"
 done
