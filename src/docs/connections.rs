@@ -13,7 +13,7 @@
 //! | HTTP/2, also over TLS 1.3 | moves between streams; told to close where one lasts | nothing |
 //! | TLS 1.2 | told to close, finishes what it has | nothing |
 //! | a protocol of the program's own | moves when the program says so | [`Connection::move_on`](crate::drain::Connection::move_on), [`BlockingConnection::move_on`](crate::BlockingConnection::move_on) |
-//! | HTTP/1, lent to a framework that serves by itself | moves | [`frameworks`](super::frameworks) |
+//! | HTTP/1 and HTTP/2, lent to a framework that serves by itself | moves | [`frameworks`](super::frameworks) |
 //! | in a framework's own accept loop | as the framework closes it | [`around`](super::around#a-framework-that-accepts-by-itself) |
 //!
 //! Without a successor (the service stops) nothing moves. Connections are told to close, and after the

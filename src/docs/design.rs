@@ -134,6 +134,11 @@
 //! heirloom has taken back the last one. The last word (`Connection: close`) is put into the response's head
 //! on its way.
 //!
+//! HTTP/2 is followed by the same tap as where heirloom serves, which here is led from below, when the
+//! framework wants to read. In the successor no answer of the framework's can be made up to bring its view of
+//! the client's window down. So the request of the story is one that h2 refuses by itself, and a connection
+//! with less window than at its beginning stays.
+//!
 //! # Turns
 //!
 //! What the service, the body and the socket of an HTTP/1 connection know is left with the thread for the

@@ -186,7 +186,7 @@ where
         say!(warn: connection = self.id(), "nobody goes on here with the HTTP/2 connection that has come");
         let ending = async move {
             if let Some(carried) = carried {
-                let _ = http2::say_not_here(connection, carried.last_stream()).await;
+                let _ = h2::say_not_here(connection, carried.last_stream()).await;
             }
             None
         };

@@ -1,18 +1,27 @@
-//! For `tonic::transport::Server::serve_with_incoming_shutdown`.
+//! For tonic's own server, by `tonic::transport::server::Router::serve_with_incoming_shutdown`.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use heirloom::Listener;
 use heirloom::http::Lent;
+use heirloom::{Ending, Listener, Restarter, RunWithError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_stream::{Stream, StreamExt};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::{Connected, Router, TcpConnectInfo};
 
 /// A connection that tells tonic who its client is.
 #[derive(Debug)]
 pub struct Told(Lent);
+
+/// Says ready and serves. Connections of clients move to the next process at a restart.
+pub async fn serve(
+    restarter: &Restarter,
+    listener: Listener,
+    server: Router,
+) -> Result<Ending, RunWithError<tonic::transport::Error>> {
+    restarter.run_with(|told| server.serve_with_incoming_shutdown(incoming(listener), told)).await
+}
 
 /// Lends what a listener accepts.
 pub fn incoming(listener: Listener) -> impl Stream<Item = io::Result<Told>> {

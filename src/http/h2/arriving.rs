@@ -12,6 +12,11 @@
 //!    had made its own smaller.
 //!
 //! Where no stream was served there is nothing to make up, and the client's settings come first.
+//!
+//! A server that is not heirloom's has a service that would be asked. Its ghost has fields that no request
+//! has: h2 resets that stream by itself, and nothing is sent on it. So hyper cannot be brought to a window of
+//! the client's that is below that of its beginning, and such a connection is [not lent
+//! on](super::Line::is_large_enough).
 
 use tokio::io::ReadBuf;
 
@@ -19,7 +24,7 @@ use super::carried::Carried;
 use super::follower::Follower;
 use super::frame::{
     ACK, DATA, DEFAULT_TABLE, DEFAULT_WINDOW, END_HEADERS, END_STREAM, HEADER_TABLE_SIZE, HEADERS, Head,
-    PING, SETTINGS, WINDOW_UPDATE, increment, one_setting, push, push_window,
+    PING, RST_STREAM, SETTINGS, Settings, WINDOW_UPDATE, increment, one_setting, push, push_window,
 };
 use crate::http::sniff::PREFACE;
 
@@ -38,7 +43,18 @@ pub(super) struct Arriving {
     acks_due: u32,
     /// The window that hyper believes the client to have.
     window: u32,
+    /// What hyper says of itself, where that need not be what the predecessor's said.
+    said: Option<Settings>,
     has_failed: bool,
+}
+
+/// The request that is none of a client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Ghost {
+    /// It is answered in the service's place, with [that many bytes](ghost_bytes).
+    Answered,
+    /// It is none that a service would be asked, and h2 resets its stream.
+    Refused,
 }
 
 /// How far it is.
@@ -55,7 +71,7 @@ pub(in crate::http) enum Progress {
 }
 
 impl Arriving {
-    pub(super) fn new(carried: &Carried) -> Arriving {
+    pub(super) fn new(carried: &Carried, kind: Ghost) -> Arriving {
         let ghost = carried.last_stream;
         let mut settings = carried.client;
         let mut feed = PREFACE.to_vec();
@@ -77,7 +93,8 @@ impl Arriving {
         push(&mut feed, SETTINGS, ACK, 0, &[]);
         push_window(&mut feed, carried.send_window.saturating_sub(DEFAULT_WINDOW));
         if ghost != 0 {
-            push(&mut feed, HEADERS, END_HEADERS | END_STREAM, ghost, GHOST);
+            let fields = if kind == Ghost::Answered { GHOST } else { REFUSED };
+            push(&mut feed, HEADERS, END_HEADERS | END_STREAM, ghost, fields);
         }
         Arriving {
             feed,
@@ -88,6 +105,7 @@ impl Arriving {
             // One for each SETTINGS of the story.
             acks_due: if ghost == 0 { 1 } else { 4 },
             window: DEFAULT_WINDOW,
+            said: (kind == Ghost::Refused).then(Settings::default),
             has_failed: false,
         }
     }
@@ -103,9 +121,14 @@ impl Arriving {
 
     /// What hyper writes goes nowhere.
     pub(super) fn wrote(&mut self, bytes: &[u8]) {
-        let Arriving { feed, ghost, writing, acks_due, window, has_failed, .. } = self;
+        let Arriving { feed, ghost, writing, acks_due, window, said, has_failed, .. } = self;
         writing.follow(bytes, |head, payload| match head {
-            Head { kind: SETTINGS, .. } => *acks_due = acks_due.saturating_sub(head.has(ACK).into()),
+            Head { kind: SETTINGS, .. } if head.has(ACK) => *acks_due = acks_due.saturating_sub(1),
+            Head { kind: SETTINGS, .. } => {
+                if let Some(said) = said {
+                    said.merge(payload);
+                }
+            }
             Head { kind: WINDOW_UPDATE, stream: 0, .. } => *window += increment(payload),
             Head { kind: HEADERS | DATA, stream, .. } if stream == *ghost => {
                 if head.has(END_STREAM) {
@@ -113,10 +136,16 @@ impl Arriving {
                     *ghost = 0;
                 }
             }
+            Head { kind: RST_STREAM, stream, .. } if stream == *ghost => *ghost = 0,
             // As often as a config wants.
             Head { kind: PING, .. } if !head.has(ACK) => push(feed, PING, ACK, 0, payload),
             _ => *has_failed = true,
         });
+    }
+
+    /// What a server that is not heirloom's has said of itself.
+    pub(super) fn said(&self) -> Option<Settings> {
+        self.said
     }
 
     /// To be asked when hyper waits.
@@ -149,6 +178,9 @@ pub(in crate::http) fn ghost_bytes(carried: &Carried) -> Option<u32> {
 /// `GET http /`, by numbers of the static table.
 const GHOST: &[u8] = &[0x82, 0x86, 0x84];
 
+/// `:status: 200`, which only a response has, by its number in the static table.
+const REFUSED: &[u8] = &[0x88];
+
 #[cfg(test)]
 mod tests {
     use super::super::frame::{GOAWAY, Settings};
@@ -177,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_whole_story_with_a_ghost() {
-        let mut arriving = Arriving::new(&carried(7, 65_000));
+        let mut arriving = Arriving::new(&carried(7, 65_000), Ghost::Answered);
         assert_eq!(arriving.progress(), Progress::Feeds);
         let first = fed(&mut arriving);
         assert!(first.starts_with(PREFACE) && first.ends_with(&frames(&[(HEADERS, 5, 7, GHOST)])));
@@ -211,7 +243,7 @@ mod tests {
 
     #[test]
     fn without_a_stream_there_is_no_ghost() {
-        let mut arriving = Arriving::new(&carried(0, 100_000));
+        let mut arriving = Arriving::new(&carried(0, 100_000), Ghost::Answered);
         assert_eq!(ghost_bytes(&carried(0, 1)), None);
         let window = (100_000 - DEFAULT_WINDOW).to_be_bytes();
         let story = [
@@ -229,8 +261,24 @@ mod tests {
     }
 
     #[test]
+    fn where_a_service_would_be_asked_the_ghost_is_reset() {
+        let mut arriving = Arriving::new(&carried(7, 70_000), Ghost::Refused);
+        assert!(fed(&mut arriving).ends_with(&frames(&[(HEADERS, 5, 7, b"\x88")])));
+        let window = one_setting(4, 70_000);
+        arriving.wrote(&frames(&[(SETTINGS, 0, 0, &window), (SETTINGS, ACK, 0, &[])]));
+        assert_eq!(arriving.progress(), Progress::Waits);
+        arriving.wrote(&frames(&[(RST_STREAM, 0, 7, &[0, 0, 0, 1])]));
+        assert_eq!(arriving.progress(), Progress::Feeds);
+        fed(&mut arriving);
+        let ack = (SETTINGS, ACK, 0, &[][..]);
+        arriving.wrote(&frames(&[ack, ack, ack]));
+        assert_eq!(arriving.progress(), Progress::Done { window: 65_535 });
+        assert_eq!(arriving.said().and_then(|said| said.get(4)), Some(70_000));
+    }
+
+    #[test]
     fn a_ping_is_answered_and_what_is_not_in_the_story_ends_it() {
-        let mut arriving = Arriving::new(&carried(0, 1));
+        let mut arriving = Arriving::new(&carried(0, 1), Ghost::Answered);
         fed(&mut arriving);
         arriving.wrote(&frames(&[(PING, 0, 0, b"12345678")]));
         assert_eq!(fed(&mut arriving), frames(&[(PING, ACK, 0, b"12345678")]));

@@ -10,11 +10,11 @@
 use bytes::{Buf, BytesMut};
 use tokio::io::ReadBuf;
 
-use super::arriving::{Arriving, Progress};
+use super::arriving::{Arriving, Ghost, Progress};
 use super::carried::Carried;
 use super::frame::{
     DATA, DEFAULT_FRAME, DEFAULT_TABLE, HEAD, HEADER_TABLE_SIZE, Head, MAX_FRAME_SIZE, PING, SETTINGS,
-    WINDOW_UPDATE, increment, one_setting, push, push_window,
+    Settings, WINDOW_UPDATE, increment, one_setting, push, push_window,
 };
 use super::line::Followed;
 
@@ -67,8 +67,8 @@ impl Detour {
     }
 
     /// Of one that has come.
-    pub(super) fn arriving(carried: &Carried) -> Detour {
-        Detour::new(Stage::Arriving(Box::new(Arriving::new(carried))))
+    pub(super) fn arriving(carried: &Carried, ghost: Ghost) -> Detour {
+        Detour::new(Stage::Arriving(Box::new(Arriving::new(carried, ghost))))
     }
 
     fn new(stage: Stage) -> Detour {
@@ -175,14 +175,25 @@ impl Detour {
     }
 
     fn inject_table(&mut self, size: u32) {
-        let mut frame = Vec::new();
-        push(&mut frame, SETTINGS, 0, 0, &one_setting(HEADER_TABLE_SIZE, size));
-        self.injected.extend_from_slice(&frame);
-        self.injected_settings += 1;
+        self.inject(&one_setting(HEADER_TABLE_SIZE, size));
     }
 
     fn restore_table(&mut self, followed: &Followed) {
         self.inject_table(followed.ledger.own().get(HEADER_TABLE_SIZE).unwrap_or(DEFAULT_TABLE));
+    }
+
+    /// With them the client gets its table back.
+    fn inject_settings(&mut self, mut said: Settings, followed: &mut Followed) {
+        followed.ledger.says(said);
+        said.set(HEADER_TABLE_SIZE, said.get(HEADER_TABLE_SIZE).unwrap_or(DEFAULT_TABLE));
+        self.inject(&said.payload());
+    }
+
+    fn inject(&mut self, settings: &[u8]) {
+        let mut frame = Vec::new();
+        push(&mut frame, SETTINGS, 0, 0, settings);
+        self.injected.extend_from_slice(&frame);
+        self.injected_settings += 1;
     }
 
     /// Those that are to be written now.
@@ -210,12 +221,24 @@ impl Detour {
         let Stage::Arriving(arriving) = &mut self.stage else { return Progress::Waits };
         let progress = arriving.progress();
         if let Progress::Done { window } = progress {
+            let (said, given) = (arriving.said(), followed.ledger.carried().receive_window);
             self.stage = Stage::Settling;
-            // hyper's window is never below the client's: it was built with no less.
-            let more = window.saturating_sub(followed.ledger.carried().receive_window);
+            match said {
+                // hyper's window is never below the client's: it was built with no less.
+                None => self.restore_table(followed),
+                Some(said) if said.bear(followed.ledger.own()) => {
+                    self.inject_settings(said, followed);
+                    if given > window {
+                        // The client gets no more before it has used up what this one does not bear.
+                        followed.ledger.owes(given - window);
+                        self.stage = Stage::Returning;
+                    }
+                }
+                Some(_) => return Progress::Failed,
+            }
+            let more = window.saturating_sub(given);
             self.inject_window(more);
             followed.ledger.credited(more.into());
-            self.restore_table(followed);
         }
         progress
     }

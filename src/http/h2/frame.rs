@@ -39,6 +39,12 @@ impl Head {
     }
 }
 
+/// Whether these bytes, which a server says first, are SETTINGS.
+pub(in crate::http) fn are_settings(bytes: &[u8]) -> bool {
+    let head = bytes.first_chunk::<HEAD>().map(Head::of);
+    head.is_some_and(|head| head.kind == SETTINGS && head.flags == 0 && head.stream == 0)
+}
+
 /// Appends a frame.
 pub(super) fn push(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     let length = u32::try_from(payload.len()).expect("a frame of our own is short").to_be_bytes();
@@ -83,6 +89,14 @@ impl Settings {
                 self.set(setting, u32::from_be_bytes(*value));
             }
         }
+    }
+
+    /// Whether a client that was told `told` does no harm to who says this: all is the same, or wider.
+    pub(super) fn bear(&self, told: &Settings) -> bool {
+        self.0
+            .iter()
+            .zip(told.0)
+            .all(|(said, told)| *said == told || said.zip(told).is_some_and(|(said, told)| said > told))
     }
 
     /// The payload of one frame that says it all.
@@ -164,5 +178,33 @@ mod tests {
         settings.merge(&one_setting(1, 0));
         assert_eq!(settings.get(INITIAL_WINDOW_SIZE), Some(2));
         assert_eq!(settings.payload(), [one_setting(1, 0), one_setting(4, 2)].concat());
+    }
+
+    #[test]
+    fn a_client_may_have_been_told_the_same_or_less() {
+        let of = |window, streams: Option<u32>| {
+            let mut settings = Settings::default();
+            settings.set(INITIAL_WINDOW_SIZE, window);
+            settings.0[usize::from(MAX_CONCURRENT_STREAMS) - 1] = streams;
+            settings
+        };
+        let told = of(70_000, Some(200));
+        for (said, bears) in [
+            (told, true),
+            (of(80_000, Some(300)), true),
+            (of(60_000, Some(200)), false),
+            (of(70_000, Some(100)), false),
+            (of(70_000, None), false),
+        ] {
+            assert_eq!(said.bear(&told), bears, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn settings_are_known_by_their_head() {
+        let mut settings = Vec::new();
+        push(&mut settings, SETTINGS, 0, 0, &one_setting(4, 1));
+        assert!(are_settings(&settings));
+        assert!(!are_settings(b"HTTP/1.1 200 OK\r\n") && !are_settings(&settings[..8]));
     }
 }

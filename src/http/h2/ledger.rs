@@ -129,6 +129,21 @@ impl Ledger {
         self.credit += i64::from(more);
     }
 
+    /// The client has so much more window than hyper, which is new to it, knows of.
+    pub(super) fn owes(&mut self, more: u32) {
+        self.credit += i64::from(more);
+    }
+
+    /// What hyper, which is new to the client, says of itself.
+    pub(super) fn says(&mut self, own: Settings) {
+        self.own = own;
+    }
+
+    /// Whether we may send no less than at the beginning.
+    pub(super) fn is_large_enough(&self) -> bool {
+        self.send_window >= i64::from(DEFAULT_WINDOW)
+    }
+
     pub(super) fn has_credit(&self) -> bool {
         self.credit > 0
     }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::arriving::Progress;
+use super::arriving::{Ghost, Progress};
 use super::calm::Calm;
 use super::carried::Carried;
 use super::detour::{Detour, Given};
@@ -39,14 +39,16 @@ pub(super) struct Followed {
 }
 
 impl<S> Line<S> {
-    /// That begins, with its preface read ahead.
-    pub(super) fn begun(connection: Connection<S>, ahead: Bytes) -> Self {
-        Line::new(connection.with_received(ahead.into()), Followed::begun(), None)
+    /// That begins: this much of its preface has been given out, and the rest was read ahead.
+    pub(in crate::http) fn begun(connection: Connection<S>, given: &[u8], ahead: Bytes) -> Self {
+        let mut followed = Followed::begun();
+        followed.read(given, 0);
+        Line::new(connection.with_received(ahead.into()), followed, None)
     }
 
     /// That a predecessor has begun.
-    pub(super) fn resumed(connection: Connection<S>, carried: &Carried) -> Self {
-        Line::new(connection, Followed::resumed(carried), Some(Detour::arriving(carried)))
+    pub(in crate::http) fn resumed(connection: Connection<S>, carried: &Carried, ghost: Ghost) -> Self {
+        Line::new(connection, Followed::resumed(carried), Some(Detour::arriving(carried, ghost)))
     }
 
     fn new(connection: Connection<S>, followed: Followed, detour: Option<Detour>) -> Self {
@@ -86,6 +88,12 @@ impl<S> Line<S> {
 
     pub(in crate::http) fn open_streams(&self) -> usize {
         self.followed.ledger.open_streams()
+    }
+
+    /// Whether it can go to a server that is not heirloom's: its client lets us send no less than at the
+    /// beginning.
+    pub(in crate::http) fn is_large_enough(&self) -> bool {
+        self.followed.ledger.is_large_enough()
     }
 
     pub(in crate::http) fn last_stream(&self) -> u32 {
@@ -164,16 +172,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
         Pin::new(&mut self.connection).poll_flush(cx)
     }
 
-    pub(super) fn is_write_vectored(&self) -> bool {
+    pub(in crate::http) fn is_write_vectored(&self) -> bool {
         self.connection.is_write_vectored()
     }
 
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(in crate::http) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.connection).poll_flush(cx)
     }
 
     #[inline]
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    pub(in crate::http) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.detour.is_some() || self.rebuke.is_some() {
             return self.poll_read_closely(cx, buf);
         }
@@ -255,7 +267,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
     }
 
     #[inline]
-    pub(super) fn poll_write(
+    pub(in crate::http) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
@@ -304,7 +316,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
         Poll::Ready(Ok(count))
     }
 
-    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(in crate::http) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Line { connection, rebuke, .. } = self;
         while let Some(left) = rebuke.as_mut().filter(|left| !left.is_empty()) {
             let count = ready!(Pin::new(&mut *connection).poll_write(cx, left))?;

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::arriving::Ghost;
 use super::carried::Carried;
 use super::line::Line;
 use crate::drain::Connection;
@@ -37,13 +38,13 @@ pub(in crate::http) struct Lever<S> {
 impl<S> Tap<S> {
     /// Of a connection that begins, with its preface read ahead. With a lever if it may move.
     pub(in crate::http) fn new(connection: Connection<S>, ahead: Bytes, moves: bool) -> Tap<S> {
-        let line = Line::begun(connection, ahead);
+        let line = Line::begun(connection, &[], ahead);
         Tap { own: Some(line), lever: moves.then(|| Arc::new(Lever::new(None))) }
     }
 
     /// Of one that a predecessor has begun.
     pub(in crate::http) fn resumed(connection: Connection<S>, carried: &Carried) -> Tap<S> {
-        let line = Line::resumed(connection, carried);
+        let line = Line::resumed(connection, carried, Ghost::Answered);
         Tap { own: None, lever: Some(Arc::new(Lever::new(Some(line)))) }
     }
 

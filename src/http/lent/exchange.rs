@@ -206,7 +206,7 @@ impl Exchange {
     /// A head is whole.
     fn asked(&mut self, request: Option<RequestHead>, head: &[u8]) {
         let Some(request) = request else {
-            let is_http2 = head.starts_with(HTTP2);
+            let is_http2 = head == HTTP2;
             return self.let_through(if is_http2 { Protocol::Http2 } else { Protocol::Other });
         };
         self.outbound = Outbound::Head(request, Head::default());
@@ -279,8 +279,8 @@ impl Head {
     }
 }
 
-/// How a client begins that knows that HTTP/2 is spoken.
-const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n";
+/// How a client begins that knows that HTTP/2 is spoken: what looks like a head of its preface.
+pub(super) const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// In bytes: servers refuse longer ones. What has come of a head is kept until it is whole.
 const LONGEST_HEAD: usize = 64 * 1024;

@@ -55,13 +55,14 @@ impl Incoming {
         self.listener.local_addr()
     }
 
-    /// The connections as a stream that ends when this process accepts no more.
+    /// The connections as a stream. It does not end: when this process accepts no more it waits, since
+    /// servers take an end for the time to close what is open, and heirloom still has that to move.
     pub fn into_stream(self) -> Connections {
         Connections { accepting: Some(accept(self)) }
     }
 }
 
-/// The stream of [`Incoming::into_stream`]. None of its items is an error.
+/// The stream of [`Incoming::into_stream`]. None of its items is an error, and it does not end.
 #[must_use = "streams do nothing unless polled"]
 pub struct Connections {
     /// `None` behind the last one.
@@ -81,11 +82,11 @@ impl Stream for Connections {
     type Item = io::Result<Lent>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(accepting) = &mut self.accepting else { return Poll::Ready(None) };
+        let Some(accepting) = &mut self.accepting else { return Poll::Pending };
         let accepted = ready!(accepting.as_mut().poll(cx));
         let (lent, accepting) = accepted.map(|(lent, incoming)| (Ok(lent), accept(incoming))).unzip();
         self.accepting = accepting;
-        Poll::Ready(lent)
+        if lent.is_none() { Poll::Pending } else { Poll::Ready(lent) }
     }
 }
 

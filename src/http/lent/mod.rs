@@ -10,7 +10,8 @@
 //! | in a request, and a successor takes it | it is answered, and the connection moves |
 //! | between two requests, and stays | kept for the idle linger; its next response says that it is the last |
 //! | in a request, and stays | its response says that it is the last, if its head is not out yet |
-//! | HTTP/2, or nothing that can be followed | the library's, which [`Restarter::run_with`] tells to end |
+//! | HTTP/2, and a successor takes it | it moves [between streams](http2) |
+//! | HTTP/2 that stays, or nothing that can be followed | the library's, which [`Restarter::run_with`] tells to end |
 //! | upgraded | left alone, and counted until it is dropped |
 //!
 //! [`Restarter::run_with`]: crate::Restarter::run_with
@@ -20,6 +21,7 @@ mod axum;
 mod exchange;
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing;
+mod http2;
 mod incoming;
 mod parting;
 
@@ -35,12 +37,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub use axum::{AxumTcp, Inet};
 pub use incoming::{Connections, Incoming};
 
+use super::h2;
 use super::io::first_bytes;
 use super::moving::{self, Moving};
+use super::sniff::PREFACE;
 use crate::drain::stream::Stream;
 use crate::drain::{Base, Connection, Entry, Kind, Lending, Stage};
 use crate::sys::address::Address;
 use exchange::{Exchange, Protocol};
+use http2::Http2;
 
 /// A connection that is lent to a framework. It is read from and written to like a socket.
 ///
@@ -87,6 +92,8 @@ pub struct Lent<S: Send + 'static = Stream> {
 /// Where the connection is.
 enum Place<S> {
     Here(Connection<S>),
+    /// Here, and followed by its frames.
+    Http2(Box<Http2<S>>),
     /// On its way to the successor. It may come back.
     Leaving(Moving<S>),
     /// Elsewhere, or about to be closed: for its server it has ended.
@@ -119,10 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lent<S> {
         let lending = entry.lend();
         let place = match session {
             None => Place::Here(connection),
-            Some(session) => {
-                parting::decline(connection, &session);
-                Place::Gone
-            }
+            Some(session) => parting::resume(connection, &session),
         };
         Lent {
             lending,
@@ -161,8 +165,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lent<S> {
             return None;
         }
         buf.put_slice(&self.ahead[..count]);
-        self.given(&buf.filled()[buf.filled().len() - count..]);
         self.ahead.drain(..count);
+        self.given(&buf.filled()[buf.filled().len() - count..]);
         Some(())
     }
 
@@ -211,16 +215,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lent<S> {
     fn look_at_protocol(&mut self) {
         match self.exchange.protocol() {
             Protocol::Http1 => {}
-            protocol if self.entry.kind() == Kind::Http1 => {
+            Protocol::Http2 => self.begin_http2(&PREFACE[..exchange::HTTP2.len()]),
+            _ if self.entry.kind() == Kind::Http1 => {
                 self.lending.is_theirs();
-                match protocol {
-                    Protocol::Http2 => {
-                        self.entry.set_kind(Kind::Http2);
-                        // Its server alone knows when it is idle.
-                        self.entry.stream_began();
-                    }
-                    _ => self.entry.upgrade(),
-                }
+                self.entry.upgrade();
             }
             _ => {}
         }
@@ -254,8 +252,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for Lent<S> {
         let this = self.get_mut();
         loop {
             ready!(this.poll_here(cx));
-            if let Place::Gone = this.place {
-                return Poll::Ready(Ok(()));
+            match &this.place {
+                Place::Here(_) => {}
+                Place::Http2(_) => {
+                    this.read_by(cx);
+                    return this.poll_read_http2(cx, buf);
+                }
+                Place::Leaving(_) | Place::Gone => return Poll::Ready(Ok(())),
             }
             if this.entry.undisturbed().is_none() && this.poll_part(cx)?.is_ready() {
                 continue;
@@ -298,6 +301,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Lent<S> 
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_here(cx));
+        // Over HTTP/2 a server may speak first.
+        if matches!(this.place, Place::Here(_))
+            && this.exchange.is_between()
+            && bufs.iter().any(|buf| h2::are_settings(buf))
+        {
+            let given = this.exchange.partial().to_vec();
+            this.begin_http2(&given);
+        }
+        if let Place::Http2(_) = this.place {
+            return this.poll_write_http2(cx, bufs);
+        }
         let mut limit = usize::MAX;
         if this.entry.has_to_say_goodbye()
             && let Some(first) = bufs.iter().find(|buf| !buf.is_empty())
@@ -322,16 +336,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Lent<S> 
     }
 
     fn is_write_vectored(&self) -> bool {
-        matches!(&self.place, Place::Here(connection) if connection.is_write_vectored())
+        match &self.place {
+            Place::Here(connection) => connection.is_write_vectored(),
+            Place::Http2(http2) => http2.is_write_vectored(),
+            Place::Leaving(_) | Place::Gone => false,
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_last_word(cx))?;
-        if let Place::Here(connection) = &mut this.place {
-            ready!(Pin::new(connection).poll_flush(cx))?;
-            this.is_unflushed = false;
+        match &mut this.place {
+            Place::Here(connection) => ready!(Pin::new(connection).poll_flush(cx))?,
+            Place::Http2(http2) => return http2.poll_flush(cx),
+            Place::Leaving(_) | Place::Gone => {}
         }
+        this.is_unflushed = false;
         Poll::Ready(Ok(()))
     }
 
@@ -341,7 +361,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Lent<S> 
         this.leave_behind();
         match &mut this.place {
             Place::Here(connection) => Pin::new(connection).poll_shutdown(cx),
-            _ => Poll::Ready(Ok(())),
+            Place::Http2(http2) => http2.poll_shutdown(cx),
+            Place::Leaving(_) | Place::Gone => Poll::Ready(Ok(())),
         }
     }
 }

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 
+use super::http2::Http2;
 use super::{Lent, Place};
-use crate::drain::{Base, Connection};
+use crate::drain::{Base, Connection, Kind};
 use crate::http::carried::{Carried, SessionKind};
-use crate::http::{gate, moving};
+use crate::http::{gate, h2, moving};
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lent<S> {
     /// Ready unless the connection is on its way.
@@ -117,20 +118,27 @@ impl<S: Send + 'static> Drop for Lent<S> {
     }
 }
 
-/// A predecessor was in the middle of a session on it, with which no framework goes on.
+/// A predecessor was in the middle of a session on it: a framework goes on with HTTP/2 and no other.
 #[cold]
-pub(super) fn decline<S>(connection: Connection<S>, session: &[u8])
+pub(super) fn resume<S>(connection: Connection<S>, session: &[u8]) -> Place<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    if let Some(carried) = h2::Carried::decode(session) {
+        let entry = connection.entry();
+        entry.set_kind(Kind::Http2);
+        entry.stream_began();
+        return Place::Http2(Http2::resumed(connection, carried));
+    }
     say!(warn: connection = connection.id(), "nobody goes on here with the session that has come");
     if Carried::kind(session) == Some(SessionKind::WebSocket) {
         spawn(gate::say_goodbye(connection, gate::REPLAYED_OTHERWISE));
     }
+    Place::Gone
 }
 
 /// What outlives its server's task. Outside a runtime nothing can.
-fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(task);
     }

@@ -64,3 +64,29 @@ async fn an_idle_one_that_stays_is_closed_after_the_linger() {
     tracker.let_go().await;
     tracker.emptied().await;
 }
+
+#[tokio::test]
+async fn over_http2_either_side_may_speak_first() {
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let all = [PREFACE, SETTINGS].concat();
+    for had in [0, 8, all.len()] {
+        let (mut lent, mut client) = lent(&Tracker::new());
+        let mut given = Vec::new();
+        client.write_all(&all[..had]).await.unwrap();
+        while given.len() < had {
+            given.extend(read(&mut lent).await);
+        }
+        lent.write_all(SETTINGS).await.unwrap();
+        assert_eq!(lent.entry.kind(), Kind::Http2, "behind {had} bytes");
+        client.write_all(&all[had..]).await.unwrap();
+        while given.len() < all.len() {
+            given.extend(read(&mut lent).await);
+        }
+        assert_eq!(given, all);
+        let mut heard = [0; SETTINGS.len()];
+        client.read_exact(&mut heard).await.unwrap();
+        assert_eq!(heard, SETTINGS);
+        client.shutdown().await.unwrap();
+        assert_eq!(read(&mut lent).await, b"");
+    }
+}

@@ -1,23 +1,20 @@
 //! An HTTP/2 connection: served, told to go, or let go of so that it moves.
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::server::conn::http2;
 use hyper_util::rt::TokioExecutor;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Sleep, sleep};
 
 use crate::drain::{Base, Connection, Entry};
 use crate::http::HttpService;
 use crate::http::config::Prepared;
-use crate::http::h2::{self, Carried, Lever, Line, NO_ERROR, Progress, Tap, goaway};
+use crate::http::h2::{self, Carried, Leaving, Lever, Line, PATIENCE, Progress, Step, Tap};
 use crate::http::moving;
-use crate::http::session::Unmoved;
 use crate::http::streams::StreamService;
 
 type Inner<S, H> = http2::Connection<Tap<S>, StreamService<H>, TokioExecutor>;
@@ -37,28 +34,6 @@ enum Going {
     Nothing,
     Arriving(Pin<Box<Sleep>>),
     Leaving(Box<Leaving>),
-}
-
-/// A connection that is to move as soon as it can.
-struct Leaving {
-    /// When that is given up.
-    until: Instant,
-    /// How long new streams are to wait at the next try.
-    patience: Duration,
-    /// While they wait.
-    held: Option<Held>,
-    /// None is tried while one of the streams up to this one is open: they were waited for in vain.
-    not_below: u32,
-    /// How many bytes of new streams may be held back.
-    room: usize,
-    timer: Pin<Box<Sleep>>,
-}
-
-/// New streams wait for those that are open to end.
-struct Held {
-    /// Until then, unless one more ends before.
-    until: Instant,
-    open: usize,
 }
 
 /// What a connection that is served has come to.
@@ -117,7 +92,7 @@ where
             StreamService::new(service.clone(), entry.clone(), introduction, prepared.sessions, true)
                 .with_ghost(h2::ghost_bytes(carried));
         let connection = Box::pin(builder.serve_connection(tap, streams));
-        let going = Going::Arriving(Box::pin(sleep_until(Instant::now() + PATIENCE)));
+        let going = Going::Arriving(Box::pin(sleep(PATIENCE)));
         Http2 { connection, told: false, lever, going, service }
     }
 
@@ -176,8 +151,7 @@ where
             (Going::Arriving(_), _) => {}
             (Going::Nothing, Some(lever)) if moves && entry.successor_takes_http2() => {
                 lever.wants(true);
-                let room = if entry.successor_takes_apart() { ROOM_APART } else { ROOM };
-                self.going = Going::Leaving(Box::new(Leaving::new(room)));
+                self.going = Going::Leaving(Box::new(Leaving::new(entry)));
             }
             (Going::Leaving(_), _) if moves => {}
             _ => self.say_goodbye(entry),
@@ -206,23 +180,11 @@ where
         let (Going::Leaving(leaving), Some(lever)) = (&mut self.going, &self.lever) else {
             return Next::Wait;
         };
-        let step = lever.with(|line| leaving.step(cx, line, entry.tick())).unwrap_or(Step::Wait);
-        match step {
-            Step::Wait if leaving.until <= Instant::now() => {
-                entry.could_not_move(Unmoved::Busy.name());
-                self.say_goodbye(entry);
-                Next::PollAgain
-            }
-            Step::Wait => {
-                let due = leaving.held.as_ref().map_or(leaving.until, |held| held.until.min(leaving.until));
-                if leaving.timer.deadline() != due {
-                    leaving.timer.as_mut().reset(due);
-                }
-                if leaving.timer.as_mut().poll(cx).is_ready() { Next::PollAgain } else { Next::Wait }
-            }
+        match lever.with(|line| leaving.poll(cx, line, entry.tick())).unwrap_or(Step::Wait) {
+            Step::Wait => Next::Wait,
             Step::PollAgain => Next::PollAgain,
-            Step::Never => {
-                entry.could_not_move(Unmoved::Ending.name());
+            Step::Stays(why) => {
+                entry.could_not_move(why.name());
                 self.say_goodbye(entry);
                 Next::PollAgain
             }
@@ -235,106 +197,3 @@ where
         }
     }
 }
-
-enum Step {
-    Wait,
-    PollAgain,
-    Never,
-    Quiet,
-}
-
-impl Leaving {
-    fn new(room: usize) -> Leaving {
-        let until = Instant::now() + PATIENCE;
-        Leaving {
-            until,
-            patience: FIRST_WAIT,
-            held: None,
-            not_below: 0,
-            room,
-            timer: Box::pin(sleep_until(until)),
-        }
-    }
-
-    fn step<S>(&mut self, cx: &mut Context<'_>, line: &mut Line<S>, now: u64) -> Step
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        if line.is_ended() {
-            // hyper comes to its end by itself.
-            return Step::Wait;
-        }
-        if line.is_ending() {
-            return Step::Never;
-        }
-        if !line.is_leaving() {
-            // Given up on the way, by what came of it.
-            if self.held.take().is_some() {
-                self.waited_in_vain(line);
-            }
-            let long = LONG.as_millis() as u64;
-            if !line.may_begin_to_leave(self.not_below, now.saturating_sub(long)) {
-                return Step::Wait;
-            }
-            line.begin_to_leave(self.room);
-        }
-        match line.poll_quiet(cx) {
-            Poll::Ready(Ok(())) => return Step::Quiet,
-            Poll::Ready(Err(_)) => return Step::Never,
-            Poll::Pending => {}
-        }
-        if line.is_holding() {
-            let at = Instant::now();
-            let open = line.open_streams();
-            if self.held.as_ref().is_none_or(|held| open < held.open) {
-                // Where requests take long anyway, so do those that are open.
-                let usual = line.oldest(now).map_or(Duration::ZERO, |age| Duration::from_millis(2 * age));
-                self.held = Some(Held { until: at + self.patience.max(usual), open });
-            }
-            if self.held.as_ref().is_some_and(|held| held.until <= at) {
-                line.give_up();
-                self.held = None;
-                self.waited_in_vain(line);
-                return Step::PollAgain;
-            }
-        }
-        Step::Wait
-    }
-
-    fn waited_in_vain<S>(&mut self, line: &Line<S>) {
-        self.not_below = line.last_stream();
-        self.patience *= 2;
-    }
-}
-
-/// Tells a client that is not served here, and what it has sent that was not served anywhere.
-pub(super) async fn say_not_here<S>(mut connection: Connection<S>, last_stream: u32) -> io::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    connection.entry().say_goodbye();
-    let goodbye = goaway(last_stream, NO_ERROR);
-    timeout(PATIENCE, connection.write_all(&goodbye)).await??;
-    connection.close().await
-}
-
-/// For how long a connection is served on in order to move, before it is told to go. Its requests end here
-/// meanwhile, and would be cut off by the drain's deadline; streams that last longer are seldom short.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// A stream that is open for so long is not waited for while others are held back: it will hardly end within
-/// [`PATIENCE`].
-const LONG: Duration = PATIENCE;
-
-/// For how long new streams are held back at the first try, and twice that at each after it: what a user does
-/// not notice, and most requests are over in. Anew with each stream that ends meanwhile, since on a busy
-/// connection the last of a hundred takes longer, and a next try would find as many. Longer where the oldest
-/// that is open has taken half of that or more.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-
-/// In bytes: forty uploads of 100 kB. What is open needs the client's window as well, so that of what is held
-/// it is given back.
-const ROOM_APART: usize = 4 << 20;
-
-/// And to a successor of an older release: it has to be in one message with the rest.
-const ROOM: usize = 48 << 10;

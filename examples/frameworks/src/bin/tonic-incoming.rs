@@ -1,8 +1,7 @@
-//! tonic's own server, on connections that are lent to it. They do not move, and cost calls.
+//! tonic's own server, with a health service, on connections that are lent to it.
 
 use heirloom_frameworks::echo::{Echo, EchoServer};
 use tonic::service::Routes;
-use tonic::transport::Server;
 
 #[tokio::main]
 async fn main() -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
@@ -14,7 +13,6 @@ async fn main() -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
     let listener = restarter.listen(address)?;
     println!("listening on {:?}", listener.local_addr());
     tokio::spawn(heirloom_frameworks::tonic::tell_health::<EchoServer<Echo>>(restarter.clone(), reporter));
-    let incoming = heirloom_frameworks::tonic_incoming::incoming(listener);
-    let serve = |told| Server::builder().add_routes(routes).serve_with_incoming_shutdown(incoming, told);
-    Ok(restarter.run_with(serve).await?)
+    let server = tonic::transport::Server::builder().add_routes(routes);
+    Ok(heirloom_frameworks::tonic_incoming::serve(&restarter, listener, server).await?)
 }
