@@ -66,8 +66,11 @@ async fn replay(mut commands: &[u8], data: &Data) {
     }
 }
 
+/// A client's connection, read ahead.
+pub type Asking = BufReader<Connection<Stream>>;
+
 /// Reads the next command; `None` at the end, or if the process drains instead.
-pub async fn command(stream: &mut BufReader<Connection<Stream>>) -> io::Result<Option<Words>> {
+pub async fn command(stream: &mut Asking) -> io::Result<Option<Words>> {
     let draining = stream.get_ref().draining();
     tokio::select! {
         biased;
@@ -78,7 +81,7 @@ pub async fn command(stream: &mut BufReader<Connection<Stream>>) -> io::Result<O
 }
 
 /// To the next process, with the commands that were read and not obeyed. Without one the connection closes.
-pub async fn move_on(stream: BufReader<Connection<Stream>>) -> io::Result<()> {
+pub async fn move_on(stream: Asking) -> io::Result<()> {
     let unread = stream.buffer().to_vec();
     match stream.into_inner().move_on(unread, None).await {
         Ok(()) => Ok(()),

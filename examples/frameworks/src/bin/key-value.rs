@@ -3,8 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use heirloom::{drain::Connection, stream::Stream};
-use heirloom_frameworks::key_value::{Kept, command, move_on};
+use heirloom_frameworks::key_value::{Asking, Kept, command, move_on};
 use tokio::io::{AsyncWriteExt, BufReader};
 
 #[tokio::main]
@@ -22,7 +21,7 @@ async fn main() -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
     Ok(restarter.run().await?)
 }
 
-async fn serve(mut stream: BufReader<Connection<Stream>>, data: Arc<Kept>) -> io::Result<()> {
+async fn serve(mut stream: Asking, data: Arc<Kept>) -> io::Result<()> {
     while let Some(command) = command(&mut stream).await? {
         let answer = data.answer(&command).await;
         stream.write_all(&answer).await?;

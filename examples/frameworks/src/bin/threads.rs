@@ -3,8 +3,6 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::thread;
 
-use heirloom_frameworks::threads::{is_asked, move_on};
-
 fn main() -> Result<heirloom::Ending, Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).ok_or("an address is missing")?;
     let restarter = heirloom::Restarter::new()?;
@@ -21,8 +19,8 @@ fn accept(mut listener: heirloom::BlockingListener) {
 }
 
 fn serve(mut stream: BufReader<heirloom::BlockingConnection>) -> io::Result<()> {
-    while is_asked(&stream)? && answer(&mut stream)? {}
-    move_on(stream, answer)
+    while heirloom_frameworks::threads::is_asked(&stream)? && answer(&mut stream)? {}
+    heirloom_frameworks::threads::move_on(stream, answer)
 }
 
 /// Whether there was a line.
