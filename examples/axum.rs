@@ -1,4 +1,6 @@
 //! An ordinary axum program, made restartable by the lines that are marked.
+//!
+//! `cargo run --example axum`, ask it with `curl localhost:3000`, and `kill -USR2 PID` as often as you like.
 
 use axum::Router;
 use axum::routing::get;

@@ -1,4 +1,4 @@
-//! A restartable HTTP server: `hello --listen 127.0.0.1:8080`, then `kill -USR2 PID`.
+//! A restartable HTTP server: `cargo run --example hello -- --listen 127.0.0.1:8080`, then `kill -USR2 PID`.
 
 use std::convert::Infallible;
 use std::error::Error;

@@ -1,5 +1,8 @@
 //! A server none of whose clients notices a restart: requests, WebSockets and event streams.
 //!
+//! `cargo run --features tls --example live -- --listen 127.0.0.1:8080`, watch `curl -N 'localhost:8080/events?count=3000'`, and
+//! `kill -USR2 PID` as often as you like: the stream goes on, with another process's id.
+//!
 //! ```text
 //! live --listen ADDR [--listen ADDR]... [--tls-cert PEM --tls-key PEM]
 //!      [--probation 1s] [--drain-timeout 60s] [--pid-file PATH]

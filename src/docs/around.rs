@@ -8,7 +8,7 @@
 //! |---|---|
 //! | a tower or hyper service (axum, warp, poem, tonic's `Routes`) | `http::serve` instead of the framework's serve: nothing is lost |
 //! | an accept loop of its own | [`Listener::accept`](crate::Listener::accept), with HTTP or without it |
-//! | a framework that accepts by itself | [`Restarter::run_with`](crate::Restarter::run_with) |
+//! | a framework that accepts by itself | heirloom lends it the connections: [`frameworks`](super::frameworks), and nothing is lost; or the framework keeps its own loop, in [`Restarter::run_with`](crate::Restarter::run_with) |
 //! | threads and no runtime | [`Listener::into_blocking`](crate::Listener::into_blocking) |
 //! | datagrams | `Restarter::flows` (feature `udp`), or [`Restarter::udp`](crate::Restarter::udp): [`udp`](super::udp) |
 //! | another language | `heirloom run`: see [`any_server`](super::any_server) |
@@ -102,8 +102,9 @@
 //!
 //! # A framework that accepts by itself
 //!
-//! [`Restarter::run_with`](crate::Restarter::run_with) says ready, gives the framework its shutdown signal,
-//! and waits for what it holds:
+//! Where heirloom can neither have the service nor [lend the connections](super::frameworks), the loop is the
+//! framework's. [`Restarter::run_with`](crate::Restarter::run_with) says ready, gives the framework its
+//! shutdown signal, and waits for what it holds:
 //!
 //! ```no_run
 //! use axum::{Router, routing::get};
@@ -119,9 +120,8 @@
 //! ```
 //!
 //! Do not await `axum::serve(..)` and then call `run`: that server would be ready only when it is over.
-//! heirloom cannot pause such a loop, and cannot control how it closes its connections (see the
-//! [limits](super::guarantees#what-is-not-guaranteed)), unless it lends the loop its connections: the chapter
-//! [`frameworks`](super::frameworks) does so for axum and others, and nothing is lost.
+//! heirloom cannot pause such a loop, and cannot control how it closes its connections: a few requests are
+//! lost at each restart (see the [limits](super::guarantees#what-is-not-guaranteed)).
 //!
 //! # Threads
 //!
@@ -142,9 +142,9 @@
 //! * **From code:** [`Restarter::restart`](crate::Restarter::restart) tells the outcome.
 //!   [`Restarter::shutdown`](crate::Restarter::shutdown) tells what it had to abort.
 //!   [`Restarter::events`](crate::Restarter::events) tells what happens.
-//! * **A terminal:** when it is closed, the server that was started on it stops gracefully. Under `nohup`,
-//!   SIGHUP does nothing and USR2 restarts. After a restart the shell's prompt comes back, since the process
-//!   that it waited for has ended; `heirloom run -- ./server` stays in the foreground.
+//! * **A terminal:** when it is closed, the server that was started on it stops gracefully; one that has
+//!   restarted since is [no longer the shell's](super::first_server#in-a-terminals-foreground), and goes on.
+//!   Under `nohup`, SIGHUP does nothing and USR2 restarts.
 //! * **A pid file:** [`Builder::pid_file`](crate::Builder::pid_file) is written atomically, owned by a lock,
 //!   rewritten at each restart, and removed by the last process.
 //!

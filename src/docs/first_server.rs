@@ -31,12 +31,14 @@
 //! $ cargo run &
 //! INFO heirloom{generation=1}: accepting generation=1
 //! $ kill -USR2 $(pgrep -x hello)
+//! INFO heirloom{generation=1}: signal signal=SIGUSR2 reaction=Restart
 //! INFO heirloom{generation=1}: restart: starting a successor
 //! INFO heirloom{generation=1}: successor started pid=9082 after=2.8ms
 //! INFO heirloom{generation=1}: successor ready pid=9082 after=5.3ms
 //! INFO heirloom{generation=2}: accepting generation=2
 //! INFO heirloom{generation=1}: successor settled pid=9082 after=1.0s
-//! INFO heirloom{generation=1}: ended reason=HandedOver
+//! INFO heirloom{generation=1}: draining connections=0 within=60s
+//! INFO heirloom{generation=1}: ended reason=Restart
 //! ```
 //!
 //! The same by `heirloom restart --pid PID` ([`command`](super::command)), which waits for the outcome and
@@ -46,7 +48,8 @@
 //!
 //! A server that was started in the foreground (`cargo run` without `&`) gives the prompt back at its first
 //! restart, as if it had ended: the shell waited for the old process, and that is gone. The new one serves on
-//! in the background, under the process id that the log names. `heirloom run --ready heirloom --
+//! in the background, under the process id that the log names, and Ctrl-C does not reach it; nor does it hear
+//! when the terminal is closed, since the shell does not know it. `heirloom run --ready heirloom --
 //! target/debug/hello` stays in the foreground; with `--watch target/debug/hello` it restarts after each
 //! `cargo build` ([`any_server`](super::any_server#while-you-write-it)).
 //!

@@ -57,12 +57,11 @@ impl Driver {
 
     pub(super) fn signal(&mut self, now: Instant, arrival: &Arrival) {
         let signal = Signal::of(arrival);
-        let reaction = self.signals.inbox.reaction(&self.signals.map, arrival);
+        let reaction = self.signals.inbox.reaction(&self.signals.map, arrival).unwrap_or(Reaction::Hooks);
         say!(info: %signal, ?reaction, "signal");
         // Two are one wait too many: an operator who stops once more means now.
         let is_late = self.signals.hooking.is_some();
         self.hooked(now);
-        let reaction = reaction.unwrap_or(Reaction::Hooks);
         match self.signals.map.begin(signal, reaction).filter(|_| !is_late) {
             Some(hooking) => self.signals.hooking = Some(hooking),
             None => self.react(now, signal, reaction),
