@@ -68,7 +68,9 @@
 //!
 //! `examples/frameworks/` in the repository has a program for each of these, beside the same program without
 //! heirloom. `scripts/bench/frameworks` restarts them under load, and prints how many requests failed and how
-//! many kept connections had to be opened again. In 20 restarts of each it was none.
+//! many kept connections had to be opened again. In 20 restarts of each it was none. (On two busy cores, and
+//! built without optimization: 3,586 requests to `key-value`, 5,878 calls to `tonic-incoming` and 5,517 to
+//! `tonic`, 11,106 messages to `tokio-tungstenite`, and 19,404 to 28,161 requests to each of the others.)
 //!
 //! | program | what heirloom takes the place of | changed lines | and a file of `examples/frameworks/src/` to copy |
 //! |---|---|---|---|
@@ -88,8 +90,8 @@
 //!
 //! Three programs speak no HTTP, or WebSockets alone. When such a connection can go, and what has to go with
 //! it, nobody knows but the program, so more of it changes than the five lines of every program (what `main`
-//! returns, the restarter, the listener, the accept loop, the end): the others name the connection's type, and
-//! say when it goes, and with what.
+//! returns, the restarter, the listener, the accept loop, the end): the others name the connection's type,
+//! and say when it goes, and with what.
 //!
 //! * **`tokio-tungstenite`** calls another `accept_async`, under which heirloom shakes hands and follows the
 //!   messages. Each WebSocket goes on in the next process, with a count of its messages.
