@@ -1,8 +1,10 @@
 //! A QUIC server: it reads each stream to its end, and answers with its process id.
 //!
-//! `quic --listen ADDR --cert PEM --key PEM [--drain-timeout 60s] [--pid-file PATH] [--retry]`, then
-//! `kill -USR2 PID`: connections stay with the process that they began with, until they end or the drain
-//! timeout is over. New ones are with the new process. `--retry` has clients prove their address.
+//! `quic --listen ADDR --cert PEM --key PEM [--drain-timeout 60s] [--pid-file PATH] [--retry] [--early-data]`,
+//! then `kill -USR2 PID`: connections stay with the process that they began with, until they end or the drain
+//! timeout is over. New ones are with the new process. `--retry` has clients prove their address, and
+//! `--early-data` lets those that come back ask with their first packet. To answer such a question twice does
+//! no harm here.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -17,6 +19,8 @@ use lexopt::{Arg, ValueExt};
 
 /// The code for connections that are left when the drain timeout is over.
 const MOVED: VarInt = VarInt::from_u32(1);
+/// How many sessions are kept for clients that come back.
+const SESSIONS: usize = 10_000;
 /// The longest question.
 const MOST: usize = 64 * 1024;
 
@@ -24,7 +28,7 @@ const MOST: usize = 64 * 1024;
 async fn main() -> Result<Ending, Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
     let (mut listen, mut cert, mut key) = (String::from("127.0.0.1:4433"), PathBuf::new(), PathBuf::new());
-    let mut retry = false;
+    let (mut retry, mut early_data) = (false, false);
     let mut builder = Restarter::builder();
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
@@ -37,6 +41,7 @@ async fn main() -> Result<Ending, Box<dyn Error>> {
                 builder = builder.drain_timeout(parser.value()?.parse_with(humantime::parse_duration)?)
             }
             "retry" => retry = true,
+            "early-data" => early_data = true,
             "pid-file" => builder = builder.pid_file(parser.value()?),
             name => return Err(Arg::Long(name).unexpected().into()),
         }
@@ -44,7 +49,10 @@ async fn main() -> Result<Ending, Box<dyn Error>> {
     let restarter = builder.start()?;
     let tls = restarter.check(certificate(cert, key)).await?;
     let quic = restarter.check(Quic::inherit(&restarter).await).await?;
-    let quic = quic.close_with(MOVED, "this process ends");
+    let mut quic = quic.close_with(MOVED, "this process ends");
+    if early_data {
+        quic = quic.early_data(SESSIONS);
+    }
     let config = restarter.check(quic.server_config(tls)).await?;
     let endpoint = restarter.check(quic.endpoint(&listen, config)).await?;
     println!("listening on {}", endpoint.local_addr()?);
@@ -56,7 +64,7 @@ async fn main() -> Result<Ending, Box<dyn Error>> {
                 continue;
             }
             tokio::spawn(async move {
-                if let Err(error) = serve(incoming).await {
+                if let Err(error) = serve(incoming, early_data).await {
                     tracing::debug!(%error, "a connection has ended");
                 }
             });
@@ -74,8 +82,13 @@ fn certificate(cert: PathBuf, key: PathBuf) -> Result<ServerConfig, Box<dyn Erro
     Ok(config.with_single_cert(chain, PrivateKeyDer::from_pem_file(key)?)?)
 }
 
-async fn serve(incoming: Incoming) -> Result<(), ConnectionError> {
-    let connection: Connection = incoming.await?;
+async fn serve(incoming: Incoming, early_data: bool) -> Result<(), ConnectionError> {
+    let connecting = incoming.accept()?;
+    let connection: Connection = match early_data {
+        // For who has been asked to connect this is always possible.
+        true => connecting.into_0rtt().map_err(|_| ConnectionError::LocallyClosed)?.0,
+        false => connecting.await?,
+    };
     loop {
         let (mut answer, mut question) = connection.accept_bi().await?;
         tokio::spawn(async move {

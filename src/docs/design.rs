@@ -121,6 +121,10 @@
 //! they carry the generation. They are checked with a key, because a client's own first ids are random, and
 //! one that looked like ours would go to the wrong process.
 //!
+//! Sessions for 0-RTT are good once (`src/quic/sessions.rs`), so two generations must never have the same
+//! one. State is given while the predecessor still serves; they go with the table instead, in the moment in
+//! which nobody reads. Who has given them away has none, also if its successor dies and it reads again.
+//!
 //! # Lending
 //!
 //! A framework that serves by itself does not say when it is between two requests, so the bytes have to. What

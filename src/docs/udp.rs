@@ -5,7 +5,7 @@
 //! | each datagram is a request by itself (DNS, statsd, logs) | `Restarter::flows` with `Classifier::requests`; `examples/dns.rs` |
 //! | a conversation is what comes from one address (games, tunnels) | `Classifier::by_peer`; `examples/game.rs` |
 //! | datagrams carry ids that the server gives out | `Classifier::by`, a function that reads them |
-//! | QUIC with quinn | `quic::Quic`, see [below](#quic); `examples/quic.rs` |
+//! | QUIC with quinn | `quic::Quic`, see [below](#quic); `examples/quic.rs`, with HTTP/3 `examples/http3.rs` |
 //! | something that reads the socket by itself | [`Restarter::udp`](crate::Restarter::udp); `examples/udp.rs` |
 //!
 //! # What goes wrong without
@@ -65,7 +65,11 @@
 //! * **Keys are handed down**: those of session tickets, of Retry and address validation, and of stateless
 //!   resets. So a session is resumed in the next generation, a token is good there, and clients of a process
 //!   that was killed are told by the one that serves.
-//! * 0-RTT is not accepted: rustls has it only with sessions in one process's memory.
+//! * **0-RTT** is off by default, since what comes with a first packet can be a copy. With `Quic::early_data`
+//!   sessions are in memory, and go to the successor with the table of conversations: each is good once, in
+//!   one generation.
+//! * **HTTP/3** is h3's, over the same endpoint: `examples/http3.rs` has it beside HTTP/1 and HTTP/2 on one
+//!   port, tells its clients to go (GOAWAY) when it drains, and lets the others know of it (Alt-Svc).
 //!
 //! # With what is it compatible?
 //!
@@ -82,7 +86,9 @@
 //! `Flows::status` and [`Restarter::status`](crate::Restarter::status) have conversations by generation, and
 //! what was received, forwarded, dropped and unknown; `heirloom status --json` has the same (`flows`), and so
 //! have metrics (`heirloom_flows`, `heirloom_datagrams_forwarded_total` and others). The event `FlowsGone`
-//! says what an older generation got. `scripts/udp-test.sh` measures it beside a plain shared socket.
+//! says what an older generation got. Connections of QUIC are counted by the process that has them.
+//!
+//! `scripts/udp-test.sh` measures all this beside a plain shared socket, and `scripts/quic-test.sh` QUIC.
 //!
 //! ---
 //!

@@ -19,6 +19,8 @@ use crate::sockets::stored_name::Stored;
 pub use crate::fetch::fuzzing::{elf, releases};
 #[cfg(feature = "http")]
 pub use crate::http::fuzzing::{carried, frames, http1, http2, sessions};
+#[cfg(feature = "quic")]
+pub use crate::quic::fuzzing::{quic_headers, quic_sessions};
 #[cfg(feature = "supervisor")]
 pub use crate::supervisor::command::fuzzing::{env_file, notices};
 #[cfg(feature = "tls")]

@@ -32,6 +32,11 @@ fn targets() -> Vec<Target> {
     targets.extend::<[Target; 2]>([("records", super::records), ("tls_carried", super::tls_carried)]);
     #[cfg(feature = "udp")]
     targets.extend::<[Target; 2]>([("flow_frames", super::flow_frames), ("datagrams", super::datagrams)]);
+    #[cfg(feature = "quic")]
+    targets.extend::<[Target; 2]>([
+        ("quic_headers", super::quic_headers),
+        ("quic_sessions", super::quic_sessions),
+    ]);
     #[cfg(feature = "supervisor")]
     targets.extend::<[Target; 2]>([("env_file", super::env_file), ("notices", super::notices)]);
     #[cfg(feature = "fetch")]
@@ -58,7 +63,8 @@ fn every_target_has_a_program_and_every_folder_of_seeds_a_target() {
         feature = "tls",
         feature = "supervisor",
         feature = "fetch",
-        feature = "udp"
+        feature = "udp",
+        feature = "quic"
     )) {
         for folder in fs::read_dir(root.join("src/fuzzing/seeds")).expect("seeds") {
             let folder = folder.expect("a folder").file_name();

@@ -38,6 +38,9 @@
 //! of a generation that was killed is told by the next one that its connection is gone. Nobody resets the
 //! connection of a generation that is alive: its packets reach that generation.
 //!
+//! With [`Quic::early_data`] the sessions for 0-RTT go there, too, in the moment in which it begins to read:
+//! each of them is good once, in one generation.
+//!
 //! Who has the secret can tell which ids are of one generation, make tokens for any address, and reset
 //! connections whose ids it sees. It is as secret as the ticket keys are.
 //!
@@ -45,13 +48,15 @@
 //!
 //! * A connection does not move to the successor: QUIC's state is quinn's. At the drain deadline what is left
 //!   is closed, with the code of [`Quic::close_with`].
-//! * 0-RTT. rustls gives it only with sessions that are kept in one process's memory. Resumption is with a
-//!   round trip.
 //! * A client that is in the middle of its handshake when the successor begins stays with the predecessor:
 //!   the ids that clients choose for that go over with the table of conversations.
 
+mod endpoint;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod headers;
 mod ids;
+mod sessions;
 mod socket;
 
 use std::io::Write;
@@ -67,11 +72,11 @@ use ring::{hkdf, hmac};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use self::endpoint::Own;
 use self::ids::Ids;
+use self::sessions::{NoTickets, Sessions};
 use self::socket::Socket;
 use crate::Restarter;
-use crate::drain::Hold;
-use crate::handover::serving::Reason;
 use crate::sockets::listen::IntoListen;
 use crate::sockets::listen_error::ListenError;
 use crate::tls::{TicketKeys, TicketKeysError};
@@ -83,6 +88,8 @@ pub struct Quic {
     restarter: Restarter,
     secret: Arc<Secret>,
     tickets: TicketKeys,
+    /// Those that are good for 0-RTT.
+    sessions: Option<Arc<Sessions>>,
     code: VarInt,
     reason: Vec<u8>,
 }
@@ -143,13 +150,35 @@ impl Quic {
             say!(warn: %error, "the successor will start with new keys for QUIC");
         }
         let (code, reason) = (VarInt::from_u32(0), Vec::new());
-        Ok(Quic { restarter: restarter.clone(), secret, tickets, code, reason })
+        Ok(Quic { restarter: restarter.clone(), secret, tickets, sessions: None, code, reason })
     }
 
     /// The application's code and reason with which connections are closed that are left at the drain
     /// deadline; 0 and none by default. It counts for endpoints that are made afterwards.
     pub fn close_with(mut self, code: VarInt, reason: impl Into<Vec<u8>>) -> Quic {
         (self.code, self.reason) = (code, reason.into());
+        self
+    }
+
+    /// Lets clients that come back send with their first packet (0-RTT), of whichever generation their last
+    /// connection was. Off by default. It counts for configurations and endpoints that are made afterwards. A
+    /// program has it before the handshake is done, by
+    /// [`Connecting::into_0rtt`](quinn::Connecting::into_0rtt).
+    ///
+    /// **What comes so can be a copy.** Whoever has seen a client's first packets can send them again. A
+    /// session is good once, in one generation, so a copy is not accepted after the first. But one that was
+    /// held back can be the first, up to a minute later; and a client that is refused may send the same again
+    /// by itself. So do nothing for it that must not be done twice or late, as [RFC 8470] has it.
+    ///
+    /// Sessions are in memory then, instead of in the clients' tickets: at most `sessions` (and 65,536), of
+    /// which the oldest give way. Each connection has two, of a few hundred bytes; with a client's
+    /// certificates of more than 2 KiB there is none. They go to the successor when it begins to read.
+    /// Clients in the middle of their handshake then get none, and those of a process that is killed are
+    /// lost: such clients have a full handshake the next time.
+    ///
+    /// [RFC 8470]: https://www.rfc-editor.org/rfc/rfc8470
+    pub fn early_data(mut self, sessions: usize) -> Quic {
+        self.sessions = Some(Arc::new(Sessions::new(sessions)));
         self
     }
 
@@ -160,9 +189,18 @@ impl Quic {
     ///
     /// [`QuicError::Suite`]: `tls` has no TLS 1.3, or not the suite that QUIC begins with.
     pub fn server_config(&self, mut tls: rustls::ServerConfig) -> Result<ServerConfig, QuicError> {
-        tls.ticketer = Arc::new(self.tickets.clone());
-        // With tickets rustls has none, and quinn wants this to be nothing or all.
-        tls.max_early_data_size = 0;
+        // quinn wants it to be nothing or all, and with tickets rustls has none.
+        tls.max_early_data_size = match &self.sessions {
+            None => {
+                tls.ticketer = Arc::new(self.tickets.clone());
+                0
+            }
+            Some(sessions) => {
+                tls.ticketer = Arc::new(NoTickets);
+                tls.session_storage = Arc::clone(sessions) as _;
+                u32::MAX
+            }
+        };
         let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
         let token = self.secret.derive(b"heirloom quic token");
         config.token_key(Arc::new(hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(token.as_ref())));
@@ -191,7 +229,9 @@ impl Quic {
         let reads = ids.clone();
         let classifier =
             Classifier::by_conversation(HANDSHAKE, move |bytes| headers::conversation(&reads, bytes));
-        let flows = self.restarter.flows_with(listen, classifier, false)?;
+        let own_side = Arc::new(Own::new(self.sessions.clone()));
+        let protocol = Arc::clone(&own_side) as _;
+        let flows = self.restarter.flows_with(listen, classifier, false, Some(protocol))?;
         let hold = self.restarter.hold();
         let mut own = EndpointConfig::new(Arc::new(self.secret.key(b"heirloom quic reset")));
         own.cid_generator(move || Box::new(ids.clone()));
@@ -199,41 +239,9 @@ impl Quic {
         let shared = Arc::clone(&socket) as Arc<dyn quinn::AsyncUdpSocket>;
         let endpoint = Endpoint::new_with_abstract_socket(own, Some(config), shared, Arc::new(TokioRuntime))
             .map_err(QuicError::Endpoint)?;
-        tokio::spawn(drain(self.clone(), endpoint.clone(), socket, hold));
+        own_side.begin(endpoint.clone());
+        tokio::spawn(endpoint::drain(self.clone(), endpoint.clone(), socket, own_side, hold));
         Ok(endpoint)
-    }
-}
-
-/// Keeps the drain until the endpoint's connections are gone.
-async fn drain(quic: Quic, endpoint: Endpoint, socket: Arc<Socket>, hold: Hold) {
-    quic.restarter.draining().await;
-    let draining = quic.restarter.status().draining;
-    if draining.is_some_and(|draining| draining.reason == Reason::Shutdown) {
-        endpoint.set_server_config(None);
-    }
-    let within = draining.map(|draining| draining.within).unwrap_or_default();
-    let within = within.saturating_sub(CLOSING.min(within / 2));
-    if tokio::time::timeout(within, finish(&endpoint, &socket)).await.is_err() {
-        socket.pause(false);
-        endpoint.close(quic.code, &quic.reason);
-        // The last packets, once more for who has lost the first.
-        endpoint.wait_idle().await;
-    }
-    drop(hold);
-}
-
-/// Waits until no connection is left, and none can begin: what was received before the successor began to
-/// read may still be on its way to the program, which would accept it just before its process ends.
-async fn finish(endpoint: &Endpoint, socket: &Socket) {
-    loop {
-        endpoint.wait_idle().await;
-        socket.pause(true);
-        tokio::time::sleep(ACCEPTING).await;
-        if endpoint.open_connections() == 0 {
-            return;
-        }
-        // Nothing is lost: it was kept in the socket.
-        socket.pause(false);
     }
 }
 
@@ -244,14 +252,6 @@ const STATE_TAG: u32 = 1;
 /// How long a client may take until it uses an id of ours: two or three round trips, with what is lost on the
 /// way sent again.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// How long before the deadline what is left is closed: quinn says so again to who still sends, for three
-/// times its timeout of a lost packet, which is below a second on most paths.
-const CLOSING: Duration = Duration::from_secs(1);
-
-/// How long what was received may take to the program and to its `accept`. Whoever comes later sends again,
-/// to the successor.
-const ACCEPTING: Duration = Duration::from_millis(100);
 
 impl Secret {
     fn new() -> Result<Secret, TicketKeysError> {

@@ -13,6 +13,7 @@ use crate::sockets::listen_error::ListenError;
 use crate::sys::address::Address;
 use crate::sys::socket::Kind;
 use crate::udp::home::Home;
+use crate::udp::protocol::Protocol;
 use crate::udp::{Classifier, Flows, FlowsStatus, GenerationFlows};
 
 impl Restarter {
@@ -26,23 +27,24 @@ impl Restarter {
     /// As [`listen`](Self::listen). Each takes one of the 64 descriptors that can be handed down, and one
     /// more for each generation that still drains.
     pub fn flows(&self, listen: impl IntoListen, classifier: Classifier) -> Result<Flows, ListenError> {
-        self.flows_with(listen, classifier, true)
+        self.flows_with(listen, classifier, true, None)
     }
 
-    /// `fragments`: whether the network may part a datagram.
+    /// `fragments`: whether the network may part a datagram. `protocol`: what is on top of it.
     pub(crate) fn flows_with(
         &self,
         listen: impl IntoListen,
         classifier: Classifier,
         fragments: bool,
+        protocol: Option<Arc<dyn Protocol>>,
     ) -> Result<Flows, ListenError> {
         let listen = listen.into_listen()?;
         let socket = self.shared.listeners.inherit_or_bind(&listen, Kind::Udp)?;
         let inherited = self.shared.descriptors.inherited_under(&crate::udp::names(socket.cookie));
         let listeners = Arc::clone(&self.shared.listeners);
         let home: Arc<dyn Home> = Arc::clone(&self.shared) as _;
-        let flows =
-            Flows::new(socket, listeners, (self.generation(), home), inherited, classifier, fragments)?;
+        let (own, says) = ((self.generation(), home), (fragments, protocol));
+        let flows = Flows::new(socket, listeners, own, inherited, classifier, says)?;
         self.shared.keep();
         let mut all = self.shared.flows.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|flows| flows.strong_count() > 0);

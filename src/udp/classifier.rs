@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::table::Table;
+use super::table::{Key, Table};
 
 /// What a [`Classifier`] says of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,32 +123,26 @@ impl Judge {
         }
     }
 
-    pub(super) fn owner(&mut self, now: Instant, bytes: &[u8], peer: SocketAddr) -> Owner {
-        match self {
-            Judge::Requests => Owner::New,
-            Judge::ByPeer(table) => table.seen(now, (peer, 0)).map_or(Owner::New, Owner::Generation),
-            Judge::By(owner) => owner(bytes, peer),
+    /// Whose it is, and which flow of the table.
+    pub(super) fn owner(&mut self, now: Instant, bytes: &[u8], peer: SocketAddr) -> (Owner, Option<Key>) {
+        let (table, key) = match self {
+            Judge::Requests => return (Owner::New, None),
+            Judge::By(owner) => return (owner(bytes, peer), None),
+            Judge::ByPeer(table) => (table, (peer, 0)),
             #[cfg(feature = "quic")]
             Judge::ByConversation(table, conversation) => match conversation(bytes) {
-                Conversation::Of(generation) => Owner::Generation(generation),
-                Conversation::Begins(id) => table.seen(now, (peer, id)).map_or(Owner::New, Owner::Generation),
-                Conversation::Unknown => Owner::Unknown,
+                Conversation::Of(generation) => return (Owner::Generation(generation), None),
+                Conversation::Unknown => return (Owner::Unknown, None),
+                Conversation::Begins(id) => (table, (peer, id)),
             },
-        }
+        };
+        (table.seen(now, key).map_or(Owner::New, Owner::Generation), Some(key))
     }
 
-    /// What this datagram belongs to is of this generation from now on.
-    #[cfg_attr(not(feature = "quic"), expect(unused_variables, reason = "only ids are in the bytes"))]
-    pub(super) fn open(&mut self, now: Instant, bytes: &[u8], peer: SocketAddr, generation: u64) {
-        match self {
-            Judge::Requests | Judge::By(_) => {}
-            Judge::ByPeer(table) => table.open(now, (peer, 0), generation),
-            #[cfg(feature = "quic")]
-            Judge::ByConversation(table, conversation) => {
-                if let Conversation::Begins(id) = conversation(bytes) {
-                    table.open(now, (peer, id), generation);
-                }
-            }
+    /// This flow is of this generation from now on.
+    pub(super) fn open(&mut self, now: Instant, key: Option<Key>, generation: u64) {
+        if let (Some(table), Some(key)) = (self.table_mut(), key) {
+            table.open(now, key, generation);
         }
     }
 

@@ -17,6 +17,7 @@ use super::Meta;
 use super::home::Home;
 use super::inbox::Inbox;
 use super::older::{Older, Word};
+use super::protocol::Protocol;
 use super::sorting::Sorting;
 use super::status::{FlowsStatus, GenerationFlows};
 use crate::drain::Hold;
@@ -41,9 +42,10 @@ pub(super) struct Core {
     state: Mutex<State>,
 }
 
-/// What is set on the socket.
-#[derive(Clone, Copy, Debug)]
+/// What is set on the socket, and who else has a say.
+#[derive(Debug)]
 pub(super) struct Options {
+    pub(super) protocol: Option<Arc<dyn Protocol>>,
     /// Whether the kernel may send a datagram in fragments.
     pub(super) fragments: bool,
     /// Whether it may give several at once. Not to a generation before that does not know of it.
@@ -196,7 +198,10 @@ impl Core {
                 word => Poll::Ready(word),
             };
             match word {
-                Poll::Ready(Word::Table(table)) => {
+                Poll::Ready(Word::Table { table, left }) => {
+                    if let (Some(protocol), Some(left)) = (&self.options.protocol, left) {
+                        protocol.arrive(&left);
+                    }
                     let adopted = table.map(|table| state.sorting.adopt(Instant::now(), &table));
                     if !matches!(adopted, Some(Ok(()))) {
                         say!(warn: address = %self.socket.address, "the table of flows from the generation before cannot be read: those are begun anew");
@@ -303,10 +308,12 @@ impl Core {
     }
 
     pub(super) fn status(&self) -> FlowsStatus {
+        // Not under the lock: a protocol receives under its own.
+        let conversations = self.options.protocol.as_ref().and_then(|protocol| protocol.conversations());
         let state = self.lock();
         let own = GenerationFlows {
             generation: self.generation,
-            flows: state.sorting.flows(self.generation),
+            flows: state.sorting.flows(self.generation).or(conversations),
             forwarded: state.arrived,
             dropped: state.inbox.garbled,
         };
@@ -324,6 +331,16 @@ impl Core {
             own,
             older: state.gone.iter().cloned().chain(older).collect(),
         }
+    }
+
+    /// All that the generation which reads next is to know.
+    fn tell_next(&self, state: &State) -> io::Result<()> {
+        drop(state.inbox.take_back());
+        let mut told = Ok(());
+        if let Some(protocol) = &self.options.protocol {
+            protocol.leave(&mut |left| told = state.inbox.leave(left));
+        }
+        told.and(state.inbox.tell(&state.sorting.encode(Instant::now())))
     }
 
     fn io(&self) -> io::Result<&UdpSocketState> {
@@ -370,11 +387,14 @@ impl Reader for Core {
         if reads(before) && !reads(gate) {
             // From here on nothing is read, so nothing can begin that the table does not have.
             state.reading = None;
-            if let Err(error) = state.inbox.tell(&state.sorting.encode(Instant::now())) {
+            if let Err(error) = self.tell_next(&state) {
                 say!(warn: %error, address = %self.socket.address, "the successor cannot be told which flows there are: it will begin them anew");
             }
         } else if !reads(before) && reads(gate) {
-            state.inbox.take_back();
+            let left = state.inbox.take_back();
+            if let Some(protocol) = &self.options.protocol {
+                protocol.arrive(left.as_deref().unwrap_or_default());
+            }
         }
         let ends = matches!(gate, Gate::Closed | Gate::Last);
         if ends && !state.sorting.knows_of_none() && state.sorting.idle_at().is_some() && state.hold.is_none()

@@ -1,8 +1,10 @@
-//! What one generation writes to an older one: datagrams in frames, and once the table of flows.
+//! What one generation writes to an older one, datagrams in frames, and what the older one writes to the
+//! next: once the table of flows.
 //!
 //! A frame is one packet of a channel, `[version][kind]` and then its content. [`DATAGRAMS`] has one record
 //! for each: `[peer][local address][ECN][segment size, 2][length, 2][bytes]`, numbers little endian. An
-//! address begins with its family (0, 4 or 6). [`TABLE`] has the length of a sealed memfd, which comes along.
+//! address begins with its family (0, 4 or 6). [`TABLE`] has the length of a sealed memfd, which comes along,
+//! and so has [`LEFT`], which is sent before it.
 //!
 //! A frame of another version or kind is skipped and counted: between two releases that is no error.
 
@@ -16,6 +18,8 @@ pub(super) const VERSION: u8 = 1;
 pub(super) const DATAGRAMS: u8 = 1;
 /// The table, as [`super::table`] writes it.
 pub(super) const TABLE: u8 = 2;
+/// What the protocol leaves to the next generation.
+pub(super) const LEFT: u8 = 3;
 
 /// Longest frame in bytes: what a channel takes at once. One record is 64 KiB and its head at most.
 pub(super) const MAX_FRAME: usize = 128 * 1024;
@@ -50,17 +54,19 @@ pub(super) fn push(frame: &mut Vec<u8>, meta: &Meta, bytes: &[u8]) {
     frame.extend_from_slice(bytes);
 }
 
-/// The announcement of a table of `length` bytes.
-pub(super) fn table(length: u64) -> Vec<u8> {
-    let mut frame = vec![VERSION, TABLE];
+/// The announcement of a memfd of `length` bytes: [`TABLE`] or [`LEFT`].
+pub(super) fn announce(kind: u8, length: u64) -> Vec<u8> {
+    let mut frame = vec![VERSION, kind];
     frame.extend_from_slice(&length.to_le_bytes());
     frame
 }
 
-/// How long the table is that a frame announces.
-pub(super) fn table_length(frame: &[u8]) -> Option<u64> {
+/// Which memfd a frame announces, and how long it is.
+pub(super) fn announced(frame: &[u8]) -> Option<(u8, u64)> {
     match frame {
-        [VERSION, TABLE, length @ ..] => length.try_into().ok().map(u64::from_le_bytes),
+        [VERSION, kind @ (TABLE | LEFT), length @ ..] => {
+            Some((*kind, u64::from_le_bytes(length.try_into().ok()?)))
+        }
         _ => None,
     }
 }
@@ -176,8 +182,11 @@ mod tests {
         push(&mut frame, &meta, &bytes);
         let recorded = b"\x01\x01\x04\xc0\x00\x02\x01\x88\x13\x04\xc0\x00\x02\x09\x02\x02\x00\x05\x00abcde";
         assert_eq!(frame, recorded);
-        assert_eq!(table(258), b"\x01\x02\x02\x01\0\0\0\0\0\0");
-        assert_eq!(table_length(&table(258)), Some(258));
+        assert_eq!(announce(TABLE, 258), b"\x01\x02\x02\x01\0\0\0\0\0\0");
+        assert_eq!(announce(LEFT, 258), b"\x01\x03\x02\x01\0\0\0\0\0\0");
+        assert_eq!(announced(&announce(TABLE, 258)), Some((TABLE, 258)));
+        assert_eq!(announced(&announce(LEFT, 258)), Some((LEFT, 258)));
+        assert_eq!((announced(&[VERSION, TABLE, 0]), announced(&announce(DATAGRAMS, 258))), (None, None));
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub fn flow_frames(bytes: &[u8]) {
     let _ = table.adopt(now, bytes, |generation| generation < 8);
     let mut other = Table::new(Duration::from_secs(30));
     other.adopt(now, &table.encode(now), |_| true).expect("our own");
-    let _ = frame::table_length(bytes);
+    let _ = frame::announced(bytes);
 }
 
 /// Datagrams, coalesced as the first byte says, of which each says whose it is: none is lost and none twice.

@@ -9,9 +9,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::Meta;
-use super::frame::{self, MAX_FRAME};
+use super::frame::{self, LEFT, MAX_FRAME, TABLE};
 use crate::sys::channel::{Channel, Received};
-use crate::sys::memfd;
+use crate::sys::memfd::{self, Mapped};
 use crate::sys::watched::watch_for;
 
 #[derive(Debug)]
@@ -101,19 +101,32 @@ impl Inbox {
         }
     }
 
-    /// Tells the generation that is to read what this one knows.
+    /// Tells the generation that is to read what this one knows; what is left to it is sent before.
     pub(super) fn tell(&self, table: &[u8]) -> io::Result<()> {
-        self.take_back();
-        let frame = frame::table(table.len() as u64);
-        let mut file = memfd::create("heirloom-flows")?;
-        file.write_all(table)?;
-        memfd::seal(&file)?;
-        self.near.send(&frame, &[file.as_fd()])
+        self.send(TABLE, table)
     }
 
-    /// What was told is not true any more.
-    pub(super) fn take_back(&self) {
-        while matches!(self.far.recv(), Ok(Received::Message { .. })) {}
+    /// Leaves to it what the protocol has.
+    pub(super) fn leave(&self, left: &[u8]) -> io::Result<()> {
+        self.send(LEFT, left)
+    }
+
+    fn send(&self, kind: u8, bytes: &[u8]) -> io::Result<()> {
+        let mut file = memfd::create("heirloom-flows")?;
+        file.write_all(bytes)?;
+        memfd::seal(&file)?;
+        self.near.send(&frame::announce(kind, bytes.len() as u64), &[file.as_fd()])
+    }
+
+    /// What was told is not true any more. Returns what nobody has read of what the protocol has left.
+    pub(super) fn take_back(&self) -> Option<Mapped> {
+        let mut left = None;
+        while let Ok(Received::Message { bytes, fds, .. }) = self.far.recv() {
+            if let Some((LEFT, length)) = frame::announced(&bytes) {
+                left = fds.into_iter().next().and_then(|file| Mapped::sealed(file, length).ok());
+            }
+        }
+        left
     }
 }
 

@@ -36,6 +36,9 @@ pub(crate) mod home;
 mod inbox;
 mod older;
 mod outbound;
+pub(crate) mod protocol;
+#[cfg(test)]
+mod rogue;
 mod sorting;
 mod status;
 mod table;
@@ -59,6 +62,7 @@ use self::core::{Core, Options};
 use self::home::Home;
 use self::inbox::Inbox;
 use self::older::Older;
+use self::protocol::Protocol;
 use self::sorting::Sorting;
 use crate::handdown::descriptors::HandDownError;
 use crate::sockets::listen_error::ListenError;
@@ -137,7 +141,7 @@ impl Flows {
         (generation, home): (u64, Arc<dyn Home>),
         inherited: Vec<(String, std::os::fd::OwnedFd)>,
         classifier: Classifier,
-        fragments: bool,
+        (fragments, protocol): (bool, Option<Arc<dyn Protocol>>),
     ) -> Result<Flows, ListenError> {
         let failed = |source| ListenError::Bind { address: socket.address.clone(), source };
         let (inbox, down) = Inbox::new().map_err(failed)?;
@@ -149,7 +153,7 @@ impl Flows {
         // One that is inherited and nobody's flows is read by a plain predecessor until this one settles.
         let coalesces = !socket.was_inherited() || !older.is_empty();
         let address = socket.address.inet().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
-        let options = Options { fragments, coalesces };
+        let options = Options { protocol, fragments, coalesces };
         let core =
             Arc::new(Core::new(socket, generation, Arc::clone(&home), options, sorting, (inbox, older)));
         let reader: Weak<dyn Reader> = Arc::downgrade(&core) as _;

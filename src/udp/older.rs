@@ -9,8 +9,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::Meta;
-use super::frame;
+use super::frame::{self, LEFT};
 use super::outbound::Outbound;
+use super::protocol::MOST_LEFT;
 use super::table::MAX_LENGTH;
 use crate::sys::channel::{Channel, Received};
 use crate::sys::memfd::Mapped;
@@ -33,7 +34,11 @@ pub(super) enum Word {
     /// Nothing yet.
     None,
     /// It has stopped reading, and this is what it knows; `None` if that cannot be read.
-    Table(Option<Mapped>),
+    Table {
+        table: Option<Mapped>,
+        /// What its protocol has left.
+        left: Option<Mapped>,
+    },
     /// It is gone.
     Gone,
 }
@@ -106,15 +111,21 @@ impl Older {
 }
 
 /// The last table that was sent: one may be of an earlier restart, whose successor died before it read it.
+/// What was left comes before its table, and so is there as soon as that is.
 fn word(channel: &Channel) -> Word {
-    let mut last = Word::None;
-    loop {
+    let (mut last, mut before) = (Word::None, None);
+    for _ in 0..MOST_WORDS {
         match channel.recv() {
             Ok(Received::Message { bytes, fds, .. }) => {
-                let Some(length) = frame::table_length(&bytes) else { continue };
-                let is_short = length <= MAX_LENGTH;
+                let Some((kind, length)) = frame::announced(&bytes) else { continue };
+                let is_short = length <= if kind == LEFT { MOST_LEFT } else { MAX_LENGTH };
                 let file = fds.into_iter().next().filter(|_| is_short);
-                last = Word::Table(file.and_then(|file| Mapped::sealed(file, length).ok()));
+                let announced = file.and_then(|file| Mapped::sealed(file, length).ok());
+                if kind == LEFT {
+                    before = announced;
+                } else {
+                    last = Word::Table { table: announced, left: before.take() };
+                }
             }
             // A word that is there is the word, and its end is found next.
             Ok(Received::End) if matches!(last, Word::None) => return Word::Gone,
@@ -122,7 +133,12 @@ fn word(channel: &Channel) -> Word {
             Err(_) => return last,
         }
     }
+    // Listening to it for ever would keep the newest from its own.
+    Word::Gone
 }
+
+/// The most that is there at once: two for each restart, of which all but the last were taken back.
+const MOST_WORDS: usize = 32;
 
 fn is_for_later(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock

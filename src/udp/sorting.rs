@@ -98,25 +98,23 @@ impl Sorting {
 
     /// The older generation that it is for; `None` if it is for this one.
     fn place(&mut self, now: Instant, bytes: &[u8], meta: &Meta) -> Option<u64> {
-        match self.judge.owner(now, bytes, meta.peer) {
-            Owner::New => {
-                self.judge.open(now, bytes, meta.peer, self.generation);
-                None
-            }
-            Owner::Generation(own) if own == self.generation => None,
-            Owner::Generation(older) if self.reached.contains(&older) => Some(older),
-            Owner::Generation(_) | Owner::Unknown => {
-                self.unknown += 1;
-                self.judge.open(now, bytes, meta.peer, self.generation);
-                None
-            }
+        let (owner, key) = self.judge.owner(now, bytes, meta.peer);
+        match owner {
+            Owner::New => {}
+            Owner::Generation(own) if own == self.generation => return None,
+            Owner::Generation(older) if self.reached.contains(&older) => return Some(older),
+            Owner::Generation(_) | Owner::Unknown => self.unknown += 1,
         }
+        self.judge.open(now, key, self.generation);
+        None
     }
 
     /// What a newer generation has forwarded goes on here.
     pub(super) fn arrived(&mut self, now: Instant, meta: &Meta) {
         // By their addresses alone; ids are in the table of those that read.
-        self.judge.open(now, &[], meta.peer, self.generation);
+        if let Judge::ByPeer(table) = &mut self.judge {
+            table.open(now, (meta.peer, 0), self.generation);
+        }
     }
 
     /// An older generation is gone.

@@ -2,7 +2,6 @@
 
 use super::older::Older;
 use super::sorting::Sorting;
-use crate::operate::control::status::FlowsDetail;
 use crate::sys::address::Address;
 
 /// One socket's flows, as one generation knows them; see [`Status::flows`](crate::Status::flows).
@@ -34,31 +33,13 @@ pub struct FlowsStatus {
 pub struct GenerationFlows {
     /// Its number.
     pub generation: u64,
-    /// Conversations that it has; `None` where the program's own ids say whose a datagram is.
+    /// Conversations that it has; `None` where the program's own ids say whose a datagram is. Connections of
+    /// [QUIC](crate::quic) are known to their own generation alone.
     pub flows: Option<usize>,
     /// Datagrams that were forwarded to it.
     pub forwarded: u64,
     /// Datagrams for it that were dropped: it did not read them in time, or was gone.
     pub dropped: u64,
-}
-
-impl FlowsStatus {
-    /// As an operator is told.
-    pub(crate) fn detail(&self) -> FlowsDetail {
-        let counted = std::iter::once(&self.own).chain(&self.older).filter_map(|generation| {
-            let flows = generation.flows.filter(|flows| *flows > 0)?;
-            Some((generation.generation.to_string(), u64::try_from(flows).unwrap_or(u64::MAX)))
-        });
-        FlowsDetail {
-            address: self.address.to_string(),
-            reads: self.reads,
-            received: self.received,
-            unknown: self.unknown,
-            forwarded: self.forwarded,
-            dropped: self.dropped,
-            by_generation: counted.collect(),
-        }
-    }
 }
 
 impl GenerationFlows {

@@ -1,6 +1,9 @@
 //! QUIC connections through restarts, with quinn as the client.
 #![cfg(feature = "quic")]
 
+mod counting;
+mod early;
+
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
@@ -8,13 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use heirloom::quic::quinn::rustls::client::WebPkiServerVerifier;
-use heirloom::quic::quinn::rustls::client::danger::{
-    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
-};
-use heirloom::quic::quinn::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use heirloom::quic::quinn::rustls::{self, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use heirloom::quic::quinn::{self, ClientConfig, Connection, ConnectionError, Endpoint};
+use heirloom::control::{Client, Reply, Request, socket_of};
+use heirloom::quic::quinn::rustls::pki_types::CertificateDer;
+use heirloom::quic::quinn::{self, ClientConfig, Connection, ConnectionError, Endpoint, rustls};
 use support::load::Target;
 use support::{PATIENCE, Server, Setup, Signal, TestDir, beside_others, proc, says};
 use tokio::sync::Notify;
@@ -28,6 +27,10 @@ struct Served {
 }
 
 fn start(args: &[&str]) -> Served {
+    start_example("quic", args)
+}
+
+fn start_example(name: &str, args: &[&str]) -> Served {
     let dir = TestDir::new();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
@@ -35,7 +38,7 @@ fn start(args: &[&str]) -> Served {
     fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     let server =
-        Setup::example("quic").args(&["--cert", &text(&cert), "--key", &text(&key)]).args(args).start();
+        Setup::example(name).args(&["--cert", &text(&cert), "--key", &text(&key)]).args(args).start();
     Served { server, certificate: made.cert.der().clone(), _dir: dir }
 }
 
@@ -51,21 +54,7 @@ impl Served {
 
     /// `verified`: how many certificates it has verified. A session that is resumed has none.
     fn client_that_counts(&self, verified: Arc<AtomicUsize>) -> Endpoint {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-        let verifier = Counting { verifier: verifier.build().unwrap(), verified };
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
-        let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
-        let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        endpoint.set_default_client_config(ClientConfig::new(Arc::new(tls)));
-        endpoint
+        endpoint(counting::client_config(self.certificate.clone(), verified).unwrap())
     }
 
     /// Restarts `old`, and returns the new process when it has settled.
@@ -76,46 +65,12 @@ impl Served {
     }
 }
 
-#[derive(Debug)]
-struct Counting {
-    verifier: Arc<WebPkiServerVerifier>,
-    verified: Arc<AtomicUsize>,
-}
-
-impl ServerCertVerifier for Counting {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        others: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.verified.fetch_add(1, Ordering::Relaxed);
-        self.verifier.verify_server_cert(certificate, others, name, ocsp, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
-    }
+/// A client of its own port.
+fn endpoint(tls: rustls::ClientConfig) -> Endpoint {
+    let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
+    let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    endpoint.set_default_client_config(ClientConfig::new(Arc::new(tls)));
+    endpoint
 }
 
 async fn connect(client: &Endpoint, address: SocketAddr) -> Result<Connection, ConnectionError> {
@@ -271,6 +226,42 @@ async fn a_process_that_is_killed_in_its_drain_takes_its_own_connections_and_the
     assert_eq!(lost.close_reason(), Some(ConnectionError::Reset));
     assert_eq!(ask(&other).await.unwrap(), serving);
     assert_eq!(ask(&connect(&client, served.address()).await.unwrap()).await.unwrap(), serving);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_status_has_connections_by_generation() {
+    let _shared = tokio::task::block_in_place(beside_others);
+    let served = start(&[]);
+    let client = served.client();
+    let (first, second) = (
+        connect(&client, served.address()).await.unwrap(),
+        connect(&client, served.address()).await.unwrap(),
+    );
+    let old = ask(&first).await.unwrap();
+    let serving = served.restart(old).await;
+    let third = connect(&client, served.address()).await.unwrap();
+    assert_eq!((ask(&second).await.unwrap(), ask(&third).await.unwrap()), (old, serving));
+    let socket = socket_of(serving.cast_unsigned()).expect("a control socket");
+    let deadline = Some(Instant::now() + PATIENCE);
+    let status = tokio::task::block_in_place(|| {
+        Client::ask(&socket, &Request::Status, deadline).unwrap().next(deadline).unwrap()
+    });
+    let Some(Reply::Status(status)) = status else { panic!("{status:?}") };
+    let of = |pid: i32| {
+        let generation =
+            status.generations.iter().find(|generation| generation.pid == pid.cast_unsigned()).unwrap();
+        generation.detail.as_ref().map(|detail| detail.flows[0].by_generation.clone())
+    };
+    assert_eq!(of(serving), Some([("2".to_owned(), 1)].into()), "{status:?}");
+    // The older one is asked by itself.
+    let socket = socket_of(old.cast_unsigned()).expect("a control socket");
+    let status = tokio::task::block_in_place(|| {
+        Client::ask(&socket, &Request::Status, deadline).unwrap().next(deadline).unwrap()
+    });
+    let Some(Reply::Status(status)) = status else { panic!("{status:?}") };
+    let detail = status.generations.iter().filter_map(|generation| generation.detail.as_ref());
+    let all: Vec<_> = detail.map(|detail| &detail.flows[0].by_generation).collect();
+    assert!(all.iter().any(|counts| counts.get("1") == Some(&2)), "{status:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,8 +4,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use heirloom::control::{Client, FlowsDetail, Reply, Request, socket_of};
 use support::Server;
 use support::load::Target;
 
@@ -38,6 +39,18 @@ pub(crate) enum Outcome {
 pub(crate) fn address(server: &Server) -> SocketAddr {
     let Target::Tcp(address) = *server.target() else { panic!("an IP address") };
     address
+}
+
+/// What a process says of its one socket.
+pub(crate) fn flows(pid: i32) -> FlowsDetail {
+    let pid = pid.cast_unsigned();
+    let socket = socket_of(pid).expect("a control socket");
+    let deadline = Some(Instant::now() + support::PATIENCE);
+    let mut asked = Client::ask(&socket, &Request::Status, deadline).expect("alive");
+    let Ok(Some(Reply::Status(status))) = asked.next(deadline) else { panic!("no status") };
+    let generation = status.generations.iter().find(|generation| generation.pid == pid).unwrap();
+    let [flows] = &generation.detail.as_ref().unwrap().flows[..] else { panic!("{generation:?}") };
+    flows.clone()
 }
 
 impl Conversation {
@@ -109,6 +122,17 @@ impl Conversation {
             assert_eq!(answer, format!("{} {} {answered} {answered}", self.pid, self.generation));
         }
         begin.elapsed()
+    }
+}
+
+impl Conversation {
+    /// Sends so many datagrams of 1,200 bytes, whose answers nobody waits for.
+    pub(crate) fn flood(&mut self, count: u64) {
+        for _ in 0..count {
+            self.sent += 1;
+            let datagram = format!("{} {} {}", self.generation, self.id, self.sent);
+            self.socket.send(format!("{datagram} {:1$}", "", 1200 - datagram.len()).as_bytes()).unwrap();
+        }
     }
 }
 

@@ -1,12 +1,8 @@
 //! Every datagram of a conversation reaches the generation that it began with.
 
-use std::time::Instant;
-
-use heirloom::control::{Client, Reply, Request, socket_of};
-
 use support::{Setup, Signal, beside_others, proc, says};
 
-use super::clients::{Conversation, Crowd, Outcome, Report, address};
+use super::clients::{Conversation, Crowd, Outcome, Report, address, flows};
 
 /// What is kept while a few restarts follow each other, and those of one mode or another.
 fn crowd_through_restarts(name: &str, args: &[&str], restarts: usize) -> Report {
@@ -148,13 +144,7 @@ fn g6_the_status_has_flows_by_generation() {
     server.wait_for_line(mark, says::SETTLED);
     let second = Conversation::begun(address(&server));
     first.iter_mut().for_each(|conversation| assert_eq!(conversation.say(), Outcome::Kept));
-    let socket = socket_of(second.pid.cast_unsigned()).expect("a control socket");
-    let deadline = Some(Instant::now() + support::PATIENCE);
-    let mut asked = Client::ask(&socket, &Request::Status, deadline).expect("alive");
-    let Ok(Some(Reply::Status(status))) = asked.next(deadline) else { panic!("no status") };
-    let newest =
-        status.generations.iter().find(|generation| generation.pid == second.pid.cast_unsigned()).unwrap();
-    let [flows] = &newest.detail.as_ref().unwrap().flows[..] else { panic!("{newest:?}") };
+    let flows = flows(second.pid);
     assert!(flows.reads, "{flows:?}");
     assert_eq!((flows.forwarded, flows.dropped, flows.unknown), (3, 0, 0), "{flows:?}");
     let by_generation: Vec<_> =

@@ -1,8 +1,10 @@
 //! Generations that die: what they had is gone, and nothing else.
 
+use std::time::Instant;
+
 use support::{Setup, Signal, beside_others, proc, says};
 
-use super::clients::{Conversation, Crowd, Outcome, Report, address};
+use super::clients::{Conversation, Crowd, Outcome, Report, address, flows};
 
 #[test]
 fn g3_a_successor_that_dies_in_probation_takes_its_own_conversations_only() {
@@ -55,6 +57,52 @@ fn an_old_generation_that_is_killed_in_its_drain_harms_no_other() {
     proc::signal(second.pid, Signal::SIGUSR2);
     server.wait_for_line(mark, says::SETTLED);
     assert_eq!(second.say(), Outcome::Kept);
+}
+
+#[test]
+fn g5_what_an_old_generation_does_not_read_is_bounded_and_counted_and_delays_nobody_else() {
+    const CHUNK: u64 = 50;
+    const SENT: u64 = 200 * CHUNK;
+    /// What may wait, in datagrams: 4 MiB here, and as much in the kernel's buffer at most.
+    const KEPT: u64 = 2 * (4 << 20) / 1200;
+    let _shared = beside_others();
+    let server = Setup::example("conversing").args(&["--probation", "50ms", "--idle", "100s"]).start();
+    let mut first = Conversation::begun(address(&server));
+    let mark = server.mark();
+    proc::signal(first.pid, Signal::SIGUSR2);
+    server.wait_for_line(mark, says::SETTLED);
+    let mut second = Conversation::begun(address(&server));
+    assert_ne!(second.pid, first.pid);
+    proc::signal(first.pid, Signal::SIGSTOP);
+    assert!(proc::is_stopped_within(first.pid, support::PATIENCE));
+    let before = resident_kib(second.pid);
+    for _ in 0..SENT / CHUNK {
+        first.flood(CHUNK);
+        // Its own come after those in the one queue, so that it has read them all by then.
+        assert_eq!(second.say(), Outcome::Kept);
+    }
+    let (stopped, grown) = (flows(second.pid), resident_kib(second.pid).saturating_sub(before));
+    println!("{} sent, {} forwarded, {} dropped, {grown} KiB more", SENT, stopped.forwarded, stopped.dropped);
+    assert!(stopped.dropped >= SENT - KEPT && stopped.forwarded + stopped.dropped <= SENT, "{stopped:?}");
+    assert!(grown < 12 * 1024, "{grown} KiB for a queue of 4 MiB");
+    // It wakes up, and gets what was kept for it.
+    proc::signal(first.pid, Signal::SIGCONT);
+    let deadline = Instant::now() + support::PATIENCE;
+    loop {
+        assert_eq!(second.say(), Outcome::Kept);
+        let going = flows(second.pid);
+        if going.forwarded + going.dropped == SENT {
+            assert_eq!(going.dropped, stopped.dropped);
+            break;
+        }
+        assert!(Instant::now() < deadline, "{going:?}");
+    }
+}
+
+fn resident_kib(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[test]

@@ -76,8 +76,8 @@ pub use self::find::{FindError, halted, process_in, socket_of};
 pub use self::message::{ErrorCode, Lost, MAX_REPLY, MAX_REQUEST, Reply, Request, VERSION};
 pub use self::place::{ControlError, sibling};
 pub use self::status::{
-    ConnectionDetail, GenerationDetail, GenerationStatus, Moved, OLDEST, PastFailure, PastRestart,
-    RestartStatus, Restarts, Role, ServiceStatus,
+    ConnectionDetail, FlowsDetail, GenerationDetail, GenerationStatus, Moved, OLDEST, PastFailure,
+    PastRestart, RestartStatus, Restarts, Role, ServiceStatus,
 };
 
 pub(crate) use self::operated::Operated;

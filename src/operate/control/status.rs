@@ -263,6 +263,25 @@ pub struct FlowsDetail {
     pub by_generation: BTreeMap<String, u64>,
 }
 
+#[cfg(feature = "udp")]
+impl FlowsDetail {
+    pub(crate) fn of(status: &crate::udp::FlowsStatus) -> FlowsDetail {
+        let counted = std::iter::once(&status.own).chain(&status.older).filter_map(|generation| {
+            let flows = generation.flows.filter(|flows| *flows > 0)?;
+            Some((generation.generation.to_string(), u64::try_from(flows).unwrap_or(u64::MAX)))
+        });
+        FlowsDetail {
+            address: status.address.to_string(),
+            reads: status.reads,
+            received: status.received,
+            unknown: status.unknown,
+            forwarded: status.forwarded,
+            dropped: status.dropped,
+            by_generation: counted.collect(),
+        }
+    }
+}
+
 /// One connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -11,6 +11,8 @@ use crate::handover::history::since_unix_millis;
 use crate::handover::message::Message;
 use crate::handover::serving::Reason;
 use crate::operate::control::message::{ErrorCode, Reply};
+#[cfg(feature = "udp")]
+use crate::operate::control::status::FlowsDetail;
 use crate::operate::control::status::{
     self, GenerationDetail, GenerationStatus, OLDEST, PastRestart, RestartStatus, Restarts, Role,
     ServiceStatus,
@@ -265,7 +267,7 @@ impl Driver {
             moved: owned(self.operating.moved_by_kind()),
             unmoved: owned(&self.shared.tracker.unmoved()),
             #[cfg(feature = "udp")]
-            flows: self.shared.flows().iter().map(crate::udp::FlowsStatus::detail).collect(),
+            flows: self.shared.flows().iter().map(FlowsDetail::of).collect(),
             #[cfg(not(feature = "udp"))]
             flows: Vec::new(),
             drained_from: self.operating.drain.map(|(_, connections)| connections as u64),

@@ -1,0 +1,54 @@
+//! 0-RTT: a client that comes back is answered with its first packet, by whichever generation, and once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use heirloom::quic::quinn::Endpoint;
+use support::beside_others;
+
+use super::{Served, ask, connect, counting, endpoint, start};
+
+impl Served {
+    fn early_client(&self, verified: &Arc<AtomicUsize>) -> Endpoint {
+        let mut tls = counting::client_config(self.certificate.clone(), Arc::clone(verified)).unwrap();
+        tls.enable_early_data = true;
+        endpoint(tls)
+    }
+
+    /// Who has answered what was sent with the first packet; `None` if that was refused.
+    async fn ask_early(&self, client: &Endpoint) -> Result<Option<i32>, &'static str> {
+        let connecting = client.connect(self.address(), "localhost").unwrap();
+        let (connection, accepted) = connecting.into_0rtt().map_err(|_| "there is no session for it")?;
+        let answer = ask(&connection).await;
+        Ok(if accepted.await { Some(answer.unwrap()) } else { None })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_with_the_first_packet_is_answered_by_the_next_generation() {
+    let _shared = tokio::task::block_in_place(beside_others);
+    let served = start(&["--early-data"]);
+    let verified = Arc::default();
+    let client = served.early_client(&verified);
+    let mut serving = served.server.first_pid;
+    let first = connect(&client, served.address()).await.unwrap();
+    assert_eq!(ask(&first).await.unwrap(), serving);
+    for _ in 0..3 {
+        // Of a session of the generation before, and then of one of its own.
+        serving = served.restart(serving).await;
+        for _ in 0..2 {
+            assert_eq!(served.ask_early(&client).await, Ok(Some(serving)));
+        }
+    }
+    assert_eq!(verified.load(Ordering::Relaxed), 1, "the first connection alone has a full handshake");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_it_there_is_none() {
+    let _shared = tokio::task::block_in_place(beside_others);
+    let served = start(&[]);
+    let client = served.early_client(&Arc::default());
+    let first = connect(&client, served.address()).await.unwrap();
+    ask(&first).await.unwrap();
+    assert!(served.ask_early(&client).await.is_err());
+}
