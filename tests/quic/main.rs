@@ -3,6 +3,7 @@
 
 mod counting;
 mod early;
+mod http3;
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
