@@ -44,6 +44,28 @@
 //! | openssl s_client, with key updates | 8,532 | 0 | 0 |
 //! | curl | 4,318 | 0 | 0 |
 //!
+//! # QUIC
+//!
+//! `scripts/quic-test.sh` has quinn's clients, which try everything once, and beside heirloom's endpoint
+//! quinn on a socket that both generations read. Optimized programs, on two cores for which more than twenty
+//! other processes waited; one run, with 0-RTT in another:
+//!
+//! | | restarts | heirloom | a shared socket |
+//! |---|---|---|---|
+//! | 50 kept connections, a stream every 100 ms | 10 | 0 of 7,939 streams lost, 0 connections broken | 11 of 3,838 lost |
+//! | 8 clients, one new connection after the other | 10 | 0 of 7,913 failed | 24 of 438 failed |
+//! | Retry and resumption | 5 | 60 of 60, 59 resumed | 60 of 60, 54 resumed |
+//! | 0-RTT | 5 | 50 of 50 answered with the first round trip | 45 of 50 |
+//! | a client's port changes in the drain | 3 | 0 of 15 streams lost, at most 57 ms | 0 of 15, at most 1.5 s |
+//! | 100 MB down while the server restarts | 3 | 3 whole; forwarded at 93 % of direct and more | none whole |
+//! | the old process is killed in its drain | 1 | 0 of 483 new connections failed; its own are told within 1.6 s | told after 31 s |
+//!
+//! The slowest hundredth of new connections took 134 ms around restarts and 124 ms else in the one run (1.1
+//! times as long), and 299 ms and 149 ms in the other (2.0): on such a machine a new process waits for its
+//! turn. With a shared socket it was 13 s and 17 s around restarts. An upload of 100 MB that is forwarded had
+//! 54 %, 84 % and 143 % of its direct rate, which says more of the machine. 20 kept connections of Python's
+//! aioquic went through 5 restarts: 0 of 1,530 streams lost.
+//!
 //! # Idle connections
 //!
 //! Ten thousand idle connections, half of which never spoke, go through five restarts

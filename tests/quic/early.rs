@@ -20,7 +20,10 @@ impl Served {
         let connecting = client.connect(self.address(), "localhost").unwrap();
         let (connection, accepted) = connecting.into_0rtt().map_err(|_| "there is no session for it")?;
         let answer = ask(&connection).await;
-        Ok(if accepted.await { Some(answer.unwrap()) } else { None })
+        let is_accepted = accepted.await;
+        // What is asked after the handshake is answered after the sessions have come, which are for the next time.
+        ask(&connection).await.unwrap();
+        Ok(if is_accepted { Some(answer.unwrap()) } else { None })
     }
 }
 
@@ -32,7 +35,10 @@ async fn what_comes_with_the_first_packet_is_answered_by_the_next_generation() {
     let client = served.early_client(&verified);
     let mut serving = served.server.first_pid;
     let first = connect(&client, served.address()).await.unwrap();
-    assert_eq!(ask(&first).await.unwrap(), serving);
+    for _ in 0..2 {
+        // The first answer may come before the sessions do.
+        assert_eq!(ask(&first).await.unwrap(), serving);
+    }
     for _ in 0..3 {
         // Of a session of the generation before, and then of one of its own.
         serving = served.restart(serving).await;
