@@ -56,8 +56,8 @@ impl Leftovers {
             // Looked at after it is held: from then on the number cannot come to mean another process.
             let held = below.iter().filter_map(|pid| Some((*pid, Pidfd::open(*pid).ok()?)));
             let left: Vec<_> = held.filter(|(pid, _)| is_left(*pid)).collect();
-            // One that has ended before it was looked at holds nothing, and the child of its last moment is not in
-            // that list: the next one has it.
+            // One that has ended before it was looked at holds nothing, and the child of its last moment is
+            // not in that list: the next one has it.
             if left.is_empty() && is_whole && below.is_subset(&known) {
                 break;
             }
@@ -72,8 +72,8 @@ impl Leftovers {
         first
     }
 
-    /// Every process below this one, but for live workers and what is below those; and whether that is all: none
-    /// ended while it was asked whose it is.
+    /// Every process below this one, but for live workers and what is below those; and whether that is all:
+    /// none ended while it was asked whose it is.
     fn below(&self) -> (BTreeSet<i32>, bool) {
         let (parents, is_whole) = parents();
         let own = std::process::id() as i32;

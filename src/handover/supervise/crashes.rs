@@ -1,5 +1,6 @@
-//! What is run when nobody serves any more, and when. A worker that dies is replaced; each further death in a row
-//! makes the next one wait longer; and a new program that keeps dying gives way to the last one that did not.
+//! What is run when nobody serves any more, and when. A worker that dies is replaced; each further death in a
+//! row makes the next one wait longer; and a new program that keeps dying gives way to the last one that did
+//! not.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,8 @@ impl Crashes {
         self.good = binary.or(self.good);
     }
 
-    /// Another one serves instead. What has proved itself is better to come back to than what was merely ready.
+    /// Another one serves instead. What has proved itself is better to come back to than what was merely
+    /// ready.
     pub(super) fn replaced(&mut self, binary: Option<u64>, has_proved: bool) {
         self.in_a_row = 0;
         if has_proved || self.good.is_none() {
@@ -66,7 +68,8 @@ impl Crashes {
         (program, roll_back.then_some(Report::RolledBack { crashes: self.in_a_row }))
     }
 
-    /// Nobody serves, and nobody is on the way. Nothing is to be reported if the next one's time is known already.
+    /// Nobody serves, and nobody is on the way. Nothing is to be reported if the next one's time is known
+    /// already.
     pub(super) fn respawn(&mut self, now: Instant, limits: &Limits) -> Option<Report> {
         if self.respawn.is_some() {
             return None;

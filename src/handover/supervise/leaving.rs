@@ -1,5 +1,5 @@
-//! The workers on their way out: those that were replaced or given up, and all of them when the service stops. Each
-//! has until its deadline; then it is killed, and if even that does not end it, given up.
+//! The workers on their way out: those that were replaced or given up, and all of them when the service
+//! stops. Each has until its deadline; then it is killed, and if even that does not end it, given up.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::words::Worker;
 use crate::handover::after;
 
-/// How long a killed worker may take to be gone before it is given up: as in [`launch`](crate::handover::launch).
+/// How long a killed worker may take to be gone before it is given up: as in
+/// [`launch`](crate::handover::launch).
 pub(super) const DIE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
