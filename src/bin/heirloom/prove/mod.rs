@@ -244,7 +244,7 @@ impl Prove {
         &self,
         watch: &Watch<'_>,
         mut server: Option<&mut Server>,
-        (faults, not_made): Faults,
+        (faults, mut not_made): Faults,
         means: &mut Means,
         began: Instant,
     ) -> Result<Evidence, Failure> {
@@ -265,7 +265,7 @@ impl Prove {
         let clients = Clients::start(&plan, &kinds, usize::from(self.clients));
         let clients = clients.map_err(|why| Failure::new(Code::Other, why))?;
         let (mut restarts, mut cut_short) = (Vec::new(), None);
-        for fault in rounds {
+        for fault in &rounds {
             cut_short = self.wait(self.pause, watch, began);
             if cut_short.is_some() {
                 break;
@@ -285,6 +285,10 @@ impl Prove {
         }
         if cut_short.is_none() && is_hopeless(&restarts) && restarts.len() < wanted {
             cut_short = Some("nobody serves any more, or no restart is made".to_owned());
+        }
+        if let Some(why) = &cut_short {
+            let left = rounds.into_iter().skip(restarts.len()).flatten();
+            not_made.extend(left.map(|fault| (fault, format!("it did not come to that: {why}"))));
         }
         // What a restart does to the clients may come after it.
         cut_short = cut_short.or(self.wait(self.pause, watch, began));
