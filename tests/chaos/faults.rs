@@ -10,10 +10,11 @@ use socket2::SockRef;
 
 use super::dice::Dice;
 use super::round::Round;
+use super::surroundings;
 use support::load::Target;
 use support::{Signal, proc};
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     Restart,
     Burst,
@@ -25,18 +26,15 @@ pub enum Fault {
     OperatorGone,
     FewDescriptors,
     RudeClients,
+    SlowStart,
+    ClockJumps,
+    NoMemory,
+    FullDisk,
+    UnreadLog,
 }
 
 impl Fault {
-    const HARMLESS: [Fault; 6] = [
-        Fault::Restart,
-        Fault::Burst,
-        Fault::Broken,
-        Fault::OperatorGone,
-        Fault::FewDescriptors,
-        Fault::RudeClients,
-    ];
-    const ALL: [Fault; 10] = [
+    const ALL: [Fault; 15] = [
         Fault::Restart,
         Fault::Burst,
         Fault::Broken,
@@ -47,13 +45,30 @@ impl Fault {
         Fault::OperatorGone,
         Fault::FewDescriptors,
         Fault::RudeClients,
+        Fault::SlowStart,
+        Fault::ClockJumps,
+        Fault::NoMemory,
+        Fault::FullDisk,
+        Fault::UnreadLog,
     ];
 
     pub fn draw(round: &mut Round) -> Fault {
-        // Without a probation a successor that is killed may be the whole service already.
-        match round.has_probation {
-            true => round.dice.pick(&Fault::ALL),
-            false => round.dice.pick(&Fault::HARMLESS),
+        loop {
+            let fault = round.dice.pick(&Fault::ALL);
+            if fault.is_possible(round) {
+                return fault;
+            }
+        }
+    }
+
+    fn is_possible(self, round: &Round) -> bool {
+        match self {
+            // Without a probation a successor that is killed may be the whole service already.
+            Fault::KillSuccessor | Fault::KillServing | Fault::NoMemory => round.has_probation,
+            Fault::FreezeSuccessor | Fault::FreezeServing => round.has_probation,
+            // Those who may mount may have clocks of their own as well.
+            Fault::FullDisk | Fault::ClockJumps => round.has_disk(),
+            _ => true,
         }
     }
 
@@ -69,6 +84,11 @@ impl Fault {
             Fault::OperatorGone => "operators gone",
             Fault::FewDescriptors => "descriptors used up",
             Fault::RudeClients => "rude clients",
+            Fault::SlowStart => "slow starts",
+            Fault::ClockJumps => "clock jumps",
+            Fault::NoMemory => "memory used up",
+            Fault::FullDisk => "full disks",
+            Fault::UnreadLog => "unread logs",
         }
     }
 
@@ -84,6 +104,11 @@ impl Fault {
             Fault::OperatorGone => operator_gone(round),
             Fault::FewDescriptors => few_descriptors(round),
             Fault::RudeClients => rude_clients(round),
+            Fault::SlowStart => surroundings::slow_start(round),
+            Fault::ClockJumps => surroundings::clock_jumps(round),
+            Fault::NoMemory => surroundings::no_memory(round),
+            Fault::FullDisk => surroundings::full_disk(round),
+            Fault::UnreadLog => surroundings::unread_log(round),
         }
     }
 }
@@ -117,9 +142,14 @@ fn broken(round: &mut Round) {
 }
 
 fn kill_successor(round: &mut Round) {
+    let mark = round.server.mark();
     let Some(born) = round.begin_restart() else { return };
     let after = round.dice.moment(WITHIN_PROBATION);
     sleep(after); // allow: sleep (a random moment is what this is about)
+    if !round.server.lines(mark, "settled").is_empty() {
+        // This machine was too busy for it: now it is the whole service.
+        return round.tell("too late");
+    }
     round.may_lose();
     round.tell(&format!("kill {born} after {after:?}"));
     proc::signal_if_there(born, Signal::SIGKILL);
@@ -269,9 +299,9 @@ impl Ending {
 }
 
 /// Well within the second that probation lasts: beyond it, the one that is killed is the whole service.
-const WITHIN_PROBATION: Duration = Duration::from_millis(300);
+pub const WITHIN_PROBATION: Duration = Duration::from_millis(300);
 
-const ALL_OF_A_RESTART: Duration = Duration::from_millis(1500);
+pub const ALL_OF_A_RESTART: Duration = Duration::from_millis(1500);
 
 /// Longer than probation, and than the clients' thinking; shorter than their patience.
 const FROZEN: Duration = Duration::from_millis(2500);

@@ -10,11 +10,15 @@
 #![allow(unreachable_pub, reason = "a test has no API")]
 
 mod dice;
+mod disk;
 mod faults;
 mod round;
+mod surroundings;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use round::{Kind, Round, Story};
 
@@ -25,33 +29,55 @@ fn chaos() {
         Some(round) => round..round + 1,
         None => 0..number("HEIRLOOM_CHAOS_ROUNDS").unwrap_or(USUAL_ROUNDS),
     };
-    let (mut total, began, mut told) = (Total::default(), Instant::now(), Instant::now());
-    for number in rounds.clone() {
-        telling_what_failed(seed, number, |story| {
-            let _alone = support::alone();
-            Round::start(Kind::of(number), seed, number, story).run_to_its_end()
-        })
-        .add_to(&mut total);
-        if told.elapsed() > TELL_EVERY {
-            told = Instant::now();
-            println!("round {number} of {}: {total}", rounds.end);
+    let (_alone, began) = (support::alone(), Instant::now());
+    let game = Game { seed, next: AtomicU64::new(rounds.start), end: rounds.end, total: Mutex::default() };
+    // A round waits most of the time.
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| game.play());
         }
-    }
+    });
+    let total = game.total.into_inner().unwrap();
     println!("seed {seed}: {total}, no violation, in {:.0} s", began.elapsed().as_secs_f64());
 }
 
-/// Runs one round; if it panics, says which one, how to have it again, and what happened in it.
-fn telling_what_failed(
+/// All the rounds.
+struct Game {
     seed: u64,
-    number: u64,
-    round: impl FnOnce(&Story) -> round::Summary,
-) -> round::Summary {
-    let story = Story::default();
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| round(&story)));
-    outcome.unwrap_or_else(|panic| {
-        eprintln!("violation: HEIRLOOM_CHAOS_SEED={seed} HEIRLOOM_CHAOS_ROUND={number}\n{story}");
-        std::panic::resume_unwind(panic)
-    })
+    next: AtomicU64,
+    end: u64,
+    total: Mutex<Total>,
+}
+
+impl Game {
+    /// Plays as long as there are rounds, and no violation.
+    fn play(&self) {
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            if number >= self.end {
+                return;
+            }
+            let summary = self.round(number);
+            let mut total = self.total.lock().unwrap();
+            summary.add_to(&mut total);
+            if total.rounds.is_multiple_of(TELL_EVERY) {
+                println!("{total}");
+            }
+        }
+    }
+
+    /// If it panics, says which one, how to have it again, and what happened in it.
+    fn round(&self, number: u64) -> round::Summary {
+        let (seed, story) = (self.seed, Story::default());
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            Round::start(Kind::of(number), seed, number, &story).run_to_its_end()
+        }));
+        outcome.unwrap_or_else(|panic| {
+            self.next.store(self.end, Ordering::Relaxed);
+            eprintln!("violation: HEIRLOOM_CHAOS_SEED={seed} HEIRLOOM_CHAOS_ROUND={number}\n{story}");
+            std::panic::resume_unwind(panic)
+        })
+    }
 }
 
 /// What all rounds came to.
@@ -95,8 +121,10 @@ fn fresh_seed() -> u64 {
     u64::from(now.subsec_nanos()) ^ now.as_secs()
 }
 
-/// Each of the three kinds of server four times: under a minute.
-const USUAL_ROUNDS: u64 = 12;
+/// Each of the three kinds of server ten times: under a minute.
+const USUAL_ROUNDS: u64 = 30;
+
+const AT_ONCE: usize = 6;
 
 /// A long run shows that it goes on.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+const TELL_EVERY: u64 = 10;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::dice::Dice;
+use super::disk::Disk;
 use super::faults::{Ending, Fault, operator};
 use support::load::{Load, Mode, Report, Think};
 use support::{Server, Setup, Signal, proc};
@@ -34,17 +35,24 @@ impl Kind {
         if self == Kind::Supervisor { "workers" } else { "hello" }
     }
 
-    fn setup(self, probation: &str) -> Setup {
-        let deadlines = ["--probation", probation, "--start-timeout", START_TIMEOUT, "--drain-timeout", "5s"];
+    /// With a disk of its own, where that can be had.
+    fn start(self, probation: &str) -> (Server, Option<Disk>) {
         let setup = Setup::example(self.example());
-        match self {
+        let (disk, words) = Disk::there_may_be().then(|| Disk::of(&setup)).unzip();
+        let deadlines = ["--probation", probation, "--start-timeout", START_TIMEOUT, "--drain-timeout", "5s"];
+        let files = disk.as_ref().map(Disk::options).into_iter().flatten();
+        let options: Vec<String> = deadlines.map(str::to_owned).into_iter().chain(files).collect();
+        let words = words.unwrap_or_default().into_iter();
+        let setup = match self {
             Kind::Run => {
                 let run =
                     [env!("CARGO_BIN_EXE_heirloom"), "run", "--listen", "127.0.0.1:0", "--ready", "heirloom"];
-                setup.under(run.iter().chain(&deadlines).chain(&["--"]))
+                let run = run.map(str::to_owned).into_iter().chain(options).chain(["--".to_owned()]);
+                setup.under(words.chain(run))
             }
-            _ => setup.args(&deadlines),
-        }
+            _ => options.into_iter().fold(setup.under(words), |setup, option| setup.arg(option)),
+        };
+        (setup.start(), disk)
     }
 }
 
@@ -77,6 +85,7 @@ pub struct Round<'a> {
     pub server: Server,
     /// A fault may kill what serves in probation only if that is long enough to be met.
     pub has_probation: bool,
+    disk: Option<Disk>,
     story: &'a Story,
     began: Instant,
     loads: Vec<Load>,
@@ -90,7 +99,7 @@ impl<'a> Round<'a> {
         let mut dice = Dice::new(seed, number);
         let has_probation = dice.below(4) > 0;
         let probation = if has_probation { "1s" } else { dice.pick(&["0ms", "50ms"]) };
-        let server = kind.setup(probation).start();
+        let (server, disk) = kind.start(probation);
         let modes = [
             Mode::new_connections(CLIENTS, Think::millis(0, 3)),
             Mode::keep_alive(CLIENTS, Think::millis(0, 5)),
@@ -104,6 +113,7 @@ impl<'a> Round<'a> {
             dice,
             server,
             has_probation,
+            disk,
             story,
             began: Instant::now(),
             loads: loads.into(),
@@ -121,10 +131,13 @@ impl<'a> Round<'a> {
             fault.happen(&mut self);
             self.server.binary.become_example(self.kind.example());
             self.wait_for_calm();
+            self.wait_until_right(Disk::wrong_pid_file);
             self.wait_for_answers();
         }
         self.tell("a good restart");
         self.must_restart();
+        // One that could not be swapped for want of room is right after the next restart.
+        self.wait_until_right(Disk::wrong_control_path);
         let (requests, lost) = self.settle_accounts();
         let ending = Ending::draw(&mut self.dice);
         self.tell(ending.name());
@@ -141,6 +154,14 @@ impl<'a> Round<'a> {
     /// Who is asked to restart.
     pub fn master(&self) -> i32 {
         if self.kind.is_supervised() { self.server.first_pid } else { self.server.pid() }
+    }
+
+    pub fn has_disk(&self) -> bool {
+        self.disk.is_some()
+    }
+
+    pub fn disk(&self) -> &Disk {
+        self.disk.as_ref().expect("a disk, for a fault of disks")
     }
 
     /// Something is about to be killed, and with it at most one request of each client.
@@ -181,7 +202,7 @@ impl<'a> Round<'a> {
     }
 
     /// Waits until nothing is under way: one process serves, and nobody else is left beside its supervisor.
-    fn wait_for_calm(&self) {
+    pub fn wait_for_calm(&self) {
         let (deadline, expected) = (Instant::now() + CALM, 1 + usize::from(self.kind.is_supervised()));
         loop {
             let processes = self.server.processes();
@@ -190,6 +211,22 @@ impl<'a> Round<'a> {
             }
             assert!(Instant::now() < deadline, "{processes:?} are left after {CALM:?}, not {expected}");
             // allow: sleep (between two looks into /proc; nothing tells another process of an end)
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whatever went before: with room on the disk, what is there leads to the process that is to be asked.
+    fn wait_until_right(&self, wrong: fn(&Disk, &Server, i32) -> Option<String>) {
+        let Some(disk) = &self.disk else { return };
+        let deadline = Instant::now() + CALM;
+        // A restart that was remembered may still change who that is.
+        while let Some(wrong) = wrong(disk, &self.server, self.master()) {
+            assert!(
+                Instant::now() < deadline,
+                "pid {} is the one to ask, and {wrong} after {CALM:?}",
+                self.master()
+            );
+            // allow: sleep (between two looks; nothing tells of a file's new text)
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -242,7 +279,7 @@ const CLIENTS: usize = 4;
 const FAULTS: u64 = 5;
 
 /// Of what hangs; what is good starts within it on any machine.
-const START_TIMEOUT: &str = "3s";
+const START_TIMEOUT: &str = "10s";
 
 /// A restart that is refused has no child; one that is accepted has one within milliseconds.
 const BIRTH: Duration = Duration::from_secs(5);

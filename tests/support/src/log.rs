@@ -17,6 +17,8 @@ struct State {
     lines: Vec<Line>,
     /// Pipes not yet at their end.
     open: usize,
+    /// Nobody reads them.
+    is_unread: bool,
 }
 
 #[derive(Debug)]
@@ -41,10 +43,26 @@ impl Log {
             while pipe.read_until(b'\n', &mut bytes).is_ok_and(|count| count > 0) {
                 log.add(from, String::from_utf8_lossy(&bytes).trim_end());
                 bytes.clear();
+                log.wait_until_read();
             }
             log.state.lock().unwrap().open -= 1;
             log.more.notify_all();
         });
+    }
+
+    /// Reads no pipe any further than to the end of the line that comes next.
+    pub fn stop_reading(&self) {
+        self.state.lock().unwrap().is_unread = true;
+    }
+
+    pub fn read_on(&self) {
+        self.state.lock().unwrap().is_unread = false;
+        self.more.notify_all();
+    }
+
+    fn wait_until_read(&self) {
+        let state = self.state.lock().unwrap();
+        drop(self.more.wait_while(state, |state| state.is_unread).unwrap());
     }
 
     pub fn add(&self, from: &'static str, text: &str) {

@@ -111,10 +111,27 @@ pub fn limit_fds_if_there(pid: i32, soft: Option<u64>) {
 }
 
 fn try_limit_fds(pid: i32, soft: Option<u64>) -> rustix::io::Result<Option<u64>> {
+    try_limit(pid, Resource::Nofile, soft)
+}
+
+/// Sets the soft limit of another process's address space or of its data, in bytes, unless it has ended.
+pub fn limit_memory_if_there(pid: i32, of: Resource, soft: Option<u64>) {
+    let set = try_limit(pid, of, soft);
+    assert!(matches!(set, Ok(_) | Err(rustix::io::Errno::SRCH)), "pid {pid}: {set:?}");
+}
+
+fn try_limit(pid: i32, of: Resource, soft: Option<u64>) -> rustix::io::Result<Option<u64>> {
     // The hard limit is the one that it inherited from here.
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let old = prlimit(Pid::from_raw(pid), Resource::Nofile, Rlimit { current: soft, maximum })?;
-    Ok(old.current)
+    let maximum = getrlimit(of).maximum;
+    Ok(prlimit(Pid::from_raw(pid), of, Rlimit { current: soft, maximum })?.current)
+}
+
+/// What counts towards the limit of a process's address space, or of its data, in bytes; 0 if it is gone.
+pub fn memory(pid: i32, of: Resource) -> u64 {
+    let name = if of == Resource::Data { "VmData:" } else { "VmSize:" };
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0 kB");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") << 10
 }
 
 /// As many connections as this process may have open, after raising its own limit, which servers inherit.

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -303,6 +306,28 @@ impl Server {
         self.log.len()
     }
 
+    /// From here on nobody reads what it says, and the pipe that is the standard error of `pid` has no room left.
+    pub fn fill_log(&self, pid: i32) {
+        let mark = self.mark();
+        self.log.stop_reading();
+        // Another description of the same pipe, so that the server's own stays as it is.
+        let mut open = File::options();
+        let path = format!("/proc/{pid}/fd/2");
+        let mut pipe = open.write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).expect("a pipe");
+        // Who reads gets one line more.
+        writeln!(pipe, "{FILLED}").expect("room in a pipe");
+        self.wait_for_line(mark, FILLED);
+        for length in (0..=PIPE_BUF.ilog2()).rev().map(|power| 1 << power) {
+            let line = [vec![b'.'; length - 1], b"\n".to_vec()].concat();
+            while pipe.write(&line).is_ok() {}
+        }
+    }
+
+    /// Reads what it has said since [`fill_log`](Server::fill_log), and what it says.
+    pub fn read_log(&self) {
+        self.log.read_on();
+    }
+
     /// Waits for a line with `pattern`, said since `mark`.
     pub fn wait_for_line(&self, mark: usize, pattern: &str) -> String {
         self.wait_for_lines(mark, &[pattern], 1).swap_remove(0)
@@ -375,6 +400,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         proc::kill_all(|pid| proc::environment(pid).get(MARKER) == Some(&self.id), PATIENCE);
+        self.log.read_on();
         self.log.wait_for_end(LAST_WORDS);
         if let Some(reaper) = self.reaper.take() {
             let _ = reaper.join();
@@ -421,6 +447,12 @@ fn number<N: std::str::FromStr>(body: &str) -> N {
 
 /// Marks every process that descends from a server; its value is the server's.
 const MARKER: &str = "HEIRLOOM_TEST_ID";
+
+/// The last line that is read before a log is full.
+const FILLED: &str = "nobody reads on from here";
+
+/// So much is written to a pipe as a whole, or not at all.
+const PIPE_BUF: usize = 4096;
 
 /// A killed process's pipes close with it; more time than the kernel takes for that is not needed.
 const LAST_WORDS: Duration = Duration::from_secs(5);
