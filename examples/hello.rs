@@ -20,13 +20,14 @@ const MESSAGE: &str = match option_env!("HELLO_MESSAGE") {
 };
 
 const USAGE: &str = "usage: hello --listen ADDR [--listen ADDR]... [--start-timeout 60s] [--drain-timeout 60s] \
-                     [--pid-file PATH] [--control PATH] [--init-delay 0ms] [--probation 1s] [--ballast-mib N]";
+                     [--pid-file PATH] [--control PATH] [--init-delay 0ms] [--probation 1s] [--ballast-mib N] [--keep-alive 75s]";
 
 #[derive(Default)]
 struct Options {
     listen: Vec<Listen>,
     init_delay: Duration,
     ballast_mib: usize,
+    config: Config,
 }
 
 #[tokio::main]
@@ -54,7 +55,7 @@ async fn main() -> ExitCode {
 async fn serve(options: Options, builder: heirloom::Builder) -> Result<ExitCode, Box<dyn Error>> {
     let restarter = builder.start()?;
     let handler = restarter.clone();
-    let server = Server::new(Config::new(), service_fn(move |request| answer(handler.clone(), request)));
+    let server = Server::new(options.config, service_fn(move |request| answer(handler.clone(), request)));
     for address in options.listen {
         let listener = restarter.check(restarter.listen(address)).await?;
         println!("listening on {}", listener.local_addr());
@@ -112,6 +113,7 @@ fn options() -> Result<(Options, heirloom::Builder), lexopt::Error> {
             "listen" => options.listen.push(parser.value()?.parse_with(str::parse)?),
             "pid-file" => builder = builder.pid_file(parser.value()?),
             "control" => builder = builder.control_at(parser.value()?),
+            "keep-alive" => options.config = Config::new().keep_alive_timeout(duration()?),
             "ballast-mib" => options.ballast_mib = parser.value()?.parse()?,
             name => return Err(Arg::Long(name).unexpected()),
         }
