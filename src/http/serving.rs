@@ -310,6 +310,19 @@ where
         }
     }
 
+    /// HTTP/2 tells nothing in turns.
+    #[inline(never)]
+    fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServeError>> {
+        let Talk::Http2(http2) = &mut self.talk else { return self.poll_attentively(cx) };
+        match ready!(http2.poll(cx, &self.entry)) {
+            Ended::Served(ended) => Poll::Ready(self.over(ended.map_err(ServeError::Http))),
+            ended => {
+                self.http2_left(ended);
+                self.poll_attentively(cx)
+            }
+        }
+    }
+
     /// Polls it while there is more to see to: the drain, the hammer, or a limit that has passed.
     #[cold]
     #[inline(never)]
@@ -405,7 +418,7 @@ where
         // First: what the sweeper or the drain decides after this point wakes this task again.
         this.entry.drive(&mut this.registered, cx.waker());
         let Some(stage) = this.entry.undisturbed() else { return this.poll_attentively(cx) };
-        let Talk::Http1(http1) = &mut this.talk else { return this.poll_attentively(cx) };
+        let Talk::Http1(http1) = &mut this.talk else { return this.poll_other(cx) };
         let turn = Turn::begin(&this.entry, stage, false);
         let polled = Pin::new(http1).poll(cx);
         if polled.is_pending() {

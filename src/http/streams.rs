@@ -91,7 +91,7 @@ where
         match self.project() {
             StreamFutureProjected::Request { in_flight, running } => {
                 let response = ready!(running.poll(cx))?;
-                let in_flight = Arc::new(in_flight.take().expect("polled after its response"));
+                let in_flight = in_flight.take().expect("polled after its response");
                 Poll::Ready(Ok(response.map(|body| StreamBody::Response { in_flight, body })))
             }
             StreamFutureProjected::Ghost { bytes } => {
@@ -106,7 +106,7 @@ pin_project! {
     #[project = StreamBodyProjected]
     pub(super) enum StreamBody<B> {
         Response {
-            in_flight: Arc<InFlight>,
+            in_flight: InFlight,
             #[pin]
             body: B,
         },
@@ -118,7 +118,7 @@ pin_project! {
 
 /// A part of a body, which waits until the client has a window for it.
 pub(super) enum StreamData<D> {
-    Response { _in_flight: Arc<InFlight>, data: D },
+    Response { _in_flight: InFlight, data: D },
     Ghost(Bytes),
 }
 
@@ -207,19 +207,29 @@ impl<D: Buf> Buf for StreamData<D> {
 }
 
 /// From the head of a request until h2 has written the last of its response, or to whatever cut it short: the
-/// body and all its parts share it.
+/// body and each of its parts has one.
 pub(super) struct InFlight {
     entry: Arc<Entry>,
 }
 
 impl InFlight {
+    #[inline]
     fn new(entry: Arc<Entry>) -> Self {
         entry.stream_began();
         InFlight { entry }
     }
 }
 
+/// Counted once more: that is cheaper than to share one.
+impl Clone for InFlight {
+    #[inline]
+    fn clone(&self) -> Self {
+        InFlight::new(self.entry.clone())
+    }
+}
+
 impl Drop for InFlight {
+    #[inline]
     fn drop(&mut self) {
         self.entry.stream_ended();
     }
