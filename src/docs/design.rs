@@ -96,10 +96,11 @@
 //! protocol; when they do not, the connection is told to close.
 //!
 //! New streams are held back while the open ones end, instead of a wait for a moment without any: that never
-//! comes on a busy connection. They wait 100 ms at the first try, and anew with each stream that ends. What
-//! is held goes along with the connection. What clients upload on such streams takes the window of the whole
-//! connection, which those that are open need to end; so the client is given as much more. If the try is in
-//! vain, hyper gets what was held as far as its own window goes, and what it then gives pays for that.
+//! comes on a busy connection. They wait 100 ms at the first try, and anew with each stream that ends, or
+//! while answers wait for the client: those to what is held would have to wait as well. What is held goes
+//! along with the connection. What clients upload on such streams takes the window of the whole connection,
+//! which those that are open need to end; so the client is given as much more. If the try is in vain, hyper
+//! gets what was held as far as its own window goes, and what it then gives pays for that.
 //!
 //! The frames are followed from the first byte, because what has passed cannot be asked for later. In steady
 //! state that takes no lock: the tap has all that it knows to itself, and lends it to the task above hyper

@@ -133,7 +133,7 @@
 //! | `tonic`, through `http::serve` | 5,517 | 593 |
 //! | `tonic-incoming`, its own server | 5,878 | 641 |
 //!
-//! A connection on which a stream lasts is told to go after two seconds. The channel connects anew then, but
+//! A connection on which a stream lasts (longer than 15 s) is told to go. The channel connects anew then, but
 //! a call that is being sent at that moment can be cancelled, and no channel repeats it.
 //!
 //! A restart is no change of health. [`Restarter::draining`](crate::Restarter::draining) resolves at a

@@ -77,10 +77,11 @@
 //! * Of TLS connections only those over TLS 1.3 with AES-256 or ChaCha20 outlive their process. The others
 //!   are told to close, and their clients reconnect. The keys of a TLS connection go to the successor with
 //!   it; keying material for exporters does not. The module `tls` has the threat model, and the switch.
-//! * An HTTP/2 connection moves when its streams have ended, within two seconds. What its client sends on new
-//!   streams meanwhile goes along, up to 4 MiB. One with a stream that lasts longer (streaming gRPC, a
-//!   CONNECT, an event stream), or with more than that to upload before the others have ended, is told to
-//!   close (GOAWAY in two steps), and its streams end where they began, up to the drain's deadline.
+//! * An HTTP/2 connection moves when its streams have ended, within a quarter of the drain, and 15 s. What
+//!   its client sends on new streams meanwhile goes along, up to 4 MiB. One with a stream that has lasted
+//!   longer (streaming gRPC, a CONNECT, an event stream) is told to close after two seconds (GOAWAY in two
+//!   steps), as is one with more than that to upload before the others have ended; its streams end where they
+//!   began, up to the drain's deadline.
 //!   A client that breaks RFC 7541 by using a table of fields which was taken from it loses its connection.
 //! * WebSockets and event streams outlive their process only where the program has them move
 //!   (`http::sessions`): over HTTP/1, without TLS or over what of TLS moves, between two messages or

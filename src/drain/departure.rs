@@ -4,6 +4,7 @@
 //! What happens in between is the driver's, by the rules of [`handover::moving`](crate::handover::moving).
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,6 +16,8 @@ use crate::handover::moving::Along;
 #[derive(Clone, Debug)]
 pub(crate) struct Mover {
     pub(crate) takes: Takes,
+    /// For how long a connection is served on in order to move, where its requests or its client are slow.
+    pub(crate) patience: Duration,
     departures: mpsc::UnboundedSender<Departure>,
 }
 
@@ -50,9 +53,9 @@ pub(crate) struct Arrival {
 }
 
 impl Mover {
-    pub(crate) fn new(takes: Takes) -> (Mover, mpsc::UnboundedReceiver<Departure>) {
+    pub(crate) fn new(takes: Takes, patience: Duration) -> (Mover, mpsc::UnboundedReceiver<Departure>) {
         let (departures, departing) = mpsc::unbounded_channel();
-        (Mover { takes, departures }, departing)
+        (Mover { takes, patience, departures }, departing)
     }
 
     /// Gives the connection away until the verdict, which comes when the successor has answered or died,

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::entry::{
     ASKS_WEBSOCKET, Base, DRIVEN, Direction, Entry, GOODBYE, KEEP_OPEN, MOVABLE, STREAMS, UPLOADS, WANTED,
@@ -82,10 +83,12 @@ impl Entry {
         self.lower(DRIVEN);
     }
 
+    #[inline]
     pub(crate) fn stream_began(&self) {
         self.streams.fetch_add(1, Relaxed);
     }
 
+    #[inline]
     pub(crate) fn stream_ended(&self) {
         // The time first: a sweep between the two then sees a busy or a just idle connection.
         self.enter(Base::Busy);
@@ -113,6 +116,11 @@ impl Entry {
             self.could_not_move(REFUSED);
         }
         takes
+    }
+
+    /// For how long a slow connection may try to move.
+    pub(crate) fn patience(&self) -> Duration {
+        self.shared.mover().map_or(Duration::ZERO, |mover| mover.patience)
     }
 
     /// Whether what was read of a connection may be so much that it lies beside the message.

@@ -265,8 +265,10 @@ impl Config {
     }
 
     /// Whether HTTP/2 connections move as well: without TLS, or over TLS 1.3. Streams that are open end here
-    /// first, while new ones wait for the successor. A connection with one that lasts is told to close after
-    /// 2 s (GOAWAY in two steps), as all are that cannot move.
+    /// first, while new ones wait for the successor, within a quarter of the
+    /// [drain](crate::Builder::drain_timeout), and 15 s: requests that are slow, or clients that are, end in
+    /// that time, and old code serves no longer. A connection with a stream that has lasted longer is told to
+    /// close after 2 s (GOAWAY in two steps), as all are that cannot move.
     ///
     /// Default yes; without [`move_connections`](Self::move_connections) they do not. Say no for clients that
     /// break a rule of HTTP/2 which moving relies on: that a table of header fields which was taken from them

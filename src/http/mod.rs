@@ -11,7 +11,7 @@
 //! | in a request (HTTP/1) | it is answered in full, with `Connection: close` if the head is not out yet |
 //! | idle, or has never spoken | kept for the idle linger; its next request is answered with `Connection: close`; then closed |
 //! | halfway through a head | kept until that request is answered, or its time limit |
-//! | HTTP/2, and there is a successor | moves between streams, without a word to the client; after 2 s in which it could not: |
+//! | HTTP/2, and there is a successor | moves between streams, without a word to the client; after 2 s in which it could not (up to 15 s where what is open has begun of late): |
 //! | HTTP/2 | GOAWAY in two steps: what is on its way is served, what is open finishes; one without a stream that does not go is cut after the idle linger |
 //! | upgraded | left alone: it is its owner's, and counted until dropped; a WebSocket may [move](sessions) |
 //!

@@ -1,7 +1,6 @@
 //! HTTP/2 connections that cannot move are told to go, and a client that plays false harms itself alone.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::thread;
 use std::time::Instant;
 
@@ -10,121 +9,8 @@ use hyper::body::Bytes;
 use support::{Server, Setup, Signal, alone, proc};
 
 use super::http2::Client;
-use super::{LONG, start, tcp};
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-/// `GET http://x/pid`: from the static table, and literals that are not to be kept.
-const GET_PID: &[u8] = b"\x82\x86\x04\x04/pid\x01\x01x";
-/// The same, with a field that is kept in the table, where it is number 62; and with that number.
-const GET_PID_KEEPING: &[u8] = b"\x82\x86\x04\x04/pid\x01\x01x\x40\x03x-a\x01b";
-const GET_PID_KEPT: &[u8] = b"\x82\x86\x04\x04/pid\x01\x01x\xbe";
-/// `POST http://x/echo`.
-const POST_ECHO: &[u8] = b"\x83\x86\x04\x05/echo\x01\x01x";
-/// The table has no size any more.
-const NO_TABLE: u8 = 0x20;
-
-/// A client of which every frame is the test's.
-struct Raw {
-    stream: TcpStream,
-    streams: u32,
-}
-
-#[derive(Debug)]
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Vec<u8>,
-}
-
-impl Raw {
-    /// Behind the handshake.
-    fn new(server: &Server) -> Raw {
-        let mut raw = Raw { stream: tcp(server), streams: 0 };
-        raw.write(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(SETTINGS, 0, 0, &[])[..]].concat());
-        raw.hear(|frame| frame.kind == SETTINGS && frame.flags == 0);
-        raw.write(&frame(SETTINGS, ACK, 0, &[]));
-        raw.hear(|frame| frame.kind == SETTINGS && frame.flags == ACK);
-        raw
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("open");
-    }
-
-    /// Begins a request, and says on which stream.
-    fn ask(&mut self, block: &[u8], flags: u8) -> u32 {
-        self.streams += 1;
-        let stream = self.streams * 2 - 1;
-        self.write(&frame(HEADERS, END_HEADERS | flags, stream, block));
-        stream
-    }
-
-    fn asks_and_hears(&mut self, block: &[u8]) -> String {
-        let stream = self.ask(block, END_STREAM);
-        self.body_of(stream)
-    }
-
-    /// In one frame.
-    fn body_of(&mut self, stream: u32) -> String {
-        let data =
-            self.hear(|frame| frame.kind == DATA && frame.stream == stream && !frame.payload.is_empty());
-        String::from_utf8(data.payload).expect("text")
-    }
-
-    /// The next such frame; what else comes before is passed over.
-    fn hear(&mut self, is_it: impl Fn(&Frame) -> bool) -> Frame {
-        let mut passed = Vec::new();
-        loop {
-            let frame = self.next().unwrap_or_else(|| panic!("ended behind {passed:?}"));
-            if is_it(&frame) {
-                return frame;
-            }
-            passed.push(frame);
-        }
-    }
-
-    /// Answers a ping. `None` at the end, polite or not.
-    fn next(&mut self) -> Option<Frame> {
-        let mut head = [0; 9];
-        self.stream.read_exact(&mut head).ok()?;
-        let [a, b, c, kind, flags, stream @ ..] = head;
-        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-        self.stream.read_exact(&mut payload).ok()?;
-        if kind == PING && flags == 0 {
-            let _ = self.stream.write_all(&frame(PING, ACK, 0, &payload));
-        }
-        Some(Frame { kind, flags, stream: u32::from_be_bytes(stream), payload })
-    }
-
-    /// The server asks it to forget its table.
-    fn hears_the_barrier(&mut self) {
-        let settings = self.hear(|frame| frame.kind == SETTINGS);
-        assert_eq!((settings.flags, &*settings.payload), (0, &[0, 1, 0, 0, 0, 0][..]));
-    }
-
-    /// The error of the last GOAWAY, at the end.
-    fn goodbye(&mut self) -> u32 {
-        let frames: Vec<_> = std::iter::from_fn(|| self.next()).collect();
-        let last = frames.iter().rfind(|frame| frame.kind == GOAWAY);
-        let last = last.unwrap_or_else(|| panic!("no GOAWAY in {frames:?}"));
-        u32::from_be_bytes(last.payload[4..8].try_into().expect("an error"))
-    }
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
+use super::raw_http2::*;
+use super::{LONG, start};
 
 const NO_ERROR: u32 = 0;
 const ENHANCE_YOUR_CALM: u32 = 11;
@@ -139,7 +25,8 @@ fn begin_restart(server: &Server) -> i32 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_lasts_ends_where_it_began() {
     let _alone = alone();
-    let server = start("live");
+    // A quarter of that is two seconds, after which it has lasted.
+    let server = Setup::example("live").args(&["--probation", "100ms", "--drain-timeout", "8s"]).start();
     let old = server.first_pid;
     let mut client = Client::new(&server).await;
     let body = client.begin("GET", "/events?every=10ms&count=350", Bytes::new()).await;
@@ -361,6 +248,41 @@ fn an_open_upload_ends_beside_those_that_are_held_back() {
     assert!(went_along > 0);
 }
 
+/// Its answers wait for its window for longer than a busy connection is waited for as a rule.
+#[test]
+fn a_slow_client_is_waited_for() {
+    let _alone = alone();
+    let server = start("live");
+    let mut slow = Raw::new(&server);
+    let window = frame(WINDOW_UPDATE, 0, 0, &1_000_000_u32.to_be_bytes());
+    let streams = [1, 2].map(|_| slow.ask(POST_ECHO, 0));
+    for stream in streams {
+        for at in 0..4 {
+            let end = if at == 3 { END_STREAM } else { 0 };
+            slow.write(&frame(DATA, end, stream, &[stream as u8; 15_000]));
+        }
+    }
+    let mut echoed = 0;
+    while echoed < 65_535 {
+        echoed += slow.hear(|frame| frame.kind == DATA).payload.len();
+    }
+    let old = begin_restart(&server);
+    slow.hears_the_barrier();
+    slow.write(&frame(SETTINGS, ACK, 0, &[]));
+    let new = server.wait_for_other_than(old);
+    // Three seconds, by the new process's clock.
+    let mut other = Raw::new(&server);
+    let events = other.ask(GET_EVENTS, END_STREAM);
+    other.hear(|frame| frame.stream == events && frame.flags & END_STREAM != 0);
+    slow.write(&window);
+    while echoed < 2 * 60_000 {
+        let next = slow.hear(|frame| frame.kind != GOAWAY || panic!("told to go"));
+        echoed += if next.kind == DATA { next.payload.len() } else { 0 };
+    }
+    server.wait_for_exit(old);
+    assert_eq!(slow.asks_and_hears(&[&[NO_TABLE], GET_PID].concat()), new.to_string());
+}
+
 #[test]
 fn who_closes_in_the_middle_is_gone() {
     let _alone = alone();
@@ -374,6 +296,30 @@ fn who_closes_in_the_middle_is_gone() {
         }
     }
     drop(clients);
+    server.wait_for_exit(old);
+}
+
+/// Its end is its own: nobody has to tell it, or to count it among those that could not move.
+#[test]
+fn who_says_goodbye_itself_in_the_middle_gets_its_answers() {
+    let _alone = alone();
+    let server = start("live");
+    let (mut going, mut staying) = (Raw::new(&server), Raw::new(&server));
+    let upload = going.ask(POST_ECHO, 0);
+    let mark = server.mark();
+    let old = begin_restart(&server);
+    for raw in [&mut going, &mut staying] {
+        raw.hears_the_barrier();
+        raw.write(&frame(SETTINGS, ACK, 0, &[]));
+    }
+    let held = going.ask(&[&[NO_TABLE], GET_PID].concat(), END_STREAM);
+    going.write(&frame(GOAWAY, 0, 0, &[0; 8]));
+    assert_eq!(going.body_of(held), old.to_string());
+    going.write(&frame(DATA, END_STREAM, upload, b"x"));
+    assert_eq!(going.body_of(upload), "x");
+    drop(going);
+    let line = server.wait_for_line(mark, "connections moved");
+    assert!(line.contains("1 http2 not_moved=none"), "{line}");
     server.wait_for_exit(old);
 }
 

@@ -9,6 +9,7 @@ mod http2;
 mod http2_faults;
 mod leaks;
 mod load;
+mod raw_http2;
 mod secure;
 mod told;
 

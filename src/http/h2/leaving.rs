@@ -15,8 +15,11 @@ use crate::http::session::Unmoved;
 
 /// A connection that is to move as soon as it can.
 pub(in crate::http) struct Leaving {
-    /// When that is given up.
+    /// When that is given up, as far as is known now.
     until: Instant,
+    begun: Instant,
+    /// How long it may take in all, while no stream is open for longer than that.
+    longest: Duration,
     /// How long new streams are to wait at the next try.
     patience: Duration,
     /// While they wait.
@@ -48,9 +51,12 @@ pub(in crate::http) enum Step {
 
 impl Leaving {
     pub(in crate::http) fn new(entry: &Entry) -> Leaving {
-        let until = Instant::now() + PATIENCE;
+        let begun = Instant::now();
+        let until = begun + PATIENCE;
         Leaving {
             until,
+            begun,
+            longest: entry.patience().max(PATIENCE),
             patience: FIRST_WAIT,
             held: None,
             not_below: 0,
@@ -88,15 +94,23 @@ impl Leaving {
             // Whoever serves it comes to its end by itself.
             return Step::Wait;
         }
+        if line.client_goes() {
+            // As above, and may say so. What is held came before that.
+            let gives_back = line.is_leaving();
+            line.give_up();
+            return if gives_back { Step::PollAgain } else { Step::Wait };
+        }
         if line.is_ending() {
             return Step::Stays(Unmoved::Ending);
         }
+        let at = Instant::now();
+        self.goes_on(line, now, at);
         if !line.is_leaving() {
             // Given up on the way, by what came of it.
             if self.held.take().is_some() {
                 self.waited_in_vain(line);
             }
-            let long = LONG.as_millis() as u64;
+            let long = self.longest.as_millis() as u64;
             if !line.may_begin_to_leave(self.not_below, now.saturating_sub(long)) {
                 return Step::Wait;
             }
@@ -108,13 +122,7 @@ impl Leaving {
             Poll::Pending => {}
         }
         if line.is_holding() {
-            let at = Instant::now();
-            let open = line.open_streams();
-            if self.held.as_ref().is_none_or(|held| open < held.open) {
-                // Where requests take long anyway, so do those that are open.
-                let usual = line.oldest(now).map_or(Duration::ZERO, |age| Duration::from_millis(2 * age));
-                self.held = Some(Held { until: at + self.patience.max(usual), open });
-            }
+            self.holds_on(line, now, at);
             if self.held.as_ref().is_some_and(|held| held.until <= at) {
                 line.give_up();
                 self.held = None;
@@ -123,6 +131,25 @@ impl Leaving {
             }
         }
         Step::Wait
+    }
+
+    /// Gives it more time, where what is open may still end in it.
+    fn goes_on<S>(&mut self, line: &Line<S>, now: u64, at: Instant) {
+        let age = line.oldest(now).map(Duration::from_millis);
+        let more = age.map_or(Duration::ZERO, |age| self.longest.saturating_sub(age));
+        self.until = self.until.max(at + more).min(self.begun + self.longest);
+    }
+
+    /// New streams wait longer with each that ends; and while answers wait for the client, since those to what
+    /// is held would have to wait as well.
+    fn holds_on<S>(&mut self, line: &Line<S>, now: u64, at: Instant) {
+        let open = line.open_streams();
+        if line.waits_for_client() || self.held.as_ref().is_none_or(|held| open < held.open) {
+            // Where requests take long anyway, so do those that are open. A user would notice more than that.
+            let age = line.oldest(now).map(Duration::from_millis).filter(|age| *age < LONG);
+            let usual = age.map_or(Duration::ZERO, |age| 2 * age);
+            self.held = Some(Held { until: at + self.patience.max(usual).min(LONG), open });
+        }
     }
 
     fn waited_in_vain<S>(&mut self, line: &Line<S>) {
@@ -146,12 +173,12 @@ where
 }
 
 /// For how long a connection is served on in order to move, before it is told to go; twice that at most if it
-/// waits by then. Its requests end here meanwhile, and would be cut off by the drain's deadline; streams that
-/// last longer are seldom short.
+/// waits by then: a client that does not speak HTTP/2 properly is not worth more, and streams that have lasted
+/// for long will hardly end. It has as long as the drain leaves time while those that are open have begun of
+/// late.
 pub(in crate::http) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A stream that is open for so long is not waited for while others are held back: it will hardly end within
-/// [`PATIENCE`].
+/// New streams are not held back for longer than that at once, unless others end meanwhile.
 const LONG: Duration = PATIENCE;
 
 /// For how long new streams are held back at the first try, and twice that at each after it: what a user does

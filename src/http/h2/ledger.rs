@@ -24,8 +24,10 @@ pub(super) struct Ledger {
     owed_pongs: u32,
     /// The client's first SETTINGS have come.
     is_greeted: bool,
-    /// Somebody has said GOAWAY, or more is going on than is followed.
+    /// We have said GOAWAY, or more is going on than is followed.
     is_ending: bool,
+    /// The client has said GOAWAY.
+    client_goes: bool,
     /// We have reset a stream whose client may not know it yet.
     may_hear_late: bool,
 }
@@ -56,6 +58,7 @@ impl Ledger {
             owed_pongs: 0,
             is_greeted: false,
             is_ending: false,
+            client_goes: false,
             may_hear_late: false,
         }
     }
@@ -92,6 +95,11 @@ impl Ledger {
         self.last_stream
     }
 
+    /// Nothing more of any answer may be sent before the client says so.
+    pub(super) fn is_out_of_window(&self) -> bool {
+        self.send_window <= 0
+    }
+
     pub(super) fn own(&self) -> &Settings {
         &self.own
     }
@@ -103,6 +111,10 @@ impl Ledger {
 
     pub(super) fn is_ending(&self) -> bool {
         self.is_ending
+    }
+
+    pub(super) fn client_goes(&self) -> bool {
+        self.client_goes
     }
 
     /// No stream is open, and neither side waits for an answer.
@@ -231,7 +243,7 @@ impl Ledger {
                 self.owed_acks += 1;
             }
             PING if !head.has(ACK) => self.owed_pongs += 1,
-            GOAWAY => self.is_ending = true,
+            GOAWAY => self.client_goes = true,
             _ => {}
         }
     }

@@ -68,6 +68,11 @@ impl<S> Line<S> {
         self.followed.ledger.is_ending() || self.rebuke.is_some()
     }
 
+    /// The client ends it by itself, once it has its answers.
+    pub(in crate::http) fn client_goes(&self) -> bool {
+        self.followed.ledger.client_goes()
+    }
+
     /// The client has ended its side.
     pub(in crate::http) fn is_ended(&self) -> bool {
         self.is_ended
@@ -84,6 +89,13 @@ impl<S> Line<S> {
     /// How long the oldest of the streams has been open by now, in the ticks of the clock.
     pub(in crate::http) fn oldest(&self, now: u64) -> Option<u64> {
         self.followed.ledger.oldest_since().map(|since| now.saturating_sub(since))
+    }
+
+    /// Answers wait for the client, which does not take them as fast as it is given them. To be asked when
+    /// hyper waits.
+    pub(in crate::http) fn waits_for_client(&self) -> bool {
+        let ledger = &self.followed.ledger;
+        ledger.open_streams() > 0 && (ledger.is_out_of_window() || self.connection.entry().is_waiting())
     }
 
     pub(in crate::http) fn open_streams(&self) -> usize {

@@ -153,7 +153,7 @@ impl Driver {
     /// Before the drain begins: what is to move is not told to close.
     pub(super) fn offer_moves(&mut self) {
         if let Some(attempt) = self.attempt.as_ref().filter(|attempt| attempt.takes.moves) {
-            let mover = self.moves.open(attempt.takes);
+            let mover = self.moves.open(attempt.takes, self.deadlines.drain);
             self.shared.tracker.offer_moves(mover);
         }
     }

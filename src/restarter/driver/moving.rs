@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -36,8 +37,8 @@ struct Kept {
 }
 
 impl Moves {
-    pub(super) fn open(&mut self, takes: Takes) -> Mover {
-        let (mover, departing) = Mover::new(takes);
+    pub(super) fn open(&mut self, takes: Takes, drain: Duration) -> Mover {
+        let (mover, departing) = Mover::new(takes, patience(drain));
         *self = Moves { departing: Some(departing), ..Moves::default() };
         mover
     }
@@ -142,6 +143,14 @@ impl Kept {
         let _ = self.verdict.send(Verdict::Kept(self.fd));
     }
 }
+
+/// The rest of the drain is for what has to end here after all.
+fn patience(drain: Duration) -> Duration {
+    (drain / 4).min(LONGEST_PATIENCE)
+}
+
+/// A quarter of the default drain. Old code should not serve new requests for longer than that.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Puts what was read of a connection into memory that the successor may read: a descriptor, and how long.
 fn set_apart(along: &mut Along) -> io::Result<(OwnedFd, u32)> {
