@@ -61,7 +61,8 @@
 //! | `cannot write the` | The pid file or the status file. `error` says why; it is tried again where that can help. |
 //! | `cannot remove the pid file` | At the end; remove it by hand. |
 //! | `there is no place for a control socket; starting without` | No directory is writable (`/run/heirloom`, `/tmp/heirloom-UID`): `heirloom restart` will not find this process. Signals work. |
-//! | `cannot swap the control socket's path` | `control_at`'s path still leads to the old process. |
+//! | `cannot swap the control socket's path` | `control_at`'s path still leads to the old process. The new one tries again until there is a way: is the disk full? |
+//! | `the control socket's path leads here after all` | It could not be swapped before. |
 //! | `cannot accept on the control socket` | Mostly the limit of open files. |
 //! | `the service manager does not say that it has heard` | systemd did not answer a barrier in time. It may take the old process's end for the service's. |
 //! | `cannot tell the service manager` | NOTIFY_SOCKET does not take it. |

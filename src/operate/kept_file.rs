@@ -41,7 +41,7 @@ struct Writing {
 }
 
 /// How soon a file that could not be written is tried again: sooner than an operator who has made room looks.
-const AGAIN: Duration = Duration::from_secs(1);
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 impl KeptFile {
     /// # Errors

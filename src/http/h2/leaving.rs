@@ -140,8 +140,8 @@ impl Leaving {
         self.until = self.until.max(at + more).min(self.begun + self.longest);
     }
 
-    /// New streams wait longer with each that ends; and while answers wait for the client, since those to what
-    /// is held would have to wait as well.
+    /// New streams wait longer with each that ends; and while answers wait for the client, since those to
+    /// what is held would have to wait as well.
     fn holds_on<S>(&mut self, line: &Line<S>, now: u64, at: Instant) {
         let open = line.open_streams();
         if line.waits_for_client() || self.held.as_ref().is_none_or(|held| open < held.open) {
@@ -172,10 +172,10 @@ where
     connection.close().await
 }
 
-/// For how long a connection is served on in order to move, before it is told to go; twice that at most if it
-/// waits by then: a client that does not speak HTTP/2 properly is not worth more, and streams that have lasted
-/// for long will hardly end. It has as long as the drain leaves time while those that are open have begun of
-/// late.
+/// For how long a connection is served on in order to move, before it is told to go; twice that at most if
+/// it waits by then: a client that does not speak HTTP/2 properly is not worth more, and streams that have
+/// lasted for long will hardly end. It has as long as the drain leaves time while those that are open have
+/// begun of late.
 pub(in crate::http) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// New streams are not held back for longer than that at once, unless others end meanwhile.

@@ -23,11 +23,14 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
 use crate::aside::{FILE, FILES};
+use crate::operate::kept_file::AGAIN;
 use crate::sys::environment;
 use crate::sys::lock::{LockError, PathLock, PathState, is_stale_socket};
 
@@ -45,6 +48,8 @@ pub(crate) enum Wanted {
 pub(crate) struct Place {
     own: PathBuf,
     stable: Option<Stable>,
+    /// Counts what the stable path was to lead to, so that nothing older overtakes it.
+    latest: AtomicU64,
 }
 
 /// A path that leads to the process that serves.
@@ -129,7 +134,7 @@ impl Place {
                 let mut refusal = None;
                 for directory in directories() {
                     match prepare(&directory).and_then(|()| bind(&directory, OsStr::new(""))) {
-                        Ok((listener, own)) => return Ok((listener, Place { own, stable: None })),
+                        Ok((listener, own)) => return Ok((listener, Place::new(own, None))),
                         Err(error) => refusal = Some(error),
                     }
                 }
@@ -144,9 +149,13 @@ impl Place {
                 let mut prefix = name.to_owned();
                 prefix.push(".");
                 let (listener, own) = bind(directory, &prefix)?;
-                Ok((listener, Place { own, stable: Some(stable) }))
+                Ok((listener, Place::new(own, Some(stable))))
             }
         }
+    }
+
+    fn new(own: PathBuf, stable: Option<Stable>) -> Place {
+        Place { own, stable, latest: AtomicU64::new(0) }
     }
 
     /// This process's own socket.
@@ -160,9 +169,11 @@ impl Place {
     }
 
     /// Makes the stable path lead to `pid`, unless that has no socket. A failure is logged and changes
-    /// nothing else: the service matters more. Waits for the file system, but not for long.
+    /// nothing else: the service matters more. If it is to lead here, that is tried again until it does or is
+    /// to lead elsewhere; another process sees to that itself. Waits for the file system, but not for long.
     pub(crate) fn point_to(self: &Arc<Self>, pid: u32) {
-        self.aside(move |place| place.try_to_point_to(pid));
+        let number = self.overtake();
+        self.aside(move |place| place.first_try_to_point_to(pid, number));
     }
 
     /// Removes what a dead generation left behind. Waits for the file system, but not for long.
@@ -173,22 +184,57 @@ impl Place {
     /// Removes what is this process's own, and the stable path if it leads here: then there is nobody else.
     /// Waits for the file system, but not for long.
     pub(crate) fn give_up(self: &Arc<Self>) {
-        self.aside(Place::remove);
+        self.overtake();
+        self.aside(|place| place.remove());
     }
 
-    fn aside(self: &Arc<Self>, job: impl FnOnce(&Place) + Send + 'static) {
+    /// Nothing else is published through the number.
+    fn overtake(&self) -> u64 {
+        self.latest.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn aside(self: &Arc<Self>, job: impl FnOnce(&Arc<Place>) + Send + 'static) {
         let place = Arc::clone(self);
         if FILES.ask(FILE, move || job(&place)).is_none() {
             say!(warn: path = %self.own.display(), "the file system hangs: going on before the control socket's path is right");
         }
     }
 
-    fn try_to_point_to(&self, pid: u32) {
-        let Some(stable) = &self.stable else { return };
-        let Some(target) = self.of(pid) else { return };
-        if let Err(error) = stable.point_to(&target) {
-            say!(warn: %error, path = %stable.path.display(), "cannot swap the control socket's path");
+    fn first_try_to_point_to(self: &Arc<Self>, pid: u32, number: u64) {
+        let Err(error) = self.try_to_point_to(pid, number) else { return };
+        let path = self.stable_path();
+        if pid == std::process::id() {
+            say!(warn: %error, path, "cannot swap the control socket's path yet: trying again until there is a way");
+            self.try_again_to_point_here(number);
+        } else {
+            say!(warn: %error, path, "cannot swap the control socket's path");
         }
+    }
+
+    fn try_again_to_point_here(self: &Arc<Self>, number: u64) {
+        let place = Arc::clone(self);
+        FILES.give_later(Instant::now() + AGAIN, move || {
+            match place.try_to_point_to(std::process::id(), number) {
+                Ok(true) => {
+                    say!(info: path = place.stable_path(), "the control socket's path leads here after all")
+                }
+                Ok(false) => {}
+                Err(_) => place.try_again_to_point_here(number),
+            }
+        });
+    }
+
+    /// Whether that was still wanted, and possible.
+    fn try_to_point_to(&self, pid: u32, number: u64) -> io::Result<bool> {
+        let (Some(stable), Some(target)) = (&self.stable, self.of(pid)) else { return Ok(false) };
+        if self.latest.load(Ordering::Relaxed) != number {
+            return Ok(false);
+        }
+        stable.point_to(&target).map(|()| true)
+    }
+
+    fn stable_path(&self) -> String {
+        self.stable.as_ref().map(|stable| stable.path.display().to_string()).unwrap_or_default()
     }
 
     fn remove(&self) {

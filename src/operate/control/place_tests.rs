@@ -44,6 +44,37 @@ fn the_stable_path_leads_to_whoever_it_was_pointed_at() {
 }
 
 #[test]
+fn a_path_that_cannot_be_swapped_is_swapped_once_it_can() {
+    let _guard = drops_at_once();
+    let directory = scratch("place-full");
+    let path = directory.join("control");
+    let (_listener, place) = Place::take(&Wanted::At(path.clone()), None).unwrap();
+    let place = Arc::new(place);
+    // In the way of the draft: as if the disk had no name left, for root as well.
+    let in_the_way = directory.join(format!("control.{}.new", std::process::id()));
+    fs::create_dir(&in_the_way).unwrap();
+    place.point_to(std::process::id());
+    assert!(!path.exists());
+    fs::remove_dir(&in_the_way).unwrap();
+    let deadline = Instant::now() + std::time::Duration::from_secs(60);
+    while !path.exists() {
+        assert!(Instant::now() < deadline, "{path:?} still leads nowhere");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // What was to be overtaken is.
+    fs::create_dir(&in_the_way).unwrap();
+    place.point_to(std::process::id());
+    let other = UnixListener::bind(directory.join("control.77.heirloom")).unwrap();
+    fs::remove_dir(&in_the_way).unwrap();
+    place.point_to(77);
+    // What was put off is done now.
+    FILES.finish(std::time::Duration::from_secs(60));
+    assert_eq!(fs::read_link(&path).unwrap(), Path::new("control.77.heirloom"));
+    drop(other);
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
 fn what_a_killed_server_left_is_cleared_away() {
     let _guard = drops_at_once();
     let directory = scratch("place-killed");
