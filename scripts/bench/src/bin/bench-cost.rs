@@ -1,15 +1,17 @@
-//! What tracking costs a keep-alive HTTP/1 request, in instructions, and an idle connection, in heap bytes.
+//! What tracking costs a keep-alive HTTP/1 request, in instructions and allocations, and an idle connection, in heap bytes.
 //!
 //! `scripts/bench-cost.sh` runs this under valgrind for each mode and prints the table. By hand:
 //!
 //! ```text
-//! bench-cost requests MODE COUNT       serves that many requests of one connection
+//! bench-cost requests MODE COUNT       serves that many requests of one connection, and prints how often it allocated
+//! bench-cost serve MODE                prints where it listens, and serves for ever, on all processors
 //! bench-cost heap MODE CONNECTIONS     prints the heap bytes a connection: fresh, and idle after a request
 //! ```
 //!
 //! One thread serves; the client is a process of its own, which valgrind does not count. The service is the
-//! same in every mode, boxes nothing and answers at once, so what differs is who serves it. Each is as it comes: in all
-//! of them hyper writes head and body with one vectored write.
+//! same in every mode, boxes nothing and answers at once, so what differs is who serves it. (In the two modes with axum
+//! it is the same handler in the same router.) Each is as it comes: in all of them hyper writes head and body with one
+//! vectored write.
 
 #![allow(unsafe_code)] // A global allocator cannot be had without.
 
@@ -20,11 +22,13 @@ use std::future::{Future, Ready, ready};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 
+use axum::Router;
+use axum::routing::get;
 use bytes::Bytes;
 use heirloom::drain::{Kind, Tracker};
-use heirloom::http::{Config, Server};
+use heirloom::http::{Config, Server, Tower};
 use heirloom::stream::Stream;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -44,10 +48,11 @@ fn main() -> Failable<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["requests", mode, count] => on_one_thread(requests(Mode::named(mode)?, count.parse()?)),
+        ["serve", mode] => on_all_processors(serve_for_ever(Mode::named(mode)?)),
         ["heap", mode, connections] => on_one_thread(heap(Mode::named(mode)?, connections.parse()?)),
         ["ask", address, count] => ask(address.parse()?, count.parse()?),
         ["hold", address, connections] => hold(address.parse()?, connections.parse()?),
-        _ => Err("usage: bench-cost requests|heap hyper|hyper-timer|heirloom|auto COUNT".into()),
+        _ => Err(format!("usage: bench-cost requests|heap|serve {} [COUNT]", Mode::NAMES.join("|")).into()),
     }
 }
 
@@ -55,14 +60,42 @@ fn on_one_thread(work: impl Future<Output = Failable<()>>) -> Failable<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
+fn on_all_processors(work: impl Future<Output = Failable<()>>) -> Failable<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
 async fn requests(mode: Mode, count: usize) -> Failable<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let mut client = client("ask", listener.local_addr()?, count)?;
-    let servant = Servant::new(mode);
-    servant.spawn(listener.accept().await?.0);
+    tokio::spawn(accept_all(mode, listener));
     // Off the thread that serves meanwhile.
     let ended = tokio::task::spawn_blocking(move || client.wait()).await??;
+    println!("{}", CALLS.load(Relaxed));
     if ended.success() { Ok(()) } else { Err("the client failed".into()) }
+}
+
+async fn serve_for_ever(mode: Mode) -> Failable<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?);
+    accept_all(mode, listener).await;
+    Ok(())
+}
+
+async fn accept_all(mode: Mode, listener: TcpListener) {
+    if let Mode::Axum = mode {
+        return axum::serve(listener, router()).await.expect("it accepts for ever");
+    }
+    let servant = Servant::new(mode);
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => servant.spawn(stream),
+            Err(error) => eprintln!("bench-cost: {error}"),
+        }
+    }
+}
+
+fn router() -> Router {
+    Router::new().route("/hello", get(|| async { "hello" }))
 }
 
 async fn heap(mode: Mode, connections: usize) -> Failable<()> {
@@ -106,17 +139,21 @@ enum Mode {
     Heirloom,
     /// hyper-util's, which also understands HTTP/2, watched by its `GracefulShutdown`.
     Auto,
+    /// `axum::serve`, which accepts as well.
+    Axum,
+    /// heirloom with axum's router.
+    HeirloomAxum,
 }
 
 impl Mode {
+    const ALL: [Mode; 6] =
+        [Mode::Hyper, Mode::HyperTimer, Mode::Heirloom, Mode::Auto, Mode::Axum, Mode::HeirloomAxum];
+    const NAMES: [&str; 6] = ["hyper", "hyper-timer", "heirloom", "auto", "axum", "heirloom-axum"];
+
     fn named(name: &str) -> Failable<Mode> {
-        Ok(match name {
-            "hyper" => Mode::Hyper,
-            "hyper-timer" => Mode::HyperTimer,
-            "heirloom" => Mode::Heirloom,
-            "auto" => Mode::Auto,
-            _ => return Err(format!("no mode {name}: hyper, hyper-timer, heirloom, auto").into()),
-        })
+        let at = Mode::NAMES.iter().position(|known| *known == name);
+        let at = at.ok_or_else(|| format!("no mode {name}: {}", Mode::NAMES.join(", ")))?;
+        Ok(Mode::ALL[at])
     }
 }
 
@@ -125,6 +162,7 @@ enum Servant {
     Hyper(http1::Builder),
     Heirloom(Tracker, Server<Hello>),
     Auto(&'static auto::Builder<TokioExecutor>, GracefulShutdown),
+    HeirloomAxum(Tracker, Server<Tower<Router>>),
 }
 
 impl Servant {
@@ -141,6 +179,10 @@ impl Servant {
                 let builder = Box::leak(Box::new(auto::Builder::new(TokioExecutor::new())));
                 Servant::Auto(builder, GracefulShutdown::new())
             }
+            Mode::HeirloomAxum => {
+                Servant::HeirloomAxum(Tracker::new(), Server::tower(Config::new(), router()))
+            }
+            Mode::Axum => unreachable!("it takes a listener, and not its connections"),
         }
     }
 
@@ -151,6 +193,9 @@ impl Servant {
                 tokio::spawn(builder.serve_connection(TokioIo::new(stream), Hello));
             }
             Servant::Heirloom(tracker, server) => {
+                server.spawn(tracker.track(Stream::from(stream), Kind::Http1));
+            }
+            Servant::HeirloomAxum(tracker, server) => {
                 server.spawn(tracker.track(Stream::from(stream), Kind::Http1));
             }
             Servant::Auto(builder, graceful) => {
@@ -223,10 +268,11 @@ fn raise_fd_limit() -> Failable<()> {
 const REQUEST: &[u8] =
     b"GET /hello HTTP/1.1\r\nhost: localhost:8080\r\naccept: */*\r\nuser-agent: bench\r\n\r\n";
 
-/// Counts the bytes that are allocated, as asked for.
+/// Counts what is allocated: bytes as asked for, and how often.
 struct Counting;
 
 static LIVE: AtomicIsize = AtomicIsize::new(0);
+static CALLS: AtomicUsize = AtomicUsize::new(0);
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -236,6 +282,7 @@ static COUNTING: Counting = Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size() as isize, Relaxed);
+        CALLS.fetch_add(1, Relaxed);
         // SAFETY: the caller's promise about `layout`.
         unsafe { System.alloc(layout) }
     }
@@ -248,6 +295,7 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         LIVE.fetch_add(size as isize - layout.size() as isize, Relaxed);
+        CALLS.fetch_add(1, Relaxed);
         // SAFETY: as for `dealloc`, and the caller's promise about `size`.
         unsafe { System.realloc(memory, layout, size) }
     }
