@@ -162,10 +162,11 @@
 //!   | `axum::serve` | +62.0 % | 12 | not measured | 0.91 | 1.04 |
 //!   | heirloom with the same router | +51.9 % | 11 | not measured | 0.89 | 0.99 |
 //!
-//!   What wrk sees differs by as much from turn to turn. The echo of a
-//!   WebSocket's message that can move costs 2.0 % more than with hyper and tokio-tungstenite alone (116,933
-//!   instructions), and a request over TLS 1.3 that can move as many as with hyper and tokio-rustls alone
-//!   (14,732).
+//!   What wrk sees differs by as much from turn to turn. The instructions of what else can move, beside the
+//!   same libraries without heirloom: the echo of a WebSocket's message +2.3 % (114,589 with hyper and
+//!   tokio-tungstenite), a request over TLS 1.3 -0.2 % (14,809 with tokio-rustls), a request over HTTP/2
+//!   +9.1 % (27,881 with hyper; its pings alone, by which a client that is gone is found, are 3.8 %), and
+//!   over HTTP/2 and TLS +8.8 % (33,534).
 //! * `bench-move`: moving 10,000 connections takes about half of what its parts (passing the descriptors,
 //!   registering them, starting hyper on each, closing the old ones) take one after the other on one core;
 //!   about the same when pinned to one core.

@@ -7,16 +7,19 @@ use std::path::{Path, PathBuf};
 #[test]
 fn the_frameworks_chapter_says_how_many_lines_change() {
     let said: BTreeMap<String, Vec<String>> = rows(&read("src/docs/frameworks.rs"));
-    let programs = files("examples/frameworks/plain");
+    let mut programs = files("examples/frameworks/src/bin");
+    programs.retain(|name, _| !name.ends_with("-load"));
     assert!(programs.len() >= 7 && said.keys().eq(programs.keys()), "{said:#?} of {:?}", programs.keys());
-    for (name, plain) in &programs {
-        let plain = fs::read_to_string(plain).expect("a program");
-        let changed = changed(&plain, &read(&format!("examples/frameworks/src/bin/{name}.rs")));
+    for (name, program) in &programs {
+        // A framework with two ways has one plain program.
+        let plain = name.strip_suffix("-incoming").unwrap_or(name);
+        let plain = read(&format!("examples/frameworks/plain/{plain}.rs"));
+        let changed = changed(&plain, &fs::read_to_string(program).expect("a program"));
         let wanted = match &**name {
             // It says when a connection may go, and what with it.
             "key-value" | "threads" | "tokio-tungstenite" => 12,
             // One is for what a plain program has not: its health service at a restart.
-            "tonic" => 6,
+            "tonic" | "tonic-incoming" => 6,
             _ => 5,
         };
         assert!(changed <= wanted, "{name}: {changed} lines");
@@ -26,7 +29,10 @@ fn the_frameworks_chapter_says_how_many_lines_change() {
             Ok(text) => format!("`{to_copy}.rs`, {} lines", text.lines().count()),
             Err(_) => String::new(),
         };
-        assert_eq!(said[name][3], copied, "{name}");
+        assert!(
+            said[name][3].starts_with(&copied) && said[name][3].is_empty() == copied.is_empty(),
+            "{name}: {copied}"
+        );
     }
 }
 
@@ -48,10 +54,12 @@ fn the_frameworks_chapter_says_how_many_lines_the_diffs_have() {
     }
 }
 
-/// The cells of each row of the table, by the program in the first.
+/// The cells of each row of the first table, by the program in the first.
 fn rows(chapter: &str) -> BTreeMap<String, Vec<String>> {
     let cells = |line: &str| line.split('|').skip(1).map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
-    let lines = chapter.lines().filter(|line| line.starts_with("//! | `"));
+    let (_, table) = chapter.split_once("| changed lines |").expect("a table");
+    let lines = table.lines().skip(1).take_while(|line| line.starts_with("//! |"));
+    let lines = lines.filter(|line| line.starts_with("//! | `"));
     lines.map(cells).map(|cells| (cells[0].trim_matches('`').to_owned(), cells)).collect()
 }
 
@@ -60,9 +68,13 @@ fn files(folder: &str) -> BTreeMap<String, PathBuf> {
     paths.map(|path| (path.file_stem().expect("a name").to_string_lossy().into_owned(), path)).collect()
 }
 
-/// How many lines of `new` are not in `old`, or lines of `old` not in `new`, if those are more.
+/// How many lines of `new` are not in `old`, or lines of `old` not in `new`, if those are more; what they say of themselves
+/// at the top is no line.
 fn changed(old: &str, new: &str) -> usize {
-    let (old, new): (Vec<_>, Vec<_>) = (old.lines().collect(), new.lines().collect());
+    let lines = |text: &str| {
+        text.lines().filter(|line| !line.starts_with("//!")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (old, new) = (lines(old), lines(new));
     // The longest common subsequence, row by row.
     let mut common = vec![0; new.len() + 1];
     for line in &old {
