@@ -3,7 +3,9 @@
 use heirloom::Signal;
 
 use super::Prove;
-use super::clients::{self, Kind, Plan};
+#[cfg(feature = "tls")]
+use super::clients::Tls;
+use super::clients::{Kind, Plan};
 use super::faults::Fault;
 use super::program::Program;
 use super::server::Server;
@@ -91,11 +93,11 @@ impl Prove {
     }
 
     #[cfg(feature = "tls")]
-    fn tls(&self) -> Result<clients::Tls, Failure> {
+    fn tls(&self) -> Result<Tls, Failure> {
         if self.ca.is_none() && !self.insecure {
             return Err(Failure::new(Code::Usage, "whom to believe? Say --ca PATH or --insecure"));
         }
-        let tls = clients::Tls::new(self.ca.as_deref(), self.url.name());
+        let tls = Tls::new(self.ca.as_deref(), self.url.name());
         tls.map_err(|why| Failure::new(Code::Usage, why))
     }
 }
