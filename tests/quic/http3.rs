@@ -103,9 +103,7 @@ async fn g2_clients_that_go_when_they_are_told_lose_nothing() {
         .collect();
     let mut serving = served.server.first_pid;
     for _ in 0..3 {
-        let old = serving;
-        serving = served.restart(old).await;
-        tokio::task::block_in_place(|| served.server.wait_for_exit(old));
+        serving = served.replace(serving).await;
     }
     stop.store(true, Ordering::Relaxed);
     for client in clients {

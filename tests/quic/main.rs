@@ -64,6 +64,13 @@ impl Served {
         proc::signal(old, Signal::SIGUSR2);
         tokio::task::block_in_place(|| self.server.wait_for_settled(mark))
     }
+
+    /// As [`restart`](Self::restart), until `old` is gone as well.
+    async fn replace(&self, old: i32) -> i32 {
+        let new = self.restart(old).await;
+        tokio::task::block_in_place(|| self.server.wait_for_exit(old));
+        new
+    }
 }
 
 /// A client of its own port.
@@ -183,10 +190,8 @@ async fn g2_new_connections_succeed_through_restarts() {
     let clients = clients.collect();
     let mut serving = served.server.first_pid;
     for _ in 0..3 {
-        let old = serving;
-        serving = served.restart(old).await;
-        // It has nothing to wait for, and no connection begins in a process that ends.
-        tokio::task::block_in_place(|| served.server.wait_for_exit(old));
+        // The old one has nothing to wait for, and no connection begins in a process that ends.
+        serving = served.replace(serving).await;
     }
     stop.store(true, Ordering::Relaxed);
     let Seen { answers, longest, .. } = sum(clients).await;

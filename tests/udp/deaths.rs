@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use support::{Setup, Signal, beside_others, proc, says};
+use support::{Server, Setup, Signal, beside_others, proc, says};
 
 use super::clients::{Conversation, Crowd, Outcome, Report, address, flows};
 
@@ -28,22 +28,29 @@ fn g3_a_successor_that_dies_in_probation_takes_its_own_conversations_only() {
     }
 }
 
+/// A conversation with the first generation, and one with the second, which has settled.
+fn in_two_generations(server: &Server) -> [Conversation; 2] {
+    let first = Conversation::begun(address(server));
+    let mark = server.mark();
+    proc::signal(first.pid, Signal::SIGUSR2);
+    server.wait_for_line(mark, says::SETTLED);
+    let second = Conversation::begun(address(server));
+    assert_ne!(second.pid, first.pid);
+    [first, second]
+}
+
 #[test]
 fn an_old_generation_that_is_killed_in_its_drain_harms_no_other() {
     let _shared = beside_others();
     let server = Setup::example("conversing").args(&["--probation", "50ms", "--idle", "30s"]).start();
-    let mut first = Conversation::begun(address(&server));
-    let mark = server.mark();
-    proc::signal(first.pid, Signal::SIGUSR2);
-    server.wait_for_line(mark, says::SETTLED);
-    let mut second = Conversation::begun(address(&server));
-    assert_ne!(second.pid, first.pid);
+    let [mut first, mut second] = in_two_generations(&server);
     let crowd = Crowd::begin(address(&server), 8);
     crowd.wait_for(100);
     assert_eq!(first.say(), Outcome::Kept);
     // Stopped, it reads nothing: what is for it waits, and the crowd does not.
     proc::signal(first.pid, Signal::SIGSTOP);
     crowd.wait_for(100);
+    let mark = server.mark();
     proc::signal(first.pid, Signal::SIGKILL);
     server.wait_for_exit(first.pid);
     server.wait_for_line(mark, "an older generation's conversations have ended");
@@ -67,12 +74,7 @@ fn g5_what_an_old_generation_does_not_read_is_bounded_and_counted_and_delays_nob
     const KEPT: u64 = 3 * (4 << 20) / 1200;
     let _shared = beside_others();
     let server = Setup::example("conversing").args(&["--probation", "50ms", "--idle", "100s"]).start();
-    let mut first = Conversation::begun(address(&server));
-    let mark = server.mark();
-    proc::signal(first.pid, Signal::SIGUSR2);
-    server.wait_for_line(mark, says::SETTLED);
-    let mut second = Conversation::begun(address(&server));
-    assert_ne!(second.pid, first.pid);
+    let [mut first, mut second] = in_two_generations(&server);
     proc::signal(first.pid, Signal::SIGSTOP);
     assert!(proc::is_stopped_within(first.pid, support::PATIENCE));
     let before = resident_kib(second.pid);
