@@ -14,12 +14,14 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
 failed=0
 # FLAG...: for the load; the rest of the server's arguments is in `tls`.
 round() {
-    start "$built/live" --probation 50ms --pid-file "$work/pid" "${tls[@]}"
+    # The server before may still be on its way out, and its file with it.
+    local pid=$work/pid$#
+    start "$built/live" --probation 50ms --pid-file "$pid" "${tls[@]}"
     python3 scripts/leak-load.py "$address" "${connections[@]}" "$@" || {
         tail -n 40 "$work/log" >&2
         failed=1
     }
-    kill -TERM "$(<"$work/pid")"
+    kill -TERM "$(<"$pid")"
 }
 
 connections=("${1:-4}" "${2:-250}")

@@ -26,7 +26,7 @@ pub(crate) struct Entry {
     /// What is spoken on it, and beside that what those are told who ask.
     pub(super) kind: AtomicU8,
     pub(super) flags: AtomicU8,
-    /// HTTP/2 only: requests in flight, and parts of their answers, counted by whichever tasks they run on.
+    /// HTTP/2 only: requests in flight.
     pub(super) streams: AtomicU32,
     /// When the stage last changed (coarse milliseconds), the stage, and whether the sweeper found that
     /// overdue, in one word: read apart, a new stage with an old time would look overdue.

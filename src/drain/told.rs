@@ -83,16 +83,17 @@ impl Entry {
         self.lower(DRIVEN);
     }
 
+    /// So many requests are in flight. Only the task that drives the connection says so.
     #[inline]
-    pub(crate) fn stream_began(&self) {
-        self.streams.fetch_add(1, Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn stream_ended(&self) {
-        // The time first: a sweep between the two then sees a busy or a just idle connection.
-        self.enter(Base::Busy);
-        self.streams.fetch_sub(1, Relaxed);
+    pub(crate) fn has_streams(&self, count: u32) {
+        if self.streams.load(Relaxed) == count {
+            return;
+        }
+        if count == 0 {
+            // The time first: a sweep between the two then sees a busy or a just idle connection.
+            self.enter(Base::Busy);
+        }
+        self.streams.store(count, Relaxed);
     }
 
     pub(crate) fn streams(&self) -> u32 {

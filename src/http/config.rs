@@ -74,7 +74,7 @@ impl Config {
             max_headers: None,
             http2: true,
             max_concurrent_streams: 200,
-            ping_interval: Some(Duration::from_secs(30)),
+            ping_interval: None,
             ping_timeout: Duration::from_secs(20),
             peer: false,
             on_request: None,
@@ -169,8 +169,11 @@ impl Config {
     /// How often an HTTP/2 client is pinged, and how long it may take to answer before the connection is
     /// closed.
     ///
-    /// Default every 30 s, with 20 s to answer: HTTP/2 has no head whose time could be limited, and without
-    /// pings only TCP notices that a client has vanished, after hours.
+    /// Default never: that a client has vanished the kernel notices, by
+    /// [`Listen::keepalive`](crate::Listen::keepalive). Pings also notice one whose program hangs while its
+    /// kernel answers, or that went behind a proxy which stays; they cost some 4 % of the instructions of
+    /// each request, since hyper then reads the clock with each frame. 20 s is a time to answer that also a
+    /// phone in a tunnel keeps.
     pub fn ping(mut self, interval: impl Into<Option<Duration>>, timeout: Duration) -> Self {
         self.ping_interval = interval.into();
         self.ping_timeout = timeout;

@@ -1,7 +1,8 @@
-//! The user's service on HTTP/2, watched: how many requests are in flight.
+//! The user's service on HTTP/2, and beside it the answer to a [ghost](super::h2).
 
 use std::cell::Cell;
 use std::future::Future;
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -18,10 +19,9 @@ use super::service::HttpService;
 use super::session::{Kinds, Sessions};
 use crate::drain::Entry;
 
-/// A service whose requests its connection's entry counts.
+/// A service on a connection that may come from a predecessor.
 pub(super) struct StreamService<H> {
     service: H,
-    entry: Arc<Entry>,
     introduction: Option<Introduction>,
     sessions: Option<Sessions>,
     /// The first request is none of a client's, and is answered with that many bytes.
@@ -31,13 +31,13 @@ pub(super) struct StreamService<H> {
 impl<H> StreamService<H> {
     pub(super) fn new(
         service: H,
-        entry: Arc<Entry>,
+        entry: &Arc<Entry>,
         introduction: Option<Introduction>,
         kinds: Option<Kinds>,
         moves: bool,
     ) -> Self {
         let sessions = kinds.map(|kinds| Sessions { kinds, entry: entry.clone(), door: None, count: !moves });
-        StreamService { service, entry, introduction, sessions, ghost: Cell::new(None) }
+        StreamService { service, introduction, sessions, ghost: Cell::new(None) }
     }
 
     pub(super) fn with_ghost(self, ghost: Option<u32>) -> Self {
@@ -55,23 +55,21 @@ impl<H: HttpService> Service<Request<Incoming>> for StreamService<H> {
         if let Some(bytes) = self.ghost.take() {
             return StreamFuture::Ghost { bytes };
         }
-        let in_flight = InFlight::new(self.entry.clone());
         if let Some(introduction) = &self.introduction {
             introduction.make(request.extensions_mut());
         }
         if let Some(sessions) = &self.sessions {
             sessions.add(&mut request, false, None);
         }
-        StreamFuture::Request { in_flight: Some(in_flight), running: self.service.call(request) }
+        StreamFuture::Request { running: self.service.call(request) }
     }
 }
 
 pin_project! {
-    /// A request in flight, until its response is there.
+    /// A request, until its response is there.
     #[project = StreamFutureProjected]
     pub(super) enum StreamFuture<F> {
         Request {
-            in_flight: Option<InFlight>,
             #[pin]
             running: F,
         },
@@ -87,12 +85,12 @@ where
 {
     type Output = Result<Response<StreamBody<B>>, E>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            StreamFutureProjected::Request { in_flight, running } => {
+            StreamFutureProjected::Request { running } => {
                 let response = ready!(running.poll(cx))?;
-                let in_flight = in_flight.take().expect("polled after its response");
-                Poll::Ready(Ok(response.map(|body| StreamBody::Response { in_flight, body })))
+                Poll::Ready(Ok(response.map(|body| StreamBody::Response { body })))
             }
             StreamFutureProjected::Ghost { bytes } => {
                 Poll::Ready(Ok(Response::new(StreamBody::Ghost { left: *bytes })))
@@ -106,7 +104,6 @@ pin_project! {
     #[project = StreamBodyProjected]
     pub(super) enum StreamBody<B> {
         Response {
-            in_flight: InFlight,
             #[pin]
             body: B,
         },
@@ -116,10 +113,10 @@ pin_project! {
     }
 }
 
-/// A part of a body, which waits until the client has a window for it.
+/// A part of a body. In most cases as large as `D`: h2 copies it about.
 pub(super) enum StreamData<D> {
-    Response { _in_flight: InFlight, data: D },
-    Ghost(Bytes),
+    Response(D),
+    Ghost { left: u32 },
 }
 
 impl<B: Body> Body for StreamBody<B> {
@@ -132,17 +129,14 @@ impl<B: Body> Body for StreamBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, B::Error>>> {
         match self.project() {
-            StreamBodyProjected::Response { in_flight, body } => {
-                let part = |data| StreamData::Response { _in_flight: in_flight.clone(), data };
-                body.poll_frame(cx)
-                    .map(|polled| polled.map(|result| result.map(|frame| frame.map_data(part))))
-            }
+            StreamBodyProjected::Response { body } => body
+                .poll_frame(cx)
+                .map(|polled| polled.map(|result| result.map(|frame| frame.map_data(StreamData::Response)))),
             StreamBodyProjected::Ghost { left: 0 } => Poll::Ready(None),
             StreamBodyProjected::Ghost { left } => {
                 let part = (*left).min(NOTHING.len() as u32);
                 *left -= part;
-                let data = Bytes::from_static(&NOTHING[..part as usize]);
-                Poll::Ready(Some(Ok(Frame::data(StreamData::Ghost(data)))))
+                Poll::Ready(Some(Ok(Frame::data(StreamData::Ghost { left: part }))))
             }
         }
     }
@@ -150,7 +144,7 @@ impl<B: Body> Body for StreamBody<B> {
     #[inline]
     fn is_end_stream(&self) -> bool {
         match self {
-            StreamBody::Response { body, .. } => body.is_end_stream(),
+            StreamBody::Response { body } => body.is_end_stream(),
             StreamBody::Ghost { left } => *left == 0,
         }
     }
@@ -158,7 +152,7 @@ impl<B: Body> Body for StreamBody<B> {
     #[inline]
     fn size_hint(&self) -> SizeHint {
         match self {
-            StreamBody::Response { body, .. } => body.size_hint(),
+            StreamBody::Response { body } => body.size_hint(),
             StreamBody::Ghost { left } => SizeHint::with_exact((*left).into()),
         }
     }
@@ -168,70 +162,49 @@ impl<D: Buf> Buf for StreamData<D> {
     #[inline]
     fn remaining(&self) -> usize {
         match self {
-            StreamData::Response { data, .. } => data.remaining(),
-            StreamData::Ghost(data) => data.remaining(),
+            StreamData::Response(data) => data.remaining(),
+            StreamData::Ghost { left } => *left as usize,
         }
     }
 
     #[inline]
     fn chunk(&self) -> &[u8] {
         match self {
-            StreamData::Response { data, .. } => data.chunk(),
-            StreamData::Ghost(data) => data.chunk(),
+            StreamData::Response(data) => data.chunk(),
+            StreamData::Ghost { left } => &NOTHING[..*left as usize],
         }
     }
 
     #[inline]
     fn advance(&mut self, count: usize) {
         match self {
-            StreamData::Response { data, .. } => data.advance(count),
-            StreamData::Ghost(data) => data.advance(count),
+            StreamData::Response(data) => data.advance(count),
+            StreamData::Ghost { left } => *left -= count as u32,
         }
     }
 
     #[inline]
-    fn chunks_vectored<'a>(&'a self, parts: &mut [std::io::IoSlice<'a>]) -> usize {
+    fn chunks_vectored<'a>(&'a self, parts: &mut [IoSlice<'a>]) -> usize {
         match self {
-            StreamData::Response { data, .. } => data.chunks_vectored(parts),
-            StreamData::Ghost(data) => data.chunks_vectored(parts),
+            StreamData::Response(data) => data.chunks_vectored(parts),
+            StreamData::Ghost { .. } if parts.is_empty() => 0,
+            StreamData::Ghost { .. } => {
+                parts[0] = IoSlice::new(self.chunk());
+                1
+            }
         }
     }
 
     #[inline]
     fn copy_to_bytes(&mut self, count: usize) -> Bytes {
         match self {
-            StreamData::Response { data, .. } => data.copy_to_bytes(count),
-            StreamData::Ghost(data) => data.copy_to_bytes(count),
+            StreamData::Response(data) => data.copy_to_bytes(count),
+            StreamData::Ghost { .. } => {
+                let bytes = Bytes::copy_from_slice(&self.chunk()[..count]);
+                self.advance(count);
+                bytes
+            }
         }
-    }
-}
-
-/// From the head of a request until h2 has written the last of its response, or to whatever cut it short: the
-/// body and each of its parts has one.
-pub(super) struct InFlight {
-    entry: Arc<Entry>,
-}
-
-impl InFlight {
-    #[inline]
-    fn new(entry: Arc<Entry>) -> Self {
-        entry.stream_began();
-        InFlight { entry }
-    }
-}
-
-/// Counted once more: that is cheaper than to share one.
-impl Clone for InFlight {
-    #[inline]
-    fn clone(&self) -> Self {
-        InFlight::new(self.entry.clone())
-    }
-}
-
-impl Drop for InFlight {
-    #[inline]
-    fn drop(&mut self) {
-        self.entry.stream_ended();
     }
 }
 

@@ -53,6 +53,7 @@ pub struct Listen {
     pub(crate) reuse_port: bool,
     pub(crate) only_v6: Option<bool>,
     pub(crate) nodelay: bool,
+    pub(crate) keepalive: Option<Duration>,
     pub(crate) access: Access,
 }
 
@@ -67,6 +68,9 @@ pub(crate) struct Access {
 /// The queue for connections that are complete and not accepted. During a restart they wait in it, so it is
 /// as long as the kernel allows (net.core.somaxconn, 4096 since Linux 5.4, cuts it).
 const BACKLOG: u32 = 4096;
+
+/// Go's servers ask after 15 s, Linux by itself after 7,200 s.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Why a string is not an address to listen on.
 #[derive(Debug, Error)]
@@ -110,6 +114,7 @@ impl Listen {
             reuse_port: false,
             only_v6: None,
             nodelay: true,
+            keepalive: Some(KEEPALIVE),
             access: Access::default(),
         }
     }
@@ -173,6 +178,19 @@ impl Listen {
     /// one write waits for the client's delayed acknowledgement (40 ms).
     pub fn nodelay(mut self, on: bool) -> Listen {
         self.nodelay = on;
+        self
+    }
+
+    /// After how long without a sign of life the kernel asks an accepted connection's client whether it is
+    /// still there (SO_KEEPALIVE); to the whole second, at least one. It asks four times, 5 s apart, before
+    /// it breaks the connection.
+    ///
+    /// Default 30 s, so that a client which has vanished without a word (a cable, a crash, a NAT that has
+    /// forgotten it) costs memory and a drain's time for 50 s, and not for the two hours and more of the
+    /// kernel's own default, if it has any. `None` leaves the connections without. Nothing is asked on Unix
+    /// sockets, and what is inherited from systemd is as its unit has it (`KeepAlive=`, off by default).
+    pub fn keepalive(mut self, silence: impl Into<Option<Duration>>) -> Listen {
+        self.keepalive = silence.into();
         self
     }
 

@@ -175,9 +175,12 @@ impl Socket {
             (Address::Inet(address), _) => {
                 let (reuse_port, only_v6) = (listen.reuse_port, listen.only_v6);
                 let options = TcpOptions { backlog: backlog(listen), reuse_port, only_v6 };
-                let bound = socket::bind_tcp(*address, &options);
-                // Accepted sockets have it from their listener: one call here instead of one per connection.
-                bound.and_then(|fd| socket::set_nodelay(fd.as_fd(), listen.nodelay).map(|()| fd))
+                socket::bind_tcp(*address, &options).and_then(|fd| {
+                    // Accepted sockets have these from their listener: calls here instead of for each connection.
+                    socket::set_nodelay(fd.as_fd(), listen.nodelay)?;
+                    socket::set_keepalive(fd.as_fd(), listen.keepalive)?;
+                    Ok(fd)
+                })
             }
             (Address::UnixPath(path), _) => socket::bind_unix(path),
             (Address::UnixAbstract(name), _) => socket::bind_unix_abstract(name, backlog(listen)),

@@ -11,11 +11,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockFlag, accept4};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::sys::address::Address;
 
@@ -206,6 +207,20 @@ pub(crate) fn expect_stream(fd: BorrowedFd<'_>) -> io::Result<()> {
 pub(crate) fn set_nodelay(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     SockRef::from(&fd).set_tcp_nodelay(on)
 }
+
+/// After how long without a sign of life the peer is asked for one; `None` is never. A listener passes it on
+/// to what it accepts.
+pub(crate) fn set_keepalive(fd: BorrowedFd<'_>, silence: Option<Duration>) -> io::Result<()> {
+    let socket = SockRef::from(&fd);
+    let Some(silence) = silence else { return socket.set_keepalive(false) };
+    let keepalive = TcpKeepalive::new().with_time(silence.max(KEEPALIVE_LEAST));
+    socket.set_tcp_keepalive(&keepalive.with_interval(KEEPALIVE_AGAIN).with_retries(KEEPALIVE_TRIES))
+}
+
+const KEEPALIVE_LEAST: Duration = Duration::from_secs(1);
+/// Four lost in a row are no bad luck, and 5 s no burden.
+const KEEPALIVE_AGAIN: Duration = Duration::from_secs(5);
+const KEEPALIVE_TRIES: u32 = 4;
 
 impl Kind {
     /// The word for it in an announcement.

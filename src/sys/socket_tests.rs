@@ -126,3 +126,47 @@ fn other_descriptors_are_told_apart() {
     assert_eq!(cookie(udp.as_fd()).ok(), crate::sys::inherit::peek_cookie(udp.as_raw_fd()));
     assert_eq!(peer_of(udp.as_fd()), None);
 }
+
+#[test]
+fn what_a_listener_accepts_is_asked_whether_it_is_still_there() {
+    let fd = bind_tcp(ANY_PORT.parse().unwrap(), &TcpOptions::default()).unwrap();
+    let at = inet(&fd);
+    for (silence, asked) in [(Some(0), Some(1)), (Some(30), Some(30)), (None, None)] {
+        set_keepalive(fd.as_fd(), silence.map(Duration::from_secs)).unwrap();
+        let _client = TcpStream::connect(at).unwrap();
+        await_readable(&fd);
+        let served = accept(fd.as_fd()).unwrap();
+        let served = SockRef::from(&served);
+        assert_eq!(served.keepalive().unwrap(), asked.is_some());
+        if let Some(asked) = asked {
+            assert_eq!(served.tcp_keepalive_time().unwrap(), Duration::from_secs(asked));
+            assert_eq!(served.tcp_keepalive_interval().unwrap(), KEEPALIVE_AGAIN);
+            assert_eq!(served.tcp_keepalive_retries().unwrap(), KEEPALIVE_TRIES);
+        }
+    }
+}
+
+/// Without CAP_NET_ADMIN nobody can go without a word here, and the options above are all there is to see.
+#[test]
+fn a_client_that_has_gone_without_a_word_is_noticed() {
+    let fd = bind_tcp(ANY_PORT.parse().unwrap(), &TcpOptions::default()).unwrap();
+    set_keepalive(fd.as_fd(), Some(KEEPALIVE_LEAST)).unwrap();
+    let client = TcpStream::connect(inet(&fd)).unwrap();
+    await_readable(&fd);
+    let mut served = TcpStream::from(accept(fd.as_fd()).unwrap());
+    served.set_nonblocking(false).unwrap();
+    served.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let on: libc::c_int = 1;
+    // SAFETY: the option is an int, and the call reads one.
+    let muted = unsafe {
+        let (size, on) = (size_of::<libc::c_int>() as libc::socklen_t, (&raw const on).cast());
+        libc::setsockopt(client.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, on, size)
+    };
+    if muted != 0 {
+        eprintln!("\n*** SKIPPED: no CAP_NET_ADMIN to close a socket without a word");
+        return;
+    }
+    drop(client);
+    let heard = std::io::Read::read(&mut served, &mut [0]).unwrap_err();
+    assert_eq!(heard.kind(), io::ErrorKind::ConnectionReset);
+}

@@ -13,6 +13,8 @@ const LIMIT: Duration = Duration::from_secs(1);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+/// `:method: GET`, of stream 1, without the flag that says that this is all.
+const HEADERS_TO_BE_CONTINUED: [u8; 10] = [0, 0, 1, 1, 1, 0, 0, 0, 1, 0x82];
 const WINDOW_UPDATE: [u8; 13] = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
 #[tokio::test]
@@ -51,6 +53,19 @@ async fn a_client_that_pings_much_is_answered() {
         pongs += usize::from(kind == 6);
     }
     drop(pinging.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_head_that_is_never_whole_keeps_no_connection_open() {
+    let fixture = Fixture::start(Config::new().keep_alive_timeout(LIMIT)).await;
+    let (mut read, mut write) = greeted(&fixture).await.into_split();
+    let begun = Instant::now();
+    write.write_all(&HEADERS_TO_BE_CONTINUED).await.unwrap();
+    let heard = soon("the connection's end", until_the_end(&mut read)).await;
+    assert!(begun.elapsed() >= LIMIT);
+    assert!(heard.iter().any(|(kind, _)| *kind == 7), "it is told first");
+    drop(write);
+    soon("its end", fixture.tracker.emptied()).await;
 }
 
 #[tokio::test]

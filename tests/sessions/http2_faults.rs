@@ -40,7 +40,7 @@ async fn a_stream_that_lasts_ends_where_it_began() {
     let events = body.collect().await.expect("all of it").to_bytes();
     let events = str::from_utf8(&events).expect("text");
     assert!(events.contains(&format!("data: 350 {old}\n")), "{events}");
-    client.is_told_to_go().await;
+    client.is_gone().await;
     tokio::task::block_in_place(|| {
         let line = server.wait_for_line(mark, "connections moved");
         // The connection counts, and not each of its streams.

@@ -24,8 +24,10 @@ pub(super) struct Ledger {
     owed_pongs: u32,
     /// The client's first SETTINGS have come.
     is_greeted: bool,
-    /// We have said GOAWAY, or more is going on than is followed.
+    /// We have said GOAWAY.
     is_ending: bool,
+    /// More streams have been open than are followed.
+    has_lost_count: bool,
     /// The client has said GOAWAY.
     client_goes: bool,
     /// We have reset a stream whose client may not know it yet.
@@ -58,6 +60,7 @@ impl Ledger {
             owed_pongs: 0,
             is_greeted: false,
             is_ending: false,
+            has_lost_count: false,
             client_goes: false,
             may_hear_late: false,
         }
@@ -87,8 +90,9 @@ impl Ledger {
         }
     }
 
+    /// At least one where the count is lost.
     pub(super) fn open_streams(&self) -> usize {
-        self.open.len()
+        self.open.len() + usize::from(self.has_lost_count)
     }
 
     pub(super) fn last_stream(&self) -> u32 {
@@ -110,7 +114,7 @@ impl Ledger {
     }
 
     pub(super) fn is_ending(&self) -> bool {
-        self.is_ending
+        self.is_ending || self.has_lost_count
     }
 
     pub(super) fn client_goes(&self) -> bool {
@@ -277,7 +281,7 @@ impl Ledger {
     #[inline]
     fn opened(&mut self, open: Open) {
         if self.open.len() == MOST_FOLLOWED {
-            self.is_ending = true;
+            self.has_lost_count = true;
             return;
         }
         self.open.push(open);

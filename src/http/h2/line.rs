@@ -199,8 +199,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.detour.is_some() || self.rebuke.is_some() {
-            return self.poll_read_closely(cx, buf);
+            ready!(self.poll_read_closely(cx, buf))?;
+        } else {
+            ready!(self.poll_read_straight(cx, buf))?;
         }
+        self.tell();
+        Poll::Ready(Ok(()))
+    }
+
+    /// How many requests are in flight. One whose head is not whole is none yet.
+    #[inline]
+    fn tell(&self) {
+        let Followed { ledger, reading, .. } = &self.followed;
+        let streams = ledger.open_streams().saturating_sub(reading.is_in_block().into());
+        // They are followed no further than to a few thousand.
+        self.connection.entry().has_streams(streams as u32);
+    }
+
+    #[inline]
+    fn poll_read_straight(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.connection).poll_read(cx, buf))?;
         let now = self.connection.entry().tick();
@@ -220,7 +237,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
             return Poll::Ready(Err(error));
         }
         loop {
-            let Some(detour) = &mut self.detour else { return self.poll_read(cx, buf) };
+            let Some(detour) = &mut self.detour else { return self.poll_read_straight(cx, buf) };
             match detour.give(&mut self.followed, self.connection.entry().tick(), buf) {
                 Given::Some => return Poll::Ready(Ok(())),
                 Given::TooMuch => {
@@ -284,11 +301,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.detour.is_some() {
-            return self.poll_write_closely(cx, bufs);
-        }
-        let count = ready!(Pin::new(&mut self.connection).poll_write_vectored(cx, bufs))?;
-        self.followed.wrote(bufs, count);
+        let count = if self.detour.is_some() {
+            ready!(self.poll_write_closely(cx, bufs))?
+        } else {
+            let count = ready!(Pin::new(&mut self.connection).poll_write_vectored(cx, bufs))?;
+            self.followed.wrote(bufs, count);
+            count
+        };
+        self.tell();
         Poll::Ready(Ok(count))
     }
 

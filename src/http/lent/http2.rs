@@ -126,8 +126,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lent<S> {
     pub(super) fn begin_http2(&mut self, given: &[u8]) {
         if let Place::Here(connection) = mem::replace(&mut self.place, Place::Gone) {
             self.entry.set_kind(Kind::Http2);
-            // Only its frames tell when it is idle.
-            self.entry.stream_began();
             let line = Line::begun(connection, given, Bytes::from(mem::take(&mut self.ahead)));
             self.place = Place::Http2(Box::new(Http2 { line, going: Going::Nothing }));
         }

@@ -125,9 +125,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     if let Some(carried) = h2::Carried::decode(session) {
-        let entry = connection.entry();
-        entry.set_kind(Kind::Http2);
-        entry.stream_began();
+        connection.entry().set_kind(Kind::Http2);
         return Place::Http2(Http2::resumed(connection, carried));
     }
     say!(warn: connection = connection.id(), "nobody goes on here with the session that has come");
