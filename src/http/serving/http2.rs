@@ -69,8 +69,7 @@ where
         let introduction = prepared.introduction(&connection);
         let tap = Tap::new(connection, ahead, moves);
         let lever = tap.lever();
-        let streams =
-            StreamService::new(service.clone(), entry, introduction, prepared.sessions, moves);
+        let streams = StreamService::new(service.clone(), entry, introduction, prepared.sessions, moves);
         let connection = Box::pin(prepared.http2.serve_connection(tap, streams));
         Http2 { connection, told: false, lever, going: Going::Nothing, service }
     }
@@ -88,9 +87,8 @@ where
         let lever = tap.lever();
         let mut builder = prepared.http2.clone();
         h2::go_on(&mut builder, carried);
-        let streams =
-            StreamService::new(service.clone(), entry, introduction, prepared.sessions, true)
-                .with_ghost(h2::ghost_bytes(carried));
+        let streams = StreamService::new(service.clone(), entry, introduction, prepared.sessions, true)
+            .with_ghost(h2::ghost_bytes(carried));
         let connection = Box::pin(builder.serve_connection(tap, streams));
         let going = Going::Arriving(Box::pin(sleep(PATIENCE)));
         Http2 { connection, told: false, lever, going, service }
