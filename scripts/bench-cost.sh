@@ -4,8 +4,8 @@
 # has a router more, so heirloom stands there with the same one, too). Then what wrk sees of each, in turns: requests a
 # second, and the 99th percentile of its latency, both as ratios to hyper's in the same turn. And what it costs that
 # WebSockets, TLS and HTTP/2 connections can move: instructions per echo of a message beside hyper with
-# tokio-tungstenite, per request over TLS 1.3 beside hyper with tokio-rustls, and per request over HTTP/2, also with the
-# pings that heirloom has hyper send.
+# tokio-tungstenite, per request over TLS 1.3 beside hyper with tokio-rustls, and per request over HTTP/2, also with
+# hyper's own pings.
 #
 #   scripts/bench-cost.sh [--check] [--http1]
 #

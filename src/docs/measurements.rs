@@ -165,8 +165,9 @@
 //!   What wrk sees differs by as much from turn to turn. The instructions of what else can move, beside the
 //!   same libraries without heirloom: the echo of a WebSocket's message +2.3 % (114,589 with hyper and
 //!   tokio-tungstenite), a request over TLS 1.3 -0.2 % (14,809 with tokio-rustls), a request over HTTP/2
-//!   +9.1 % (27,881 with hyper; its pings alone, by which a client that is gone is found, are 3.8 %), and
-//!   over HTTP/2 and TLS +8.8 % (33,534).
+//!   +5.2 % (27,538 with hyper), and over HTTP/2 and TLS +5.2 % (33,306). Of the former about three are for
+//!   following the frames, and the rest for what hyper's code becomes around another socket and another body.
+//!   The pings of `Config::ping`, if they are on, are 4.5 % more.
 //! * `bench-move`: moving 10,000 connections takes about half of what its parts (passing the descriptors,
 //!   registering them, starting hyper on each, closing the old ones) take one after the other on one core;
 //!   about the same when pinned to one core.

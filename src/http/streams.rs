@@ -113,10 +113,10 @@ pin_project! {
     }
 }
 
-/// A part of a body. In most cases as large as `D`: h2 copies it about.
+/// A part of a body.
 pub(super) enum StreamData<D> {
     Response(D),
-    Ghost { left: u32 },
+    Ghost(Bytes),
 }
 
 impl<B: Body> Body for StreamBody<B> {
@@ -136,7 +136,8 @@ impl<B: Body> Body for StreamBody<B> {
             StreamBodyProjected::Ghost { left } => {
                 let part = (*left).min(NOTHING.len() as u32);
                 *left -= part;
-                Poll::Ready(Some(Ok(Frame::data(StreamData::Ghost { left: part }))))
+                let data = Bytes::from_static(&NOTHING[..part as usize]);
+                Poll::Ready(Some(Ok(Frame::data(StreamData::Ghost(data)))))
             }
         }
     }
@@ -163,7 +164,7 @@ impl<D: Buf> Buf for StreamData<D> {
     fn remaining(&self) -> usize {
         match self {
             StreamData::Response(data) => data.remaining(),
-            StreamData::Ghost { left } => *left as usize,
+            StreamData::Ghost(data) => data.remaining(),
         }
     }
 
@@ -171,7 +172,7 @@ impl<D: Buf> Buf for StreamData<D> {
     fn chunk(&self) -> &[u8] {
         match self {
             StreamData::Response(data) => data.chunk(),
-            StreamData::Ghost { left } => &NOTHING[..*left as usize],
+            StreamData::Ghost(data) => data.chunk(),
         }
     }
 
@@ -179,7 +180,7 @@ impl<D: Buf> Buf for StreamData<D> {
     fn advance(&mut self, count: usize) {
         match self {
             StreamData::Response(data) => data.advance(count),
-            StreamData::Ghost { left } => *left -= count as u32,
+            StreamData::Ghost(data) => data.advance(count),
         }
     }
 
@@ -187,11 +188,7 @@ impl<D: Buf> Buf for StreamData<D> {
     fn chunks_vectored<'a>(&'a self, parts: &mut [IoSlice<'a>]) -> usize {
         match self {
             StreamData::Response(data) => data.chunks_vectored(parts),
-            StreamData::Ghost { .. } if parts.is_empty() => 0,
-            StreamData::Ghost { .. } => {
-                parts[0] = IoSlice::new(self.chunk());
-                1
-            }
+            StreamData::Ghost(data) => data.chunks_vectored(parts),
         }
     }
 
@@ -199,11 +196,7 @@ impl<D: Buf> Buf for StreamData<D> {
     fn copy_to_bytes(&mut self, count: usize) -> Bytes {
         match self {
             StreamData::Response(data) => data.copy_to_bytes(count),
-            StreamData::Ghost { .. } => {
-                let bytes = Bytes::copy_from_slice(&self.chunk()[..count]);
-                self.advance(count);
-                bytes
-            }
+            StreamData::Ghost(data) => data.copy_to_bytes(count),
         }
     }
 }

@@ -176,7 +176,7 @@ impl Socket {
                 let (reuse_port, only_v6) = (listen.reuse_port, listen.only_v6);
                 let options = TcpOptions { backlog: backlog(listen), reuse_port, only_v6 };
                 socket::bind_tcp(*address, &options).and_then(|fd| {
-                    // Accepted sockets have these from their listener: calls here instead of for each connection.
+                    // Accepted sockets have these from their listener: no calls for each connection.
                     socket::set_nodelay(fd.as_fd(), listen.nodelay)?;
                     socket::set_keepalive(fd.as_fd(), listen.keepalive)?;
                     Ok(fd)

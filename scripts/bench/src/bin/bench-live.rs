@@ -91,7 +91,7 @@ async fn serve(mode: &str, count: &str) -> Failable<()> {
             Server::new(Config::new(), service_fn(hello)).spawn(connection);
         }
         "http2" => _ = tokio::spawn(http2().serve_connection(TokioIo::new(stream), service_fn(hello))),
-        // As heirloom does.
+        // As heirloom has them, if it is asked to.
         "http2-pings" => {
             let mut builder = http2();
             builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30));
