@@ -113,6 +113,10 @@ fn nothing_is_lost_to_a_fault_either() {
     ];
     assert_eq!(outcomes, expected, "{said:#?}\n{}", fs::read_to_string(&log).unwrap());
     said.is(code::DONE, &[]);
+    // What a killed process held, and what a server closes that is to end, is found closed by no fault of its own.
+    let clients = report["clients"].as_array().expect("a list").iter();
+    let found_closed: Vec<_> = clients.filter(|client| client["reconnects"] != 0).collect();
+    assert!(found_closed.is_empty(), "{found_closed:#?}");
     let junit = fs::read_to_string(junit).unwrap();
     assert!(
         junit.contains("classname=\"faults\" name=\"kill\"></") && junit.contains("failures=\"0\""),

@@ -18,6 +18,7 @@ use super::clients::{Stage, Symptom, Trouble};
 use super::kernel::{self, Process};
 use super::loss::Loss;
 use super::program::Program;
+use super::record::FoundClosed;
 use super::restarting::Restart;
 use super::trigger::Trigger;
 
@@ -112,6 +113,12 @@ impl Injected {
     pub(super) fn took(&self, local: Option<SocketAddr>, opened: Instant, ended: Instant) -> bool {
         let Some((at, held)) = &self.killed else { return false };
         opened <= *at && *at <= ended && local.is_some_and(|local| held.contains(&local))
+    }
+
+    /// Whether a connection that nobody used had to be closed: its process was killed, or the server ends.
+    pub(super) fn closed(&self, connection: &FoundClosed) -> bool {
+        let FoundClosed { local, opened, found, .. } = *connection;
+        self.took(local, opened, found) || self.asked_to_end.is_some_and(|at| at <= found)
     }
 
     /// Whether this is what it means that a server ends: nobody takes what comes after that.
@@ -337,6 +344,7 @@ const AGAIN: Duration = Duration::from_millis(1);
 mod tests {
     use clap::ValueEnum;
 
+    use super::super::clients::Kind;
     use super::*;
 
     #[test]
@@ -360,6 +368,8 @@ mod tests {
         assert!(!injected.took(Some(other), before, after) && !injected.took(None, before, after));
         assert!(!injected.took(Some(held), after, after), "the port is another connection's now");
         assert!(!injected.took(Some(held), before, before), "it was lost before");
+        assert!(injected.closed(&found_closed(held, before, after)));
+        assert!(!injected.closed(&found_closed(other, before, after)));
     }
 
     #[test]
@@ -385,6 +395,17 @@ mod tests {
         assert!(!injected.ended_with(&reset(before), after), "it had to be served");
         assert!(!injected.ended_with(&trouble(Stage::Waiting, Symptom::Closed, after), after));
         assert!(!other.ended_with(&refused, after));
+        let local = SocketAddr::from(([127, 0, 0, 1], 1));
+        assert!(injected.closed(&found_closed(local, before, after)));
+        assert!(
+            !injected.closed(&found_closed(local, before, before)),
+            "the server had not been asked to end"
+        );
+        assert!(!other.closed(&found_closed(local, before, after)));
+    }
+
+    fn found_closed(local: SocketAddr, opened: Instant, found: Instant) -> FoundClosed {
+        FoundClosed { kind: Kind::Early, local: Some(local), opened, found }
     }
 
     fn injected(fault: Fault) -> Injected {

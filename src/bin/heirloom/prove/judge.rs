@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::clients::{Kind, Stage, Symptom};
 use super::faults::{Fault, Injected};
 use super::loss::Loss;
-use super::record::{Lost, Seen};
+use super::record::{FoundClosed, Lost, Seen};
 use super::report::{
     Chart, ClientLine, Deed, Example, FaultLine, Finding, Latency, Moment, Quantiles, Report, RestartLine,
 };
@@ -120,11 +120,20 @@ impl Evidence {
 
     /// Whether a fault takes it whatever the server does.
     fn is_inevitable(&self, lost: &Lost) -> bool {
-        self.restarts.iter().filter_map(|restart| restart.injected.as_ref()).any(|injected| {
+        self.injected().any(|injected| {
             let trouble = &lost.trouble;
             injected.took(trouble.local, trouble.opened, lost.ended)
                 || injected.ended_with(trouble, lost.ended)
         })
+    }
+
+    /// Likewise, of a connection that nobody used then.
+    fn had_to_be_closed(&self, closed: &FoundClosed) -> bool {
+        self.injected().any(|injected| injected.closed(closed))
+    }
+
+    fn injected(&self) -> impl Iterator<Item = &Injected> {
+        self.restarts.iter().filter_map(|restart| restart.injected.as_ref())
     }
 
     fn findings(&self, named: &[Named<'_>]) -> Vec<Finding> {
@@ -248,12 +257,14 @@ impl Evidence {
         let taken = self.kinds.iter().map(|kind| {
             let counts = self.seen.counts.get(kind).copied().unwrap_or_default();
             let inevitable = inevitable.iter().filter(|(.., lost)| lost.kind == *kind).count() as u64;
+            let closed = self.seen.found_closed.iter().filter(|closed| closed.kind == *kind);
+            let had_to_be = closed.filter(|closed| self.had_to_be_closed(closed)).count() as u64;
             ClientLine {
                 kind: kind.name(),
                 meaning: kind.meaning(),
                 good: counts.good,
                 lost: counts.lost.saturating_sub(inevitable),
-                reconnects: counts.reconnects,
+                reconnects: counts.reconnects.saturating_sub(had_to_be),
                 told_to_close: counts.told,
                 hitches: counts.hitches,
                 left_out: None,

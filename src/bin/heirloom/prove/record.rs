@@ -1,6 +1,7 @@
 //! What the clients have seen, with its time.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ pub(super) struct Record {
 pub(super) struct Seen {
     pub(super) exchanges: Vec<Exchange>,
     pub(super) lost: Vec<Lost>,
+    pub(super) found_closed: Vec<FoundClosed>,
     pub(super) counts: BTreeMap<Kind, Counts>,
     /// Why a client could not do its part, for which the server is not to blame.
     pub(super) hitch: Option<String>,
@@ -37,11 +39,20 @@ pub(super) struct Lost {
     pub(super) trouble: Trouble,
 }
 
+/// A connection that was closed when its client looked before a request: no loss, but one to be made anew.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FoundClosed {
+    pub(super) kind: Kind,
+    pub(super) local: Option<SocketAddr>,
+    pub(super) opened: Instant,
+    pub(super) found: Instant,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     pub(super) good: u64,
     pub(super) lost: u64,
-    /// Connections that a client found closed when it looked, and made anew.
+    /// How many were found closed, and made anew.
     pub(super) reconnects: u64,
     /// Connections that the server said it would close.
     pub(super) told: u64,
@@ -66,8 +77,12 @@ impl Record {
         }
     }
 
-    pub(super) fn reconnected(&self, kind: Kind) {
-        self.lock().counts.entry(kind).or_default().reconnects += 1;
+    pub(super) fn reconnected(&self, closed: FoundClosed) {
+        let mut seen = self.lock();
+        seen.counts.entry(closed.kind).or_default().reconnects += 1;
+        if seen.found_closed.len() < MOST_LOST {
+            seen.found_closed.push(closed);
+        }
     }
 
     pub(super) fn told(&self, kind: Kind) {

@@ -52,7 +52,7 @@ impl Client {
         thread::sleep(Duration::from_millis(self.dice.between(50, 500)));
         if wire.look() == Look::Closed {
             // It had not been used, so nothing is lost.
-            self.record.reconnected(self.kind);
+            self.record.reconnected(wire.found_closed(self.kind));
             wire = self.connect()?;
         }
         let began = Instant::now();
@@ -132,7 +132,7 @@ impl Client {
                 Look::Quiet => wire,
                 // Closed, or told something that nobody has asked for, as of a timeout.
                 Look::Closed | Look::Spoke => {
-                    self.record.reconnected(self.kind);
+                    self.record.reconnected(wire.found_closed(self.kind));
                     self.connect()?
                 }
             },

@@ -77,7 +77,7 @@ impl Client {
             match wire.look() {
                 Look::Quiet => return Some(wire),
                 Look::Closed => {
-                    self.record.reconnected(self.kind);
+                    self.record.reconnected(wire.found_closed(self.kind));
                     return None;
                 }
                 Look::Spoke => {

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::super::record::FoundClosed;
 use super::socket::Socket;
 use super::{Kind, Plan};
 
@@ -360,6 +361,10 @@ impl Wire {
 
     fn failed(&self, error: &io::Error) -> Trouble {
         self.trouble(symptom(error))
+    }
+
+    pub(super) fn found_closed(&self, kind: Kind) -> FoundClosed {
+        FoundClosed { kind, local: self.local, opened: self.opened, found: Instant::now() }
     }
 
     pub(super) fn trouble(&self, symptom: Symptom) -> Trouble {
