@@ -5,7 +5,7 @@
 
 Starts a release build of hello, asks it all the time from eight keep-alive connections and eight clients that connect
 anew for each request, restarts it half-way, and colours each request by the process that answered. Nothing but Python's own
-library; the build must be there (cargo build --release --example hello).
+library; the build must be there (cargo build --release --package heirloom-bench --bin hello).
 """
 import os
 import re
@@ -24,7 +24,7 @@ COLOURS = {"old": "#4269a5", "new": "#d97a28"}
 
 def main():
     out = sys.argv[1] if len(sys.argv) > 1 else "scripts/restart.svg"
-    hello = subprocess.Popen(["target/release/examples/hello", "--listen", "127.0.0.1:0"],
+    hello = subprocess.Popen(["target/release/hello", "--listen", "127.0.0.1:0"],
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     port = int(hello.stdout.readline().rsplit(":", 1)[1])
     log = []
