@@ -25,11 +25,11 @@
 //!
 //! `scripts/bench/peers --restarts 20 --faults` restarts heirloom and others in turn under the clients of
 //! [`heirloom prove`](super::prove): 20 times in quiet, and then in the midst of a broken binary, a hang, a
-//! kill, a burst of signals and TERM, each with a restart after it. Others are servers of Debian, and programs
-//! with ecdysis, shellflip, pingora, axum-server's `Handle` and hyper-util's `GracefulShutdown`
-//! (`scripts/bench/peer-servers`). With `--svg OUT` it draws what clients saw. What was lost, of all kinds of clients
-//! together, with a build of heirloom without optimization, on two cores that had much other work to do (a
-//! load of 15 to 27), in five runs of the command with `--only`:
+//! kill, a burst of signals and TERM, each with a restart after it. Others are servers of Debian, and
+//! programs with ecdysis, shellflip, pingora, axum-server's `Handle` and hyper-util's `GracefulShutdown`
+//! (`scripts/bench/peer-servers`). With `--svg OUT` it draws what clients saw. What was lost, of all kinds
+//! of clients together, with a build of heirloom without optimization, on two cores that had much other work
+//! to do (a load of 15 to 27), in five runs of the command with `--only`:
 //!
 //! | server | lost in 20 restarts | lost to faults | answers with `Connection: close` | found closed | exchanges |
 //! |---|---|---|---|---|---|
@@ -49,11 +49,11 @@
 //!
 //! One that is gone no longer listens after a fault, so that all that its clients ask from then on is
 //! refused: HAProxy after the broken binary, the others after the kill. The faults that would have come
-//! after that were not made, and a burst of signals is none of those that are restarted by a command.
-//! What a killed process held, and what a server closes that is asked to end, is among what was found closed:
-//! heirloom's two. unicorn keeps no connection. uvicorn's old workers were still there after 15 s in 11 restarts. Times are
-//! left out: they say more of the other work than of the servers. tableflip's first answer, and grace's,
-//! came sooner than heirloom's (25 and 52 ms, 113 ms).
+//! after that were not made, and a burst of signals is none of those that are restarted by a command. What a
+//! killed process held, and what a server closes that is asked to end, is among what was found closed:
+//! heirloom's two. unicorn keeps no connection. uvicorn's old workers were still there after 15 s in 11
+//! restarts. Times are left out: they say more of the other work than of the servers. tableflip's first
+//! answer, and grace's, came sooner than heirloom's (25 and 52 ms, 113 ms).
 //!
 //! # WebSockets, event streams and TLS
 //!

@@ -40,11 +40,11 @@
 //! Before the first restart each kind is tried in quiet. One that the server does not serve even then is left
 //! out, and the report says so. The status that it got is what it expects from then on.
 //!
-//! A connection that a client finds closed when it looks is no loss, and is counted as `found closed`, unless
-//! a fault had to close it: its process was killed, or the server was asked to end. An answer that says
-//! `Connection: close` is no loss either (`told to close`), and neither are GOAWAY, a Close frame and the
-//! proper end of a stream of events. The one request that is asked twice is one of HTTP/2 that the server says
-//! it has not taken.
+//! A connection that a client finds closed when it looks is no loss, and is counted as `found closed`,
+//! unless a fault had to close it: its process was killed, or the server was asked to end. An answer that
+//! says `Connection: close` is no loss either (`told to close`), and neither are GOAWAY, a Close frame and
+//! the proper end of a stream of events. The one request that is asked twice is one of HTTP/2 that the
+//! server says it has not taken.
 //!
 //! Of an https address the certificate is checked against `--ca FILE`, or not at all with `--insecure`. The
 //! command must have been built with the feature `tls` for it (`cargo install heirloom --features cli,tls`).
