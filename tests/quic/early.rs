@@ -1,5 +1,6 @@
 //! 0-RTT: a client that comes back is answered with its first packet, by whichever generation, and once.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,15 +10,19 @@ use support::beside_others;
 use super::{Served, ask, connect, counting, endpoint, start};
 
 impl Served {
-    fn early_client(&self, verified: &Arc<AtomicUsize>) -> Endpoint {
+    pub(crate) fn early_client(&self, verified: &Arc<AtomicUsize>) -> Endpoint {
         let mut tls = counting::client_config(self.certificate.clone(), Arc::clone(verified)).unwrap();
         tls.enable_early_data = true;
         endpoint(tls)
     }
 
     /// Who has answered what was sent with the first packet; `None` if that was refused.
-    async fn ask_early(&self, client: &Endpoint) -> Result<Option<i32>, &'static str> {
-        let connecting = client.connect(self.address(), "localhost").unwrap();
+    pub(crate) async fn ask_early(
+        &self,
+        client: &Endpoint,
+        address: SocketAddr,
+    ) -> Result<Option<i32>, &'static str> {
+        let connecting = client.connect(address, "localhost").unwrap();
         let (connection, accepted) = connecting.into_0rtt().map_err(|_| "there is no session for it")?;
         let answer = ask(&connection).await;
         let is_accepted = accepted.await;
@@ -43,7 +48,7 @@ async fn what_comes_with_the_first_packet_is_answered_by_the_next_generation() {
         // Of a session of the generation before, and then of one of its own.
         serving = served.restart(serving).await;
         for _ in 0..2 {
-            assert_eq!(served.ask_early(&client).await, Ok(Some(serving)));
+            assert_eq!(served.ask_early(&client, served.address()).await, Ok(Some(serving)));
         }
     }
     assert_eq!(verified.load(Ordering::Relaxed), 1, "the first connection alone has a full handshake");
@@ -56,5 +61,5 @@ async fn without_it_there_is_none() {
     let client = served.early_client(&Arc::default());
     let first = connect(&client, served.address()).await.unwrap();
     ask(&first).await.unwrap();
-    assert!(served.ask_early(&client).await.is_err());
+    assert!(served.ask_early(&client, served.address()).await.is_err());
 }

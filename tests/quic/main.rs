@@ -4,6 +4,7 @@
 mod counting;
 mod early;
 mod http3;
+mod replay;
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
