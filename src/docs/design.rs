@@ -120,7 +120,8 @@
 //!
 //! QUIC (`src/quic/`) needs no table once a connection has begun: its ids are the server's to choose, so
 //! they carry the generation. They are checked with a key, because a client's own first ids are random, and
-//! one that looked like ours would go to the wrong process.
+//! one that looked like ours would go to the wrong process. So the newest does not know how many connections
+//! an older one has, and is told by it, over the channel for forwarding; not again before it has read that.
 //!
 //! Sessions for 0-RTT are good once (`src/quic/sessions.rs`), so two generations must never have the same
 //! one. State is given while the predecessor still serves; they go with the table instead, in the moment in

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | Did the restart work? | `heirloom restart`, whose exit status says so ([`command`](super::command)); [`Restarter::restart`](crate::Restarter::restart) in code |
 //! | Who serves, since when, how many restarts, why did the last one fail? | `heirloom status`, `--json` for scripts, `--watch` on a screen |
-//! | Why is the old process still there? | `heirloom status`: the oldest connections, their peers, and when the hammer falls; a line in the log every second |
+//! | Why is the old process still there? | `heirloom status`: the oldest connections, their peers, conversations over datagrams, and when the hammer falls; a line in the log every second |
 //! | What has moved, and what could not? | the line `connections moved`; `heirloom status` |
 //! | What happens, as it happens? | [`Restarter::events`](crate::Restarter::events); the log, target `heirloom` |
 //! | Is more traffic wanted here? | [`Restarter::is_ready`](crate::Restarter::is_ready), for a readiness probe |

@@ -86,7 +86,9 @@
 //! `Flows::status` and [`Restarter::status`](crate::Restarter::status) have conversations by generation, and
 //! what was received, forwarded, dropped and unknown; `heirloom status --json` has the same (`flows`), and so
 //! have metrics (`heirloom_flows`, `heirloom_datagrams_forwarded_total` and others). The event `FlowsGone`
-//! says what an older generation got. Connections of QUIC are counted by the process that has them.
+//! says what an older generation got. Of connections of QUIC the newest process knows what older ones have
+//! told it, once a second while they drain. For people `heirloom status` has a column of conversations, as
+//! soon as there are any.
 //!
 //! `scripts/udp-test.sh` measures all this beside a plain shared socket, and `scripts/quic-test.sh` QUIC.
 //!

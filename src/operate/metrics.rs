@@ -17,7 +17,7 @@
 //! | `heirloom_connections_moved_by_kind_total{kind=..}` | counter | the same, by what was spoken: `raw`, `http1`, `websocket`, `stream`, each with `+tls` behind it over TLS | the predecessor |
 //! | `heirloom_connections_unmoved_total{reason=..}` | counter | connections that were to move and stayed, by [reason](crate::control::GenerationDetail::unmoved) | the predecessor, at its end |
 //! | `heirloom_connections_aborted_total` | counter | connections on which the hammer fell | the process that drains |
-//! | `heirloom_flows{generation=..}` | gauge | conversations over datagram sockets (`udp::Flows`, QUIC) by the generation that has them; once a second | each process of its own, and the one that reads of older ones, but for QUIC |
+//! | `heirloom_flows{generation=..}` | gauge | conversations over datagram sockets (`udp::Flows`, QUIC) by the generation that has them; once a second | each process of its own, and the one that reads of older ones; connections of QUIC as those last said, at most a second before |
 //! | `heirloom_datagrams_forwarded_total`, `heirloom_datagrams_dropped_total` | counter | datagrams that went to older generations, or were to and were dropped; once a second | the process that reads |
 //! | `heirloom_datagrams_unknown_total` | counter | datagrams that belonged to nothing that is known; once a second | the process that reads |
 //!

@@ -62,15 +62,29 @@ pub(super) async fn drain(quic: Quic, endpoint: Endpoint, socket: Arc<Socket>, o
     }
     let within = draining.map(|draining| draining.within).unwrap_or_default();
     let within = within.saturating_sub(CLOSING.min(within / 2));
-    let finished = finish(&endpoint, |is_paused| socket.pause(is_paused));
-    if tokio::time::timeout(within, finished).await.is_err() {
-        socket.pause(false);
-        endpoint.close(quic.code, &quic.reason);
-        // The last packets, once more for who has lost the first.
-        endpoint.wait_idle().await;
+    let ended = async {
+        let finished = finish(&endpoint, |is_paused| socket.pause(is_paused));
+        if tokio::time::timeout(within, finished).await.is_err() {
+            socket.pause(false);
+            endpoint.close(quic.code, &quic.reason);
+            // The last packets, once more for who has lost the first.
+            endpoint.wait_idle().await;
+        }
+    };
+    tokio::select! {
+        () = ended => {}
+        () = tell(&endpoint, &socket) => {}
     }
     *own.lock() = None;
     drop(hold);
+}
+
+/// Goes on telling the generation that reads how many connections this one has.
+async fn tell(endpoint: &Endpoint, socket: &Socket) {
+    loop {
+        socket.tell_count(endpoint.open_connections());
+        tokio::time::sleep(TELLING).await;
+    }
 }
 
 /// Waits until no connection is left, and none can begin: what was received before the successor began to
@@ -87,6 +101,9 @@ async fn finish(endpoint: &Endpoint, pause: impl Fn(bool)) {
         pause(false);
     }
 }
+
+/// As often as metrics are looked at: whoever begins to read later knows it by then, too.
+const TELLING: Duration = Duration::from_secs(1);
 
 /// How long before the deadline what is left is closed: quinn says so again to who still sends, for three
 /// times its timeout of a lost packet, which is below a second on most paths.

@@ -39,6 +39,11 @@ impl Socket {
         }
     }
 
+    /// Tells the generation that reads how many connections there are here.
+    pub(super) fn tell_count(&self, connections: usize) {
+        self.flows.tell_count(connections);
+    }
+
     fn poll_pause(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut pause = self.lock();
         if pause.is_paused {

@@ -13,6 +13,8 @@ use std::ptr;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+#[cfg(feature = "quic")]
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use socket2::{Domain, SockRef, Type};
 
@@ -133,6 +135,13 @@ impl Channel {
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+
+    /// Whether something has arrived that nobody has received, or the end has.
+    #[cfg(feature = "quic")]
+    pub(crate) fn is_readable(&self) -> bool {
+        let mut watched = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+        poll(&mut watched, PollTimeout::ZERO).is_ok_and(|found| found > 0)
     }
 
     /// Lets as much wait in it as the system allows.

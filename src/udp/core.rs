@@ -333,6 +333,15 @@ impl Core {
         }
     }
 
+    /// Says to the generation that reads how many conversations there are here, where no table has them.
+    #[cfg(feature = "quic")]
+    pub(super) fn tell_count(&self, conversations: usize) {
+        let told = self.lock().inbox.count(conversations as u64);
+        if let Err(error) = told {
+            say_seldom!(debug: %error, address = %self.socket.address, "the newest generation cannot be told how many conversations there are");
+        }
+    }
+
     /// All that the generation which reads next is to know.
     fn tell_next(&self, state: &State) -> io::Result<()> {
         drop(state.inbox.take_back());

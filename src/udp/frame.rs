@@ -1,10 +1,10 @@
 //! What one generation writes to an older one, datagrams in frames, and what the older one writes to the
-//! next: once the table of flows.
+//! newest: once the table of flows, and where no table has them how many conversations it still has.
 //!
 //! A frame is one packet of a channel, `[version][kind]` and then its content. [`DATAGRAMS`] has one record
 //! for each: `[peer][local address][ECN][segment size, 2][length, 2][bytes]`, numbers little endian. An
 //! address begins with its family (0, 4 or 6). [`TABLE`] has the length of a sealed memfd, which comes along,
-//! and so has [`LEFT`], which is sent before it.
+//! and so has [`LEFT`], which is sent before it. [`COUNT`] has a number.
 //!
 //! A frame of another version or kind is skipped and counted: between two releases that is no error.
 
@@ -20,6 +20,8 @@ pub(super) const DATAGRAMS: u8 = 1;
 pub(super) const TABLE: u8 = 2;
 /// What the protocol leaves to the next generation.
 pub(super) const LEFT: u8 = 3;
+/// How many conversations an older generation has.
+pub(super) const COUNT: u8 = 4;
 
 /// Longest frame in bytes: what a channel takes at once. One record is 64 KiB and its head at most.
 pub(super) const MAX_FRAME: usize = 128 * 1024;
@@ -56,8 +58,17 @@ pub(super) fn push(frame: &mut Vec<u8>, meta: &Meta, bytes: &[u8]) {
 
 /// The announcement of a memfd of `length` bytes: [`TABLE`] or [`LEFT`].
 pub(super) fn announce(kind: u8, length: u64) -> Vec<u8> {
+    with_number(kind, length)
+}
+
+/// So many conversations.
+pub(super) fn count(conversations: u64) -> Vec<u8> {
+    with_number(COUNT, conversations)
+}
+
+fn with_number(kind: u8, number: u64) -> Vec<u8> {
     let mut frame = vec![VERSION, kind];
-    frame.extend_from_slice(&length.to_le_bytes());
+    frame.extend_from_slice(&number.to_le_bytes());
     frame
 }
 
@@ -67,6 +78,14 @@ pub(super) fn announced(frame: &[u8]) -> Option<(u8, u64)> {
         [VERSION, kind @ (TABLE | LEFT), length @ ..] => {
             Some((*kind, u64::from_le_bytes(length.try_into().ok()?)))
         }
+        _ => None,
+    }
+}
+
+/// How many conversations a frame says that there are.
+pub(super) fn counted(frame: &[u8]) -> Option<u64> {
+    match frame {
+        [VERSION, COUNT, conversations @ ..] => Some(u64::from_le_bytes(conversations.try_into().ok()?)),
         _ => None,
     }
 }
@@ -184,6 +203,9 @@ mod tests {
         assert_eq!(frame, recorded);
         assert_eq!(announce(TABLE, 258), b"\x01\x02\x02\x01\0\0\0\0\0\0");
         assert_eq!(announce(LEFT, 258), b"\x01\x03\x02\x01\0\0\0\0\0\0");
+        assert_eq!(count(258), b"\x01\x04\x02\x01\0\0\0\0\0\0");
+        assert_eq!((counted(&count(258)), announced(&count(258))), (Some(258), None));
+        assert_eq!((counted(&announce(TABLE, 258)), counted(&[VERSION, COUNT, 0])), (None, None));
         assert_eq!(announced(&announce(TABLE, 258)), Some((TABLE, 258)));
         assert_eq!(announced(&announce(LEFT, 258)), Some((LEFT, 258)));
         assert_eq!((announced(&[VERSION, TABLE, 0]), announced(&announce(DATAGRAMS, 258))), (None, None));

@@ -111,6 +111,16 @@ impl Inbox {
         self.send(LEFT, left)
     }
 
+    /// Tells whoever reads now how many conversations there are here. Not while what was said before has not
+    /// been read: without a reader it would pile up.
+    #[cfg(feature = "quic")]
+    pub(super) fn count(&self, conversations: u64) -> io::Result<()> {
+        if self.far.is_readable() {
+            return Ok(());
+        }
+        self.near.send(&frame::count(conversations), &[])
+    }
+
     fn send(&self, kind: u8, bytes: &[u8]) -> io::Result<()> {
         let mut file = memfd::create("heirloom-flows")?;
         file.write_all(bytes)?;

@@ -292,6 +292,12 @@ impl Flows {
         }
     }
 
+    /// Tells the generation that reads how many conversations this one has.
+    #[cfg(feature = "quic")]
+    pub(crate) fn tell_count(&self, conversations: usize) {
+        self.core.tell_count(conversations);
+    }
+
     /// Waits until the socket's buffer may have room.
     ///
     /// # Cancel safety

@@ -26,6 +26,8 @@ pub(super) struct Older {
     /// Registered by the task that receives: a socket can be made outside of a runtime.
     watched: Option<AsyncFd<Arc<Channel>>>,
     pub(super) outbound: Outbound,
+    /// What it has said of how many conversations it has, if it has.
+    conversations: Option<u64>,
 }
 
 /// What an older generation has to say.
@@ -46,7 +48,8 @@ pub(super) enum Word {
 impl Older {
     pub(super) fn new(generation: u64, name: String, fd: OwnedFd) -> io::Result<Older> {
         let channel = Arc::new(Channel::from_fd(fd)?);
-        Ok(Older { generation, name, channel, watched: None, outbound: Outbound::default() })
+        let outbound = Outbound::default();
+        Ok(Older { generation, name, channel, watched: None, outbound, conversations: None })
     }
 
     pub(super) fn push(&mut self, meta: &Meta, bytes: &[u8]) {
@@ -83,22 +86,29 @@ impl Older {
         }
     }
 
+    /// How many conversations it has said that it has.
+    pub(super) fn counted(&self) -> Option<usize> {
+        Some(usize::try_from(self.conversations?).unwrap_or(usize::MAX))
+    }
+
     /// What it says next.
     pub(super) fn poll_word(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<Word>> {
-        let channel = Arc::clone(&self.channel);
-        loop {
-            let Poll::Ready(ready) = self.watched()?.poll_read_ready(cx) else { return Ok(Poll::Pending) };
+        let (channel, mut counted) = (Arc::clone(&self.channel), None);
+        let word = loop {
+            let Poll::Ready(ready) = self.watched()?.poll_read_ready(cx) else { break Poll::Pending };
             let mut guard = ready?;
-            match word(&channel) {
+            match word(&channel, &mut counted) {
                 Word::None => guard.clear_ready(),
-                word => return Ok(Poll::Ready(word)),
+                word => break Poll::Ready(word),
             }
-        }
+        };
+        self.conversations = counted.or(self.conversations);
+        Ok(word)
     }
 
     /// What it has said by now.
-    pub(super) fn word(&self) -> Word {
-        word(&self.channel)
+    pub(super) fn word(&mut self) -> Word {
+        word(&self.channel, &mut self.conversations)
     }
 
     fn watched(&mut self) -> io::Result<&AsyncFd<Arc<Channel>>> {
@@ -111,12 +121,14 @@ impl Older {
 }
 
 /// The last table that was sent: one may be of an earlier restart, whose successor died before it read it.
-/// What was left comes before its table, and so is there as soon as that is.
-fn word(channel: &Channel) -> Word {
+/// What was left comes before its table, and so is there as soon as that is. `counted` is changed if it says
+/// how many conversations it has, which is no word to act on.
+fn word(channel: &Channel, counted: &mut Option<u64>) -> Word {
     let (mut last, mut before) = (Word::None, None);
     for _ in 0..MOST_WORDS {
         match channel.recv() {
             Ok(Received::Message { bytes, fds, .. }) => {
+                *counted = frame::counted(&bytes).or(*counted);
                 let Some((kind, length)) = frame::announced(&bytes) else { continue };
                 let is_short = length <= if kind == LEFT { MOST_LEFT } else { MAX_LENGTH };
                 let file = fds.into_iter().next().filter(|_| is_short);
@@ -137,7 +149,8 @@ fn word(channel: &Channel) -> Word {
     Word::Gone
 }
 
-/// The most that is there at once: two for each restart, of which all but the last were taken back.
+/// The most that is there at once: two for each restart, of which all but the last were taken back, and one
+/// that counts.
 const MOST_WORDS: usize = 32;
 
 fn is_for_later(error: &io::Error) -> bool {

@@ -67,7 +67,7 @@ fn a_table_that_is_none_is_not_read() {
     let short = sealed(b"short");
     for (length, file) in [(5, None), (5, Some(&unsealed)), (6, Some(&short)), (MAX_LENGTH + 1, Some(&short))]
     {
-        let (older, near) = older();
+        let (mut older, near) = older();
         let files: Vec<_> = file.iter().map(|file| file.as_fd()).collect();
         near.send(&frame::announce(LEFT, length), &files).unwrap();
         near.send(&frame::announce(TABLE, length), &files).unwrap();
@@ -78,7 +78,7 @@ fn a_table_that_is_none_is_not_read() {
 
 #[test]
 fn what_is_left_belongs_to_the_table_after_it() {
-    let (older, near) = older();
+    let (mut older, near) = older();
     for (kind, bytes) in [(LEFT, b"old"), (TABLE, b"one"), (LEFT, b"new"), (TABLE, b"two")] {
         near.send(&frame::announce(kind, 3), &[sealed(bytes).as_fd()]).unwrap();
     }
@@ -88,9 +88,38 @@ fn what_is_left_belongs_to_the_table_after_it() {
 
 #[test]
 fn one_that_never_ceases_to_talk_is_as_good_as_gone() {
-    let (older, near) = older();
+    let (mut older, near) = older();
     while near.send(b"x", &[]).is_ok() {}
     assert!(matches!(older.word(), Word::Gone));
+}
+
+#[test]
+fn a_count_is_the_last_one_and_no_word_to_act_on() {
+    let (mut older, near) = older();
+    for bytes in [&frame::count(7)[..], &[1, 4, 9], &frame::count(3), &frame::announce(TABLE, 9)] {
+        near.send(bytes, &[]).unwrap();
+    }
+    assert!(matches!(older.word(), Word::Table { table: None, left: None }));
+    assert_eq!(older.counted(), Some(3));
+    near.send(&frame::count(u64::MAX), &[]).unwrap();
+    assert!(matches!(older.word(), Word::None));
+    assert_eq!(older.counted(), Some(usize::MAX));
+}
+
+#[cfg(feature = "quic")]
+#[test]
+fn counts_that_nobody_reads_do_not_pile_up() {
+    let (inbox, down) = Inbox::new().unwrap();
+    let mut newest = Older::new(1, String::new(), down).unwrap();
+    for conversations in [9, 8, 7] {
+        inbox.count(conversations).unwrap();
+    }
+    inbox.tell(b"table").unwrap();
+    assert!(matches!(newest.word(), Word::Table { .. }));
+    assert_eq!(newest.counted(), Some(9));
+    inbox.count(6).unwrap();
+    assert!(matches!(newest.word(), Word::None));
+    assert_eq!(newest.counted(), Some(6));
 }
 
 #[tokio::test]

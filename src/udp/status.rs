@@ -33,8 +33,9 @@ pub struct FlowsStatus {
 pub struct GenerationFlows {
     /// Its number.
     pub generation: u64,
-    /// Conversations that it has; `None` where the program's own ids say whose a datagram is. Connections of
-    /// [QUIC](crate::quic) are known to their own generation alone.
+    /// Conversations that it has; `None` where the program's own ids say whose a datagram is. How many
+    /// connections of [QUIC](crate::quic) an older generation has it says itself, once a second while it
+    /// drains; `None` before.
     pub flows: Option<usize>,
     /// Datagrams that were forwarded to it.
     pub forwarded: u64,
@@ -46,7 +47,7 @@ impl GenerationFlows {
     pub(super) fn of(older: &Older, sorting: &Sorting) -> GenerationFlows {
         GenerationFlows {
             generation: older.generation,
-            flows: sorting.flows(older.generation),
+            flows: sorting.flows(older.generation).or(older.counted()),
             forwarded: older.outbound.forwarded,
             dropped: older.outbound.dropped,
         }

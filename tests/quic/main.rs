@@ -5,6 +5,7 @@ mod counting;
 mod early;
 mod http3;
 mod replay;
+mod status;
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -13,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use heirloom::control::{Client, Reply, Request, socket_of};
 use heirloom::quic::quinn::rustls::pki_types::CertificateDer;
 use heirloom::quic::quinn::{self, ClientConfig, Connection, ConnectionError, Endpoint, rustls};
 use support::load::Target;
@@ -233,42 +233,6 @@ async fn a_process_that_is_killed_in_its_drain_takes_its_own_connections_and_the
     assert_eq!(lost.close_reason(), Some(ConnectionError::Reset));
     assert_eq!(ask(&other).await.unwrap(), serving);
     assert_eq!(ask(&connect(&client, served.address()).await.unwrap()).await.unwrap(), serving);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_status_has_connections_by_generation() {
-    let _shared = tokio::task::block_in_place(beside_others);
-    let served = start(&[]);
-    let client = served.client();
-    let (first, second) = (
-        connect(&client, served.address()).await.unwrap(),
-        connect(&client, served.address()).await.unwrap(),
-    );
-    let old = ask(&first).await.unwrap();
-    let serving = served.restart(old).await;
-    let third = connect(&client, served.address()).await.unwrap();
-    assert_eq!((ask(&second).await.unwrap(), ask(&third).await.unwrap()), (old, serving));
-    let socket = socket_of(serving.cast_unsigned()).expect("a control socket");
-    let deadline = Some(Instant::now() + PATIENCE);
-    let status = tokio::task::block_in_place(|| {
-        Client::ask(&socket, &Request::Status, deadline).unwrap().next(deadline).unwrap()
-    });
-    let Some(Reply::Status(status)) = status else { panic!("{status:?}") };
-    let of = |pid: i32| {
-        let generation =
-            status.generations.iter().find(|generation| generation.pid == pid.cast_unsigned()).unwrap();
-        generation.detail.as_ref().map(|detail| detail.flows[0].by_generation.clone())
-    };
-    assert_eq!(of(serving), Some([("2".to_owned(), 1)].into()), "{status:?}");
-    // The older one is asked by itself.
-    let socket = socket_of(old.cast_unsigned()).expect("a control socket");
-    let status = tokio::task::block_in_place(|| {
-        Client::ask(&socket, &Request::Status, deadline).unwrap().next(deadline).unwrap()
-    });
-    let Some(Reply::Status(status)) = status else { panic!("{status:?}") };
-    let detail = status.generations.iter().filter_map(|generation| generation.detail.as_ref());
-    let all: Vec<_> = detail.map(|detail| &detail.flows[0].by_generation).collect();
-    assert!(all.iter().any(|counts| counts.get("1") == Some(&2)), "{status:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! `heirloom status`: who serves, what became of restarts, and why the old process is still there.
 
+mod conversations;
 mod kin;
 mod table;
 mod watch;

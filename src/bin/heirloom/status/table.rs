@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use heirloom::control::{ConnectionDetail, GenerationDetail, GenerationStatus, Role, ServiceStatus};
 
+use super::conversations::Conversations;
 use crate::output::{connections, time, whole_time};
 
 /// All of it.
@@ -51,9 +52,10 @@ pub(crate) fn of(status: &ServiceStatus) -> String {
     }
     text += "\n\n";
     text += &generations(status);
+    let conversations = Conversations::of(status);
     for generation in status.generations.iter().take(SHOWN) {
         text += &moved_by(generation);
-        text += &held_by(generation);
+        text += &held_by(generation, conversations.of_generation(generation.generation));
     }
     text
 }
@@ -74,8 +76,12 @@ pub(crate) fn headline(status: &ServiceStatus) -> String {
 }
 
 fn generations(status: &ServiceStatus) -> String {
-    let mut rows = vec![["PID", "GENERATION", "ROLE", "UP", "CONNECTIONS", "HAMMER IN"].map(str::to_owned)];
-    for GenerationStatus { pid, generation, role, detail, .. } in status.generations.iter().take(SHOWN) {
+    let conversations = Conversations::of(status);
+    let mut rows = vec![
+        ["PID", "GENERATION", "ROLE", "UP", "CONNECTIONS", "CONVERSATIONS", "HAMMER IN"].map(str::to_owned),
+    ];
+    for status in status.generations.iter().take(SHOWN) {
+        let GenerationStatus { pid, generation, role, detail, .. } = status;
         let (up, held, hammer) = match detail {
             Some(detail) => (
                 whole_time(detail.uptime_ms),
@@ -84,12 +90,17 @@ fn generations(status: &ServiceStatus) -> String {
             ),
             None => ("?".to_owned(), "?".to_owned(), String::new()),
         };
-        rows.push([pid.to_string(), generation.to_string(), role_name(*role).to_owned(), up, held, hammer]);
+        let talking = conversations.of_generation(*generation).to_string();
+        let (pid, generation, role) = (pid.to_string(), generation.to_string(), role_name(*role).to_owned());
+        rows.push([pid, generation, role, up, held, talking, hammer]);
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+    // Most services have no sockets for datagrams.
+    let is_shown = |column: &usize| *column != CONVERSATIONS || conversations.has_any();
+    let columns: Vec<(usize, usize)> =
+        (0..rows[0].len()).filter(is_shown).map(|column| (column, width(column))).collect();
     let lines = rows.iter().map(|row| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = columns.iter().map(|(column, width)| format!("{:<width$}", row[*column]));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     });
     let mut text = lines.collect::<Vec<_>>().join("\n");
@@ -99,6 +110,9 @@ fn generations(status: &ServiceStatus) -> String {
     }
     text
 }
+
+/// Which column that is.
+const CONVERSATIONS: usize = 5;
 
 /// How many generations have a line: more than anybody keeps alive, and no more than a look at the screen
 /// takes.
@@ -124,13 +138,20 @@ fn moved_by(generation: &GenerationStatus) -> String {
 }
 
 /// Why an old process is still there.
-fn held_by(generation: &GenerationStatus) -> String {
+fn held_by(generation: &GenerationStatus, conversations: u64) -> String {
     let is_going = matches!(generation.role, Role::Draining | Role::Stopping);
     let detail = generation.detail.as_ref().filter(|detail| !detail.oldest.is_empty());
-    let (true, Some(GenerationDetail { connections, oldest, .. })) = (is_going, detail) else {
-        return String::new();
+    let talking = match conversations {
+        0 => None,
+        1 => Some("1 conversation over datagrams".to_owned()),
+        several => Some(format!("{several} conversations over datagrams")),
     };
-    let mut text = format!("\n\nprocess {} is still there for {}", generation.pid, by_kind(connections));
+    let held: Vec<_> = detail.map(|detail| by_kind(&detail.connections)).into_iter().chain(talking).collect();
+    if !is_going || held.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n\nprocess {} is still there for {}", generation.pid, held.join(", "));
+    let Some(GenerationDetail { connections, oldest, .. }) = detail else { return text };
     for connection in oldest.iter().take(NAMED) {
         text += "\n  ";
         text += &described(connection);
