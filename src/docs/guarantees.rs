@@ -110,7 +110,8 @@
 //! * A datagram of a conversation reaches the generation that it began with, until that one ends. It is
 //!   dropped, and counted, only if that generation does not read 4 MiB of them.
 //! * A QUIC connection (feature `quic`) lasts over restarts until its process's drain deadline, and is not
-//!   moved to another process. Clients that begin during a restart are served. With
+//!   moved to another process. Clients that begin during a restart are served. Those of HTTP/3 are told to go
+//!   by the program (`examples/http3.rs`): they connect once again, and no request is lost. With
 //!   `quic::Quic::early_data` 0-RTT goes on over restarts, and a session is good for it once, in one
 //!   generation. It is lost with a process that is killed.
 //! * With [`Restarter::udp`](crate::Restarter::udp) none of this holds: both generations read.

@@ -3,6 +3,7 @@
 
 mod counting;
 mod early;
+mod foreign;
 mod http3;
 mod replay;
 mod status;
@@ -25,7 +26,7 @@ use tokio::task::JoinHandle;
 struct Served {
     server: Server,
     certificate: CertificateDer<'static>,
-    _dir: TestDir,
+    dir: TestDir,
 }
 
 fn start(args: &[&str]) -> Served {
@@ -35,13 +36,15 @@ fn start(args: &[&str]) -> Served {
 fn start_example(name: &str, args: &[&str]) -> Served {
     let dir = TestDir::new();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    let [cert, key, pid] = ["cert.pem", "key.pem", "pid"].map(|name| dir.path().join(name));
     fs::write(&cert, made.cert.pem()).unwrap();
     fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     let text = |path: &Path| path.to_str().unwrap().to_owned();
-    let server =
-        Setup::example(name).args(&["--cert", &text(&cert), "--key", &text(&key)]).args(args).start();
-    Served { server, certificate: made.cert.der().clone(), _dir: dir }
+    let server = Setup::example(name)
+        .args(&["--cert", &text(&cert), "--key", &text(&key), "--pid-file", &text(&pid)])
+        .args(args)
+        .start();
+    Served { server, certificate: made.cert.der().clone(), dir }
 }
 
 impl Served {

@@ -97,7 +97,7 @@ impl Early {
     async fn hold_back(&self) -> Flight {
         let relay = Relay::start(self.served.address()).await;
         let connecting = self.client.connect(relay.address, "localhost").unwrap();
-        let (connection, _) = connecting.into_0rtt().ok().expect("a session");
+        let (connection, _) = connecting.into_0rtt().expect("a session");
         tokio::select! {
             answer = ask(&connection) => panic!("nobody was asked: {answer:?}"),
             flight = relay.flight => flight.unwrap(),

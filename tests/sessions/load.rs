@@ -1,12 +1,13 @@
 //! Other clients than Rust's, by the same programs that make the full tables: `scripts/live-test.sh` and
 //! `scripts/h2-test.sh`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 
 use super::{secure, start};
 use support::beside::is_installed;
+use support::python::{has_module, python};
 use support::{Binary, TestDir, alone, skip};
 
 #[test]
@@ -67,15 +68,4 @@ fn clients_of_http2() {
     let shown = String::from_utf8_lossy(&output.stdout);
     println!("{shown}");
     assert!(output.status.success(), "{shown}{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Where `.ci/run` makes one with what Debian has not.
-fn python() -> PathBuf {
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    home.join(".cache/heirloom/venv/bin/python")
-}
-
-fn has_module(python: &Path, names: &str) -> bool {
-    let imported = Command::new(python).args(["-c", &format!("import {names}")]).status();
-    imported.is_ok_and(|status| status.success())
 }

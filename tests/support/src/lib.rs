@@ -20,6 +20,7 @@ pub mod operator;
 pub mod port;
 pub mod proc;
 pub mod programs;
+pub mod python;
 mod request;
 pub mod run;
 mod server;
