@@ -45,9 +45,11 @@ impl Outbound {
         }
     }
 
-    /// The next frame to send, with all that there is.
+    /// The next frame to send: the one that is being filled only if no other waits. While the older
+    /// generation is behind it goes on being filled, since few full frames are read sooner than many small
+    /// ones.
     pub(super) fn next(&mut self) -> Option<&[u8]> {
-        if !self.filling.bytes.is_empty() {
+        if self.waiting.is_empty() && !self.filling.bytes.is_empty() {
             self.seal();
         }
         self.waiting.front().map(|frame| &frame.bytes[..])
@@ -99,6 +101,23 @@ mod tests {
         outbound.sent();
         assert!(outbound.next().is_none());
         assert_eq!((outbound.forwarded, outbound.dropped), (100, 0));
+    }
+
+    #[test]
+    fn while_one_waits_the_next_is_filled() {
+        let mut outbound = Outbound::default();
+        outbound.push(&meta(4, 4), b"ping");
+        for _ in 0..100 {
+            // There is no room for it yet.
+            assert!(outbound.next().is_some());
+            outbound.push(&meta(4, 4), b"ping");
+        }
+        let mut frames = Vec::new();
+        while let Some(frame) = outbound.next() {
+            frames.push(frame.len());
+            outbound.sent();
+        }
+        assert_eq!((frames.len(), outbound.forwarded), (2, 101), "{frames:?}");
     }
 
     #[test]

@@ -258,14 +258,19 @@ pub(crate) async fn much(kind: Kind, scale: Scale) -> Failable<Cell> {
                 continue;
             }
         };
+        let before = block_in_place(|| server.dropped())?;
         let up = rate(scale.much, upload(&connection, scale.much)).await?;
+        let after = block_in_place(|| server.dropped())?;
         whole += 1;
         worst = worst.min(forwarded / direct);
         write!(
             says,
-            "; down {direct:.0} to {forwarded:.0} MB/s ({:.0} %), up {up_direct:.0} to {up:.0} ({:.0} %)",
+            "; down {direct:.0} to {forwarded:.0} MB/s ({:.0} %), up {up_direct:.0} to {up:.0} ({:.0} %), dropped {} by \
+             the kernel and {} on the way",
             100.0 * forwarded / direct,
-            100.0 * up / up_direct
+            100.0 * up / up_direct,
+            after.by_the_kernel - before.by_the_kernel,
+            after.on_the_way - before.on_the_way
         )?;
     }
     let says = format!("{whole} of {} whole{says}", scale.few);

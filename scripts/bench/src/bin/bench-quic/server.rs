@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use heirloom::control::{Client, Reply, Request, socket_of};
 use heirloom::quic::quinn::rustls::pki_types::CertificateDer;
 use heirloom_bench::proc;
 use nix::sys::signal::Signal;
@@ -36,6 +37,14 @@ pub(crate) struct Server {
     log: Arc<Mutex<Vec<String>>>,
     settled: Receiver<i32>,
     folder: PathBuf,
+}
+
+/// Datagrams that nobody got.
+pub(crate) struct Dropped {
+    /// For an older generation that does not read as fast as they come.
+    pub(crate) on_the_way: u64,
+    /// For want of room in the socket.
+    pub(crate) by_the_kernel: u64,
 }
 
 impl Server {
@@ -98,6 +107,27 @@ impl Server {
         };
         self.serving = new;
         Ok((begin, Instant::now()))
+    }
+
+    /// What was dropped so far. A plain socket forwards nothing.
+    pub(crate) fn dropped(&self) -> Failable<Dropped> {
+        let deadline = Some(Instant::now() + PATIENCE);
+        let socket = socket_of(self.serving.cast_unsigned())?;
+        let Some(Reply::Status(status)) = Client::ask(&socket, &Request::Status, deadline)?.next(deadline)?
+        else {
+            return Err("no status".into());
+        };
+        let details = status.generations.iter().filter_map(|generation| generation.detail.as_ref());
+        let on_the_way = details.flat_map(|detail| &detail.flows).map(|flows| flows.dropped).sum();
+        Ok(Dropped { on_the_way, by_the_kernel: self.dropped_by_the_kernel()? })
+    }
+
+    fn dropped_by_the_kernel(&self) -> Failable<u64> {
+        let port = format!(":{:04X}", self.address.port());
+        let table = std::fs::read_to_string("/proc/net/udp")?;
+        let of_port =
+            table.lines().filter(|line| line.split_whitespace().nth(1).is_some_and(|at| at.ends_with(&port)));
+        Ok(of_port.filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok()).sum())
     }
 
     /// What the processes have said last.
