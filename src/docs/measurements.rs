@@ -111,9 +111,17 @@
 //!
 //! The slowest hundredth of new connections took 134 ms around restarts and 124 ms else in the one run (1.1
 //! times as long), and 299 ms and 149 ms in the other (2.0): on such a machine a new process waits for its
-//! turn. With a shared socket it was 13 s and 17 s around restarts. An upload of 100 MB that is forwarded had
-//! 54 %, 84 % and 143 % of its direct rate, which says more of the machine. 20 kept connections of Python's
-//! aioquic went through 5 restarts: 0 of 1,530 streams lost.
+//! turn. With a shared socket it was 13 s and 17 s around restarts. 20 kept connections of Python's aioquic
+//! went through 5 restarts: 0 of 1,530 streams lost.
+//!
+//! Eighteen uploads of 100 MB that were forwarded had from 59 % to 156 % of the direct rate, half of them
+//! 95 % and more. No datagram was dropped, neither by the kernel nor on the way; what differs is what the
+//! machine had left for three processes instead of two. Beside four programs that only compute it was 19 %,
+//! 112 % and 234 %, and again none was dropped.
+//!
+//! HTTP/3 (`examples/http3.rs`) through 5 restarts: of 20 clients of aioquic 0 of 3,193 requests failed, and
+//! each connected again 5 times, as it was told to. Of a page in Chromium 0 of 1,140 failed; it had 6
+//! connections, one for each process, and 44 ms was the longest that a request took.
 //!
 //! # Idle connections
 //!
