@@ -92,12 +92,11 @@ async fn serve(incoming: Incoming, early_data: bool) -> Result<(), ConnectionErr
     loop {
         let (mut answer, mut question) = connection.accept_bi().await?;
         tokio::spawn(async move {
-            let came_early = question.is_0rtt();
-            question.read_to_end(MOST).await?;
-            if came_early {
-                // Here an answer that must not be given twice would have to wait for the handshake.
-                tracing::info!("a question came with the first packet");
+            if question.is_0rtt() {
+                // An answer that must not be given twice would have to wait for the handshake.
+                tracing::info!("a question comes with the first packet");
             }
+            question.read_to_end(MOST).await?;
             answer.write_all(std::process::id().to_string().as_bytes()).await?;
             Ok::<_, Box<dyn Error + Send + Sync>>(answer.finish()?)
         });

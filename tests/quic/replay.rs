@@ -10,8 +10,9 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{Served, ask, bound, connect, start};
 
-/// What the server says of each question that it has before the handshake is done.
-const CAME_EARLY: &str = "a question came with the first packet";
+/// What the server says of each question that begins before the handshake is done. Its end may come later: a
+/// client's first packet can leave between a write and the `finish` after it.
+const CAME_EARLY: &str = "a question comes with the first packet";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g6_what_one_generation_has_taken_no_other_takes() {
