@@ -69,8 +69,9 @@ pub(crate) struct Access {
 /// as long as the kernel allows (net.core.somaxconn, 4096 since Linux 5.4, cuts it).
 const BACKLOG: u32 = 4096;
 
-/// Go's servers ask after 15 s, Linux by itself after 7,200 s.
-const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Go's servers ask after 15 s, Linux by itself after 7,200 s. Below an idle HTTP connection's own limit, so
+/// that each is asked but once.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Why a string is not an address to listen on.
 #[derive(Debug, Error)]
@@ -182,13 +183,17 @@ impl Listen {
     }
 
     /// After how long without a sign of life the kernel asks an accepted connection's client whether it is
-    /// still there (SO_KEEPALIVE); to the whole second, at least one. It asks four times, 5 s apart, before
+    /// still there (SO_KEEPALIVE); to the whole second, at least one. It asks nine times, 10 s apart, before
     /// it breaks the connection.
     ///
-    /// Default 30 s, so that a client which has vanished without a word (a cable, a crash, a NAT that has
-    /// forgotten it) costs memory and a drain's time for 50 s, and not for the two hours and more of the
+    /// Default 60 s, so that a client which has vanished without a word (a cable, a crash, a NAT that has
+    /// forgotten it) costs memory for two and a half minutes, and not for the two hours and more of the
     /// kernel's own default, if it has any. `None` leaves the connections without. Nothing is asked on Unix
     /// sockets, and what is inherited from systemd is as its unit has it (`KeepAlive=`, off by default).
+    ///
+    /// Sooner is not better where ten thousands of idle clients are on this machine, a proxy's for instance:
+    /// the kernel asks all whose time comes within two seconds at once, loopback takes a thousand questions
+    /// at once (net.core.netdev_max_backlog), and who cannot be asked nine times in a row is cut.
     pub fn keepalive(mut self, silence: impl Into<Option<Duration>>) -> Listen {
         self.keepalive = silence.into();
         self

@@ -218,9 +218,11 @@ pub(crate) fn set_keepalive(fd: BorrowedFd<'_>, silence: Option<Duration>) -> io
 }
 
 const KEEPALIVE_LEAST: Duration = Duration::from_secs(1);
-/// Four lost in a row are no bad luck, and 5 s no burden.
-const KEEPALIVE_AGAIN: Duration = Duration::from_secs(5);
-const KEEPALIVE_TRIES: u32 = 4;
+/// With four of them 5 s apart, and after 30 s, 20,000 of 100,000 idle connections over loopback were cut,
+/// whose questions the kernel had dropped together each time.
+const KEEPALIVE_AGAIN: Duration = Duration::from_secs(10);
+/// Linux's own number.
+const KEEPALIVE_TRIES: u32 = 9;
 
 impl Kind {
     /// The word for it in an announcement.
