@@ -62,6 +62,7 @@ pub(super) fn announce(kind: u8, length: u64) -> Vec<u8> {
 }
 
 /// So many conversations.
+#[cfg(any(feature = "quic", test))]
 pub(super) fn count(conversations: u64) -> Vec<u8> {
     with_number(COUNT, conversations)
 }
