@@ -36,7 +36,7 @@ trap 'rm -rf "$work"' EXIT
 # shellcheck source=scripts/apt-beside.sh
 . scripts/apt-beside.sh
 
-cargo build --quiet --release --package heirloom-bench --all-features --bin hello --bin bench-move
+cargo build --quiet --release --package heirloom-bench --features bench --bin hello --bin bench-move
 built=${CARGO_TARGET_DIR:-target}/release
 root_of
 cp "$built"/{hello,bench-move} "$root/programs/"

@@ -21,12 +21,8 @@ async fn g6_what_one_generation_has_taken_no_other_takes() {
     let first = early.served.server.first_pid;
     let flight = early.ask(first).await;
     flight.repeat(&early.served).await;
-    let second = early.served.restart(first).await;
-    flight.repeat_elsewhere(&early.served).await;
-    flight.repeat(&early.served).await;
-    let third = early.served.restart(second).await;
-    flight.repeat_elsewhere(&early.served).await;
-    flight.repeat(&early.served).await;
+    let second = early.restart_and_repeat(first, &flight).await;
+    let third = early.restart_and_repeat(second, &flight).await;
     early.has_taken_once(&[first, second, third]).await;
 }
 
@@ -38,9 +34,7 @@ async fn g6_what_is_taken_with_a_session_of_before_is_not_taken_again() {
     let second = early.served.restart(first).await;
     let flight = early.ask(second).await;
     flight.repeat(&early.served).await;
-    let third = early.served.restart(second).await;
-    flight.repeat_elsewhere(&early.served).await;
-    flight.repeat(&early.served).await;
+    let third = early.restart_and_repeat(second, &flight).await;
     early.has_taken_once(&[first, second, third]).await;
 }
 
@@ -54,9 +48,7 @@ async fn g6_what_was_held_back_over_a_restart_is_taken_once() {
     flight.repeat_elsewhere(&early.served).await;
     tokio::task::block_in_place(|| early.served.server.wait_for_line(early.mark, CAME_EARLY));
     flight.repeat(&early.served).await;
-    let third = early.served.restart(second).await;
-    flight.repeat_elsewhere(&early.served).await;
-    flight.repeat(&early.served).await;
+    let third = early.restart_and_repeat(second, &flight).await;
     early.has_taken_once(&[first, second, third]).await;
 }
 
@@ -103,6 +95,14 @@ impl Early {
             answer = ask(&connection) => panic!("nobody was asked: {answer:?}"),
             flight = relay.flight => flight.unwrap(),
         }
+    }
+
+    /// Has the next generation see it as well; that one's process.
+    async fn restart_and_repeat(&self, serving: i32, flight: &Flight) -> i32 {
+        let next = self.served.restart(serving).await;
+        flight.repeat_elsewhere(&self.served).await;
+        flight.repeat(&self.served).await;
+        next
     }
 
     /// When these have ended nothing is left that could still be taken.

@@ -405,6 +405,16 @@ mod tests {
     }
 
     #[test]
+    fn where_more_are_open_than_are_followed_one_is_to_the_end() {
+        let mut ledger = greeted();
+        let streams: Vec<u32> = (0..=MOST_FOLLOWED as u32).map(|at| 2 * at + 1).collect();
+        streams.iter().for_each(|stream| ledger.read(head(HEADERS, END_STREAM, *stream, 1), &[], 0));
+        assert!(ledger.is_ending());
+        streams.iter().for_each(|stream| ledger.wrote(head(DATA, END_STREAM, *stream, 0), &[]));
+        assert_eq!(ledger.open_streams(), 1);
+    }
+
+    #[test]
     fn late_frames_may_come_of_a_stream_that_we_reset_half_open_and_of_no_other() {
         for (flags, late) in [(0, true), (END_STREAM, false)] {
             let mut ledger = greeted();

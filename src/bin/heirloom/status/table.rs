@@ -51,8 +51,8 @@ pub(crate) fn of(status: &ServiceStatus) -> String {
         let _ = write!(text, "\nrestarting     {} for {}{pid}{then}", restart.phase, time(restart.since_ms));
     }
     text += "\n\n";
-    text += &generations(status);
     let conversations = Conversations::of(status);
+    text += &generations(status, &conversations);
     for generation in status.generations.iter().take(SHOWN) {
         text += &moved_by(generation);
         text += &held_by(generation, conversations.of_generation(generation.generation));
@@ -75,8 +75,7 @@ pub(crate) fn headline(status: &ServiceStatus) -> String {
     }
 }
 
-fn generations(status: &ServiceStatus) -> String {
-    let conversations = Conversations::of(status);
+fn generations(status: &ServiceStatus, conversations: &Conversations) -> String {
     let mut rows = vec![
         ["PID", "GENERATION", "ROLE", "UP", "CONNECTIONS", "CONVERSATIONS", "HAMMER IN"].map(str::to_owned),
     ];
