@@ -1,10 +1,13 @@
-"""A worker that a test tells how to behave, and asks what it was given. Blocking accepts, one thread for each connection."""
+"""A worker that a test tells how to behave, and asks what it was given. Blocking accepts, one thread for each connection;
+what it has accepted when it is told to stop, it answers."""
 
 import ctypes
 import fcntl
 import os
+import select
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -17,6 +20,11 @@ GENERATION = os.environ["SERVER_STARTER_GENERATION"]
 TOLD = threading.Event()
 # Set once it was asked what it answers once.
 ASKED = threading.Event()
+# Threads that accept, and those that answer.
+ACCEPTING = []
+ANSWERING = set()
+# Seconds that a client which was accepted has to ask, once this is to stop.
+GRACE = 1
 
 
 def fails():
@@ -74,12 +82,25 @@ def orphan():
 
 
 def serve(listener):
-    while True:
-        connection, _ = listener.accept()
-        threading.Thread(target=speak, args=(connection,), daemon=True).start()
+    # If another process has taken the connection, the accept of a blocking socket would wait for the next one.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 50_000))
+    while STOPPED not in select.select([listener, STOPPED], [], [])[0]:
+        try:
+            connection, _ = listener.accept()
+        except BlockingIOError:
+            continue
+        thread = threading.Thread(target=speak, args=(connection,), daemon=True)
+        ANSWERING.add(thread)
+        thread.start()
 
 
 def speak(connection):
+    answer_one(connection)
+    ANSWERING.discard(threading.current_thread())
+
+
+def answer_one(connection):
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))
     with connection:
         head = b""
         while b"\r\n\r\n" not in head:
@@ -141,12 +162,31 @@ def stop(number, frame):
         notify("EXTEND_TIMEOUT_USEC=60000000")
         time.sleep(EXTENDED)
     print(f"worker {GENERATION} stops", flush=True)
+    finish()
     os._exit(int(os.environ.get("WORKER_STATUS", "0")))
+
+
+def finish():
+    """What was accepted is answered."""
+    os.write(STOP, b"!")
+    for thread in ACCEPTING:
+        thread.join()
+    deadline = time.monotonic() + GRACE
+    for thread in list(ANSWERING):
+        thread.join(max(0, deadline - time.monotonic()))
+
+
+def accept_from(listener):
+    thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+    ACCEPTING.append(thread)
+    thread.start()
 
 
 INHERITED = sorted(int(fd) for fd in os.listdir("/proc/self/fd") if int(fd) > 2)
 # The directory itself was among them.
 INHERITED = [fd for fd in INHERITED if os.path.exists(f"/proc/self/fd/{fd}")]
+# Something can be read there once this is to stop.
+STOPPED, STOP = os.pipe()
 
 
 def main():
@@ -185,14 +225,16 @@ def main():
         )
     for word in filter(None, os.environ["SERVER_STARTER_PORT"].split(";")):
         one = socket.socket(fileno=int(word.rsplit("=", 1)[1]))
-        target = serve if one.type == socket.SOCK_STREAM else echo
-        threading.Thread(target=target, args=(one,), daemon=True).start()
+        if one.type == socket.SOCK_STREAM:
+            accept_from(one)
+        else:
+            threading.Thread(target=echo, args=(one,), daemon=True).start()
     if "WORKER_PORT" in os.environ:
         own = socket.socket()
         own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         own.bind(("127.0.0.1", int(os.environ["WORKER_PORT"])))
         own.listen()
-        threading.Thread(target=serve, args=(own,), daemon=True).start()
+        accept_from(own)
     if "/hang" not in sys.argv:
         ready(os.environ.get("WORKER_READY"))
         TOLD.set()
