@@ -1,44 +1,32 @@
 //! One keep-alive client whose every byte the test decides, and that sees every byte of the server.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
+use socket2::SockRef;
+
 use super::PATIENCE;
-use super::load::{Answer, Target};
+pub use super::load::request;
+use super::load::{Answer, Body, Head, Socket, Target};
 
 /// A blocking connection; no wait on it is longer than [`PATIENCE`].
 #[derive(Debug)]
 pub struct Client {
-    socket: Socket,
+    name: String,
+    socket: Box<dyn Socket>,
     /// Read, and not yet part of an answer.
     read: Vec<u8>,
 }
 
-#[derive(Debug)]
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
 impl Client {
     pub fn connect(target: &Target) -> Client {
-        let socket = match target {
-            Target::Tcp(address) => TcpStream::connect(address).map(Socket::Tcp),
-            Target::Unix(path) => UnixStream::connect(path).map(Socket::Unix),
-        };
+        let socket = target.socket(Instant::now() + PATIENCE);
         let socket = socket.unwrap_or_else(|error| panic!("connect to {target}: {error}"));
-        let client = Client { socket, read: Vec::new() };
-        let patience = Some(PATIENCE);
-        let limited = match &client.socket {
-            Socket::Tcp(socket) => socket.set_read_timeout(patience),
-            Socket::Unix(socket) => socket.set_read_timeout(patience),
-        };
-        limited.expect("a timeout above zero");
-        client
+        let local = SockRef::from(&socket.descriptor()).local_addr().ok().and_then(|own| own.as_socket());
+        let own = local.map(|own| format!(" from {own}")).unwrap_or_default();
+        Client { name: format!("the connection to {target}{own}"), socket, read: Vec::new() }
     }
 
     pub fn get(&mut self, path: &str) -> Answer {
@@ -53,11 +41,7 @@ impl Client {
 
     /// Whether the connection took it: it may be closed or reset.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        let sent = match &mut self.socket {
-            Socket::Tcp(socket) => socket.write_all(bytes.as_ref()),
-            Socket::Unix(socket) => socket.write_all(bytes.as_ref()),
-        };
-        match sent {
+        match self.socket.write_all(bytes.as_ref()) {
             Ok(()) => true,
             Err(error) if is_gone(&error) => false,
             Err(error) => panic!("{self}: {error}"),
@@ -78,19 +62,13 @@ impl Client {
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let sent = match &mut self.socket {
-            Socket::Tcp(socket) => socket.write_all(bytes.as_ref()),
-            Socket::Unix(socket) => socket.write_all(bytes.as_ref()),
-        };
+        let sent = self.socket.write_all(bytes.as_ref());
         sent.unwrap_or_else(|error| panic!("{self}: {error}"));
     }
 
     /// Nothing more will be sent; what comes is still read.
     pub fn end_sending(&mut self) {
-        let ended = match &self.socket {
-            Socket::Tcp(socket) => socket.shutdown(Shutdown::Write),
-            Socket::Unix(socket) => socket.shutdown(Shutdown::Write),
-        };
+        let ended = self.socket.end_sending();
         ended.unwrap_or_else(|error| panic!("{self}: {error}"));
     }
 
@@ -166,32 +144,29 @@ impl Client {
     }
 
     fn answer_to(&mut self, has_body: bool) -> Answer {
-        let head = String::from_utf8(self.read_until(b"\r\n\r\n")).expect("a head that is text");
-        let field = |name: &str| {
-            let fields = head.lines().filter_map(|line| line.split_once(':'));
-            fields.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+        let bytes = self.read_until(b"\r\n\r\n");
+        let head = Head::parse(&bytes);
+        let head = head.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&bytes)));
+        let length = match head.body {
+            Body::Length(length) if has_body => length,
+            _ => 0,
         };
-        let status = head.get(9..12).and_then(|digits| digits.parse().ok());
-        let status = status.unwrap_or_else(|| panic!("no status in {head:?}"));
-        let length: usize = field("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-        let closes = field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-        let length = if has_body { length } else { 0 };
         while self.read.len() < length {
             let count = self.read_more().unwrap_or_else(|error| panic!("{self}: {error}"));
             assert!(count > 0, "{self}: closed in a body of {length} bytes");
         }
         let body = self.read.drain(..length).collect();
-        Answer { status, body: String::from_utf8(body).expect("a body that is text"), closes }
+        Answer {
+            status: head.status,
+            body: String::from_utf8(body).expect("a body that is text"),
+            closes: head.closes,
+        }
     }
 
     fn read_more(&mut self) -> io::Result<usize> {
         let mut chunk = [0; 4096];
         loop {
-            let read = match &mut self.socket {
-                Socket::Tcp(socket) => socket.read(&mut chunk),
-                Socket::Unix(socket) => socket.read(&mut chunk),
-            };
-            match read {
+            match self.socket.read(&mut chunk) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => (),
                 Ok(count) => {
                     self.read.extend_from_slice(&chunk[..count]);
@@ -205,24 +180,14 @@ impl Client {
 
 impl AsFd for Client {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.socket {
-            Socket::Tcp(socket) => socket.as_fd(),
-            Socket::Unix(socket) => socket.as_fd(),
-        }
+        self.socket.descriptor()
     }
 }
 
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.socket {
-            Socket::Tcp(socket) => write!(f, "the connection from {:?}", socket.local_addr()),
-            Socket::Unix(socket) => write!(f, "the connection to {:?}", socket.peer_addr()),
-        }
+        f.write_str(&self.name)
     }
-}
-
-pub fn request(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
 }
 
 pub fn number(answer: &Answer) -> i32 {

@@ -17,7 +17,8 @@ struct State {
     lines: Vec<Line>,
     /// Pipes not yet at their end.
     open: usize,
-    /// Nobody reads them.
+    /// Nobody reads them from the line on that contains this.
+    unread_from: Option<&'static str>,
     is_unread: bool,
 }
 
@@ -50,13 +51,14 @@ impl Log {
         });
     }
 
-    /// Reads no pipe any further than to the end of the line that comes next.
-    pub fn stop_reading(&self) {
-        self.state.lock().unwrap().is_unread = true;
+    /// Once a line with this has come, no pipe is read any further than to the end of its next line.
+    pub fn stop_reading_at(&self, pattern: &'static str) {
+        self.state.lock().unwrap().unread_from = Some(pattern);
     }
 
     pub fn read_on(&self) {
-        self.state.lock().unwrap().is_unread = false;
+        let mut state = self.state.lock().unwrap();
+        (state.unread_from, state.is_unread) = (None, false);
         self.more.notify_all();
     }
 
@@ -67,7 +69,9 @@ impl Log {
 
     pub fn add(&self, from: &'static str, text: &str) {
         let line = Line { at: self.started.elapsed(), from, text: text.to_owned() };
-        self.state.lock().unwrap().lines.push(line);
+        let mut state = self.state.lock().unwrap();
+        state.is_unread |= state.unread_from.is_some_and(|pattern| text.contains(pattern));
+        state.lines.push(line);
         self.more.notify_all();
     }
 

@@ -309,12 +309,12 @@ impl Server {
     /// From here on nobody reads what it says, and the pipe that is the standard error of `pid` has no room left.
     pub fn fill_log(&self, pid: i32) {
         let mark = self.mark();
-        self.log.stop_reading();
+        self.log.stop_reading_at(FILLED);
         // Another description of the same pipe, so that the server's own stays as it is.
         let mut open = File::options();
         let path = format!("/proc/{pid}/fd/2");
         let mut pipe = open.write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).expect("a pipe");
-        // Who reads gets one line more.
+        // Whatever the server says meanwhile, who reads gets all up to here.
         writeln!(pipe, "{FILLED}").expect("room in a pipe");
         self.wait_for_line(mark, FILLED);
         for length in (0..=PIPE_BUF.ilog2()).rev().map(|power| 1 << power) {

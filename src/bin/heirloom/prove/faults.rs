@@ -14,13 +14,13 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::clients::{Stage, Symptom, Trouble};
 use super::kernel::{self, Process};
 use super::loss::Loss;
 use super::program::Program;
 use super::record::FoundClosed;
 use super::restarting::Restart;
 use super::trigger::Trigger;
+use super::wire::{Stage, Symptom, Trouble};
 
 /// In the order in which they are made: the last one ends the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::clients::{Kind, Stage, Symptom};
+use super::clients::Kind;
 use super::faults::{Fault, Injected};
 use super::loss::Loss;
 use super::record::{FoundClosed, Lost, Seen};
@@ -11,6 +11,7 @@ use super::report::{
     Chart, ClientLine, Deed, Example, FaultLine, Finding, Latency, Moment, Quantiles, Report, RestartLine,
 };
 use super::restarting::{Phase, Restart};
+use super::wire::{Stage, Symptom};
 
 /// All that is known at the end.
 #[derive(Debug)]
@@ -164,31 +165,13 @@ impl Evidence {
     /// What one loss looked like.
     fn detail(&self, lost: &Lost) -> String {
         let trouble = &lost.trouble;
-        let symptom = match &trouble.symptom {
-            Symptom::Refused => "refused".to_owned(),
-            Symptom::Reset => "reset".to_owned(),
-            Symptom::Closed => "closed".to_owned(),
-            Symptom::Silent => "silent".to_owned(),
-            Symptom::Status(status) => format!("status {status}"),
-            Symptom::Garbled(text) => format!("{text:?}"),
-            Symptom::Cancelled(code) => format!("the stream was cancelled with code {code}"),
-            Symptom::Slow(took) => format!("answered after {}", crate::output::time(millis(*took))),
-            Symptom::Own(why) => why.clone(),
-        };
-        let stage = match (trouble.stage, trouble.had_begun) {
-            (_, true) => "in the middle of the answer",
-            (Stage::Connecting, _) => "when it connected",
-            (Stage::Sending, _) => "while it sent",
-            (Stage::Uploading, _) => "while it sent the body",
-            (Stage::Waiting, _) => "while it waited for the answer",
-        };
         let age = crate::output::time(millis(lost.ended - trouble.opened));
         let first = if trouble.is_fresh { "unused" } else { "used before" };
         let by = trouble.server.map(|pid| format!(", served by process {pid}")).unwrap_or_default();
         let closed = if trouble.was_closed { ", closed before the request was sent" } else { "" };
         match trouble.stage {
-            Stage::Connecting => format!("{symptom} {stage}"),
-            _ => format!("{symptom} {stage}; the connection was {age} old and {first}{closed}{by}"),
+            Stage::Connecting => trouble.to_string(),
+            _ => format!("{trouble}; the connection was {age} old and {first}{closed}{by}"),
         }
     }
 

@@ -6,6 +6,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `clients/` | one kind of client each, over and over; writes to `record` |
+//! | `wire/` | a connection, on which nothing is tried twice; the tests' load client has it as well |
 //! | `wanted` | reads from the options what is to be done |
 //! | `trigger`, `restarting` | asks for a restart, and watches how far it has come |
 //! | `faults`, `program` | does harm in the middle of one, and makes it good again |
@@ -30,6 +31,7 @@ mod server;
 mod trigger;
 mod url;
 mod wanted;
+mod wire;
 
 use std::ffi::OsString;
 use std::fs;

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::clients::{Kind, Trouble};
+use super::clients::Kind;
+use super::wire::Trouble;
 
 /// Written by all clients, read at the end.
 #[derive(Debug, Default)]

@@ -1,34 +1,28 @@
 //! A load client that hides nothing: raw sockets, no retry, every failure counted by its kind.
 //!
-//! All clients of one load share one thread, so that the load costs the server's machine little. Between the
-//! look for a FIN and the first byte of a request nothing is awaited (unless [`Look::ThenWait`] asks for it),
-//! so a client here races a closing server exactly as a blocking one would.
+//! Connections, and how answers are read on them, are those of `heirloom prove`. Between the look for a FIN and
+//! the first byte of a request there is nothing, unless [`Look::ThenWait`] asks for it.
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "each test and script uses its own part of it")]
 
 mod answer;
 mod client;
 mod report;
+mod target;
+#[path = "../../../../src/bin/heirloom/prove/wire/mod.rs"]
+mod wire;
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use client::{Client, Plan, Stop};
 
-pub use answer::{Answer, fetch, unix_address};
+pub use answer::{Answer, fetch, request};
 pub use report::{Failure, Report};
-
-/// Where the load goes: `127.0.0.1:80`, `[::1]:80`, `unix:/path` or `unix:@abstract`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
+pub use target::Target;
+pub(crate) use wire::{Body, Head, Socket};
 
 /// How each client behaves.
 #[derive(Clone, Debug)]
@@ -69,8 +63,8 @@ pub enum Expect {
 #[derive(Debug)]
 pub struct Load {
     shared: Arc<Shared>,
-    stop: watch::Sender<bool>,
-    thread: Option<JoinHandle<()>>,
+    stop: Arc<Stop>,
+    clients: Vec<JoinHandle<()>>,
 }
 
 impl Load {
@@ -92,14 +86,16 @@ impl Load {
         expect: Expect,
         patience: Duration,
     ) -> Load {
-        let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared::new(Report::new(mode.to_string())));
-        let plan = Arc::new(client::Plan::new(target.clone(), mode, path, expect, patience));
-        let thread = std::thread::spawn({
-            let shared = Arc::clone(&shared);
-            move || client::drive(&plan, &shared, &stopped)
+        let plan = Arc::new(Plan::new(target.clone(), mode, path, expect, patience));
+        let stop = Arc::<Stop>::default();
+        let clients = (0..plan.mode.clients()).map(|number| {
+            let client = Client::new(Arc::clone(&plan), Arc::clone(&shared), number);
+            let stop = Arc::clone(&stop);
+            let thread = std::thread::Builder::new().name(format!("client {number}")).stack_size(STACK);
+            thread.spawn(move || client.run(&stop)).expect("a thread for a client")
         });
-        Load { shared, stop, thread: Some(thread) }
+        Load { clients: clients.collect(), shared, stop }
     }
 
     /// Waits until `count` more requests have ended, well or badly.
@@ -131,9 +127,9 @@ impl Load {
     }
 
     fn end(&mut self) {
-        self.stop.send_replace(true);
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("the load client does not panic");
+        self.stop.say();
+        for client in self.clients.drain(..) {
+            client.join().expect("a client does not panic");
         }
         self.shared.report.lock().unwrap().finish();
     }
@@ -141,10 +137,10 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        if self.thread.is_some() && !std::thread::panicking() {
+        if !std::thread::panicking() {
             self.end();
         }
-        self.stop.send_replace(true);
+        self.stop.say();
     }
 }
 
@@ -199,26 +195,6 @@ impl fmt::Display for Mode {
     }
 }
 
-impl FromStr for Target {
-    type Err = std::net::AddrParseError;
-
-    fn from_str(text: &str) -> Result<Target, Self::Err> {
-        match text.strip_prefix("unix:") {
-            Some(path) => Ok(Target::Unix(path.into())),
-            None => text.parse().map(Target::Tcp),
-        }
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Target::Tcp(address) => address.fmt(f),
-            Target::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
 /// What the clients and the handle both see.
 #[derive(Debug)]
 struct Shared {
@@ -247,6 +223,9 @@ impl Shared {
 /// Longer than three lost SYNs (1 + 2 + 4 s), so that a full queue shows as latency and only silence as a
 /// timeout.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A client needs little.
+const STACK: usize = 256 * 1024;
 
 /// A round trip within one country.
 const ROUND_TRIP: Duration = Duration::from_millis(2);

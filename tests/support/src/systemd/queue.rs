@@ -1,64 +1,44 @@
 //! Clients in a listener's queue.
 
-use std::fmt::Debug;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use super::super::PATIENCE;
-use super::super::load::{Target, unix_address};
+use super::super::load::{Socket, Target};
 use super::Unit;
 
 /// A client that has sent its request.
 #[derive(Debug)]
-pub struct Waiting<S> {
-    stream: S,
+pub struct Waiting {
+    socket: Box<dyn Socket>,
 }
 
 /// Sends a request on a connection of its own.
-pub fn ask(target: &Target, path: &str) -> Waiting<Box<dyn ReadWrite>> {
-    let mut stream: Box<dyn ReadWrite> = match target {
-        Target::Tcp(address) => {
-            let stream = TcpStream::connect(address).expect("a queue with room");
-            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-            Box::new(stream)
-        }
-        Target::Unix(path) => {
-            let stream = UnixStream::connect_addr(&unix_address(path).expect("an address"));
-            let stream = stream.expect("a queue with room");
-            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-            Box::new(stream)
-        }
-    };
+pub fn ask(target: &Target, path: &str) -> Waiting {
+    let mut socket = target.socket(Instant::now() + PATIENCE).expect("a queue with room");
     // As one: a simple server answers the first piece that it reads.
-    stream
+    socket
         .write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").as_bytes())
         .expect("a connection");
-    Waiting { stream }
+    Waiting { socket }
 }
 
-/// A stream of either kind.
-pub trait ReadWrite: Read + Write + Debug {}
-
-impl<S: Read + Write + Debug> ReadWrite for S {}
-
-impl<S: Read> Waiting<S> {
+impl Waiting {
     /// The whole of it; nothing if it was cut off.
     pub fn answer(mut self) -> String {
         let mut answer = String::new();
-        let _ = self.stream.read_to_string(&mut answer);
+        let _ = self.socket.read_to_string(&mut answer);
         answer
     }
 }
 
 /// More than a server under test accepts at once.
-pub fn queue(target: &Target) -> Vec<Waiting<Box<dyn ReadWrite>>> {
+pub fn queue(target: &Target) -> Vec<Waiting> {
     (0..20).map(|_| ask(target, "/pid")).collect()
 }
 
 /// Checks that another process than `pid` has answered each of them.
 #[track_caller]
-pub fn answered_by_another(unit: &Unit, waiting: Vec<Waiting<Box<dyn ReadWrite>>>, pid: i32) {
+pub fn answered_by_another(unit: &Unit, waiting: Vec<Waiting>, pid: i32) {
     let count = waiting.len();
     for connection in waiting {
         let answer = connection.answer();

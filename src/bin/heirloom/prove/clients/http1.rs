@@ -3,7 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::wire::{Answer, Look, Symptom, Trouble, Wire};
+use super::super::record::FoundClosed;
+use super::super::wire::{Attempt, Look, Symptom, Trouble, Wire};
 use super::{Client, Kind, kernel};
 
 /// A status, and how long the server took for it.
@@ -43,23 +44,23 @@ impl Client {
         wire.begin(self.deadline());
         wire.send(&self.request(path, true))?;
         let answer = wire.answer()?;
-        self.judge(&wire, answer, began)
+        self.judge(&wire, answer.status, began)
     }
 
     /// As browsers do, that connect before they know what for.
     fn early(&mut self) -> Exchanged {
         let mut wire = self.connect()?;
         thread::sleep(Duration::from_millis(self.dice.between(50, 500)));
-        if wire.look() == Look::Closed {
+        if matches!(wire.look(), Look::Closed | Look::Reset) {
             // It had not been used, so nothing is lost.
-            self.record.reconnected(wire.found_closed(self.kind));
+            self.found_closed(&wire);
             wire = self.connect()?;
         }
         let began = Instant::now();
         wire.begin(self.deadline());
         wire.send(&self.request(Path::Usual, true))?;
         let answer = wire.answer()?;
-        self.judge(&wire, answer, began)
+        self.judge(&wire, answer.status, began)
     }
 
     fn half_closed(&self) -> Exchanged {
@@ -69,7 +70,7 @@ impl Client {
         wire.send(&self.request(Path::Usual, false))?;
         wire.end_sending()?;
         let answer = wire.answer()?;
-        self.judge(&wire, answer, began)
+        self.judge(&wire, answer.status, began)
     }
 
     fn slow_reader(&self) -> Exchanged {
@@ -79,7 +80,7 @@ impl Client {
         wire.begin(self.deadline() + AWHILE);
         wire.send(&self.request(Path::Large, true))?;
         let answer = wire.answer_slowly(AWHILE)?;
-        self.judge(&wire, answer, began)
+        self.judge(&wire, answer.status, began)
     }
 
     fn slow_writer(&self) -> Exchanged {
@@ -94,7 +95,7 @@ impl Client {
         let began = Instant::now();
         wire.send(last)?;
         let answer = wire.answer()?;
-        self.judge(&wire, answer, began)
+        self.judge(&wire, answer.status, began)
     }
 
     fn upload(&self) -> Exchanged {
@@ -120,7 +121,7 @@ impl Client {
             thread::sleep(AWHILE / PIECES as u32);
         }
         let answer = wire.answer()?;
-        self.judge(&wire, answer, began)
+        self.judge(&wire, answer.status, began)
     }
 
     /// On one connection, for as long as the server keeps it.
@@ -131,8 +132,8 @@ impl Client {
             Some(mut wire) => match wire.look() {
                 Look::Quiet => wire,
                 // Closed, or told something that nobody has asked for, as of a timeout.
-                Look::Closed | Look::Spoke => {
-                    self.record.reconnected(wire.found_closed(self.kind));
+                Look::Closed | Look::Reset | Look::Spoke => {
+                    self.found_closed(&wire);
                     self.connect()?
                 }
             },
@@ -147,7 +148,7 @@ impl Client {
         let mut exchanged = (0, Duration::ZERO);
         for _ in 0..at_once {
             let answer = wire.answer()?;
-            exchanged = self.judge(&wire, answer, began)?;
+            exchanged = self.judge(&wire, answer.status, began)?;
             if answer.closes {
                 // What came behind this request was not looked at, and the client knows that.
                 self.record.told(self.kind);
@@ -158,18 +159,18 @@ impl Client {
         Ok(exchanged)
     }
 
-    pub(super) fn judge(&self, wire: &Wire, answer: Answer, began: Instant) -> Exchanged {
+    pub(super) fn judge(&self, wire: &Wire, status: u16, began: Instant) -> Exchanged {
         let took = began.elapsed();
         // Before anything is known of the server, an error of its own is none of the client's doing.
-        let is_as_expected = self.expected.map_or(answer.status < 500, |expected| expected == answer.status);
+        let is_as_expected = self.expected.map_or(status < 500, |expected| expected == status);
         if !is_as_expected {
-            let mut trouble = wire.trouble(Symptom::Status(answer.status));
+            let mut trouble = wire.trouble(Symptom::Status(status));
             trouble.server = self.server_of(&trouble);
             return Err(trouble);
         }
         match self.plan.most_latency {
             Some(most) if took > most && self.kind.is_quick() => Err(wire.trouble(Symptom::Slow(took))),
-            _ => Ok((answer.status, took)),
+            _ => Ok((status, took)),
         }
     }
 
@@ -180,7 +181,20 @@ impl Client {
     }
 
     pub(super) fn connect(&self) -> Result<Wire, Trouble> {
-        Wire::connect(&self.plan, self.kind, self.deadline())
+        let mut attempt = Attempt::new(self.deadline());
+        let tcp = attempt.tcp(self.plan.url.address)?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.plan.tls {
+            let secured = tls.secure(tcp, self.kind == Kind::Http2);
+            return secured.map_err(|error| attempt.failed(&error)).map(|socket| attempt.over(socket));
+        }
+        Ok(attempt.over(Box::new(tcp)))
+    }
+
+    /// No loss, but a connection to be made anew.
+    pub(super) fn found_closed(&self, wire: &Wire) {
+        let (kind, local, opened) = (self.kind, wire.local(), wire.opened());
+        self.record.reconnected(FoundClosed { kind, local, opened, found: Instant::now() });
     }
 
     pub(super) fn deadline(&self) -> Instant {

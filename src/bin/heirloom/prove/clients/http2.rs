@@ -5,9 +5,9 @@
 
 use std::time::Instant;
 
+use super::super::wire::{Look, Symptom, Trouble, Wire};
 use super::Client;
 use super::http1::{Exchanged, MOST_GOODBYES};
-use super::wire::{Answer, Look, Symptom, Trouble, Wire};
 
 #[derive(Debug)]
 struct Frame {
@@ -19,7 +19,8 @@ struct Frame {
 
 /// What became of a request.
 enum Outcome {
-    Answered(Answer),
+    /// With this status; and whether the connection takes no more.
+    Answered(u16, bool),
     /// The server says that it has not looked at it.
     NotTaken,
 }
@@ -43,10 +44,10 @@ impl Client {
             wire.send(&self.headers(stream))?;
             match self.answered(&mut wire, stream)? {
                 Outcome::NotTaken => self.record.told(self.kind),
-                Outcome::Answered(answer) => {
+                Outcome::Answered(status, closes) => {
                     wire.answered();
-                    let exchanged = self.judge(&wire, answer, began)?;
-                    match answer.closes {
+                    let exchanged = self.judge(&wire, status, began)?;
+                    match closes {
                         true => self.record.told(self.kind),
                         false => self.wire = Some(wire),
                     }
@@ -76,8 +77,8 @@ impl Client {
         loop {
             match wire.look() {
                 Look::Quiet => return Some(wire),
-                Look::Closed => {
-                    self.record.reconnected(wire.found_closed(self.kind));
+                Look::Closed | Look::Reset => {
+                    self.found_closed(&wire);
                     return None;
                 }
                 Look::Spoke => {
@@ -123,7 +124,7 @@ impl Client {
             }
             let ends = matches!(frame.kind, HEADERS | DATA) && frame.flags & END_STREAM != 0;
             if let Some(status) = status.filter(|_| is_ours && ends) {
-                return Ok(Outcome::Answered(Answer { status, closes }));
+                return Ok(Outcome::Answered(status, closes));
             }
         }
     }

@@ -4,10 +4,8 @@
 mod http1;
 mod http2;
 mod sessions;
-mod socket;
 #[cfg(feature = "tls")]
 mod tls;
-mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +15,10 @@ use std::time::{Duration, Instant};
 use super::kernel;
 use super::record::{Exchange, Lost, Record};
 use super::url::Url;
+use super::wire::{Symptom, Trouble, Wire};
 
 #[cfg(feature = "tls")]
 pub(super) use tls::Tls;
-pub(super) use wire::{Stage, Symptom, Trouble};
 
 /// What a client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,7 +72,7 @@ struct Client {
     plan: Arc<Plan>,
     record: Arc<Record>,
     /// What is kept between two exchanges.
-    wire: Option<wire::Wire>,
+    wire: Option<Wire>,
     /// The next stream of HTTP/2, or message.
     turn: u32,
     /// How a stream of events comes, and what is left of it.

@@ -5,8 +5,8 @@
 
 use std::time::Instant;
 
+use super::super::wire::{Symptom, Trouble, Wire};
 use super::http1::Exchanged;
-use super::wire::{Answer, Symptom, Trouble, Wire};
 use super::{Client, http1};
 
 /// What a WebSocket is told.
@@ -30,7 +30,7 @@ impl Client {
             let began = Instant::now();
             wire.send(&masked(TEXT, &message))?;
             if self.is_echoed(&mut wire, &message)? {
-                let exchanged = self.judge(&wire, Answer { status: SWITCHING, closes: false }, began)?;
+                let exchanged = self.judge(&wire, SWITCHING, began)?;
                 self.wire = Some(wire);
                 return Ok(exchanged);
             }
@@ -87,7 +87,7 @@ impl Client {
             wire.waits();
             let began = Instant::now();
             if self.is_heard(&mut wire)? {
-                let exchanged = self.judge(&wire, Answer { status: OK, closes: false }, began)?;
+                let exchanged = self.judge(&wire, OK, began)?;
                 self.wire = Some(wire);
                 return Ok(exchanged);
             }

@@ -1,5 +1,8 @@
 //! TLS for clients: whom they believe, and what they offer.
 
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +12,11 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned,
+};
+
+use crate::prove::wire::Socket;
 
 /// What a client needs to shake hands.
 #[derive(Clone, Debug)]
@@ -44,9 +51,52 @@ impl Tls {
         Ok(Tls { http1: offering(b"http/1.1"), http2: offering(b"h2"), name })
     }
 
-    pub(super) fn connection(&self, is_http2: bool) -> Result<rustls::ClientConnection, rustls::Error> {
+    /// Shakes hands, as long as the socket's timeouts let it.
+    pub(super) fn secure(&self, mut tcp: TcpStream, is_http2: bool) -> io::Result<Box<dyn Socket>> {
         let config = if is_http2 { &self.http2 } else { &self.http1 };
-        rustls::ClientConnection::new(Arc::clone(config), self.name.clone())
+        let connection = ClientConnection::new(Arc::clone(config), self.name.clone());
+        let mut connection = connection.map_err(io::Error::other)?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut tcp)?;
+        }
+        if is_http2 && connection.alpn_protocol() != Some(b"h2") {
+            return Err(io::Error::other("the server does not take HTTP/2"));
+        }
+        Ok(Box::new(Secured(StreamOwned::new(connection, tcp))))
+    }
+}
+
+#[derive(Debug)]
+struct Secured(StreamOwned<ClientConnection, TcpStream>);
+
+impl Socket for Secured {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.0.sock.as_fd()
+    }
+
+    fn end_sending(&mut self) -> io::Result<()> {
+        self.0.conn.send_close_notify();
+        self.0.flush()
+    }
+}
+
+impl Read for Secured {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(bytes) {
+            // A close without the word of TLS is one all the same: what was complete is known from HTTP.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+            read => read,
+        }
+    }
+}
+
+impl Write for Secured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
