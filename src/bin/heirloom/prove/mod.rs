@@ -338,18 +338,19 @@ impl Prove {
         for (kind, tried) in clients::calm(plan, &wanted) {
             match tried {
                 Ok(status) => kinds.push((kind, status)),
-                Err(trouble) => {
-                    let what = &trouble.symptom;
-                    left_out.push((kind, format!("the server fails it without a restart, too ({what:?})")));
-                }
+                Err(trouble) => left_out.push((kind, trouble)),
             }
         }
         match (kinds.is_empty(), left_out.first()) {
-            (true, Some((kind, why))) => {
-                let why = format!("{} does not serve: {}: {why}", self.url.address, kind.name());
+            (true, Some((kind, trouble))) => {
+                let (address, kind) = (self.url.address, kind.name());
+                let why = format!("{address} does not serve: {trouble} (client: {kind})");
                 Err(Failure::new(Code::NotRunning, why))
             }
-            _ => Ok((kinds, left_out)),
+            _ => {
+                let why = |trouble| format!("the server fails it without a restart, too: {trouble}");
+                Ok((kinds, left_out.into_iter().map(|(kind, trouble)| (kind, why(trouble))).collect()))
+            }
         }
     }
 

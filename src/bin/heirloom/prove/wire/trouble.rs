@@ -82,7 +82,7 @@ impl fmt::Display for Trouble {
             Symptom::Closed => f.write_str("closed"),
             Symptom::Silent => f.write_str("silent"),
             Symptom::Status(status) => write!(f, "status {status}"),
-            Symptom::Garbled(text) => write!(f, "{text:?}"),
+            Symptom::Garbled(text) => write!(f, "not understood ({})", text.escape_debug()),
             Symptom::Cancelled(code) => write!(f, "the stream was cancelled with code {code}"),
             Symptom::Slow(took) => write!(f, "answered after {took:.1?}"),
             Symptom::Own(why) => f.write_str(why),
