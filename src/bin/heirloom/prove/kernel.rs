@@ -282,7 +282,8 @@ mod tests {
         assert_eq!(waiting[0].remote, client.local_addr().unwrap());
         let accepted = listener.accept().unwrap();
         assert!(holds(std::process::id() as i32, &connections(address.port()).unwrap()));
-        // Dropped, it would listen on in a child that another test has forked, until that executes its program.
+        // Dropped, it would listen on in a child that another test has forked, until that executes its
+        // program.
         socket2::SockRef::from(&listener).shutdown(std::net::Shutdown::Both).unwrap();
         drop((listener, accepted));
         assert!(listening(address).unwrap().is_empty());
