@@ -8,11 +8,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use crate::aside::{FILE, FILES};
+use crate::operate::wish::{Wish, Wishes};
 
 /// The file, for as long as this process keeps it: what has not been written by the time this is dropped
 /// never will be.
@@ -23,25 +21,20 @@ pub(crate) struct KeptFile {
     name: &'static str,
     /// Readable for everybody, whatever the umask says.
     is_public: bool,
-    /// Counts what was to be written, so that nothing older overtakes it.
-    latest: Arc<AtomicU64>,
+    wishes: Wishes,
 }
 
 /// One thing to be written.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Writing {
     path: PathBuf,
     name: &'static str,
     text: String,
     is_public: bool,
-    number: u64,
-    latest: Arc<AtomicU64>,
+    wish: Wish,
     /// Tried again until it is written.
     lasts: bool,
 }
-
-/// How soon a file that could not be written is tried again: sooner than an operator who has made room looks.
-pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 impl KeptFile {
     /// # Errors
@@ -53,13 +46,13 @@ impl KeptFile {
             Ok(found) if !found.is_file() => return Err(not_regular()),
             _ => {}
         }
-        Ok(KeptFile { path, name, is_public, latest: Arc::default() })
+        Ok(KeptFile { path, name, is_public, wishes: Wishes::default() })
     }
 
     /// Writes this now; a failure is told.
     #[cfg(feature = "supervisor")]
     pub(crate) fn create(&self, text: String) -> io::Result<()> {
-        self.next(text, false).place()
+        self.next(text, false).place().map(drop)
     }
 
     /// Has this written, and waits for it a moment. A failure is logged and changes nothing else: the service
@@ -71,13 +64,13 @@ impl KeptFile {
     /// As [`write`](Self::write), for what is somebody else's to make true: it is tried but once.
     pub(crate) fn write_once(&self, text: String) {
         if !self.give(self.next(text, false)) {
-            self.overtake();
+            self.wishes.overtake();
         }
     }
 
     /// Has `remove` done once nothing more can be written, and waits for it a moment.
     pub(crate) fn remove(&self, remove: impl FnOnce(&Path) + Send + 'static) {
-        self.overtake();
+        self.wishes.overtake();
         let path = self.path.clone();
         if FILES.ask(FILE, move || remove(&path)).is_none() {
             self.complain();
@@ -85,13 +78,8 @@ impl KeptFile {
     }
 
     fn next(&self, text: String, lasts: bool) -> Writing {
-        let (path, is_public, latest) = (self.path.clone(), self.is_public, Arc::clone(&self.latest));
-        Writing { path, name: self.name, text, is_public, number: self.overtake(), latest, lasts }
-    }
-
-    /// Nothing else is published through the number.
-    fn overtake(&self) -> u64 {
-        self.latest.fetch_add(1, Ordering::Relaxed) + 1
+        let KeptFile { ref path, name, is_public, .. } = *self;
+        Writing { path: path.clone(), name, text, is_public, wish: self.wishes.overtake(), lasts }
     }
 
     fn give(&self, writing: Writing) -> bool {
@@ -109,52 +97,41 @@ impl KeptFile {
 
 impl Drop for KeptFile {
     fn drop(&mut self) {
-        self.overtake();
+        self.wishes.overtake();
     }
 }
 
 impl Writing {
     fn first(self) {
-        if let Err(error) = self.place() {
-            let (name, path) = (self.name, self.path.display());
-            match self.lasts {
-                true => {
-                    say!(warn: %error, %path, "cannot write the {name}, trying again until there is a way")
-                }
-                false => say!(warn: %error, %path, "cannot write the {name}"),
-            }
+        let Err(error) = self.place() else { return };
+        let (name, path) = (self.name, self.path.display());
+        if self.lasts {
+            say!(warn: %error, %path, "cannot write the {name}, trying again until there is a way");
             self.again();
+        } else {
+            say!(warn: %error, %path, "cannot write the {name}");
         }
     }
 
     fn again(self) {
-        if self.lasts && self.is_wanted() {
-            FILES.give_later(Instant::now() + AGAIN, move || match self.place() {
-                Ok(()) if self.is_wanted() => {
-                    say!(info: path = %self.path.display(), "the {} is written after all", self.name)
-                }
-                _ => self.again(),
-            });
-        }
+        let (wish, name, path) = (self.wish.clone(), self.name, self.path.clone());
+        let tell = move || say!(info: path = %path.display(), "the {name} is written after all");
+        wish.try_again(move || self.place(), tell);
     }
 
-    fn is_wanted(&self) -> bool {
-        self.latest.load(Ordering::Relaxed) == self.number
-    }
-
-    /// By rename: a reader finds the old text or the new one, never half of one.
-    fn place(&self) -> io::Result<()> {
-        if !self.is_wanted() {
-            return Ok(());
+    /// By rename: a reader finds the old text or the new one, never half of one. Whether it was still wanted.
+    fn place(&self) -> io::Result<bool> {
+        if !self.wish.stands() {
+            return Ok(false);
         }
         let mut name = self.path.clone().into_os_string();
         name.push(format!(".{}", std::process::id()));
         let draft = PathBuf::from(name);
         let written = self.draft(&draft).and_then(|mut file| file.write_all(self.text.as_bytes()));
         // The disk may have hung meanwhile, and somebody else be at it.
-        let placed = written.and_then(|()| match self.is_wanted() {
-            true => fs::rename(&draft, &self.path),
-            false => fs::remove_file(&draft),
+        let placed = written.and_then(|()| match self.wish.stands() {
+            true => fs::rename(&draft, &self.path).map(|()| true),
+            false => fs::remove_file(&draft).map(|()| false),
         });
         if placed.is_err() {
             let _ = fs::remove_file(&draft);
@@ -196,6 +173,7 @@ mod tests {
     use super::*;
     use crate::sys::alone::{alone, scratch};
     use std::sync::mpsc;
+    use std::time::{Duration, Instant};
 
     fn text(path: &Path) -> String {
         fs::read_to_string(path).unwrap_or_default()

@@ -11,3 +11,4 @@ pub(crate) mod stderr;
 #[cfg(feature = "systemd")]
 pub mod systemd;
 pub(crate) mod terminal;
+mod wish;

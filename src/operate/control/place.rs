@@ -23,14 +23,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
 use crate::aside::{FILE, FILES};
-use crate::operate::kept_file::AGAIN;
+use crate::operate::wish::{Wish, Wishes};
 use crate::sys::environment;
 use crate::sys::lock::{LockError, PathLock, PathState, is_stale_socket};
 
@@ -48,8 +46,8 @@ pub(crate) enum Wanted {
 pub(crate) struct Place {
     own: PathBuf,
     stable: Option<Stable>,
-    /// Counts what the stable path was to lead to, so that nothing older overtakes it.
-    latest: AtomicU64,
+    /// Where the stable path is to lead.
+    wishes: Wishes,
 }
 
 /// A path that leads to the process that serves.
@@ -155,7 +153,7 @@ impl Place {
     }
 
     fn new(own: PathBuf, stable: Option<Stable>) -> Place {
-        Place { own, stable, latest: AtomicU64::new(0) }
+        Place { own, stable, wishes: Wishes::default() }
     }
 
     /// This process's own socket.
@@ -172,8 +170,8 @@ impl Place {
     /// nothing else: the service matters more. If it is to lead here, that is tried again until it does or is
     /// to lead elsewhere; another process sees to that itself. Waits for the file system, but not for long.
     pub(crate) fn point_to(self: &Arc<Self>, pid: u32) {
-        let number = self.overtake();
-        self.aside(move |place| place.first_try_to_point_to(pid, number));
+        let wish = self.wishes.overtake();
+        self.aside(move |place| place.first_try_to_point_to(pid, wish));
     }
 
     /// Removes what a dead generation left behind. Waits for the file system, but not for long.
@@ -184,13 +182,8 @@ impl Place {
     /// Removes what is this process's own, and the stable path if it leads here: then there is nobody else.
     /// Waits for the file system, but not for long.
     pub(crate) fn give_up(self: &Arc<Self>) {
-        self.overtake();
+        self.wishes.overtake();
         self.aside(|place| place.remove());
-    }
-
-    /// Nothing else is published through the number.
-    fn overtake(&self) -> u64 {
-        self.latest.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn aside(self: &Arc<Self>, job: impl FnOnce(&Arc<Place>) + Send + 'static) {
@@ -200,34 +193,23 @@ impl Place {
         }
     }
 
-    fn first_try_to_point_to(self: &Arc<Self>, pid: u32, number: u64) {
-        let Err(error) = self.try_to_point_to(pid, number) else { return };
+    fn first_try_to_point_to(self: &Arc<Self>, pid: u32, wish: Wish) {
+        let Err(error) = self.try_to_point_to(pid, &wish) else { return };
         let path = self.stable_path();
         if pid == std::process::id() {
             say!(warn: %error, path, "cannot swap the control socket's path yet: trying again until there is a way");
-            self.try_again_to_point_here(number);
+            let (place, tried) = (Arc::clone(self), wish.clone());
+            let tell = move || say!(info: path, "the control socket's path leads here after all");
+            wish.try_again(move || place.try_to_point_to(pid, &tried), tell);
         } else {
             say!(warn: %error, path, "cannot swap the control socket's path");
         }
     }
 
-    fn try_again_to_point_here(self: &Arc<Self>, number: u64) {
-        let place = Arc::clone(self);
-        FILES.give_later(Instant::now() + AGAIN, move || {
-            match place.try_to_point_to(std::process::id(), number) {
-                Ok(true) => {
-                    say!(info: path = place.stable_path(), "the control socket's path leads here after all")
-                }
-                Ok(false) => {}
-                Err(_) => place.try_again_to_point_here(number),
-            }
-        });
-    }
-
     /// Whether that was still wanted, and possible.
-    fn try_to_point_to(&self, pid: u32, number: u64) -> io::Result<bool> {
+    fn try_to_point_to(&self, pid: u32, wish: &Wish) -> io::Result<bool> {
         let (Some(stable), Some(target)) = (&self.stable, self.of(pid)) else { return Ok(false) };
-        if self.latest.load(Ordering::Relaxed) != number {
+        if !wish.stands() {
             return Ok(false);
         }
         stable.point_to(&target).map(|()| true)

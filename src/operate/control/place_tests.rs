@@ -3,6 +3,7 @@
 use super::*;
 use crate::sys::alone::drops_at_once;
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 fn scratch(name: &str) -> PathBuf {
     let directory = env::temp_dir().join(format!("heirloom-{name}-{}", std::process::id()));
@@ -56,10 +57,10 @@ fn a_path_that_cannot_be_swapped_is_swapped_once_it_can() {
     place.point_to(std::process::id());
     assert!(!path.exists());
     fs::remove_dir(&in_the_way).unwrap();
-    let deadline = Instant::now() + std::time::Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !path.exists() {
         assert!(Instant::now() < deadline, "{path:?} still leads nowhere");
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10));
     }
     // What was to be overtaken is.
     fs::create_dir(&in_the_way).unwrap();
@@ -68,7 +69,7 @@ fn a_path_that_cannot_be_swapped_is_swapped_once_it_can() {
     fs::remove_dir(&in_the_way).unwrap();
     place.point_to(77);
     // What was put off is done now.
-    FILES.finish(std::time::Duration::from_secs(60));
+    FILES.finish(Duration::from_secs(60));
     assert_eq!(fs::read_link(&path).unwrap(), Path::new("control.77.heirloom"));
     drop(other);
     fs::remove_dir_all(directory).unwrap();
