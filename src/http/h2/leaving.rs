@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::frame::{NO_ERROR, goaway};
+use super::going::Step;
 use super::line::Line;
 use crate::drain::{Connection, Entry};
 use crate::http::session::Unmoved;
@@ -38,19 +39,8 @@ struct Held {
     open: usize,
 }
 
-/// What there is to do next.
-pub(in crate::http) enum Step {
-    Wait,
-    /// Whoever serves it has something to read.
-    PollAgain,
-    /// It is told to go, for this reason.
-    Stays(Unmoved),
-    /// It can be taken from whoever serves it.
-    Quiet,
-}
-
 impl Leaving {
-    pub(in crate::http) fn new(entry: &Entry) -> Leaving {
+    pub(super) fn new(entry: &Entry) -> Leaving {
         let begun = Instant::now();
         let until = begun + PATIENCE;
         Leaving {
@@ -66,7 +56,7 @@ impl Leaving {
     }
 
     /// To be called when whoever serves it waits.
-    pub(in crate::http) fn poll<S>(&mut self, cx: &mut Context<'_>, line: &mut Line<S>, now: u64) -> Step
+    pub(super) fn poll<S>(&mut self, cx: &mut Context<'_>, line: &mut Line<S>, now: u64) -> Step
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -176,7 +166,7 @@ where
 /// it waits by then: a client that does not speak HTTP/2 properly is not worth more, and streams that have
 /// lasted for long will hardly end. It has as long as the drain leaves time while those that are open have
 /// begun of late.
-pub(in crate::http) const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// New streams are not held back for longer than that at once, unless others end meanwhile.
 const LONG: Duration = PATIENCE;

@@ -31,15 +31,17 @@ mod follower;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing;
+mod going;
 mod leaving;
 mod ledger;
 mod line;
 mod tap;
 
-pub(super) use arriving::{Ghost, Progress, ghost_bytes};
+pub(super) use arriving::{Ghost, ghost_bytes};
 pub(super) use carried::Carried;
 pub(super) use frame::are_settings;
-pub(super) use leaving::{Leaving, PATIENCE, Step, say_not_here};
+pub(super) use going::{Going, Step};
+pub(super) use leaving::say_not_here;
 pub(super) use line::Line;
 pub(super) use tap::{Lever, Tap};
 

@@ -4,17 +4,15 @@
 
 use std::io::{self, IoSlice};
 use std::mem;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
 
 use super::parting::spawn;
 use super::{Lent, Place};
 use crate::drain::{Connection, Entry, Kind};
-use crate::http::h2::{Carried, Ghost, Leaving, Line, PATIENCE, Progress, Step, say_not_here};
+use crate::http::h2::{Carried, Ghost, Going, Line, Step, say_not_here};
 use crate::http::moving;
 use crate::http::session::Unmoved;
 
@@ -22,15 +20,8 @@ use crate::http::session::Unmoved;
 pub(super) struct Http2<S> {
     line: Line<S>,
     going: Going,
-}
-
-enum Going {
-    Nothing,
-    /// Its server comes to know what a predecessor has begun, and at the latest by then.
-    Arriving(Box<Carried>, Pin<Box<Sleep>>),
-    Leaving(Box<Leaving>),
     /// Its server is to end it, when it is told to.
-    Staying,
+    stays: bool,
 }
 
 /// What reading has come to.
@@ -39,15 +30,14 @@ enum Read {
     /// It leaves, and its server is done with it.
     Quiet,
     /// Its server does not go on with it.
-    Unknown(u32),
+    Unknown,
 }
 
 impl<S> Http2<S> {
     /// One that a predecessor has begun.
-    pub(super) fn resumed(connection: Connection<S>, carried: Carried) -> Box<Http2<S>> {
-        let line = Line::resumed(connection, &carried, Ghost::Refused);
-        let going = Going::Arriving(Box::new(carried), Box::pin(sleep(PATIENCE)));
-        Box::new(Http2 { line, going })
+    pub(super) fn resumed(connection: Connection<S>, carried: &Carried) -> Box<Http2<S>> {
+        let line = Line::resumed(connection, carried, Ghost::Refused);
+        Box::new(Http2 { line, going: Going::arriving(), stays: false })
     }
 }
 
@@ -65,23 +55,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http2<S> {
             if self.line.poll_read(cx, buf)?.is_ready() {
                 return Poll::Ready(Ok(Read::Some));
             }
-            match &mut self.going {
-                Going::Nothing | Going::Staying => return Poll::Pending,
-                Going::Arriving(carried, timer) => match self.line.arrives() {
-                    Progress::Waits if timer.as_mut().poll(cx).is_pending() => return Poll::Pending,
-                    Progress::Waits | Progress::Failed => {
-                        return Poll::Ready(Ok(Read::Unknown(carried.last_stream())));
-                    }
-                    Progress::Feeds => {}
-                    Progress::Done { .. } => self.going = Going::Nothing,
-                },
-                Going::Leaving(leaving) => match leaving.poll(cx, &mut self.line, entry.tick()) {
-                    Step::Wait => return Poll::Pending,
-                    Step::PollAgain => {}
-                    Step::Quiet if self.line.is_large_enough() => return Poll::Ready(Ok(Read::Quiet)),
-                    Step::Quiet => self.stay(entry, Unmoved::Unsupported),
-                    Step::Stays(why) => self.stay(entry, why),
-                },
+            match self.going.poll(cx, &mut self.line, entry.tick()) {
+                Step::Wait => return Poll::Pending,
+                Step::PollAgain => {}
+                Step::Unknown => return Poll::Ready(Ok(Read::Unknown)),
+                Step::Quiet if self.line.is_large_enough() => return Poll::Ready(Ok(Read::Quiet)),
+                Step::Quiet => self.stay(entry, Unmoved::Unsupported),
+                Step::Stays(why) => self.stay(entry, why),
             }
         }
     }
@@ -101,9 +81,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http2<S> {
     /// The process drains: it begins to leave if it can.
     #[cold]
     fn heed_drain(&mut self, entry: &Entry) {
-        if let Going::Nothing = self.going {
-            let moves = entry.is_moving() && entry.successor_takes_http2();
-            self.going = if moves { Going::Leaving(Box::new(Leaving::new(entry))) } else { Going::Staying };
+        if self.stays || self.going.is_on_its_way() {
+            return;
+        }
+        if entry.is_moving() && entry.successor_takes_http2() {
+            self.going = Going::leaving(entry);
+        } else {
+            self.stays = true;
         }
     }
 
@@ -111,12 +95,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http2<S> {
     fn stay(&mut self, entry: &Entry, why: Unmoved) {
         entry.could_not_move(why.name());
         self.line.give_up();
-        self.going = Going::Staying;
-    }
-
-    /// Whether there may be something to do that its server knows nothing of, once it has written.
-    fn is_on_its_way(&self) -> bool {
-        matches!(self.going, Going::Arriving(..) | Going::Leaving(_))
+        self.going = Going::Nothing;
+        self.stays = true;
     }
 }
 
@@ -127,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lent<S> {
         if let Place::Here(connection) = mem::replace(&mut self.place, Place::Gone) {
             self.entry.set_kind(Kind::Http2);
             let line = Line::begun(connection, given, Bytes::from(mem::take(&mut self.ahead)));
-            self.place = Place::Http2(Box::new(Http2 { line, going: Going::Nothing }));
+            self.place = Place::Http2(Box::new(Http2 { line, going: Going::Nothing, stays: false }));
         }
     }
 
@@ -138,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lent<S> {
     ) -> Poll<io::Result<()>> {
         let Place::Http2(http2) = &mut self.place else { return Poll::Ready(Ok(())) };
         let read = http2.poll_read(cx, &self.entry, buf);
-        if let Going::Staying = http2.going {
+        if http2.stays {
             self.lending.is_theirs();
         }
         match ready!(read)? {
@@ -148,9 +128,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lent<S> {
                 // Its server waits until the connection is gone.
                 self.poll_here(cx).map(Ok)
             }
-            Read::Unknown(last_stream) => {
+            Read::Unknown => {
                 say!(warn: connection = self.entry.id(), "hyper does not go on with an HTTP/2 connection that has moved");
                 if let Place::Http2(http2) = mem::replace(&mut self.place, Place::Gone) {
+                    let last_stream = http2.line.last_stream();
                     spawn(async move { drop(say_not_here(http2.line.into_connection(), last_stream).await) });
                 }
                 Poll::Ready(Ok(()))
@@ -166,7 +147,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lent<S> {
         let all = bufs.iter().map(|buf| buf.len()).sum();
         let Place::Http2(http2) = &mut self.place else { return Poll::Ready(Ok(all)) };
         let written = http2.line.poll_write(cx, bufs);
-        if http2.is_on_its_way()
+        // There may be something to do that its server knows nothing of.
+        if http2.going.is_on_its_way()
             && let Some(reader) = self.reader.take()
         {
             reader.wake();

@@ -126,7 +126,7 @@ where
 {
     if let Some(carried) = h2::Carried::decode(session) {
         connection.entry().set_kind(Kind::Http2);
-        return Place::Http2(Http2::resumed(connection, carried));
+        return Place::Http2(Http2::resumed(connection, &carried));
     }
     say!(warn: connection = connection.id(), "nobody goes on here with the session that has come");
     if Carried::kind(session) == Some(SessionKind::WebSocket) {

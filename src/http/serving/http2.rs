@@ -8,12 +8,11 @@ use bytes::Bytes;
 use hyper::server::conn::http2;
 use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Sleep, sleep};
 
 use crate::drain::{Base, Connection, Entry};
 use crate::http::HttpService;
 use crate::http::config::Prepared;
-use crate::http::h2::{self, Carried, Leaving, Lever, Line, PATIENCE, Progress, Step, Tap};
+use crate::http::h2::{self, Carried, Going, Lever, Line, Step, Tap};
 use crate::http::moving;
 use crate::http::streams::StreamService;
 
@@ -27,13 +26,6 @@ pub(super) struct Http2<S, H: HttpService> {
     going: Going,
     /// For the case that it goes and comes back.
     service: H,
-}
-
-/// What there is to do beside serving.
-enum Going {
-    Nothing,
-    Arriving(Pin<Box<Sleep>>),
-    Leaving(Box<Leaving>),
 }
 
 /// What a connection that is served has come to.
@@ -90,8 +82,7 @@ where
         let streams = StreamService::new(service.clone(), entry, introduction, prepared.sessions, true)
             .with_ghost(h2::ghost_bytes(carried));
         let connection = Box::pin(builder.serve_connection(tap, streams));
-        let going = Going::Arriving(Box::pin(sleep(PATIENCE)));
-        Http2 { connection, told: false, lever, going, service }
+        Http2 { connection, told: false, lever, going: Going::arriving(), service }
     }
 
     pub(super) fn into_service(self) -> H {
@@ -102,9 +93,8 @@ where
         self.told
     }
 
-    /// Coming or leaving.
     pub(super) fn is_on_its_way(&self) -> bool {
-        !matches!(self.going, Going::Nothing)
+        self.going.is_on_its_way()
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, entry: &Entry) -> Poll<Ended<S>> {
@@ -115,12 +105,10 @@ where
             if let Poll::Ready(ended) = self.connection.as_mut().poll(cx) {
                 return Poll::Ready(Ended::Served(ended));
             }
-            let next = match &mut self.going {
-                Going::Nothing => return Poll::Pending,
-                Going::Arriving(_) => self.arrive(cx),
-                Going::Leaving(_) => self.leave(cx, entry),
-            };
-            match next {
+            if !self.is_on_its_way() {
+                return Poll::Pending;
+            }
+            match self.poll_going(cx, entry) {
                 Next::Wait => return Poll::Pending,
                 Next::PollAgain => {}
                 Next::End(ended) => return Poll::Ready(ended),
@@ -149,7 +137,7 @@ where
             (Going::Arriving(_), _) => {}
             (Going::Nothing, Some(lever)) if moves && entry.successor_takes_http2() => {
                 lever.wants(true);
-                self.going = Going::Leaving(Box::new(Leaving::new(entry)));
+                self.going = Going::leaving(entry);
             }
             (Going::Leaving(_), _) if moves => {}
             _ => self.say_goodbye(entry),
@@ -157,30 +145,12 @@ where
     }
 
     #[cold]
-    fn arrive(&mut self, cx: &mut Context<'_>) -> Next<S> {
-        let (Going::Arriving(timer), Some(lever)) = (&mut self.going, &self.lever) else { return Next::Wait };
-        match lever.with(Line::arrives).unwrap_or(Progress::Failed) {
-            Progress::Waits if timer.as_mut().poll(cx).is_pending() => Next::Wait,
-            Progress::Waits | Progress::Failed => {
-                Next::End(Ended::Unknown(lever.take().map(Line::into_connection)))
-            }
-            Progress::Feeds => Next::PollAgain,
-            Progress::Done { .. } => {
-                self.going = Going::Nothing;
-                // It reads, and what there is to say to the client goes out with that.
-                Next::PollAgain
-            }
-        }
-    }
-
-    #[cold]
-    fn leave(&mut self, cx: &mut Context<'_>, entry: &Entry) -> Next<S> {
-        let (Going::Leaving(leaving), Some(lever)) = (&mut self.going, &self.lever) else {
-            return Next::Wait;
-        };
-        match lever.with(|line| leaving.poll(cx, line, entry.tick())).unwrap_or(Step::Wait) {
+    fn poll_going(&mut self, cx: &mut Context<'_>, entry: &Entry) -> Next<S> {
+        let (going, Some(lever)) = (&mut self.going, &self.lever) else { return Next::Wait };
+        match lever.with(|line| going.poll(cx, line, entry.tick())).unwrap_or(Step::Wait) {
             Step::Wait => Next::Wait,
             Step::PollAgain => Next::PollAgain,
+            Step::Unknown => Next::End(Ended::Unknown(lever.take().map(Line::into_connection))),
             Step::Stays(why) => {
                 entry.could_not_move(why.name());
                 self.say_goodbye(entry);
