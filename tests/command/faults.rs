@@ -9,7 +9,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use support::load::{Load, Mode, Think};
-use support::run::{Running, Setup, foreign, python};
+use support::python::system_python;
+use support::run::{Running, Setup, foreign};
 use support::{PATIENCE, Port, Signal, alone, beside_others, proc};
 
 fn quick() -> Setup {
@@ -59,7 +60,7 @@ fn serving_in_silence(silent: &str, options: &[&str]) -> Running {
     let until = setup.dir().join("go");
     let script = foreign("asyncio_server.py");
     let setup = setup.env("SILENT", silent).env("HOLD_UNTIL", until);
-    setup.command(&[python().as_ref(), script.as_os_str()])
+    setup.command(&[system_python().as_ref(), script.as_os_str()])
 }
 
 /// Requests until this generation has one.
@@ -169,7 +170,7 @@ fn a_queued_signals_value_goes_on_to_the_worker() {
                   print('waiting', flush=True)\n\
                   while libc.sigwaitinfo(waited, info) == RTMIN: print('it has', info[6], flush=True)\n";
     let setup = quick().options(&["--ready", "after=10ms"]);
-    let running = setup.spawn(&[python().as_ref(), "-c".as_ref(), script.as_ref()]);
+    let running = setup.spawn(&[system_python().as_ref(), "-c".as_ref(), script.as_ref()]);
     running.wait_for_line(0, "worker settled");
     running.wait_for_line(0, "waiting");
     for value in [4711, 42] {
@@ -315,7 +316,7 @@ fn one_that_is_never_ready_is_killed_and_the_old_one_serves_on() {
     let script = format!(
         "if [ -e {} ]; then how=serve; else how=/hang; fi; exec {} {} $how",
         go.display(),
-        python(),
+        system_python(),
         foreign("worker.py").display()
     );
     let running = setup.env("WORKER_READY", "fd").command(&["sh", "-c", &script].map(OsStr::new));
@@ -546,7 +547,7 @@ fn replace_watcher(supervisor: i32) {
 fn a_server_that_goes_into_the_background_is_given_up_and_ended() {
     let _shared = beside_others();
     let setup = quick().listen().options(&["--ready", "after=10s"]).env("IN_THE_BACKGROUND", "1");
-    let running = setup.spawn(&[python().as_ref(), "-c".as_ref(), BACKGROUND.as_ref()]);
+    let running = setup.spawn(&[system_python().as_ref(), "-c".as_ref(), BACKGROUND.as_ref()]);
     let others = || proc::pids().filter(|pid| proc::environment(*pid).contains_key("IN_THE_BACKGROUND"));
     let (status, lines) = running.end();
     assert_eq!(status.code(), Some(1), "{lines:?}");
@@ -562,13 +563,13 @@ fn a_new_version_that_goes_into_the_background_leaves_the_old_one_serving() {
     let setup = quick().listen().env("WORKER_READY", "notify").options(&["--ready", "notify"]);
     let script = setup.dir().join("server");
     let is = |what: &str| fs::write(&script, format!("exec {what}\n")).unwrap();
-    is(&format!("{} {}", python(), foreign("worker.py").display()));
+    is(&format!("{} {}", system_python(), foreign("worker.py").display()));
     let running = setup.command(&["sh".as_ref(), script.as_os_str()]);
     running.wait_for_line(0, "worker settled");
     let before = running.others();
     // The usual one, and some whose last process is started while the supervisor looks for what is left.
     for forks in [1, 3, 5, 8, 2, 4, 6, 10] {
-        is(&format!("env FORKS={forks} {} -c '{BACKGROUND}'", python()));
+        is(&format!("env FORKS={forks} {} -c '{BACKGROUND}'", system_python()));
         let mark = running.mark();
         running.signal(Signal::SIGHUP);
         let why = running.wait_for_line(mark, "restart failed, the old worker serves on");
@@ -628,7 +629,7 @@ fn one_that_dies_right_after_it_was_ready_is_taken_back() {
 fn signals_are_for_the_process_that_the_worker_names() {
     let _shared = beside_others();
     // The shell itself does not care for TERM.
-    let script = format!("trap : TERM; {} {} & wait; wait", python(), foreign("worker.py").display());
+    let script = format!("trap : TERM; {} {} & wait; wait", system_python(), foreign("worker.py").display());
     let setup = quick().options(&["--shutdown-timeout", "1h"]).listen().env("WORKER_READY", "main");
     let running = setup.env("WORKER_STATUS", "0").command(&["bash", "-c", &script].map(OsStr::new));
     running.wait_for_line(0, "worker settled worker=1");

@@ -9,13 +9,14 @@ use std::ffi::OsStr;
 use support::alone;
 use support::beside::is_installed;
 use support::load::{Failure, Load, Mode, Report, Think};
-use support::run::{Running, Setup, foreign, python};
+use support::python::system_python;
+use support::run::{Running, Setup, foreign};
 
 #[test]
 fn python_asyncio() {
     let _alone = alone();
     let script = foreign("asyncio_server.py");
-    let running = setup(&["--ready", "notify"]).command(&[python().as_ref(), script.as_os_str()]);
+    let running = setup(&["--ready", "notify"]).command(&[system_python().as_ref(), script.as_os_str()]);
     for report in restarts_under_load(&running, RESTARTS) {
         report.assert_none_failed();
     }

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use support::load::Target;
-use support::run::{Running, Setup, foreign, python};
+use support::python::system_python;
+use support::run::{Running, Setup, foreign};
 use support::{PATIENCE, Signal, alone, beside_others, proc};
 
 fn notifying() -> Setup {
@@ -20,11 +21,11 @@ fn notifying() -> Setup {
 fn worker_under(setup: Setup, under: &[&str]) -> Running {
     let script = foreign("worker.py");
     let under = under.iter().map(OsStr::new);
-    setup.command(&under.chain([python().as_ref(), script.as_os_str()]).collect::<Vec<_>>())
+    setup.command(&under.chain([system_python().as_ref(), script.as_os_str()]).collect::<Vec<_>>())
 }
 
 fn python_worker(setup: Setup, script: &str) -> Running {
-    setup.command(&[python(), "-c", script].map(OsStr::new))
+    setup.command(&[system_python(), "-c", script].map(OsStr::new))
 }
 
 /// The supervisor says that a worker is gone, and then lets go of what it had for it.
@@ -56,7 +57,7 @@ fn a_worker_is_heard_from_wherever_it_runs() {
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     let script = fs::read_to_string(foreign("worker.py")).unwrap();
     for under in [&["unshare", "-n"][..], &nobody] {
-        let command = under.iter().copied().chain([python(), "-c", &script]).map(OsStr::new);
+        let command = under.iter().copied().chain([system_python(), "-c", &script]).map(OsStr::new);
         let running = notifying().command(&command.collect::<Vec<_>>());
         running.wait_for_line(0, "worker settled worker=1");
         let path = running.get("/env/NOTIFY_SOCKET");

@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::load::{Target, fetch};
-use support::run::Setup;
+use support::python::system_python;
+use support::run::{Setup, foreign};
 use support::{PATIENCE, Signal, alone, beside_others};
 
 /// Settled soon after it has said that it is ready.
@@ -206,7 +207,7 @@ fn whether_sockets_block_is_a_choice() {
     let running = quick()
         .options(&["--nonblocking"])
         .listen()
-        .command(&[support::run::python().as_ref(), support::run::foreign("asyncio_server.py").as_os_str()]);
+        .command(&[system_python().as_ref(), foreign("asyncio_server.py").as_os_str()]);
     assert!(running.get("/").starts_with("Hello"));
     let info = fs::read_to_string(format!("/proc/{}/fdinfo/3", running.get("/pid"))).unwrap();
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:\t")).unwrap();

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::run::{Running, Setup, foreign, python};
+use support::python::system_python;
+use support::run::{Running, Setup, foreign};
 use support::{Binary, PATIENCE, beside_others};
 
 #[test]
@@ -20,7 +21,7 @@ fn a_script_that_changes_is_the_next_server() {
     fs::write(&script, version("one")).unwrap();
     let running = setup
         .options(&["--watch".as_ref(), script.as_os_str()])
-        .command(&[python().as_ref(), script.as_os_str()]);
+        .command(&[system_python().as_ref(), script.as_os_str()]);
     running.wait_for_line(0, "worker settled worker=1");
     assert_eq!(running.get("/"), "one");
 

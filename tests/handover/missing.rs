@@ -3,13 +3,14 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use support::run::{Setup as Run, python};
+use support::python::system_python;
+use support::run::Setup as Run;
 use support::{Setup, beside_others, namespaces};
 
 #[test]
 fn without_pidfd_open_a_server_says_so() {
     let _shared = beside_others();
-    let ended = Setup::hello().under([python(), &without_pidfd_open()]).run();
+    let ended = Setup::hello().under([system_python(), &without_pidfd_open()]).run();
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     says_what_to_do(&ended.stderr);
 }
@@ -19,7 +20,7 @@ fn without_pidfd_open_heirloom_run_says_so() {
     let _shared = beside_others();
     for ready in ["after=1s", "heirloom"] {
         let without = without_pidfd_open();
-        let run = Run::new().listen().options(&["--ready", ready]).under(&[python(), &without]);
+        let run = Run::new().listen().options(&["--ready", ready]).under(&[system_python(), &without]);
         let (status, lines) = run.spawn(&[OsStr::new("sleep"), OsStr::new("1000")]).end();
         assert_eq!(status.code(), Some(1), "{lines:?}");
         says_what_to_do(&lines.join("\n"));

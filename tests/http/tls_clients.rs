@@ -54,7 +54,7 @@ async fn handlers_know_what_a_client_has_shown_in_every_generation() {
 /// `scripts/tls-test.sh`.
 #[test]
 fn clients_of_other_libraries_keep_their_connections_and_are_known() {
-    let in_venv = support::python::python();
+    let in_venv = support::python::venv_python();
     let python = if in_venv.is_file() { in_venv } else { "python3".into() };
     let has_tls = Command::new(&python).args(["-c", "import ssl; ssl.TLSVersion.TLSv1_3"]).status();
     if !has_tls.is_ok_and(|status| status.success()) {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use support::load::Target;
+use support::python::system_python;
 use support::terminal::{Terminal, example, get, quoted};
 use support::{PATIENCE, Request, Signal, alone, proc};
 
@@ -183,10 +184,5 @@ fn foreign(options: &[&str]) -> Vec<OsString> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign/worker.py");
     let run = [env!("CARGO_BIN_EXE_heirloom"), "run", "--listen", "127.0.0.1:0", "--ready", "after=200ms"];
     let run = run.into_iter().chain(options.iter().copied()).map(OsString::from).chain(quickly());
-    run.chain(["--".into(), python().into(), script.into_os_string()]).collect()
-}
-
-/// Debian's own, where there is one: a version manager's stand-in for it takes longer than the program.
-fn python() -> &'static str {
-    if Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" }
+    run.chain(["--".into(), system_python().into(), script.into_os_string()]).collect()
 }

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::process::Command;
 
 use support::beside::is_installed;
-use support::python::{has_module, python};
+use support::python::{has_module, venv_python};
 use support::{alone, skip};
 
 use super::start_example;
 
 #[test]
 fn clients_of_http3_by_aioquic_and_chromium() {
-    let python = python();
+    let python = venv_python();
     if !has_module(&python, "aioquic, websockets") {
         return skip("no Python with aioquic and websockets in ~/.cache/heirloom/venv (.ci/run makes one)");
     }

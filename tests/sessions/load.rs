@@ -7,12 +7,12 @@ use std::thread;
 
 use super::{secure, start};
 use support::beside::is_installed;
-use support::python::{has_module, python};
+use support::python::{has_module, venv_python};
 use support::{Binary, TestDir, alone, skip};
 
 #[test]
 fn clients_in_python_and_node() {
-    let python = python();
+    let python = venv_python();
     if !has_module(&python, "websockets") {
         return skip("no Python with websockets in ~/.cache/heirloom/venv (.ci/run makes one)");
     }
@@ -52,7 +52,7 @@ fn clients_of_http2() {
     if !Path::new("/usr/share/gocode/src/golang.org/x/net/http2").is_dir() {
         return skip("no golang.org/x/net/http2 (golang-golang-x-net-dev)");
     }
-    if !has_module(&python(), "httpx, h2") {
+    if !has_module(&venv_python(), "httpx, h2") {
         return skip("no Python with httpx and h2 in ~/.cache/heirloom/venv (.ci/run makes one)");
     }
     if !has_module(Path::new("/usr/bin/python3"), "grpc") {

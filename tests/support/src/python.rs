@@ -1,10 +1,15 @@
-//! Python with what Debian has not.
+//! The two Pythons of the tests: the system's, and one with modules that Debian has not.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where `.ci/run` makes one.
-pub fn python() -> PathBuf {
+/// Debian's own, where there is one: a version manager's stand-in for it takes longer than the program.
+pub fn system_python() -> &'static str {
+    if Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" }
+}
+
+/// The one with more modules, where `.ci/run` makes it; it need not be there.
+pub fn venv_python() -> PathBuf {
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     home.join(".cache/heirloom/venv/bin/python")
 }

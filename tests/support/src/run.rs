@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::load::{Target, fetch};
 use super::log::Log;
 use super::programs::{checkout, heirloom};
+use super::python::system_python;
 use super::{PATIENCE, Signal, TestDir, proc, says};
 
 /// How it is to be started.
@@ -35,11 +36,6 @@ pub struct Running {
 /// A program of tests/foreign.
 pub fn foreign(name: &str) -> PathBuf {
     checkout("tests/foreign").join(name)
-}
-
-/// Debian's own, where there is one: a version manager's stand-in for it takes longer than the program.
-pub fn python() -> &'static str {
-    if Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" }
 }
 
 impl Setup {
@@ -92,7 +88,7 @@ impl Setup {
     /// The worker that a test tells how to behave.
     pub fn worker(self) -> Running {
         let script = foreign("worker.py");
-        self.command(&[python().as_ref(), script.as_os_str()])
+        self.command(&[system_python().as_ref(), script.as_os_str()])
     }
 
     /// Starts it, and waits until it listens.
