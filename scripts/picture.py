@@ -16,10 +16,14 @@ import sys
 import threading
 import time
 from datetime import datetime
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent / "bench"))
+from drawing import BLUE, GREY, GRID, ORANGE, legend, page, text
 
 BEFORE, AFTER = 0.5, 2.0  # seconds of load on either side of the signal
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 900, 380, 60, 70, 50
-COLOURS = {"old": "#4269a5", "new": "#d97a28"}
+COLOURS = {"old": BLUE, "new": ORANGE}
 
 
 def main():
@@ -92,20 +96,15 @@ def draw(samples, restarted, old, marks, failed):
     highest = max(5.0, sorted(taken for _, taken, _ in samples)[-3] * 1000 * 1.1)
     x = lambda at: LEFT + (at + BEFORE) / (BEFORE + AFTER) * (WIDTH - LEFT - 20)
     y = lambda ms: HEIGHT - BOTTOM - min(ms, highest) / highest * (HEIGHT - TOP - BOTTOM)
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
-             f'font-size="12"><rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-             f'<text x="{LEFT}" y="20" font-size="15" font-weight="bold">One restart under load: {len(samples):,} '
-             f'requests, {failed} failed</text>']
-    for index, (name, colour) in enumerate(COLOURS.items()):
-        parts.append(f'<circle cx="{WIDTH - 260 + 130 * index}" cy="16" r="4" fill="{colour}"/><text '
-                     f'x="{WIDTH - 250 + 130 * index}" y="20">{name} process</text>')
+    parts = [*page(WIDTH, HEIGHT, f"One restart under load: {len(samples):,} requests, {failed} failed", []),
+             *legend([(f"{name} process", colour) for name, colour in COLOURS.items()], WIDTH - 260, 22, 130)]
     for ms in range(0, int(highest) + 1, max(1, int(highest / 5))):
-        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - 20}" y1="{y(ms):.1f}" y2="{y(ms):.1f}" stroke="#e4e4e4"/>'
-                     f'<text x="{LEFT - 8}" y="{y(ms) + 4:.1f}" text-anchor="end">{ms}</text>')
+        parts += [f'<line x1="{LEFT}" x2="{WIDTH - 20}" y1="{y(ms):.1f}" y2="{y(ms):.1f}" stroke="{GRID}"/>',
+                  text(LEFT - 8, y(ms) + 4, str(ms), 'text-anchor="end"')]
     for at in [0.5 * step for step in range(-1, int(AFTER * 2) + 1)]:
-        parts.append(f'<text x="{x(at):.1f}" y="{HEIGHT - 30}" text-anchor="middle">{at:g} s</text>')
-    parts.append(f'<text x="{LEFT}" y="{HEIGHT - 10}">when the request was sent, from the signal on; upwards: ms until '
-                 'its whole answer was there</text>')
+        parts.append(text(x(at), HEIGHT - 30, f"{at:g} s", 'text-anchor="middle"'))
+    parts.append(text(LEFT, HEIGHT - 10, "when the request was sent, from the signal on; upwards: ms until its whole "
+                                         "answer was there"))
     for name, colour in COLOURS.items():
         dots = [f"M{x(sent - restarted):.1f} {y(taken * 1000):.1f}h0" for sent, taken, pid in samples
                 if (pid == old) == (name == "old")]
@@ -113,9 +112,9 @@ def draw(samples, restarted, old, marks, failed):
                      'stroke-linecap="round"/>')
     for row, (at, name) in enumerate([(0.0, "signal"), *marks]):
         height = TOP - 26 + 14 * (row % 3)
-        parts.append(f'<line x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{height}" y2="{HEIGHT - BOTTOM}" stroke="#777" '
-                     f'stroke-dasharray="3 3"/><text x="{x(at) + 4:.1f}" y="{height + 4}">{name}, '
-                     f'{at * 1000:.1f} ms</text>')
+        parts += [f'<line x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{height}" y2="{HEIGHT - BOTTOM}" stroke="{GREY}" '
+                  'stroke-dasharray="3 3"/>',
+                  text(x(at) + 4, height + 4, f"{name}, {at * 1000:.1f} ms")]
     return "\n".join([*parts, "</svg>\n"])
 
 
