@@ -1,15 +1,18 @@
-//! One listening socket, and for a Unix one the path that it owns.
+//! One listening socket, and for a Unix one the [path](place) that it owns.
+
+mod place;
 
 use std::ffi::OsString;
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, watch};
+
+use place::Place;
+pub(super) use place::{made_again, regain_place};
 
 use super::listen_error::ListenError;
 use super::listeners::Gate;
@@ -22,7 +25,7 @@ use crate::sockets::inherited::InheritedSocket;
 use crate::sockets::listen::{Access, Listen};
 use crate::sockets::stored_name::Stored;
 use crate::sys::address::Address;
-use crate::sys::lock::{LockError, PathLock, PathState, is_stale_socket};
+use crate::sys::lock::PathLock;
 use crate::sys::socket::{self, Kind, TcpOptions, UdpOptions};
 
 /// One listening socket of this process.
@@ -68,20 +71,6 @@ pub(crate) trait Reader: std::fmt::Debug + Send + Sync {
     fn gate(&self, gate: Gate);
 }
 
-/// The path of a Unix socket that this process owns.
-#[derive(Debug)]
-struct Place {
-    lock: PathLock,
-    path: PathBuf,
-    /// Device and inode of the socket that was made there: what somebody else put there is not ours to
-    /// remove.
-    made: Option<(u64, u64)>,
-    /// Whether a predecessor made it, or made the one that this is in the place of.
-    inherited: bool,
-    /// What the lock said of that one.
-    before: Option<String>,
-}
-
 impl Socket {
     pub(super) fn claim(inherited: InheritedSocket, listen: &Listen) -> Result<Socket, ListenError> {
         let InheritedSocket { fd, kind, name: _, requested, address, lock, stored: _ } = inherited;
@@ -91,7 +80,7 @@ impl Socket {
             socket::listen(fd.as_fd(), backlog(listen)).map_err(failed)?;
         }
         let place = match (&address, lock) {
-            (Address::UnixPath(path), Some(lock)) => inherit_place(lock, path),
+            (Address::UnixPath(path), Some(lock)) => Place::inherited(lock, path),
             _ => None,
         };
         // The listener's own: a socket unit's name for it, which nobody has to know here, would hide it from
@@ -115,7 +104,7 @@ impl Socket {
     pub(crate) fn keep(inherited: InheritedSocket) -> io::Result<Socket> {
         let InheritedSocket { fd, kind, name, requested, address, lock, stored: _ } = inherited;
         let place = match (&address, lock) {
-            (Address::UnixPath(path), Some(lock)) => inherit_place(lock, path),
+            (Address::UnixPath(path), Some(lock)) => Place::inherited(lock, path),
             _ => None,
         };
         let socket = Socket::new(fd, kind, name, requested, address, place)?;
@@ -124,10 +113,7 @@ impl Socket {
 
     pub(super) fn bind(listen: &Listen, kind: Kind) -> Result<Socket, ListenError> {
         let place = match &listen.address {
-            Address::UnixPath(path) => {
-                let lock = own_path(path, &listen.address)?;
-                Some(Place { lock, path: path.clone(), made: None, inherited: false, before: None })
-            }
+            Address::UnixPath(path) => Some(Place::taken(path, &listen.address)?),
             _ => None,
         };
         Socket::bind_at(listen, kind, place)
@@ -142,9 +128,7 @@ impl Socket {
         inherited: bool,
     ) -> Result<Socket, ListenError> {
         say!(warn: path = %path.display(), "somebody has removed the socket, making it again");
-        let before = lock.read().ok();
-        let place = Place { lock, path: path.to_owned(), made: None, inherited, before };
-        Socket::bind_at(listen, Kind::UnixStream, Some(place))
+        Socket::bind_at(listen, Kind::UnixStream, Some(Place::again(lock, path, inherited)))
     }
 
     /// As [`bind_at_again`](Self::bind_at_again), with all that this one was asked to have.
@@ -188,18 +172,7 @@ impl Socket {
         };
         let fd = bound.map_err(|source| ListenError::of_bind(asked, source))?;
         if let Some(place) = &mut place {
-            place.made = identity(&place.path);
-            if let Err(error) = place.open(fd.as_fd(), listen) {
-                place.undo();
-                return Err(error);
-            }
-            // For the generations to come: looked up there and then, it could be what somebody else has put
-            // there.
-            if let Some((device, inode)) = place.made
-                && let Err(error) = place.lock.write(&format!("{device} {inode}\n"))
-            {
-                say!(warn: %error, path = %place.path.display(), "the socket's path will stay behind");
-            }
+            place.open(fd.as_fd(), listen)?;
         }
         let failed = |source| ListenError::Bind { address: asked.clone(), source };
         let address = socket::facts(fd.as_fd()).map_err(|error| failed(io::Error::other(error)))?.local;
@@ -250,7 +223,7 @@ impl Socket {
 
     /// The lock that goes with it to a successor.
     pub(crate) fn lock_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.place.as_ref().map(|place| place.lock.as_fd())
+        self.place.as_ref().map(|place| place.lock())
     }
 
     /// What another process is told that is to have it, too.
@@ -298,21 +271,20 @@ impl Socket {
 
     /// Whether the path, if it has one, is a predecessor's.
     pub(super) fn has_inherited_place(&self) -> bool {
-        self.place.as_ref().is_some_and(|place| place.inherited)
+        self.place.as_ref().is_some_and(|place| place.is_inherited())
     }
 
     /// What this process has made at the predecessor's path goes, and its lock stays.
     pub(super) fn give_back_place(&self) {
-        if let Some(place) = self.place.as_ref().filter(|place| place.before.is_some()) {
-            place.undo();
+        if let Some(place) = &self.place {
+            place.give_back();
         }
     }
 
     /// The lock to make its path again with, if that leads here no more.
     #[cfg(feature = "supervisor")]
     pub(crate) fn lost_place(&self) -> Option<(&Path, PathLock)> {
-        let place = self.place.as_ref()?;
-        Some((&place.path, made_again(&place.path, place.lock.as_fd())?))
+        self.place.as_ref()?.lost()
     }
 
     pub(crate) fn was_inherited(&self) -> bool {
@@ -337,43 +309,6 @@ impl Socket {
     }
 }
 
-impl Place {
-    fn give_up(&self) {
-        let still_ours = self.made.is_some() && identity(&self.path) == self.made;
-        if still_ours && let Err(error) = fs::remove_file(&self.path) {
-            say!(warn: %error, path = %self.path.display(), "cannot remove the socket's path");
-        }
-        // A process that has made the socket again with this lock goes on with both.
-        let is_another_s = noted(&self.lock).is_some_and(|noted| Some(noted) != self.made);
-        if !is_another_s && let Err(error) = self.lock.remove() {
-            say!(warn: %error, path = %self.path.display(), "cannot remove the socket's lock file");
-        }
-    }
-}
-
-impl Place {
-    /// Nobody can connect before it listens: whom it admits is said first.
-    fn open(&self, fd: BorrowedFd<'_>, listen: &Listen) -> Result<(), ListenError> {
-        let address = || listen.address.clone();
-        listen
-            .access
-            .grant(&self.path)
-            .map_err(|source| ListenError::Access { address: address(), source })?;
-        socket::listen(fd, backlog(listen)).map_err(|source| ListenError::Bind { address: address(), source })
-    }
-
-    /// As if the socket had not been made.
-    fn undo(&self) {
-        if self.made.is_some() && identity(&self.path) == self.made {
-            let _ = fs::remove_file(&self.path);
-        }
-        let _ = match &self.before {
-            Some(note) => self.lock.write(note).map_err(|_| ()),
-            None => self.lock.remove().map_err(|_| ()),
-        };
-    }
-}
-
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -385,79 +320,4 @@ const LONGEST: RawFd = 1_048_575;
 
 fn backlog(listen: &Listen) -> i32 {
     i32::try_from(listen.backlog).unwrap_or(i32::MAX)
-}
-
-/// Without its lock (somebody has tidied it away) a path is still served, and left in place at the end.
-fn inherit_place(lock: OwnedFd, path: &Path) -> Option<Place> {
-    match PathLock::from_inherited(lock, path) {
-        Ok(lock) => {
-            let made = noted(&lock);
-            Some(Place { lock, path: path.to_owned(), made, inherited: true, before: None })
-        }
-        Err(error) => {
-            say!(warn: %error, "the socket's path is not ours any more");
-            None
-        }
-    }
-}
-
-/// The lock with which a path is to be made again, whose lock is or was `held`: somebody has removed the
-/// socket there. What a successor left that was killed over it goes. If there is another server's socket now,
-/// or anything else, it is left alone.
-pub(super) fn made_again(path: &Path, held: BorrowedFd<'_>) -> Option<PathLock> {
-    let lock = PathLock::from_inherited(held.try_clone_to_owned().ok()?, path);
-    let (lock, is_new) = match lock {
-        Ok(lock) => (lock, false),
-        // It has gone the way of the socket.
-        Err(LockError::Lost { .. }) => (PathLock::acquire(path).ok()?, true),
-        Err(_) => return None,
-    };
-    match is_stale_socket(path) {
-        Ok(PathState::Missing) => return Some(lock),
-        Ok(PathState::Stale) if fs::remove_file(path).is_ok() => return Some(lock),
-        _ => {}
-    }
-    if is_new {
-        let _ = lock.remove();
-    }
-    None
-}
-
-/// The lock of a path at which a killed process made a socket that is still there; `None` if that socket is
-/// there no more, or the path somebody else's.
-pub(super) fn regain_place(path: &Path) -> Option<OwnedFd> {
-    let lock = PathLock::acquire(path).ok()?;
-    let made = noted(&lock);
-    (made.is_some() && identity(path) == made).then(|| lock.as_fd().try_clone_to_owned().ok())?
-}
-
-/// What the lock file says of the socket that was made there.
-fn noted(lock: &PathLock) -> Option<(u64, u64)> {
-    let text = lock.read().ok()?;
-    let (device, inode) = text.trim().split_once(' ')?;
-    Some((device.parse().ok()?, inode.parse().ok()?))
-}
-
-/// Takes the path's lock and clears away what a killed server left there. Anything else that lies there is
-/// left alone.
-fn own_path(path: &Path, address: &Address) -> Result<PathLock, ListenError> {
-    let lock = PathLock::acquire(path).map_err(|error| ListenError::of_lock(address, error))?;
-    let failed = |source| ListenError::Bind { address: address.clone(), source };
-    let refusal = match is_stale_socket(path).map_err(failed)? {
-        PathState::Missing => return Ok(lock),
-        PathState::Stale => {
-            say!(info: path = %path.display(), "removing the socket of a server that is gone");
-            fs::remove_file(path).map_err(failed)?;
-            return Ok(lock);
-        }
-        PathState::NotASocket => ListenError::NotASocket { path: path.to_owned() },
-        PathState::Live => ListenError::Live { address: address.clone() },
-    };
-    // The lock file is ours, made a moment ago: nothing of this try stays behind.
-    let _ = lock.remove();
-    Err(refusal)
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
