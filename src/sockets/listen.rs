@@ -1,19 +1,14 @@
 //! What to listen on: an address, a name, and the options that must be set before the bind.
 
+mod access;
+mod text;
+
 use std::fmt;
-use std::fs::{self, OpenOptions, Permissions};
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::sync::mpsc;
-use std::thread;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use thiserror::Error;
-use tokio::sync::oneshot;
+pub(crate) use access::Access;
+pub use text::ListenParseError;
 
 use crate::sys::address::Address;
 
@@ -57,14 +52,6 @@ pub struct Listen {
     pub(crate) access: Access,
 }
 
-/// Who may connect to the path of a Unix socket; `None` is as the umask and the process have it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Access {
-    mode: Option<u32>,
-    owner: Option<u32>,
-    group: Option<u32>,
-}
-
 /// The queue for connections that are complete and not accepted. During a restart they wait in it, so it is
 /// as long as the kernel allows (net.core.somaxconn, 4096 since Linux 5.4, cuts it).
 const BACKLOG: u32 = 4096;
@@ -72,37 +59,6 @@ const BACKLOG: u32 = 4096;
 /// Go's servers ask after 15 s, Linux by itself after 7,200 s. Below an idle HTTP connection's own limit, so
 /// that each is asked but once.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-
-/// Why a string is not an address to listen on.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ListenParseError {
-    /// Neither `HOST:PORT` nor `unix:PATH`.
-    #[error(
-        "{address:?} is not an address to listen on; write 127.0.0.1:8080, [::]:8080, unix:/path or unix:@name"
-    )]
-    #[non_exhaustive]
-    Malformed {
-        /// What was given.
-        address: String,
-    },
-    /// A host name that the system cannot resolve.
-    #[error("cannot resolve {address:?}")]
-    #[non_exhaustive]
-    Resolve {
-        /// What was given.
-        address: String,
-        /// What the resolver said.
-        source: std::io::Error,
-    },
-    /// A Unix path that the kernel has no room for.
-    #[error("the Unix socket path {path:?} is longer than the kernel's 107 bytes")]
-    #[non_exhaustive]
-    PathTooLong {
-        /// What was given.
-        path: PathBuf,
-    },
-}
 
 impl Listen {
     /// A listener on `address`, with the default options.
@@ -131,16 +87,7 @@ impl Listen {
     ///
     /// Cancel safe: a lookup whose future was dropped ends by itself.
     pub async fn resolve(text: &str) -> Result<Listen, ListenParseError> {
-        match read(text)? {
-            Read::Address(address) => Ok(Listen::new(address)),
-            Read::Name => {
-                let (tell, heard) = oneshot::channel();
-                look_up(text.to_owned(), |found| drop(tell.send(found)))
-                    .map_err(|error| unresolved(text, error))?;
-                let found = tokio::time::timeout(PATIENCE, heard).await.ok().and_then(Result::ok);
-                named(text, found)
-            }
-        }
+        text::resolve(text).await
     }
 
     /// This one, and those that differ from it in the address that a name stands for.
@@ -231,55 +178,9 @@ impl Listen {
     }
 }
 
-impl Access {
-    /// Makes it so at `path`, where this process has just bound a socket. What lies there is held and looked
-    /// at first: in a directory of another user it may be something else by now, which is not to change its
-    /// owner.
-    pub(crate) fn grant(&self, path: &Path) -> io::Result<()> {
-        if *self == Access::default() {
-            return Ok(());
-        }
-        let mut options = OpenOptions::new();
-        let held = options.read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
-        let found = held.metadata()?;
-        if !found.file_type().is_socket() || found.uid() != nix::unistd::geteuid().as_raw() {
-            return Err(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "something else has been put in its place",
-            ));
-        }
-        // A descriptor of this kind has no calls of its own for this; its name under /proc is the file
-        // itself.
-        let held_path = format!("/proc/self/fd/{}", held.as_raw_fd());
-        if self.owner.is_some() || self.group.is_some() {
-            std::os::unix::fs::chown(&held_path, self.owner, self.group)?;
-        }
-        match self.mode {
-            Some(mode) => fs::set_permissions(&held_path, Permissions::from_mode(mode)),
-            None => Ok(()),
-        }
-    }
-}
-
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.address.fmt(f)
-    }
-}
-
-impl FromStr for Listen {
-    type Err = ListenParseError;
-
-    fn from_str(text: &str) -> Result<Listen, ListenParseError> {
-        match read(text)? {
-            Read::Address(address) => Ok(Listen::new(address)),
-            Read::Name => {
-                let (tell, heard) = mpsc::sync_channel(1);
-                look_up(text.to_owned(), move |found| drop(tell.send(found)))
-                    .map_err(|error| unresolved(text, error))?;
-                named(text, heard.recv_timeout(PATIENCE).ok())
-            }
-        }
     }
 }
 
@@ -354,106 +255,5 @@ mod sealed {
         fn given(self) -> Given {
             Given::Text(self.clone())
         }
-    }
-}
-
-/// What a text is, by itself.
-enum Read {
-    Address(Address),
-    /// A host's name and a port.
-    Name,
-}
-
-fn read(text: &str) -> Result<Read, ListenParseError> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return parse_unix(text, path).map(Read::Address);
-    }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Ok(Read::Address(Address::Inet(address)));
-    }
-    let is_named =
-        text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-    if is_named { Ok(Read::Name) } else { Err(ListenParseError::Malformed { address: text.to_owned() }) }
-}
-
-/// The system's resolver has no deadline, so it gets a thread that nobody has to wait for.
-fn look_up(text: String, tell: impl FnOnce(io::Result<Vec<SocketAddr>>) + Send + 'static) -> io::Result<()> {
-    let found = move || tell(text.to_socket_addrs().map(Iterator::collect));
-    thread::Builder::new().name("heirloom-lookup".to_owned()).spawn(found).map(drop)
-}
-
-fn named(text: &str, found: Option<io::Result<Vec<SocketAddr>>>) -> Result<Listen, ListenParseError> {
-    let found = found.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
-    let mut addresses = found.map_err(|error| unresolved(text, error))?.into_iter().map(Address::Inet);
-    let first = addresses.next().ok_or_else(|| unresolved(text, io::ErrorKind::NotFound.into()))?;
-    Ok(Listen { alternatives: addresses.collect(), ..Listen::new(first) })
-}
-
-fn unresolved(text: &str, source: io::Error) -> ListenParseError {
-    ListenParseError::Resolve { address: text.to_owned(), source }
-}
-
-/// For a name: the resolver asks a server for five seconds, so this lets it try a second one, and ends well
-/// within any start timeout.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-fn parse_unix(text: &str, path: &str) -> Result<Address, ListenParseError> {
-    /// sun_path holds 108 bytes, one of them for the end of the string (or the abstract name's leading zero).
-    const ROOM: usize = 107;
-    if path.strip_prefix('@').unwrap_or(path).is_empty() {
-        return Err(ListenParseError::Malformed { address: text.to_owned() });
-    }
-    if path.len() > ROOM {
-        return Err(ListenParseError::PathTooLong { path: path.into() });
-    }
-    Ok(match path.strip_prefix('@') {
-        Some(name) => Address::UnixAbstract(name.as_bytes().to_vec()),
-        None => Address::UnixPath(path.into()),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_read_as_they_print() {
-        for text in ["127.0.0.1:8080", "[::1]:0", "unix:/run/app.sock", "unix:@app"] {
-            assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
-        }
-        assert!(
-            matches!("localhost:80".parse::<Listen>().unwrap().address, Address::Inet(a) if a.ip().is_loopback())
-        );
-    }
-
-    #[tokio::test]
-    async fn a_name_is_looked_up_elsewhere_and_stands_for_all_its_addresses() {
-        let listen = Listen::resolve("localhost:80").await.unwrap();
-        assert_eq!(listen, "localhost:80".parse().unwrap());
-        assert!(listen.choices().all(|choice| choice.address.inet().unwrap().ip().is_loopback()));
-        let several = ["[::1]:80", "127.0.0.1:80"].map(|text| text.parse().unwrap());
-        let listen = named("both:80", Some(Ok(several.to_vec()))).unwrap();
-        let choices: Vec<_> = listen.choices().map(|choice| choice.to_string()).collect();
-        assert_eq!(choices, ["[::1]:80", "127.0.0.1:80"]);
-    }
-
-    #[test]
-    fn g5_a_resolver_that_says_nothing_is_not_waited_for() {
-        let error = named("silent:80", None).unwrap_err();
-        assert!(
-            matches!(&error, ListenParseError::Resolve { source, .. } if source.kind() == io::ErrorKind::TimedOut)
-        );
-        let error = named("empty:80", Some(Ok(Vec::new()))).unwrap_err();
-        assert!(error.to_string().contains("empty:80"), "{error}");
-    }
-
-    #[test]
-    fn what_is_no_address_is_named() {
-        for text in ["", "8080", ":8080", "unix:", "unix:@", "127.0.0.1:99999"] {
-            let error = text.parse::<Listen>().unwrap_err().to_string();
-            assert!(error.contains(&format!("{text:?}")), "{error}");
-        }
-        let long = format!("unix:/{}", "x".repeat(107));
-        assert!(matches!(long.parse::<Listen>(), Err(ListenParseError::PathTooLong { .. })));
     }
 }
