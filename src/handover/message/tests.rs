@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::handover::reason::{Failure, Refusal};
+use crate::handover::state_reply::Withheld;
 use proptest::prelude::*;
 
 /// Bytes as release 0.1 writes them. Never edit a line; add lines for new releases.
