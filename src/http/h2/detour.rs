@@ -115,13 +115,13 @@ impl Detour {
         let due = if self.is_leaving() { followed.ledger.credit_due(self.held_data) } else { 0 };
         if due > 0 {
             self.inject_window(due);
-            followed.ledger.credits(due);
+            followed.ledger.windows.credits(due);
         }
     }
 
     /// Whether the client is to hear of hyper's window no more than is left when its credit is paid.
     pub(super) fn collects(&self, followed: &Followed) -> bool {
-        matches!(self.stage, Stage::Returning) && followed.ledger.has_credit()
+        matches!(self.stage, Stage::Returning) && followed.ledger.windows.has_credit()
     }
 
     /// How many of these bytes, which hyper writes between two frames, are kept from the client to pay its
@@ -132,10 +132,10 @@ impl Detour {
         if head.kind != WINDOW_UPDATE || head.stream != 0 {
             return None;
         }
-        let rest = followed.ledger.pays(increment(payload));
+        let rest = followed.ledger.windows.pays(increment(payload));
         if rest > 0 {
             self.inject_window(rest);
-            followed.ledger.credited(rest.into());
+            followed.ledger.windows.credited(rest);
         }
         Some(head.whole())
     }
@@ -230,7 +230,7 @@ impl Detour {
                     self.inject_settings(said, followed);
                     if given > window {
                         // The client gets no more before it has used up what this one does not bear.
-                        followed.ledger.owes(given - window);
+                        followed.ledger.windows.owes(given - window);
                         self.stage = Stage::Returning;
                     }
                 }
@@ -238,7 +238,7 @@ impl Detour {
             }
             let more = window.saturating_sub(given);
             self.inject_window(more);
-            followed.ledger.credited(more.into());
+            followed.ledger.windows.credited(more);
         }
         progress
     }
@@ -293,7 +293,7 @@ impl Detour {
             }
             let in_block = followed.reading.is_in_block();
             let is_returning = matches!(self.stage, Stage::Returning);
-            if is_returning && self.held.is_empty() && !in_block && !followed.ledger.has_credit() {
+            if is_returning && self.held.is_empty() && !in_block && !followed.ledger.windows.has_credit() {
                 self.stage = Stage::Settling;
             }
             let next = self.held.first_chunk::<HEAD>().map(Head::of).filter(|_| is_returning);
@@ -377,7 +377,7 @@ pub(super) enum Given {
 }
 
 fn is_borne(head: Head, followed: &Followed) -> bool {
-    head.kind != DATA || followed.ledger.bears(head.length)
+    head.kind != DATA || followed.ledger.windows.bears(head.length)
 }
 
 /// What a handler may wait for before it reads on, and does not belong behind anything that is held.

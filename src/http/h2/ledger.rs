@@ -1,21 +1,23 @@
 //! What the frames that have passed say about a connection: all that hyper knows of it, and that another
 //! hyper must be told.
 
+mod acks;
+mod windows;
+
+use acks::{Acks, Whose};
+use windows::Windows;
+
 use super::carried::Carried;
 use super::frame::{
-    ACK, DATA, DEFAULT_WINDOW, END_STREAM, GOAWAY, HEADERS, Head, LARGEST_WINDOW, PING, RST_STREAM, SETTINGS,
-    Settings, WINDOW_UPDATE, increment,
+    ACK, DATA, END_STREAM, GOAWAY, HEADERS, Head, PING, RST_STREAM, SETTINGS, Settings, WINDOW_UPDATE,
+    increment,
 };
 
 #[derive(Debug)]
 pub(super) struct Ledger {
     client: Settings,
     own: Settings,
-    /// How many bytes of DATA we may still send, and the client, on the whole connection.
-    send_window: i64,
-    receive_window: i64,
-    /// How much of the client's hyper does not know of, and would not bear.
-    credit: i64,
+    pub(super) windows: Windows,
     last_stream: u32,
     open: Vec<Open>,
     acks: Acks,
@@ -50,9 +52,7 @@ impl Ledger {
         Ledger {
             client: Settings::default(),
             own: Settings::default(),
-            send_window: DEFAULT_WINDOW.into(),
-            receive_window: DEFAULT_WINDOW.into(),
-            credit: 0,
+            windows: Windows::new(),
             last_stream: 0,
             open: Vec::new(),
             acks: Acks::default(),
@@ -70,8 +70,7 @@ impl Ledger {
         Ledger {
             client: carried.client,
             own: carried.own,
-            send_window: carried.send_window.into(),
-            receive_window: carried.receive_window.into(),
+            windows: Windows::left(carried.send_window, carried.receive_window),
             last_stream: carried.last_stream,
             is_greeted: true,
             ..Ledger::new()
@@ -80,14 +79,9 @@ impl Ledger {
 
     /// What a successor has to know, while [nothing is going on](Self::is_quiet).
     pub(super) fn carried(&self) -> Carried {
-        let window = |left: i64| u32::try_from(left.max(0)).unwrap_or(u32::MAX);
-        Carried {
-            client: self.client,
-            own: self.own,
-            send_window: window(self.send_window),
-            receive_window: window(self.receive_window),
-            last_stream: self.last_stream,
-        }
+        let (send_window, receive_window) = self.windows.carried();
+        let Ledger { client, own, last_stream, .. } = *self;
+        Carried { client, own, send_window, receive_window, last_stream }
     }
 
     /// At least one where the count is lost.
@@ -97,11 +91,6 @@ impl Ledger {
 
     pub(super) fn last_stream(&self) -> u32 {
         self.last_stream
-    }
-
-    /// Nothing more of any answer may be sent before the client says so.
-    pub(super) fn is_out_of_window(&self) -> bool {
-        self.send_window <= 0
     }
 
     pub(super) fn own(&self) -> &Settings {
@@ -126,55 +115,16 @@ impl Ledger {
         self.open.is_empty() && self.acks.is_empty() && self.owed_acks == 0 && self.owed_pongs == 0
     }
 
-    /// How much window the client is to be given for what `held` bytes of DATA, which hyper has not had, have
-    /// taken from the streams that are open: 0 while there is enough, or none of them needs any.
+    /// How much window the client is to be given for what `held` bytes of DATA have taken, if one of the
+    /// streams needs any.
     pub(super) fn credit_due(&self, held: usize) -> u32 {
-        let held = i64::try_from(held).unwrap_or(i64::MAX);
-        let is_short = self.receive_window - held < LOW_WINDOW;
-        if !is_short || self.open.iter().all(|open| open.client_ended) {
-            return 0;
-        }
-        // Never more than they have taken: hyper has to bear what comes on the others.
-        let most = i64::from(LARGEST_WINDOW) - self.receive_window;
-        u32::try_from((held - self.credit).min(most)).unwrap_or(0)
-    }
-
-    /// The client is given that window, and hyper does not know.
-    pub(super) fn credits(&mut self, more: u32) {
-        self.receive_window += i64::from(more);
-        self.credit += i64::from(more);
-    }
-
-    /// The client has so much more window than hyper, which is new to it, knows of.
-    pub(super) fn owes(&mut self, more: u32) {
-        self.credit += i64::from(more);
+        let is_needed = self.open.iter().any(|open| !open.client_ended);
+        if is_needed { self.windows.credit_due(held) } else { 0 }
     }
 
     /// What hyper, which is new to the client, says of itself.
     pub(super) fn says(&mut self, own: Settings) {
         self.own = own;
-    }
-
-    /// Whether we may send no less than at the beginning.
-    pub(super) fn is_large_enough(&self) -> bool {
-        self.send_window >= i64::from(DEFAULT_WINDOW)
-    }
-
-    pub(super) fn has_credit(&self) -> bool {
-        self.credit > 0
-    }
-
-    /// hyper has given the client `more` window, of which the client is not told before it has paid its
-    /// credit. What it is to be told.
-    pub(super) fn pays(&mut self, more: u32) -> u32 {
-        let paid = i64::from(more).min(self.credit);
-        self.credit -= paid;
-        u32::try_from(i64::from(more) - paid).unwrap_or(0)
-    }
-
-    /// Whether hyper bears so many more bytes of DATA now.
-    pub(super) fn bears(&self, length: u32) -> bool {
-        self.credit == 0 || self.receive_window - self.credit >= i64::from(length)
     }
 
     /// Whether one of the streams up to `stream` is open.
@@ -215,16 +165,11 @@ impl Ledger {
         std::mem::take(&mut self.may_hear_late)
     }
 
-    /// The client has a window that is so much larger.
-    pub(super) fn credited(&mut self, more: i64) {
-        self.receive_window += more;
-    }
-
     #[inline]
     pub(super) fn read(&mut self, head: Head, payload: &[u8], now: u64) {
         match head.kind {
             DATA => {
-                self.receive_window -= i64::from(head.length);
+                self.windows.received(head.length);
                 if head.has(END_STREAM) {
                     self.client_ended(head.stream);
                 }
@@ -238,7 +183,7 @@ impl Ledger {
                     self.client_ended(head.stream);
                 }
             }
-            WINDOW_UPDATE if head.stream == 0 => self.send_window += i64::from(increment(payload)),
+            WINDOW_UPDATE if head.stream == 0 => self.windows.granted(increment(payload)),
             RST_STREAM => _ = self.close(head.stream),
             SETTINGS if head.has(ACK) => self.acks.pop(),
             SETTINGS => {
@@ -256,13 +201,13 @@ impl Ledger {
     pub(super) fn wrote(&mut self, head: Head, payload: &[u8]) {
         match head.kind {
             DATA => {
-                self.send_window -= i64::from(head.length);
+                self.windows.sent(head.length);
                 if head.has(END_STREAM) {
                     self.own_ended(head.stream);
                 }
             }
             HEADERS if head.has(END_STREAM) => self.own_ended(head.stream),
-            WINDOW_UPDATE if head.stream == 0 => self.receive_window += i64::from(increment(payload)),
+            WINDOW_UPDATE if head.stream == 0 => self.windows.credited(increment(payload)),
             RST_STREAM => {
                 let closed = self.close(head.stream);
                 self.may_hear_late |= closed.is_some_and(|open| !open.client_ended);
@@ -315,55 +260,6 @@ impl Ledger {
         self.position(stream).map(|at| self.open.remove(at))
     }
 }
-
-/// SETTINGS on their way whose ACK is due, in order: hyper's before ours, ours, hyper's after ours.
-#[derive(Clone, Copy, Debug, Default)]
-struct Acks {
-    before: u32,
-    ours: u32,
-    after: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
-    Hyper,
-    Ours,
-}
-
-impl Acks {
-    fn is_empty(&self) -> bool {
-        self.before == 0 && self.ours == 0 && self.after == 0
-    }
-
-    /// None of ours are sent while hyper's of after are on their way.
-    fn push(&mut self, whose: Whose) {
-        match whose {
-            Whose::Ours => self.ours += 1,
-            Whose::Hyper if self.ours > 0 => self.after += 1,
-            Whose::Hyper => self.before += 1,
-        }
-    }
-
-    fn next(&self) -> Option<Whose> {
-        match self {
-            Acks { before: 1.., .. } => Some(Whose::Hyper),
-            Acks { ours: 1.., .. } => Some(Whose::Ours),
-            Acks { after: 1.., .. } => Some(Whose::Hyper),
-            _ => None,
-        }
-    }
-
-    fn pop(&mut self) {
-        match self {
-            Acks { before: due @ 1.., .. } | Acks { ours: due @ 1.., .. } | Acks { after: due, .. } => {
-                *due = due.saturating_sub(1);
-            }
-        }
-    }
-}
-
-/// In bytes: two frames. With less than that a client may not be able to send.
-const LOW_WINDOW: i64 = 32 << 10;
 
 /// Several times what hyper lets a client have open: what is beyond is refused, by resets that are on their
 /// way.
@@ -447,14 +343,17 @@ mod tests {
         let mut ledger = greeted();
         ledger.read(head(HEADERS, 0, 1, 9), &[], 0);
         assert_eq!((ledger.credit_due(32_000), ledger.credit_due(33_000)), (0, 33_000));
-        ledger.credits(33_000);
+        ledger.windows.credits(33_000);
         assert_eq!((ledger.credit_due(33_000), ledger.credit_due(66_000)), (0, 33_000));
         // hyper knows of its own window alone.
-        assert!(ledger.bears(65_535) && !ledger.bears(65_536));
+        assert!(ledger.windows.bears(65_535) && !ledger.windows.bears(65_536));
         ledger.read(head(DATA, 0, 1, 60_000), &[], 0);
-        assert!(ledger.bears(5_535) && !ledger.bears(5_536));
-        assert_eq!((ledger.pays(30_000), ledger.pays(30_000), ledger.pays(30_000)), (0, 27_000, 30_000));
-        assert!(!ledger.has_credit());
+        assert!(ledger.windows.bears(5_535) && !ledger.windows.bears(5_536));
+        assert_eq!(
+            (ledger.windows.pays(30_000), ledger.windows.pays(30_000), ledger.windows.pays(30_000)),
+            (0, 27_000, 30_000)
+        );
+        assert!(!ledger.windows.has_credit());
         ledger.read(head(DATA, END_STREAM, 1, 10), &[], 0);
         assert_eq!(ledger.credit_due(60_000), 0, "it has all that it needs");
     }

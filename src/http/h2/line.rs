@@ -95,7 +95,7 @@ impl<S> Line<S> {
     /// hyper waits.
     pub(in crate::http) fn waits_for_client(&self) -> bool {
         let ledger = &self.followed.ledger;
-        ledger.open_streams() > 0 && (ledger.is_out_of_window() || self.connection.entry().is_waiting())
+        ledger.open_streams() > 0 && (ledger.windows.is_out() || self.connection.entry().is_waiting())
     }
 
     pub(in crate::http) fn open_streams(&self) -> usize {
@@ -105,7 +105,7 @@ impl<S> Line<S> {
     /// Whether it can go to a server that is not heirloom's: its client lets us send no less than at the
     /// beginning.
     pub(in crate::http) fn is_large_enough(&self) -> bool {
-        self.followed.ledger.is_large_enough()
+        self.followed.ledger.windows.is_large_enough()
     }
 
     pub(in crate::http) fn last_stream(&self) -> u32 {
