@@ -151,8 +151,7 @@
 //! all.
 //!
 //! What heirloom cannot take back is the framework's to end. If there is any, the signal comes at the end of
-//! the [idle linger](crate::Builder::idle_linger) at the latest, and over HTTP/2 the framework says GOAWAY.
-//! That is:
+//! the [idle linger](crate::Builder::idle_linger) at the latest. That is:
 //!
 //! * connections on which something else than HTTP was spoken from the beginning;
 //! * HTTP/2 connections without a successor, and those on which a stream lasts;
@@ -160,6 +159,11 @@
 //!   and has not given back all that it has read (hyper and curl give far more): the successor's framework
 //!   would believe that it may send more than that;
 //! * HTTP/2 connections that were promised more than the successor's framework bears, after a change of its
-//!   settings: smaller windows of streams, fewer streams at once. heirloom says GOAWAY for it.
+//!   settings: smaller windows of streams, fewer streams at once.
+//!
+//! Over HTTP/2 heirloom says GOAWAY as soon as it knows that the connection stays, whatever the framework
+//! does: the client asks elsewhere from then on, and what it has asked is answered. If it has no stream and
+//! does not go, the connection is closed after the idle linger. So a framework that is never told to stop
+//! loses its clients nothing but the streams that last beyond the drain deadline.
 //!
 //! Before: [`around`](super::around). Next: [`restart`](super::restart).

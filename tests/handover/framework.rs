@@ -1,8 +1,13 @@
 //! A framework that accepts by itself, in `Restarter::run_with`.
 
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use support::keep::{Client, request};
 use support::load::{Mode, Think};
-use support::{Server, Setup, Signal, beside_others, proc};
+use support::{PATIENCE, Server, Setup, Signal, beside_others, proc};
 
 #[test]
 fn g2_what_a_framework_has_in_flight_is_answered_through_restarts() {
@@ -64,6 +69,40 @@ fn g2_a_framework_is_not_told_to_stop_before_its_clients_are() {
     busy.wait_for_close();
     silent.wait_for_close();
     server.wait_for_exit(server.first_pid);
+}
+
+#[test]
+fn g2_clients_of_http2_go_before_the_hammer_though_their_server_is_told_nothing() {
+    let _shared = beside_others();
+    let server = start(&["--deaf"]);
+    let (pid, address) = (server.first_pid, server.target().to_string());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let all = async {
+        let mut clients = Vec::new();
+        for path in ["/pid", "/drained"] {
+            let stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+            let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+            let (mut requests, connection) = handshake.await.unwrap();
+            let connection = tokio::spawn(connection);
+            let ask =
+                |path| Request::get(format!("http://{address}{path}")).body(Empty::<Bytes>::new()).unwrap();
+            // When this is answered, what is asked behind it may be on its way.
+            requests.send_request(ask("/pid")).await.unwrap();
+            let last = requests.send_request(ask(path));
+            clients.push((requests, connection, tokio::spawn(last)));
+        }
+        let mark = server.mark();
+        proc::signal(pid, Signal::SIGTERM);
+        for (_requests, connection, last) in clients {
+            let answer = last.await.unwrap().unwrap().into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(answer, pid.to_string());
+            connection.await.unwrap().unwrap();
+        }
+        mark
+    };
+    let mark = runtime.block_on(async { tokio::time::timeout(PATIENCE, all).await }).expect("they go");
+    server.wait_for_exit(pid);
+    assert_eq!(server.lines(mark, "hammer"), Vec::<String>::new());
 }
 
 #[test]

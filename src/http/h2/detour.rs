@@ -13,8 +13,8 @@ use tokio::io::ReadBuf;
 use super::arriving::{Arriving, Ghost, Progress};
 use super::carried::Carried;
 use super::frame::{
-    DATA, DEFAULT_FRAME, DEFAULT_TABLE, HEAD, HEADER_TABLE_SIZE, Head, MAX_FRAME_SIZE, PING, SETTINGS,
-    Settings, WINDOW_UPDATE, increment, one_setting, push, push_window,
+    DATA, DEFAULT_FRAME, DEFAULT_TABLE, HEAD, HEADER_TABLE_SIZE, Head, MAX_FRAME_SIZE, NO_ERROR, PING,
+    SETTINGS, Settings, WINDOW_UPDATE, goaway, increment, one_setting, push, push_window,
 };
 use super::line::Followed;
 
@@ -69,6 +69,11 @@ impl Detour {
     /// Of one that has come.
     pub(super) fn arriving(carried: &Carried, ghost: Ghost) -> Detour {
         Detour::new(Stage::Arriving(Box::new(Arriving::new(carried, ghost))))
+    }
+
+    /// Of one that stays, and whose client is told something.
+    pub(super) fn aside() -> Detour {
+        Detour::new(Stage::Settling)
     }
 
     fn new(stage: Stage) -> Detour {
@@ -166,6 +171,11 @@ impl Detour {
     pub(super) fn into_unread(mut self) -> Vec<u8> {
         self.held.extend_from_slice(&self.raw);
         self.held.into()
+    }
+
+    /// What the client has not asked yet it is to ask elsewhere.
+    pub(super) fn inject_goodbye(&mut self) {
+        self.injected.extend_from_slice(&goaway(LAST_OF_ALL, NO_ERROR));
     }
 
     fn inject_window(&mut self, more: u32) {
@@ -388,6 +398,9 @@ fn overtakes(head: Head, followed: &Followed) -> bool {
 fn is_acceptable(head: Head, followed: &Followed) -> bool {
     head.length <= followed.ledger.own().get(MAX_FRAME_SIZE).unwrap_or(DEFAULT_FRAME)
 }
+
+/// The last stream that there can be: whatever is on its way is still served.
+const LAST_OF_ALL: u32 = u32::MAX >> 1;
 
 #[cfg(test)]
 #[path = "detour_tests.rs"]

@@ -135,6 +135,21 @@ impl<S> Line<S> {
         }
     }
 
+    /// Tells the client to ask elsewhere what it has not asked yet, where whoever serves it does not. `false`
+    /// if it is too early to speak.
+    pub(in crate::http) fn say_goodbye(&mut self) -> bool {
+        if self.followed.ledger.is_settled() {
+            self.detour.get_or_insert_with(|| Box::new(Detour::aside())).inject_goodbye();
+        }
+        self.followed.ledger.is_settled()
+    }
+
+    /// The client is not amid a frame.
+    pub(in crate::http) fn has_written_all(&self) -> bool {
+        let injected = self.detour.as_ref().map_or(0, |detour| detour.injected().len());
+        self.followed.writing.is_between() && injected == 0
+    }
+
     /// How far hyper is with knowing a connection that has come.
     pub(in crate::http) fn arrives(&mut self) -> Progress {
         let Some(detour) = &mut self.detour else { return Progress::Waits };

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::parting::spawn;
 use super::{Lent, Place};
-use crate::drain::{Connection, Entry, Kind};
+use crate::drain::{Base, Connection, Entry, Kind};
 use crate::http::h2::{Carried, Ghost, Going, Line, Step, say_not_here};
 use crate::http::moving;
 use crate::http::session::Unmoved;
@@ -20,8 +20,15 @@ use crate::http::session::Unmoved;
 pub(super) struct Http2<S> {
     line: Line<S>,
     going: Going,
-    /// Its server is to end it, when it is told to.
-    stays: bool,
+    stays: Option<Staying>,
+}
+
+/// One that does not move. Its server may end it, when it is told to; whether it does or not, its client is
+/// to ask elsewhere, and it is over when that has had the linger for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Staying {
+    Untold,
+    Told,
 }
 
 /// What reading has come to.
@@ -31,13 +38,15 @@ enum Read {
     Quiet,
     /// Its server does not go on with it.
     Unknown,
+    /// Its client was told, and asks nothing any more.
+    Over,
 }
 
 impl<S> Http2<S> {
     /// One that a predecessor has begun.
     pub(super) fn resumed(connection: Connection<S>, carried: &Carried) -> Box<Http2<S>> {
         let line = Line::resumed(connection, carried, Ghost::Refused);
-        Box::new(Http2 { line, going: Going::arriving(), stays: false })
+        Box::new(Http2 { line, going: Going::arriving(), stays: None })
     }
 }
 
@@ -49,8 +58,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http2<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<Read>> {
         loop {
-            if entry.is_draining() {
-                self.heed_drain(entry);
+            if entry.is_draining() && self.heed_drain(entry) {
+                return Poll::Ready(Ok(Read::Over));
             }
             if self.line.poll_read(cx, buf)?.is_ready() {
                 return Poll::Ready(Ok(Read::Some));
@@ -78,17 +87,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http2<S> {
         self.line.poll_shutdown(cx)
     }
 
-    /// The process drains: it begins to leave if it can.
+    /// The process drains: it begins to leave if it can. Whether it is over.
     #[cold]
-    fn heed_drain(&mut self, entry: &Entry) {
-        if self.stays || self.going.is_on_its_way() {
-            return;
+    fn heed_drain(&mut self, entry: &Entry) -> bool {
+        match self.stays {
+            Some(Staying::Told) => {
+                return entry.is_overdue() && entry.streams() == 0 && self.line.has_written_all();
+            }
+            Some(Staying::Untold) => self.say_goodbye(entry),
+            None if self.going.is_on_its_way() => {}
+            None if entry.is_moving() && entry.successor_takes_http2() => self.going = Going::leaving(entry),
+            None => self.say_goodbye(entry),
         }
-        if entry.is_moving() && entry.successor_takes_http2() {
-            self.going = Going::leaving(entry);
-        } else {
-            self.stays = true;
-        }
+        false
     }
 
     #[cold]
@@ -96,7 +107,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http2<S> {
         entry.could_not_move(why.name());
         self.line.give_up();
         self.going = Going::Nothing;
-        self.stays = true;
+        self.say_goodbye(entry);
+    }
+
+    fn say_goodbye(&mut self, entry: &Entry) {
+        if self.line.say_goodbye() {
+            entry.say_goodbye();
+            // What it was overdue for is over: it has until the linger's end to go.
+            entry.enter(Base::Busy);
+            self.stays = Some(Staying::Told);
+        } else {
+            self.stays = Some(Staying::Untold);
+        }
     }
 }
 
@@ -107,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lent<S> {
         if let Place::Here(connection) = mem::replace(&mut self.place, Place::Gone) {
             self.entry.set_kind(Kind::Http2);
             let line = Line::begun(connection, given, Bytes::from(mem::take(&mut self.ahead)));
-            self.place = Place::Http2(Box::new(Http2 { line, going: Going::Nothing, stays: false }));
+            self.place = Place::Http2(Box::new(Http2 { line, going: Going::Nothing, stays: None }));
         }
     }
 
@@ -118,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lent<S> {
     ) -> Poll<io::Result<()>> {
         let Place::Http2(http2) = &mut self.place else { return Poll::Ready(Ok(())) };
         let read = http2.poll_read(cx, &self.entry, buf);
-        if http2.stays {
+        if http2.stays.is_some() {
             self.lending.is_theirs();
         }
         match ready!(read)? {
@@ -130,10 +152,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lent<S> {
             }
             Read::Unknown => {
                 say!(warn: connection = self.entry.id(), "hyper does not go on with an HTTP/2 connection that has moved");
-                if let Place::Http2(http2) = mem::replace(&mut self.place, Place::Gone) {
-                    let last_stream = http2.line.last_stream();
-                    spawn(async move { drop(say_not_here(http2.line.into_connection(), last_stream).await) });
-                }
+                self.end_http2();
+                Poll::Ready(Ok(()))
+            }
+            Read::Over => {
+                self.end_http2();
                 Poll::Ready(Ok(()))
             }
         }
@@ -154,6 +177,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lent<S> {
             reader.wake();
         }
         written
+    }
+
+    /// For its server, the client has left.
+    fn end_http2(&mut self) {
+        if let Place::Http2(http2) = mem::replace(&mut self.place, Place::Gone) {
+            let last_stream = http2.line.last_stream();
+            spawn(async move { drop(say_not_here(http2.line.into_connection(), last_stream).await) });
+        }
     }
 
     fn depart_http2(&mut self) {

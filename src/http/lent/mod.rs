@@ -11,7 +11,8 @@
 //! | between two requests, and stays | kept for the idle linger; its next response says that it is the last |
 //! | in a request, and stays | its response says that it is the last, if its head is not out yet |
 //! | HTTP/2, and a successor takes it | it moves [between streams](http2) |
-//! | HTTP/2 that stays, or nothing that can be followed | the library's, which [`Restarter::run_with`] tells to end |
+//! | HTTP/2, and stays | its client is told to go; closed after the idle linger without a stream |
+//! | nothing that can be followed | the library's, which [`Restarter::run_with`] tells to end |
 //! | upgraded | left alone, and counted until it is dropped |
 //!
 //! [`Restarter::run_with`]: crate::Restarter::run_with

@@ -5,6 +5,7 @@
 //! --ends          the loop ends by itself
 //! --fails         the loop fails
 //! --lent          heirloom lends it the connections
+//! --deaf          it does, and the loop is told nothing
 //! ```
 //!
 //! `/pid` answers at once, `/who` with the client's address; `/drained` does a while after the drain has begun.
@@ -40,6 +41,10 @@ pub(crate) async fn main() -> Result<Ending, Box<dyn std::error::Error>> {
         .route("/drained", get(drained))
         .route("/who", get(|ConnectInfo(who): ConnectInfo<SocketAddr>| async move { who.to_string() }))
         .into_make_service_with_connect_info::<SocketAddr>();
+    if has("--deaf") {
+        let listener = listener.into_axum()?;
+        return Ok(restarter.run_with(|_| async move { axum::serve(listener, router).await }).await?);
+    }
     if has("--lent") {
         let listener = listener.into_axum()?;
         let serve = |told| async move { axum::serve(listener, router).with_graceful_shutdown(told).await };
