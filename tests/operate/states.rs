@@ -164,6 +164,8 @@ print('there', flush=True); sys.stdin.read()";
     let setup = setup.run_as(program).under(user).directory(&place.0).args(&["--probation", "100ms"]);
     let theirs = setup.arg("--control").arg(&own).arg("--pid-file").arg(&file).start();
     theirs.wait_for_line(0, "accepting generation=1");
+    // Its paths lead nowhere before; the thread that says the line goes on to that before it answers anybody.
+    heirloom(&["status", "--pid", &theirs.first_pid.to_string()]).is(code::DONE, &[]);
     for (option, path) in [("--control", &own), ("--pid-file", &file)] {
         heirloom(&["restart", option, &path.display().to_string()]).is(code::DONE, &["settled"]);
     }

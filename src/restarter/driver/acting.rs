@@ -250,11 +250,12 @@ impl Driver {
     fn announce_own(&mut self, is_known: bool) {
         // What was said of the successor does not count any more.
         (self.announcement.heard, self.announcement.is_own) = (None, true);
-        self.shared.service.announce_own(&self.shared.listeners.kept(), is_known);
         if let Some(pid_file) = &self.pid_file {
             pid_file.write_own();
         }
         self.operating.points_to(std::process::id());
+        // Last: whoever waits for it may use the others.
+        self.shared.service.announce_own(&self.shared.listeners.kept(), is_known);
     }
 
     fn report(&mut self, report: Report) {
