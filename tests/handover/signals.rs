@@ -158,6 +158,21 @@ fn the_endless_map() {
 }
 
 #[test]
+fn the_hooks_of_one_signal_have_run_before_those_of_the_next() {
+    let _shared = beside_others();
+    let server = probe(&["--map", "held"]);
+    proc::signal(server.first_pid, Signal::SIGUSR1);
+    server.wait_for_line(0, "signal=SIGUSR1");
+    proc::signal(server.first_pid, Signal::SIGTSTP);
+    server.wait_for_line(0, "signal=SIGTSTP");
+    server.get("/release");
+    server.wait_for_line(0, "after SIGTSTP");
+    let hooks: Vec<_> =
+        server.lines(0, " SIG").into_iter().filter(|line| !line.contains("signal=")).collect();
+    assert_eq!(hooks, ["before SIGUSR1", "after SIGUSR1", "before SIGTSTP", "after SIGTSTP"]);
+}
+
+#[test]
 fn the_hammer_needs_no_stop_before_it() {
     let _shared = beside_others();
     let server = probe(&["--map", "endless"]);

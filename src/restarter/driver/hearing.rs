@@ -82,7 +82,8 @@ impl Driver {
             Reaction::Hammer => self.command(now, Command::Hammer),
             Reaction::Hooks => {}
         }
-        self.signals.reacted.push(signal);
+        self.act();
+        self.signals.map.go_on(signal);
     }
 
     pub(super) fn request(&mut self, now: Instant, answer: Option<Answer>) {

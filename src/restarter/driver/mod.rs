@@ -32,7 +32,7 @@ use crate::handover::message::Takes;
 use crate::handover::{Failure, Launch, Refusal, Serving, Succeed, Supervised};
 use crate::operate::pid_file::PidFile;
 use crate::restarter::ending::Ending;
-use crate::restarter::signals::{Hooking, Inbox, Signal, SignalMap};
+use crate::restarter::signals::{Hooking, Inbox, SignalMap};
 use crate::sockets::socket::Socket;
 use crate::sys::arrivals::Arrival;
 
@@ -73,8 +73,6 @@ struct Signals {
     inbox: Inbox,
     /// One that waits for its hooks.
     hooking: Option<Hooking>,
-    /// Those whose reaction has begun, so that the hooks after it are due.
-    reacted: Vec<Signal>,
 }
 
 /// Whoever waits for an answer.
@@ -187,7 +185,7 @@ impl Driver {
         });
         let superior = superior.transpose().map_err(StartError::Wait)?;
         Ok(Driver {
-            signals: Signals { map, inbox, hooking: None, reacted: Vec::new() },
+            signals: Signals { map, inbox, hooking: None },
             launch: Launch::new(deadlines.start, deadlines.probation),
             serving: Serving::new(deadlines.drain, deadlines.shutdown).with_notice(deadlines.notice),
             shared,
@@ -226,9 +224,6 @@ impl Driver {
     fn step(&mut self, input: Input) {
         self.take(input);
         self.act();
-        for signal in std::mem::take(&mut self.signals.reacted) {
-            self.signals.map.go_on(signal);
-        }
         for said in std::mem::take(&mut self.waiting.said) {
             let _ = said.send(());
         }

@@ -1,13 +1,15 @@
 //! A server that shows what the library tells it: prints its events, hooks and ending, restarts and stops when asked
-//! over HTTP, and lets a child show what it inherited. `--map default|endless|none` chooses the signal map.
+//! over HTTP, and lets a child show what it inherited. `--map default|endless|none|held` chooses the signal map; with `held`
+//! the first hook goes on when somebody asks for `/release`.
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::process::{Command, Stdio};
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use heirloom::http::{Config, Server};
-use heirloom::{Ending, Event, Restarter, Signal, SignalMap};
+use heirloom::{Ending, Event, Reaction, Restarter, Signal, SignalMap};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -51,6 +53,10 @@ fn map(name: Option<&str>) -> SignalMap {
     let map = match name {
         Some("none") => return SignalMap::none(),
         Some("endless") => SignalMap::endless(),
+        Some("held") => {
+            let map = SignalMap::none().on(Signal::USR1, Reaction::Hooks).on(Signal::TSTP, Reaction::Hooks);
+            map.before(Signal::USR1, || drop(RELEASED.1.wait_while(RELEASED.0.lock().unwrap(), |is| !*is)))
+        }
         _ => return SignalMap::default(),
     };
     let signals = [Signal::HUP, Signal::USR1, Signal::USR2, Signal::TSTP, Signal::TERM, Signal::INT];
@@ -59,6 +65,9 @@ fn map(name: Option<&str>) -> SignalMap {
             .after(signal, move || println!("after {signal}"))
     })
 }
+
+/// Whether the hook that waits for it may go on.
+static RELEASED: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
 /// Each event by its name, until the last.
 async fn print_events(generation: u64, mut events: broadcast::Receiver<Event>) {
@@ -94,6 +103,11 @@ async fn answer(
         "/shutdown" => {
             let _ = stop.send(query);
             "stopping".to_owned()
+        }
+        "/release" => {
+            *RELEASED.0.lock().unwrap() = true;
+            RELEASED.1.notify_all();
+            "released".to_owned()
         }
         "/child" => {
             let listed = Command::new("ls").args(["-l", "/proc/self/fd"]).stderr(Stdio::null()).output();
