@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Type};
 
-use super::wire::{Attempt, Socket, Trouble, Wire};
+use super::wire::{self, Attempt, Socket, Trouble, Wire};
 
 /// `127.0.0.1:80`, `[::1]:80`, `unix:/path` or `unix:@abstract`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +59,10 @@ fn unix_path(path: &Path) -> PathBuf {
 impl Socket for socket2::Socket {
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.as_fd()
+    }
+
+    fn read_now(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        wire::read_now(self.as_fd(), bytes)
     }
 
     fn end_sending(&mut self) -> io::Result<()> {

@@ -74,6 +74,13 @@ impl Socket for Secured {
         self.0.sock.as_fd()
     }
 
+    fn read_now(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.0.sock.set_nonblocking(true)?;
+        let read = self.read(bytes);
+        self.0.sock.set_nonblocking(false)?;
+        read
+    }
+
     fn end_sending(&mut self) -> io::Result<()> {
         self.0.conn.send_close_notify();
         self.0.flush()

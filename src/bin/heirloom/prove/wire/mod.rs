@@ -8,12 +8,15 @@ mod trouble;
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
 pub(crate) use head::{Body, Head};
 pub(crate) use socket::Socket;
+#[allow(unused_imports, reason = "the tests have sockets of their own")]
+pub(crate) use socket::read_now;
 pub(crate) use trouble::{Stage, Symptom, Trouble};
 
 /// What is seen without reading.
@@ -57,6 +60,8 @@ pub(crate) struct Wire {
     was_closed: bool,
     had_begun: bool,
     deadline: Instant,
+    /// The socket's own timeouts.
+    limit: Duration,
 }
 
 impl Attempt {
@@ -68,11 +73,9 @@ impl Attempt {
         let tcp = TcpStream::connect_timeout(&address, left(self.deadline));
         let tcp = tcp.map_err(|error| self.failed(&error))?;
         self.local = tcp.local_addr().ok();
-        // A client that writes its request in pieces means each of them.
-        let set = tcp.set_nodelay(true).and_then(|()| tcp.set_read_timeout(Some(left(self.deadline))));
-        set.and_then(|()| tcp.set_write_timeout(Some(left(self.deadline))))
-            .map_err(|error| self.failed(&error))?;
-        Ok(tcp)
+        // A client that writes its request in pieces means each of them. TLS shakes hands over it.
+        let set = tcp.set_nodelay(true).and_then(|()| set_timeouts(&tcp, left(self.deadline)));
+        set.map_err(|error| self.failed(&error)).map(|()| tcp)
     }
 
     pub(crate) fn failed(&self, error: &io::Error) -> Trouble {
@@ -100,6 +103,7 @@ impl Attempt {
             was_closed: false,
             had_begun: false,
             deadline: self.deadline,
+            limit: Duration::ZERO,
         }
     }
 }
@@ -108,7 +112,7 @@ impl Wire {
     /// The kernel takes so little of an answer before the client reads.
     pub(crate) fn shrink_buffer(&self) {
         // Without it the client still reads slowly, and the kernel takes more.
-        let _ = self.set(|socket| socket.set_recv_buffer_size(SMALL));
+        let _ = SockRef::from(&self.socket.descriptor()).set_recv_buffer_size(SMALL);
     }
 
     /// The next request: all of it has so much time.
@@ -125,22 +129,20 @@ impl Wire {
             return Look::Spoke;
         }
         let mut bytes = [0; 1024];
-        let looked =
-            self.set(|socket| socket.set_nonblocking(true)).and_then(|()| self.socket.read(&mut bytes));
-        match (looked, self.set(|socket| socket.set_nonblocking(false))) {
-            (Ok(0), _) | (_, Err(_)) => Look::Closed,
-            (Ok(count), _) => {
+        match self.socket.read_now(&mut bytes) {
+            Ok(0) => Look::Closed,
+            Ok(count) => {
                 self.read.extend_from_slice(&bytes[..count]);
                 Look::Spoke
             }
-            (Err(error), _) if error.kind() == ErrorKind::WouldBlock => Look::Quiet,
-            (Err(_), _) => Look::Reset,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Look::Quiet,
+            Err(_) => Look::Reset,
         }
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
-        let wait = self.set(|socket| socket.set_write_timeout(Some(left(self.deadline))));
-        wait.and_then(|()| self.socket.write_all(bytes)).map_err(|error| self.failed(&error))
+        let sent = self.limit_waits().and_then(|()| self.socket.write_all(bytes));
+        sent.map_err(|error| self.failed(&error))
     }
 
     pub(crate) fn uploads(&mut self) {
@@ -326,8 +328,7 @@ impl Wire {
             room = LITTLE;
         }
         loop {
-            let wait = self.set(|socket| socket.set_read_timeout(Some(left(self.deadline))));
-            match wait.and_then(|()| self.socket.read(&mut bytes[..room])) {
+            match self.limit_waits().and_then(|()| self.socket.read(&mut bytes[..room])) {
                 Ok(count) => {
                     self.read.extend_from_slice(&bytes[..count]);
                     self.had_begun |= count > 0;
@@ -339,8 +340,15 @@ impl Wire {
         }
     }
 
-    fn set(&self, change: impl FnOnce(SockRef<'_>) -> io::Result<()>) -> io::Result<()> {
-        change(SockRef::from(&self.socket.descriptor()))
+    /// A wait ends by the deadline, or as much later as is left now: mostly the timeouts are right as they
+    /// are, and a load is to cost the machine little.
+    fn limit_waits(&mut self) -> io::Result<()> {
+        let left = left(self.deadline);
+        if self.limit < left || self.limit > 2 * left {
+            set_timeouts(&self.socket.descriptor(), left)?;
+            self.limit = left;
+        }
+        Ok(())
     }
 
     fn garbled(&self) -> Trouble {
@@ -386,6 +394,11 @@ impl Wire {
 enum Pace {
     Fast,
     SlowUntil(Instant),
+}
+
+fn set_timeouts(socket: &impl AsFd, limit: Duration) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_read_timeout(Some(limit)).and_then(|()| socket.set_write_timeout(Some(limit)))
 }
 
 /// What a socket may wait: a timeout of zero would be none.
