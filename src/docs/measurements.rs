@@ -224,11 +224,11 @@
 //!
 //!   | more of | from, to | first answer | settled to old one gone | bound by |
 //!   |---|---|---|---|---|
-//!   | resident memory | 0, 8 GiB | as a cold start: each fills its own | 76 ms a GiB | giving the memory back |
+//!   | resident memory | 0, 8 GiB | as a cold start: each fills its own | 78 ms a GiB | giving the memory back |
 //!   | listeners | 1, 500 | 42 µs each | - | one message; the 2,001st is refused by `listen` |
 //!   | idle connections | 0, 19,000 | - | 11 µs each | passing, registering and serving each anew |
 //!   | requests of 2 s in flight | 0, 5,000 | - | the 2 s that they take | the slowest request |
-//!   | state | 0, 1 GiB | handed over at 0.46 s a GiB | - | copying it |
+//!   | state | 0, 1 GiB | handed over at 0.47 s a GiB | - | copying it |
 //!   | generations at once | 1, 50 | - | - | 0.87 MiB of memory each |
 //!
 //! * `scripts/bench/fleet` (seeded) says on paper what a release does to 10,000 hosts with 10,000 connections
