@@ -138,10 +138,11 @@ impl<S> Line<S> {
     /// Tells the client to ask elsewhere what it has not asked yet, where whoever serves it does not. `false`
     /// if it is too early to speak.
     pub(in crate::http) fn say_goodbye(&mut self) -> bool {
-        if self.followed.ledger.is_settled() {
+        let may_speak = self.followed.ledger.is_settled();
+        if may_speak {
             self.detour.get_or_insert_with(|| Box::new(Detour::aside())).inject_goodbye();
         }
-        self.followed.ledger.is_settled()
+        may_speak
     }
 
     /// The client is not amid a frame.

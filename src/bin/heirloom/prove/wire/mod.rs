@@ -91,7 +91,7 @@ impl Attempt {
         }
     }
 
-    /// It is made.
+    /// It is made, and waits no longer than there is left.
     pub(crate) fn over(self, socket: Box<dyn Socket>) -> Wire {
         Wire {
             socket,
@@ -103,7 +103,7 @@ impl Attempt {
             was_closed: false,
             had_begun: false,
             deadline: self.deadline,
-            limit: Duration::ZERO,
+            limit: left(self.deadline),
         }
     }
 }
